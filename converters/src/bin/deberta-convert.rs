@@ -1,0 +1,3 @@
+//! The `deberta-convert` program.
+
+fn main() {}

@@ -1,0 +1,158 @@
+//! One error for the whole crate: what went wrong, where, and what to do about it.
+
+use std::fmt;
+use std::path::Path;
+
+/// What kind of thing went wrong, for callers that decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The operating system refused: no such file, no space, no permission.
+    Io,
+    /// The file breaks the rules of its own format: truncated, bad checksum, lying header.
+    Malformed,
+    /// The file keeps the rules, but asks for something that is not allowed: a call from a pickle, a path
+    /// outside its folder.
+    Refused,
+    /// The file is of a kind, or uses a feature, that this toolkit does not handle.
+    Unsupported,
+    /// The tensors are not those of the model that the configuration describes.
+    Model,
+    /// The configuration is missing or wrong.
+    Config,
+    /// The request cannot be carried out: the output exists, two options disagree.
+    Request,
+    /// The file that was written is not what was meant to be written.
+    Verification,
+}
+
+/// An error with its place. Displays as `file: tensor "name": message`.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    file: Option<String>,
+    tensor: Option<String>,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind` whose place is not known yet; see [`Error::in_file`] and [`Error::in_tensor`].
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, file: None, tensor: None, message: message.into(), source: None }))
+    }
+
+    /// The file breaks the rules of its format.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Error::new(Kind::Malformed, message)
+    }
+
+    /// The file asks for something that is not allowed.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Error::new(Kind::Refused, message)
+    }
+
+    /// The file needs something that this toolkit does not handle.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Error::new(Kind::Unsupported, message)
+    }
+
+    /// The operating system refused `doing` something to `path`.
+    pub fn io(path: &Path, doing: &str, source: std::io::Error) -> Self {
+        let mut error = Error::new(Kind::Io, format!("cannot {doing}: {source}")).in_file(path);
+        error.0.source = Some(Box::new(source));
+        error
+    }
+
+    /// Adds the file, unless an inner call has already named one.
+    #[must_use]
+    pub fn in_file(mut self, path: &Path) -> Self {
+        self.0.file.get_or_insert_with(|| path.display().to_string());
+        self
+    }
+
+    /// Adds the tensor, unless an inner call has already named one.
+    #[must_use]
+    pub fn in_tensor(mut self, name: &str) -> Self {
+        self.0.tensor.get_or_insert_with(|| name.to_owned());
+        self
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The tensor that the error is about, if it is about one.
+    pub fn tensor(&self) -> Option<&str> {
+        self.0.tensor.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.0.file {
+            write!(f, "{}: ", Printable(file))?;
+        }
+        if let Some(tensor) = &self.0.tensor {
+            write!(f, "tensor \"{}\": ", Printable(tensor))?;
+        }
+        write!(f, "{}", self.0.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+/// Text from a file made safe for a terminal: control characters escaped, at most 200 characters.
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 200;
+        let mut chars = self.0.chars();
+        for c in chars.by_ref().take(LONGEST) {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        if chars.next().is_some() { write!(f, "…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_place_wins() {
+        let error = Error::malformed("shape [2] needs 8 bytes, storage has 7")
+            .in_tensor("inner")
+            .in_tensor("outer")
+            .in_file(Path::new("model.bin"))
+            .in_file(Path::new("index.json"));
+        assert_eq!(error.to_string(), "model.bin: tensor \"inner\": shape [2] needs 8 bytes, storage has 7");
+        assert_eq!(error.kind(), Kind::Malformed);
+    }
+
+    #[test]
+    fn names_from_files_cannot_write_to_the_terminal() {
+        let error = Error::malformed("x").in_tensor("a\u{1b}[2Jb");
+        assert_eq!(error.to_string(), "tensor \"a\\u{1b}[2Jb\": x");
+        assert!(Error::malformed("x").in_tensor(&"n".repeat(5000)).to_string().len() < 250);
+    }
+}

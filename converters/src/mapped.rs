@@ -1,0 +1,69 @@
+//! Files as memory: the only place with `unsafe` code.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A file mapped into memory for reading, together with the name that messages give it.
+///
+/// Its pages belong to the page cache: they do not count against the memory of this process, and they are
+/// dropped when the system needs room.
+#[derive(Debug)]
+pub struct Mapped {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    /// An empty file cannot be mapped.
+    Empty,
+}
+
+impl Mapped {
+    /// Maps the file at `path`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
+        let metadata = file.metadata().map_err(|error| Error::io(path, "open", error))?;
+        if !metadata.is_file() {
+            return Err(Error::unsupported("not a regular file").in_file(path));
+        }
+        Mapped::from_file(&file, path)
+    }
+
+    /// Maps a file that is already open. `path` is for messages.
+    pub fn from_file(file: &File, path: &Path) -> Result<Self> {
+        let len = file.metadata().map_err(|error| Error::io(path, "read", error))?.len();
+        let bytes = if len == 0 {
+            Bytes::Empty
+        } else {
+            // SAFETY: the map is read-only and private to this process. Another process that shrinks the file
+            // while it is mapped ends us by a signal; one that writes to it changes bytes under us, which every
+            // reader tolerates because it validates what it reads where it reads it, and which the digests at
+            // the end of a conversion detect.
+            #[allow(unsafe_code)]
+            let map = unsafe { memmap2::Mmap::map(file) };
+            Bytes::Mapped(map.map_err(|error| Error::io(path, "map", error))?)
+        };
+        Ok(Mapped { path: path.to_owned(), bytes })
+    }
+
+    /// The name that messages give the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Empty => &[],
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! DeBERTa v1 in plain Rust.
