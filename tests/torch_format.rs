@@ -1,11 +1,13 @@
 //! PyTorch checkpoints that torch wrote, read here and compared with what torch reads (`fixtures/torch`).
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use deberta_converters::format::{TensorFile, torch};
+use deberta_converters::format::{FilePlan, TensorFile, torch};
 use deberta_converters::mapped::Mapped;
-use deberta_converters::tensor::Dtype;
+use deberta_converters::tensor::{Dtype, TensorInfo};
 use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> PathBuf {
@@ -174,4 +176,113 @@ fn assert_weights(checkpoint: &Path, sidecar: &Path) {
         assert_eq!(file.tensors()[index].shape, view.shape(), "{name}");
         assert!(file.read(index).unwrap() == view.data(), "{}: {name} differs", checkpoint.display());
     }
+}
+
+/// The file that a plan makes of these tensors' bytes.
+fn written(plan: &torch::TorchPlan, data: &[Vec<u8>]) -> Vec<u8> {
+    assert!(plan.wants_crc32());
+    let mut file = vec![0; usize::try_from(plan.file_len()).unwrap()];
+    let mut put = |offset: u64, bytes: &[u8]| {
+        let offset = usize::try_from(offset).unwrap();
+        file[offset..offset + bytes.len()].copy_from_slice(bytes);
+    };
+    for (&offset, bytes) in plan.offsets().iter().zip(data) {
+        put(offset, bytes);
+    }
+    let checksums: Vec<_> = data.iter().map(|bytes| crc32fast::hash(bytes)).collect();
+    for span in plan.seal(&checksums).unwrap() {
+        put(span.offset, &span.bytes);
+    }
+    file
+}
+
+/// Everything that the file holds, in its order.
+fn contents(file: &impl TensorFile) -> (Vec<TensorInfo>, Vec<Vec<u8>>) {
+    let data = (0..file.tensors().len()).map(|index| file.read(index).unwrap().into_owned());
+    (file.tensors().to_vec(), data.collect())
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let mut checked = 0;
+    for entry in fs::read_dir(fixture("")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.with_extension("safetensors").is_file()
+            || path.extension().is_none_or(|ending| ending != "bin")
+        {
+            continue;
+        }
+        let (infos, data) = contents(&open(&path).unwrap());
+        let alias = torch::Alias { name: "an alias", of: infos.len() - 1 };
+        let file = written(&torch::plan(&infos, &[alias]).unwrap(), &data);
+        assert_eq!(file, written(&torch::plan(&infos, &[alias]).unwrap(), &data), "not deterministic");
+        let (mut infos_back, mut data_back) =
+            contents(&torch::open(Mapped::from_bytes(file, Path::new("written"))).unwrap());
+        let (info, bytes) = (infos_back.pop().unwrap(), data_back.pop().unwrap());
+        assert_eq!((info.name.as_str(), &info.shape), ("an alias", &infos[infos.len() - 1].shape));
+        assert!(&bytes == data.last().unwrap());
+        assert_eq!(infos_back, infos, "{}", path.display());
+        assert!(data_back == data, "{}", path.display());
+        checked += 1;
+    }
+    assert_eq!(checked, 33);
+}
+
+#[test]
+fn torch_reads_what_is_written() {
+    let Some(python) = std::env::var_os("DEBERTA_TEST_PYTHON") else {
+        println!(
+            "skipped: DEBERTA_TEST_PYTHON names no Python with the packages of fixtures/torch/requirements.txt"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for name in
+        ["zip-f64", "zip-f32", "zip-f16", "zip-bf16", "zip-integers", "odd-shapes", "strided", "metadata"]
+    {
+        let (infos, data) = contents(&open(&fixture(name).with_extension("bin")).unwrap());
+        let first = &infos[0].name;
+        let plan = torch::plan(&infos, &[torch::Alias { name: "tied", of: 0 }]).unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, written(&plan, &data)).unwrap();
+        let output = Command::new(&python)
+            .arg(fixture("check_written.py"))
+            .args([&path, &fixture(name).with_extension("safetensors")])
+            .arg(format!("tied={first}"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Beyond 4 GiB offsets and sizes need 64 bits. The file is sparse: only its ends are ever written or read.
+#[test]
+fn a_file_beyond_4_gib_is_read_back() {
+    let tensor = |name: &str, len| TensorInfo { name: name.to_owned(), dtype: Dtype::U8, shape: vec![len] };
+    let infos = [tensor("large", (1 << 32) + 5), tensor("behind", 3)];
+    let plan = torch::plan(&infos, &[]).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(plan.file_len()).unwrap();
+    let mut put = |offset, bytes: &[u8]| {
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(bytes).unwrap();
+    };
+    put(plan.offsets()[1], b"abc");
+    for span in plan.seal(&[0, crc32fast::hash(b"abc")]).unwrap() {
+        put(span.offset, &span.bytes);
+    }
+    let back = open(file.path()).unwrap();
+    assert_eq!(back.tensors(), infos);
+    assert_eq!(back.read(1).unwrap().as_ref(), b"abc");
+}
+
+#[test]
+fn a_file_of_many_tensors_is_read_back() {
+    let infos: Vec<_> = (0..70_000)
+        .map(|index| TensorInfo { name: index.to_string(), dtype: Dtype::U8, shape: vec![] })
+        .collect();
+    let data: Vec<_> = (0..70_000u32).map(|index| vec![index.to_le_bytes()[0]]).collect();
+    let file = written(&torch::plan(&infos, &[]).unwrap(), &data);
+    let file = torch::open(Mapped::from_bytes(file, Path::new("many"))).unwrap();
+    assert!(contents(&file) == (infos, data));
 }

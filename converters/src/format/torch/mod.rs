@@ -30,10 +30,13 @@ mod rebuild;
 mod state_dict;
 mod storage;
 mod view;
+mod write;
 mod zip;
 
 use contents::Contents;
 use view::View;
+
+pub use write::{Alias, TorchPlan, plan};
 
 /// A PyTorch checkpoint opened for reading.
 #[derive(Debug)]
