@@ -24,17 +24,33 @@ class Case:
     """What must be added to the configuration for `cls` to hold these tensors."""
 
     @property
-    def aliases(self):
-        """Whether PyTorch files repeat the embeddings and the bias under cls.predictions.decoder."""
+    def legacy_head(self):
         return self.cls == "DebertaForMaskedLM" and self.setting("legacy", True)
+
+    @property
+    def new_head(self):
+        return self.cls == "DebertaForMaskedLM" and not self.setting("legacy", True)
+
+    @property
+    def tied(self):
+        return self.setting("tie_word_embeddings", True)
+
+    @property
+    def aliases(self):
+        """What PyTorch files hold under a second name: the name, and the tensor that it repeats."""
+        if not self.legacy_head:
+            return {}
+        bias = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+        weight = {"cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight"}
+        return bias | weight if self.tied else bias
 
     @property
     def tensorflow(self):
         """Whether TensorFlow's class can hold the model."""
         narrow = self.setting("embedding_size", self.config["hidden_size"]) != self.config["hidden_size"]
-        new_head = self.cls == "DebertaForMaskedLM" and not self.setting("legacy", True)
+        untied = self.legacy_head and not self.tied
         absolute = self.setting("position_biased_input", True)
-        return not (new_head or self.setting("talking_head", False) or (narrow and absolute))
+        return not (self.new_head or untied or self.setting("talking_head", False) or (narrow and absolute))
 
     def setting(self, key, default):
         return (self.config | self.overrides).get(key, default)
@@ -118,6 +134,7 @@ RANDOM = {
     "narrow-absolute": (MODEL, BASE | dict(embedding_size=10, position_biased_input=True), "f32"),
     "talking-mlm": (MLM, BASE | dict(talking_head=True, num_hidden_layers=2), "f32"),
     "new-head": (MLM, WIDE | dict(legacy=False, tie_word_embeddings=False, num_hidden_layers=1), "f32"),
+    "untied": (MLM, BASE | dict(tie_word_embeddings=False), "f32"),
     # So deep that Keras splits its list of names over several attributes.
     "deep": (TOKCLS, BASE | dict(hidden_size=12, intermediate_size=14, num_hidden_layers=48, num_labels=2), "f32"),
     "half": (SEQCLS, BASE | dict(num_labels=3), "f16"),

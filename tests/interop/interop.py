@@ -47,7 +47,7 @@ def check_all(arguments, folder):
     cases = [*committed(REPOSITORY), *random_cases(folder / "random")]
     all_staged = {case.name: stage(case, folder) for case in cases}
     seqcls, mlm = all_staged["seqcls"], all_staged["mlm"]
-    new_heads = [s for s in all_staged.values() if s.case.cls == "DebertaForMaskedLM" and not s.case.aliases]
+    new_heads = [s for s in all_staged.values() if s.case.new_head]
     borrow_truth(all_staged["tf-safetensors"], seqcls)
 
     for staged in all_staged.values():
@@ -95,9 +95,9 @@ def controls(staged, pt, tf):
         same = dict(truth=staged.truth)
         model = dict(cls=case.cls, before=staged.before)
         label = f"control: the check of a {how} tensor fails in"
-        pt.add(f"{label} .bin", "check_bin", must_fail="other bits", file=bin_file, aliases=False, **same)
+        pt.add(f"{label} .bin", "check_bin", must_fail="other bits", file=bin_file, aliases={}, **same)
         pt.add(f"{label} .safetensors", "check_st", must_fail="other bits", file=st_file, **same)
-        loaded = dict(folder=bin_file.parent, overrides={}, tolerance=0.0)
+        loaded = dict(folder=bin_file.parent, overrides={}, aliases={}, tolerance=0.0)
         pt.add(f"{label} from_pretrained", "check_load", must_fail="other bits", **loaded, **model, **same)
         tf.add(f"{label} .h5", "check_h5", must_fail="other bits", file=h5_file, cls=case.cls, truth=staged.keras_truth)
         loaded = dict(folder=h5_file.parent, truth=staged.keras_truth)

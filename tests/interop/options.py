@@ -35,7 +35,7 @@ def sharded_output(staged, converter, report, pt):
         report.check(f"{label}: several shards, none too large", None if len(shards) > 1 and not large else f"{shards}, too large: {large}")
         index = out / "model.safetensors.index.json"
         pt.add(f"{label}: the index leads to the same tensors", "check_st", file=index, truth=staged.truth)
-        model = dict(folder=out, cls=case.cls, overrides={}, truth=staged.truth, before=staged.before, tolerance=0.0)
+        model = dict(folder=out, cls=case.cls, overrides={}, aliases=case.aliases, truth=staged.truth, before=staged.before, tolerance=0.0)
         pt.add(f"{label}: {case.cls} loads all of it and computes exactly the same", "check_load", **model)
         one, error = converter.digest(index)
         two, other_error = converter.digest(case.sources[form])

@@ -21,11 +21,6 @@ transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 
 DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
-ALIASES = {
-    "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
-
 
 def make(cls, config, dtype, seed, layout, pt, st):
     """Writes a random model to the files `pt` and `st`, the first one in `layout`."""
@@ -70,8 +65,8 @@ def truth(source, form, target, keras_target, aliases):
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if not name.endswith("embeddings.position_ids"):
             tensors[name] = tensor.detach().contiguous().clone()
-    for alias, name in ALIASES.items():
-        if aliases and alias in tensors:
+    for alias, name in aliases.items():
+        if alias in tensors:
             expect(torch.equal(tensors.pop(alias), tensors[name]), f"{alias} is not {name}")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, target, {"format": "pt"})
@@ -93,12 +88,12 @@ def read(file, form):
     return state
 
 
-def before(cls, config, overrides, truth, target):
+def before(cls, config, overrides, aliases, truth, target):
     """Records what the model computes before any conversion, its weights assigned by name."""
     model = getattr(transformers, cls)(DebertaConfig.from_dict(json.loads(Path(config).read_text()) | overrides)).eval()
     state = {name: tensor.float() for name, tensor in load_file(truth).items()}
     kept_aside = {name for name in state if "position_embeddings" in name} - set(model.state_dict())
-    absent = set(model.state_dict()) - set(state) - set(ALIASES)
+    absent = set(model.state_dict()) - set(state) - set(aliases)
     expect(not absent, f"the source has no {sorted(absent)}")
     model.load_state_dict({name: tensor for name, tensor in state.items() if name not in kept_aside}, strict=False)
     model.tie_weights()
@@ -109,8 +104,8 @@ def check_bin(file, truth, aliases, dtype=None):
     """torch.load gives the tensors of `truth`, bit for bit; the decoder shares its storage with what it repeats."""
     want = expected(truth, dtype)
     state = read(file, "pt")
-    same_names(state, [*want, *(ALIASES if aliases else ())])
-    for alias, name in ALIASES.items() if aliases else ():
+    same_names(state, [*want, *aliases])
+    for alias, name in aliases.items():
         same_place = state[alias].data_ptr() == state[name].data_ptr() and state[alias].stride() == state[name].stride()
         expect(same_place or Path(file).suffix == ".json", f"{alias} has a storage of its own")
         want[alias] = want[name]
@@ -154,15 +149,14 @@ def bits(tensor):
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def check_load(folder, cls, overrides, truth, before, tolerance, dtype=None):
+def check_load(folder, cls, overrides, aliases, truth, before, tolerance, dtype=None):
     """from_pretrained finds nothing missing, unexpected or mismatched; the outputs are those from before."""
     model, info = getattr(transformers, cls).from_pretrained(folder, output_loading_info=True, **overrides)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         expect(not info[kind], f"{kind}: {sorted(map(str, info[kind]))[:3]}")
     want = {name: tensor.float() for name, tensor in expected(truth, dtype).items()}
     parameters = model.state_dict()
-    for alias in ALIASES:
-        parameters.pop(alias, None)
+    want |= {alias: want[name] for alias, name in aliases.items()}
     same_tensors(parameters, {name: want[name] for name in parameters})
     recorded, outputs = dict(np.load(before)), run(model.eval())
     same_names([k for k in recorded if k.startswith("outputs.")], [k for k in outputs if k.startswith("outputs.")])
@@ -205,7 +199,12 @@ def write_remapped_reference(truth, config, target):
         name = name.replace("lm_predictions.lm_head.bias", "cls.predictions.bias")
         state[name.replace("lm_predictions.lm_head.", "cls.predictions.transform.")] = tensor
     save_file(state, target + ".safetensors")
-    before("DebertaForMaskedLM", config, {"legacy": True}, target + ".safetensors", target)
+    aliases = {
+        "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+    overrides = {"legacy": True, "tie_word_embeddings": True}
+    before("DebertaForMaskedLM", config, overrides, aliases, target + ".safetensors", target)
 
 
 def damage(source, form, how, tensor, target):

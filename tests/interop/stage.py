@@ -63,7 +63,7 @@ def prepare_pytorch(staged, pt):
         pt.add(None, "truth", target=target, keras_target=staged.keras_truth, **source)
         if target != staged.truth:
             pt.add(f"{case.name}: its {form} and {readable[0]} files hold the same tensors", "check_st", file=target, truth=staged.truth)
-    model = dict(cls=case.cls, config=staged.config, overrides=case.overrides)
+    model = dict(cls=case.cls, config=staged.config, overrides=case.overrides, aliases=case.aliases)
     pt.add(None, "before", truth=staged.truth, target=staged.before, **model)
 
 
