@@ -21,16 +21,18 @@ enum Bytes {
     Mapped(memmap2::Mmap),
     /// An empty file cannot be mapped.
     Empty,
+    Owned(Vec<u8>),
 }
 
 impl Mapped {
     /// Maps the file at `path`.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
-        let metadata = file.metadata().map_err(|error| Error::io(path, "open", error))?;
+        // Asked before opening: to open a pipe is to wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
         if !metadata.is_file() {
             return Err(Error::unsupported("not a regular file").in_file(path));
         }
+        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
         Mapped::from_file(&file, path)
     }
 
@@ -51,6 +53,11 @@ impl Mapped {
         Ok(Mapped { path: path.to_owned(), bytes })
     }
 
+    /// Bytes that are already in memory, to be read like a file.
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Self {
+        Mapped { path: path.to_owned(), bytes: Bytes::Owned(bytes) }
+    }
+
     /// The name that messages give the file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -64,6 +71,7 @@ impl Deref for Mapped {
         match &self.bytes {
             Bytes::Mapped(map) => map,
             Bytes::Empty => &[],
+            Bytes::Owned(bytes) => bytes,
         }
     }
 }

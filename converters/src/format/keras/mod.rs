@@ -1,0 +1,40 @@
+//! Keras HDF5 checkpoints: `tf_model.h5` as tf-keras and transformers write it. See `docs/formats/keras.md`.
+//!
+//! Reading: [`open`] finds every dataset that Keras lists, with the HDF5 structures parsed by `hdf5-pure` behind
+//! a meter, and reads their bytes straight from the memory map. Writing: [`plan`] lays out the small part of
+//! HDF5 that Keras needs, with checksums over all metadata.
+
+mod attributes;
+mod chunked;
+mod filters;
+mod hdf5;
+mod header;
+mod lookup3;
+mod plan;
+mod reader;
+mod source;
+mod stored;
+mod tree;
+
+pub use plan::{KerasPlan, plan};
+pub use reader::{KerasFile, open};
+
+/// The top-level group for tensors that Keras cannot hold: no attribute lists them, so TensorFlow never sees
+/// them, and [`open`] returns them all the same.
+pub const KEPT_ASIDE: &str = "deberta_kept_aside";
+
+/// The attribute of the root that lists the layers.
+const LAYER_NAMES: &str = "layer_names";
+
+/// The attribute of a layer that lists its weights.
+const WEIGHT_NAMES: &str = "weight_names";
+
+/// The group for weights that belong to no layer. Keras always writes it, nearly always empty.
+const TOP_LEVEL: &str = "top_level_model_weights";
+
+/// Most bytes that Keras puts into one attribute (`HDF5_OBJECT_HEADER_LIMIT` in tf-keras); longer lists of
+/// names are split over `layer_names0`, `layer_names1`, ….
+const LONGEST_ATTRIBUTE: usize = 64_512;
+
+/// Deepest path of a dataset, in components.
+const DEEPEST: usize = 32;
