@@ -21,6 +21,7 @@ enum Bytes {
     Mapped(memmap2::Mmap),
     /// An empty file cannot be mapped.
     Empty,
+    Owned(Vec<u8>),
 }
 
 impl Mapped {
@@ -51,6 +52,11 @@ impl Mapped {
         Ok(Mapped { path: path.to_owned(), bytes })
     }
 
+    /// The contents of a file that is not on disk. `path` is for messages.
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Self {
+        Mapped { path: path.to_owned(), bytes: Bytes::Owned(bytes) }
+    }
+
     /// The name that messages give the file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -64,6 +70,7 @@ impl Deref for Mapped {
         match &self.bytes {
             Bytes::Mapped(map) => map,
             Bytes::Empty => &[],
+            Bytes::Owned(bytes) => bytes,
         }
     }
 }
