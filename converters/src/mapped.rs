@@ -53,7 +53,7 @@ impl Mapped {
         Ok(Mapped { path: path.to_owned(), bytes })
     }
 
-    /// Bytes that are already in memory, to be read like a file.
+    /// The contents of a file that is not on disk. `path` is for messages.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Self {
         Mapped { path: path.to_owned(), bytes: Bytes::Owned(bytes) }
     }
