@@ -286,3 +286,27 @@ fn a_file_of_many_tensors_is_read_back() {
     let file = torch::open(Mapped::from_bytes(file, Path::new("many"))).unwrap();
     assert!(contents(&file) == (infos, data));
 }
+
+#[test]
+fn audits_of_fixtures() {
+    let audit = |name: &str| torch::audit(&Mapped::open(&fixture(name)).unwrap()).unwrap();
+    for name in
+        ["zip-f32.bin", "legacy-f32.bin", "metadata.bin", "protocol-4.bin", "parameters.bin", "deflated.bin"]
+    {
+        let audit = audit(name);
+        assert!(audit.is_clean(), "{name}: {audit:?}");
+        assert!(audit.pickles.iter().any(|pickle| !pickle.events.is_empty()), "{name}");
+    }
+    for name in ["bad-call.bin", "bad-call-legacy.bin"] {
+        let audit = audit(name);
+        let refused: Vec<_> =
+            audit.refused().map(|(_, event)| (event.target.as_str(), event.arguments.as_str())).collect();
+        let target = "posix.system (os.system)";
+        assert_eq!(refused, [(target, ""), (target, "('touch /tmp/a-checkpoint-called-a-shell')")], "{name}");
+    }
+    let script = audit("bad-torchscript.bin");
+    let entries: Vec<_> = script.pickles.iter().map(|pickle| pickle.entry.as_str()).collect();
+    let code = "bad-torchscript/code/__torch__/torch/nn/modules/linear.py.debug_pkl";
+    assert_eq!(entries, ["bad-torchscript/data.pkl", code, "bad-torchscript/constants.pkl"]);
+    assert!(script.refused().any(|(_, event)| event.target.starts_with("__torch__")));
+}

@@ -4,7 +4,7 @@ use super::field::{ZIP64, extra_field, u16_at, u32_at, u64_at};
 use crate::error::{Error, Printable, Result};
 
 /// What every entry, and so every archive that is not empty, starts with.
-pub(crate) const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
+pub(super) const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
 const CENTRAL_SIGNATURE: &[u8] = b"PK\x01\x02";
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";
 const END64_SIGNATURE: &[u8] = b"PK\x06\x06";
