@@ -1,5 +1,7 @@
 //! PyTorch checkpoints that torch wrote, read here and compared with what torch reads (`fixtures/torch`).
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -309,4 +311,43 @@ fn audits_of_fixtures() {
     let code = "bad-torchscript/code/__torch__/torch/nn/modules/linear.py.debug_pkl";
     assert_eq!(entries, ["bad-torchscript/data.pkl", code, "bad-torchscript/constants.pkl"]);
     assert!(script.refused().any(|(_, event)| event.target.starts_with("__torch__")));
+}
+
+/// Everything that can be read from these bytes.
+fn read_all(bytes: Vec<u8>) -> deberta_converters::Result<Vec<(TensorInfo, Vec<u8>)>> {
+    let file = torch::open(Mapped::from_bytes(bytes, Path::new("damaged")))?;
+    let read = |(index, info): (usize, &TensorInfo)| Ok((info.clone(), file.read(index)?.into_owned()));
+    file.tensors().iter().enumerate().map(read).collect()
+}
+
+/// Archives repeat and checksum whatever matters: a changed bit is an error, or in a place without meaning.
+#[test]
+fn no_flipped_bit_of_an_archive_changes_what_is_read() {
+    for name in ["zip-f32.bin", "deflated.bin", "strided.bin"] {
+        let original = fs::read(fixture(name)).unwrap();
+        let expected = read_all(original.clone()).unwrap();
+        let mut errors = 0;
+        for bit in 0..original.len() * 8 {
+            let mut flipped = original.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match read_all(flipped) {
+                Ok(read) => assert!(read == expected, "{name}: bit {bit} went unnoticed"),
+                Err(_) => errors += 1,
+            }
+        }
+        println!("{name}: {errors} of {} flipped bits were noticed", original.len() * 8);
+        assert!(errors > original.len() * 8 / 2, "{name}: only {errors} flipped bits were noticed");
+    }
+}
+
+#[test]
+fn truncated_checkpoints_are_errors() {
+    for name in ["zip-f32.bin", "deflated.bin", "big-endian-f16.bin", "legacy-f32.bin", "legacy-strided.bin"]
+    {
+        let original = fs::read(fixture(name)).unwrap();
+        for part in 0..64 {
+            let cut = original[..original.len() * part / 64].to_vec();
+            assert!(read_all(cut).is_err(), "{name} cut to {part}/64");
+        }
+    }
 }

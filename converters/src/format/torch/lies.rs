@@ -160,6 +160,14 @@ fn damaged_tensor_data() {
 }
 
 #[test]
+fn damaged_records_that_nothing_depends_on() {
+    let mut entries = records(&one_tensor(&int(6), &arguments(0, &[2], &[1])), &[("0", &[1; 24])]);
+    entries.push(stored("m/.data/serialization_id", b"123"));
+    entries[3].data[1] ^= 1;
+    assert!(refusal(zip(&entries)).contains("zip entry \"m/.data/serialization_id\" is damaged"));
+}
+
+#[test]
 fn a_damaged_pickle() {
     let mut entries = records(&one_tensor(&int(6), &arguments(0, &[2, 3], &[3, 1])), &[("0", &[1; 24])]);
     entries[0].data[3] ^= 1;

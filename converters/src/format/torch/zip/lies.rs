@@ -82,6 +82,7 @@ fn encryption_and_unknown_compression() {
     assert!(message(&with(|entry| entry.flags = 1)).contains("zip entry \"b\" is encrypted"));
     assert!(message(&with(|entry| entry.local_flags = 1)).contains("zip entry \"b\" is encrypted"));
     assert!(message(&with(|entry| entry.method = 12)).contains("zip entry \"b\" is compressed by method 12"));
+    assert!(message(&with(|entry| entry.flags = 1 << 5)).contains("zip entry \"b\" is a patch"));
 }
 
 #[test]
@@ -106,11 +107,28 @@ fn headers_that_disagree() {
             .contains("has size 7 in its header and 6 in the directory")
     );
     assert!(wrong(&|entry| entry.local_crc32 = 0).contains("has checksum 00000000 in its header and"));
-    // With this flag the header has neither sizes nor checksum.
-    let follow = |entry: &mut TestEntry| {
-        (entry.local_flags, entry.local_len, entry.local_packed_len, entry.local_crc32) = (8, 0, 0, 0);
+}
+
+/// With this flag the header has neither sizes nor checksum: they come behind the data.
+#[test]
+fn sizes_behind_the_data_that_disagree() {
+    let crc32 = crc32fast::hash(b"second");
+    let follow = |crc32: u32, sizes: &[u8], signature: &[u8]| {
+        with(|entry| {
+            (entry.local_flags, entry.local_len, entry.local_packed_len, entry.local_crc32) = (8, 0, 0, 0);
+            entry.data.extend([signature, &crc32.to_le_bytes(), sizes].concat());
+        })
     };
-    assert!(Archive::parse(&with(follow)).is_ok());
+    let (narrow, wide) = (&[6, 0, 0, 0, 6, 0, 0, 0], &[6, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+    for signature in [&b"PK\x07\x08"[..], b""] {
+        assert!(Archive::parse(&follow(crc32, narrow, signature)).is_ok());
+        assert!(Archive::parse(&follow(crc32, wide, signature)).is_ok());
+        assert!(
+            message(&follow(crc32 ^ 1, narrow, signature))
+                .contains("has another size or checksum behind its data")
+        );
+        assert!(message(&follow(crc32, &[6, 0, 0, 0, 7, 0, 0, 0], signature)).contains("has another size"));
+    }
 }
 
 #[test]
@@ -190,6 +208,7 @@ fn the_64_bit_end_record() {
         build(1, len, u64::MAX, record_at, 1),
         build(1, len, start, record_at + 1, 1),
         build(1, len, start, u64::MAX, 1),
+        build(1, len, start, record_at, 0),
         build(1, len, start, record_at, 2),
     ] {
         message(&wrong);
