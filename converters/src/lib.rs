@@ -1,8 +1,19 @@
 //! Conversion of DeBERTa checkpoints between PyTorch, TensorFlow 2 and safetensors: faithful or nothing, streaming.
 
+pub mod checkpoint;
+pub mod cli;
+pub mod convert;
+pub mod digest;
 pub mod error;
 pub mod format;
+pub mod ledger;
 pub mod mapped;
+pub mod naming;
+pub mod output;
+pub mod parallel;
+pub mod progress;
+pub mod source;
 pub mod tensor;
+pub mod values;
 
 pub use error::{Error, Kind, Result};

@@ -27,11 +27,12 @@ enum Bytes {
 impl Mapped {
     /// Maps the file at `path`.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
-        let metadata = file.metadata().map_err(|error| Error::io(path, "open", error))?;
+        // Asked before opening: to open a pipe is to wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
         if !metadata.is_file() {
             return Err(Error::unsupported("not a regular file").in_file(path));
         }
+        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
         Mapped::from_file(&file, path)
     }
 

@@ -1,3 +1,5 @@
 //! The `deberta-convert` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    deberta_converters::cli::main()
+}

@@ -1,0 +1,46 @@
+//! A progress bar, on a terminal only.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::progress::Progress;
+
+/// Shows each step of a conversion as a bar on stderr, if that is a terminal.
+pub(super) struct Bar(Mutex<ProgressBar>);
+
+impl Bar {
+    pub(super) fn new() -> Bar {
+        Bar(Mutex::new(ProgressBar::hidden()))
+    }
+
+    fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
+        act(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+}
+
+impl Progress for Bar {
+    fn start(&self, step: &str, bytes: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let template = "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(bytes).with_style(style).with_message(step.to_owned());
+        self.with(|shown| {
+            shown.finish_and_clear();
+            *shown = bar;
+        });
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.with(|shown| shown.inc(bytes));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.with(|shown| shown.finish_and_clear());
+    }
+}

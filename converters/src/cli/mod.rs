@@ -1,0 +1,204 @@
+//! The command line of `deberta-convert`: one file a subcommand.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use deberta_reference::Head;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Kind, Result};
+use crate::source::{ConfigFile, Format, Source};
+
+mod audit;
+mod bar;
+mod convert;
+mod diff;
+mod digest;
+mod inspect;
+mod names;
+
+/// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2 and safetensors: faithful or nothing.
+///
+/// Every tensor of the input becomes a tensor of the output, an alias, or a named entry that is kept aside;
+/// anything else is an error. The output is read back and compared with the input before it gets its name.
+/// A .bin file is never executed.
+#[derive(Debug, Parser)]
+#[command(name = "deberta-convert", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit status: 0 done (diff: same model), 1 failed (diff: another model), 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Converts TensorFlow (tf_model.h5) to PyTorch (pytorch_model.bin)
+    Tf2pt(convert::ConvertArgs),
+    /// Converts PyTorch (pytorch_model.bin) to TensorFlow (tf_model.h5)
+    Pt2tf(convert::ConvertArgs),
+    /// Converts TensorFlow (tf_model.h5) to safetensors
+    Tf2st(convert::ConvertArgs),
+    /// Converts safetensors to TensorFlow (tf_model.h5)
+    St2tf(convert::ConvertArgs),
+    /// Converts PyTorch (pytorch_model.bin) to safetensors
+    Pt2st(convert::ConvertArgs),
+    /// Converts safetensors to PyTorch (pytorch_model.bin)
+    St2pt(convert::ConvertArgs),
+    /// Converts any format, told by the file's content, to the one that --to names
+    Convert {
+        /// Format of the output
+        #[arg(long, value_name = "FORMAT")]
+        to: FormatName,
+        #[command(flatten)]
+        args: convert::ConvertArgs,
+    },
+    /// Shows what a checkpoint holds: tensors, class, parameters, digest, and what is wrong with it
+    Inspect(inspect::InspectArgs),
+    /// Tells whether two checkpoints, of any formats, are the same model, and where they differ
+    Diff(diff::DiffArgs),
+    /// Prints the weight digest, which is the same for a model in every format
+    Digest(digest::DigestArgs),
+    /// Prints what every parameter is called in every format
+    Names(names::NamesArgs),
+    /// Lists what the pickles in a PyTorch file would call if they were executed; executes nothing
+    Audit(audit::AuditArgs),
+}
+
+/// Runs the program on the arguments of the process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Tf2pt(args) => args.run(Some(Format::TensorFlow), Format::PyTorch),
+        Command::Pt2tf(args) => args.run(Some(Format::PyTorch), Format::TensorFlow),
+        Command::Tf2st(args) => args.run(Some(Format::TensorFlow), Format::Safetensors),
+        Command::St2tf(args) => args.run(Some(Format::Safetensors), Format::TensorFlow),
+        Command::Pt2st(args) => args.run(Some(Format::PyTorch), Format::Safetensors),
+        Command::St2pt(args) => args.run(Some(Format::Safetensors), Format::PyTorch),
+        Command::Convert { to, args } => args.run(None, to.into()),
+        Command::Inspect(args) => args.run(),
+        Command::Diff(args) => args.run(),
+        Command::Digest(args) => args.run(),
+        Command::Names(args) => args.run(),
+        Command::Audit(args) => args.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Formats by the names that people use.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatName {
+    /// pytorch_model.bin
+    #[value(alias = "pt", alias = "torch", alias = "bin")]
+    Pytorch,
+    /// tf_model.h5
+    #[value(alias = "tensorflow", alias = "tf2", alias = "h5", alias = "keras")]
+    Tf,
+    /// model.safetensors
+    #[value(alias = "st")]
+    Safetensors,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Format {
+        match name {
+            FormatName::Pytorch => Format::PyTorch,
+            FormatName::Tf => Format::TensorFlow,
+            FormatName::Safetensors => Format::Safetensors,
+        }
+    }
+}
+
+/// Heads by the names that people use.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HeadName {
+    /// DebertaModel: no head
+    #[value(alias = "model", alias = "DebertaModel")]
+    Base,
+    /// DebertaForMaskedLM
+    #[value(alias = "masked-lm", alias = "masked_lm", alias = "DebertaForMaskedLM")]
+    Mlm,
+    /// DebertaForSequenceClassification
+    #[value(alias = "sequence-classification", alias = "DebertaForSequenceClassification")]
+    Seqcls,
+    /// DebertaForTokenClassification
+    #[value(alias = "token-classification", alias = "DebertaForTokenClassification")]
+    Tokcls,
+    /// DebertaForQuestionAnswering
+    #[value(alias = "question-answering", alias = "DebertaForQuestionAnswering")]
+    Qa,
+}
+
+impl From<HeadName> for Head {
+    fn from(name: HeadName) -> Head {
+        match name {
+            HeadName::Base => Head::Base,
+            HeadName::Mlm => Head::MaskedLm,
+            HeadName::Seqcls => Head::SequenceClassification,
+            HeadName::Tokcls => Head::TokenClassification,
+            HeadName::Qa => Head::QuestionAnswering,
+        }
+    }
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What every subcommand needs to know about a checkpoint.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// Configuration of the model; found beside the weights when not given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Class of the model; told by the configuration and the tensors when not given
+    #[arg(long, value_name = "HEAD")]
+    head: Option<HeadName>,
+}
+
+impl ModelArgs {
+    fn config(&self, source: &Source) -> Result<ConfigFile> {
+        ConfigFile::find(self.config.as_deref(), source.folder())
+    }
+
+    fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {
+        // A download that went wrong is wrong in the weights first: their error says more than a missing config.
+        let (format, files) = source.open()?;
+        let config = self.config(&source)?;
+        let checkpoint =
+            Checkpoint::from_files(source, format, files, &config.config, self.head.map(Head::from))?;
+        for warning in config.config.warnings() {
+            let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", config.path.display());
+        }
+        Ok((config, checkpoint))
+    }
+}
+
+/// Prints a result. A reader that has seen enough and closed the pipe is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value);
+    print(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?)
+}

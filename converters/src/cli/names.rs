@@ -1,0 +1,190 @@
+//! `names`: what every parameter is called in every format.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
+use serde::Serialize;
+
+use super::{HeadName, print, print_json};
+use crate::error::{Error, Kind, Result};
+use crate::naming::keras;
+use crate::source::ConfigFile;
+
+/// Arguments of `names`.
+#[derive(Debug, Args)]
+pub(super) struct NamesArgs {
+    /// Print the names and shapes of this model instead of the general scheme
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Class of the model; with --config only, `base` when not given
+    #[arg(long, value_name = "HEAD", requires = "config")]
+    head: Option<HeadName>,
+    /// How the names are printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// The page docs/names.md; the general scheme only
+    Markdown,
+}
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+struct Row {
+    canonical: String,
+    shape: Vec<String>,
+    keras: Option<String>,
+    keras_transposed: bool,
+    onnx: String,
+}
+
+impl NamesArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let sections = match &self.config {
+            Some(path) => {
+                let config = ConfigFile::read(path)?.config;
+                let head = self.head.map_or(Head::Base, Head::from);
+                vec![(head.class_name().to_owned(), rows(&config, head, |dimension| dimension.to_string()))]
+            }
+            None => scheme()?,
+        };
+        match self.format {
+            Format::Json => print_json(&sections.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>())?,
+            Format::Text => print(text(&sections).trim_end())?,
+            Format::Markdown => print(markdown(&sections)?.trim_end())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A configuration with every optional part, whose dimensions are all different.
+const EVERYTHING: &str = r#"{"vocab_size": 1009, "hidden_size": 24, "embedding_size": 20, "num_attention_heads": 4,
+    "num_hidden_layers": 1, "intermediate_size": 100, "max_position_embeddings": 40, "max_relative_positions": 13,
+    "type_vocab_size": 3, "num_labels": 5, "relative_attention": true, "pos_att_type": ["c2p", "p2c"], "talking_head": true}"#;
+
+const LETTERS: [(usize, &str); 11] = [
+    (1009, "V"),
+    (24, "H"),
+    (72, "3H"),
+    (20, "E"),
+    (4, "h"),
+    (100, "I"),
+    (40, "P"),
+    (26, "2K"),
+    (3, "T"),
+    (5, "C"),
+    (2, "2"),
+];
+
+/// Every parameter that there is, with letters for dimensions and `i` for the layer.
+fn scheme() -> Result<Vec<(String, Vec<Row>)>> {
+    let letter = |dimension: usize| {
+        LETTERS
+            .iter()
+            .find(|(number, _)| *number == dimension)
+            .map_or_else(|| dimension.to_string(), |(_, l)| (*l).to_owned())
+    };
+    let config = |legacy: bool| {
+        let mut config = DebertaConfig::from_json(EVERYTHING)
+            .map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+        config.legacy = legacy;
+        Ok::<_, Error>(config)
+    };
+    let mut sections = Vec::new();
+    for (title, head, legacy) in [
+        ("Base model (under a head: prefix `deberta.`)", Head::Base, true),
+        ("DebertaForMaskedLM, legacy = true", Head::MaskedLm, true),
+        ("DebertaForMaskedLM, legacy = false", Head::MaskedLm, false),
+        ("DebertaForSequenceClassification", Head::SequenceClassification, true),
+        ("DebertaForTokenClassification", Head::TokenClassification, true),
+        ("DebertaForQuestionAnswering", Head::QuestionAnswering, true),
+    ] {
+        let config = config(legacy)?;
+        let mut rows = rows(&config, head, letter);
+        if head != Head::Base {
+            rows.retain(|row| !row.canonical.starts_with(head.base_prefix()));
+        }
+        for row in &mut rows {
+            row.canonical = row.canonical.replace(".layer.0.", ".layer.i.");
+            row.onnx = row.onnx.replace(".layer.0.", ".layer.i.");
+            row.keras = row.keras.take().map(|name| name.replace("layer_._0", "layer_._i"));
+            if head == Head::MaskedLm && !legacy {
+                row.keras = None;
+            }
+        }
+        sections.push((title.to_owned(), rows));
+    }
+    Ok(sections)
+}
+
+fn rows(config: &DebertaConfig, head: Head, show: impl Fn(usize) -> String) -> Vec<Row> {
+    let row = |param: Param| {
+        let stored = keras::stored(&param, head);
+        let in_keras = !param.name.contains("head_logits_proj") && !param.name.contains("head_weights_proj");
+        Row {
+            shape: param.shape.iter().map(|&dimension| show(dimension)).collect(),
+            keras_transposed: stored.transposed,
+            keras: in_keras.then_some(stored.name),
+            onnx: param.name.clone(),
+            canonical: param.name,
+        }
+    };
+    params(config, head).into_iter().map(row).collect()
+}
+
+fn text(sections: &[(String, Vec<Row>)]) -> String {
+    let mut out = String::new();
+    for (title, rows) in sections {
+        out.push_str(&format!("{title}\n"));
+        for row in rows {
+            let shape = format!("[{}]", row.shape.join(", "));
+            let keras = row.keras.as_deref().unwrap_or("-");
+            let transposed = if row.keras_transposed && row.keras.is_some() { " (transposed)" } else { "" };
+            out.push_str(&format!("  {:58} {shape:12} {keras}{transposed}\n", row.canonical));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn markdown(sections: &[(String, Vec<Row>)]) -> Result<String> {
+    let mut out = String::from(
+        "# Names of parameters\n\n\
+         Generated by `deberta-convert names --format markdown`.\n\n\
+         V words, H hidden size, E embedding size, P positions, K largest relative distance, T token types, I intermediate\n\
+         size, h heads, C labels, i the layer. PyTorch and safetensors use the canonical name; so do the initialisers of\n\
+         ONNX files. A Keras path stands after `<layer>/<scope>/` in an h5 file (`formats/keras.md`).\n",
+    );
+    for (title, rows) in sections {
+        out.push_str(&format!(
+            "\n## {title}\n\n| canonical | shape | Keras | transposed there |\n|---|---|---|---|\n"
+        ));
+        for row in rows {
+            let keras = row.keras.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
+            let transposed = if row.keras_transposed && row.keras.is_some() { "yes" } else { "" };
+            out.push_str(&format!(
+                "| `{}` | [{}] | {keras} | {transposed} |\n",
+                row.canonical,
+                row.shape.join(", ")
+            ));
+        }
+    }
+    let config =
+        DebertaConfig::from_json("{}").map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+    out.push_str("\n## Second names\n\nPyTorch files repeat these; the repetition must equal its original.\n\n| second name | of |\n|---|---|\n");
+    for tied in tied_names(&config, Head::MaskedLm) {
+        out.push_str(&format!("| `{}` | `{}` |\n", tied.name, tied.of));
+    }
+    out.push_str(
+        "\nA masked-LM h5 file repeats everything under `deberta/embeddings/` in its layer `cls`.\n",
+    );
+    Ok(out)
+}

@@ -1,0 +1,530 @@
+//! The conversion pipeline: plan, write, read back, compare, name.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use deberta_reference::{DebertaConfig, tied_names};
+
+use crate::checkpoint::{Aside, Bound, Checkpoint};
+use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
+use crate::error::{Error, Kind, Result};
+use crate::format::{FilePlan, keras as keras_format, safetensors, torch as torch_format};
+use crate::ledger::{LargestRounding, Ledger, Side};
+use crate::naming::{Stored, keras, torch};
+use crate::output::Staged;
+use crate::parallel;
+use crate::progress::Progress;
+use crate::source::{Format, Source, open_file};
+use crate::tensor::{Dtype, TensorInfo};
+use crate::values::Rounding;
+
+/// What to make of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The format of the output.
+    pub to: Format,
+    /// The weight file to write; the folder and the conventional name decide for several shards.
+    pub output: PathBuf,
+    /// Other files to write with it: `config.json`.
+    pub companions: Vec<Companion>,
+    /// The dtype of every parameter; as in the input when absent.
+    pub dtype: Option<Dtype>,
+    /// Split the output into shards of at most so many bytes of tensor data.
+    pub max_shard_size: Option<u64>,
+    /// Whether existing files are replaced.
+    pub replace: bool,
+}
+
+/// A small file that belongs to the output.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// Where it goes.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+/// Converts `input` as `request` says: writes the output under no name, reads it back with the ordinary reader,
+/// compares the digest of every tensor, and only then gives it its name.
+///
+/// # Errors
+/// An incomplete input; a model that the target format cannot hold; an output that exists; anything that goes
+/// wrong with reading or writing. No output is left behind.
+pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progress) -> Result<Ledger> {
+    input.check_copies()?;
+    input.require_complete()?;
+    refuse_obstacles(input, request)?;
+
+    let targets = targets(input, request)?;
+    let shards = Shard::plan_all(input, request, &targets)?;
+    for path in shards.iter().map(|shard| &shard.path).chain(index_path(request, &shards).as_ref()) {
+        if path.exists() && !request.replace {
+            return Err(crate::output::exists(path));
+        }
+    }
+
+    let len = |shard: &Shard<'_>| shard.plan.file_len();
+    progress.start("writing", shards.iter().map(len).sum());
+    let mut written = Vec::new();
+    let mut files = Vec::new();
+    for shard in &shards {
+        let file = Staged::create(&shard.path)?;
+        written.extend(shard.write(input, &file, progress)?);
+        files.push(file);
+    }
+    written.sort_by_key(|tensor| tensor.bound);
+
+    progress.start("verifying", input.data_len());
+    let (verified, synced) = thread::scope(|scope| {
+        // The disk is slower than reading back what the page cache still holds: both at once.
+        let syncing = scope.spawn(|| files.iter().try_for_each(Staged::sync));
+        let verified = verify(input, request, &shards, &files, &written, progress);
+        let synced =
+            syncing.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
+        (verified, synced)
+    });
+    let output_digests = verified?;
+    synced?;
+
+    let ledger = ledger(input, request, &targets, &shards, &written, &output_digests);
+    commit(request, &shards, files)?;
+    Ok(ledger)
+}
+
+/// A tensor of the output.
+struct Target {
+    /// Whose values it holds: an index into [`Checkpoint::bound`].
+    bound: usize,
+    info: TensorInfo,
+    transposed: bool,
+    /// Whether another tensor of the output holds the same parameter already.
+    repeated: bool,
+}
+
+fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<()> {
+    let refuse = |message: &str| Err(Error::new(Kind::Request, message).in_file(&request.output));
+    if request.to != Format::TensorFlow {
+        return Ok(());
+    }
+    if let Some(obstacle) = keras::obstacle(&input.config, input.head) {
+        return refuse(&obstacle);
+    }
+    if request.dtype == Some(Dtype::BF16) {
+        return refuse("HDF5 has no bfloat16: --dtype f32 is exact, --dtype f16 is smaller");
+    }
+    if request.max_shard_size.is_some() {
+        return refuse("--max-shard-size: TensorFlow's h5 files are not sharded here");
+    }
+    Ok(())
+}
+
+/// The tensors of the output, in order, each parameter at least once.
+fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Target>> {
+    let mut targets = Vec::with_capacity(input.bound.len());
+    let mut repeated = Vec::new();
+    for (index, bound) in input.bound.iter().enumerate() {
+        let dtype = match (request.dtype.unwrap_or(bound.dtype), request.to) {
+            (Dtype::BF16, Format::TensorFlow) => Dtype::F32,
+            (dtype, _) => dtype,
+        };
+        let (names, transposed) = match request.to {
+            Format::PyTorch | Format::Safetensors => {
+                let Stored { name, transposed } = torch::stored(&bound.param);
+                (vec![name], transposed)
+            }
+            Format::TensorFlow if keras::has_variable(&bound.param) => {
+                let transposed = keras::stored(&bound.param, input.head).transposed;
+                (keras::datasets(&bound.param, input.head), transposed)
+            }
+            Format::TensorFlow => (vec![format!("{}/{}", keras_format::KEPT_ASIDE, bound.param.name)], false),
+        };
+        let mut shape = bound.param.shape.clone();
+        if transposed {
+            shape.reverse();
+        }
+        for (position, name) in names.into_iter().enumerate() {
+            let info = TensorInfo { name, dtype, shape: shape.clone() };
+            let target = Target { bound: index, info, transposed, repeated: position > 0 };
+            if position == 0 { targets.push(target) } else { repeated.push(target) }
+        }
+    }
+    if request.to == Format::TensorFlow {
+        let order =
+            |target: &Target| input.bound.get(target.bound).map(|bound| keras::creation_order(&bound.param));
+        targets.sort_by_key(order);
+        repeated.sort_by_key(order);
+    }
+    targets.append(&mut repeated);
+    Ok(targets)
+}
+
+/// One file of the output.
+struct Shard<'a> {
+    path: PathBuf,
+    targets: Vec<&'a Target>,
+    plan: Box<dyn FilePlan>,
+    /// Second names that share the tensor of a target.
+    aliases: Vec<String>,
+}
+
+/// What became of a parameter when it was written.
+struct Written {
+    bound: usize,
+    /// Of the values that were read.
+    source: TensorDigest,
+    /// Of the values that were written, which differ from those read only by a change of dtype.
+    expected: TensorDigest,
+    rounding: Rounding,
+}
+
+impl<'a> Shard<'a> {
+    fn plan_all(input: &Checkpoint, request: &Request, targets: &'a [Target]) -> Result<Vec<Shard<'a>>> {
+        let groups = split(targets, request.max_shard_size)?;
+        let count = groups.len();
+        let folder = request.output.parent().unwrap_or(Path::new(""));
+        let path = |number: usize| match count {
+            1 => request.output.clone(),
+            _ => folder.join(request.to.shard_name(number + 1, count)),
+        };
+        let shard = |(number, group)| Shard::plan(input, request, group, path(number));
+        groups.into_iter().enumerate().map(shard).collect()
+    }
+
+    fn plan(
+        input: &Checkpoint,
+        request: &Request,
+        targets: Vec<&'a Target>,
+        path: PathBuf,
+    ) -> Result<Shard<'a>> {
+        let infos: Vec<TensorInfo> = targets.iter().map(|target| target.info.clone()).collect();
+        let mut names = Vec::new();
+        let plan: Box<dyn FilePlan> = match request.to {
+            Format::Safetensors => Box::new(safetensors::plan(&infos, &[("format", "pt")])?),
+            Format::TensorFlow => {
+                let layers: Vec<String> =
+                    keras::layers(input.head).iter().map(|&name| name.to_owned()).collect();
+                Box::new(keras_format::plan(&layers, &infos)?)
+            }
+            Format::PyTorch => {
+                let tied = tied_names(&input.config, input.head);
+                let aliases: Vec<torch_format::Alias<'_>> = tied
+                    .iter()
+                    .filter_map(|tied| {
+                        let of = infos.iter().position(|info| info.name == tied.of)?;
+                        Some(torch_format::Alias { name: &tied.name, of })
+                    })
+                    .collect();
+                names.extend(aliases.iter().map(|alias| alias.name.to_owned()));
+                Box::new(torch_format::plan(&infos, &aliases)?)
+            }
+        };
+        Ok(Shard { path, targets, plan, aliases: names })
+    }
+
+    /// Writes every tensor and then everything else.
+    fn write(&self, input: &Checkpoint, file: &Staged, progress: &dyn Progress) -> Result<Vec<Written>> {
+        file.set_len(self.plan.file_len())?;
+        let work: Vec<(&Target, u64)> =
+            self.targets.iter().copied().zip(self.plan.offsets().iter().copied()).collect();
+        let checksummed = self.plan.wants_crc32();
+        let results = parallel::map(
+            &work,
+            |(target, _)| target.info.byte_len().unwrap_or(0),
+            |&(target, offset)| {
+                let bound =
+                    input.bound.get(target.bound).ok_or_else(|| Error::malformed("no such parameter"))?;
+                let result = write_tensor(input, bound, target, file, offset, checksummed, progress);
+                result.map_err(|error| error.in_tensor(&bound.stored_name).in_file(&input.source.path))
+            },
+        )?;
+        let (written, crc32): (Vec<Option<Written>>, Vec<u32>) = results.into_iter().unzip();
+        for span in self.plan.seal(if checksummed { &crc32 } else { &[] })? {
+            file.write_at(span.offset, &span.bytes)?;
+        }
+        Ok(written.into_iter().flatten().collect())
+    }
+}
+
+/// Groups tensors in their order into shards of at most `most` bytes; a larger tensor has one of its own.
+fn split(targets: &[Target], most: Option<u64>) -> Result<Vec<Vec<&Target>>> {
+    let mut groups: Vec<Vec<&Target>> = vec![Vec::new()];
+    let mut size = 0_u64;
+    for target in targets {
+        let len = target.info.byte_len()? as u64;
+        if most.is_some_and(|most| size.saturating_add(len) > most) && size > 0 {
+            groups.push(Vec::new());
+            size = 0;
+        }
+        size = size.saturating_add(len);
+        if let Some(group) = groups.last_mut() {
+            group.push(target);
+        }
+    }
+    Ok(groups)
+}
+
+/// Writes one tensor and returns what was written of its parameter (nothing for a repetition), and the CRC-32 of
+/// its bytes.
+fn write_tensor(
+    input: &Checkpoint,
+    bound: &Bound,
+    target: &Target,
+    file: &Staged,
+    offset: u64,
+    checksummed: bool,
+    progress: &dyn Progress,
+) -> Result<(Option<Written>, u32)> {
+    let values = input.values(bound)?;
+    let dtype = target.info.dtype;
+    let mut crc32 = crc32fast::Hasher::new();
+    let mut hasher = TensorHasher::new(dtype, &values.shape);
+    // A strip that is in the canonical layout is hashed while it is in the cache.
+    let hashed_on_the_way = !target.repeated && !target.transposed;
+    let mut at = offset;
+    let rounding = values.strips(dtype, target.transposed, |strip| {
+        if checksummed {
+            crc32.update(strip);
+        }
+        if hashed_on_the_way {
+            hasher.update(strip)?;
+        }
+        file.write_at(at, strip)?;
+        at += strip.len() as u64;
+        progress.advance(strip.len() as u64);
+        Ok(())
+    })?;
+    if target.repeated {
+        return Ok((None, crc32.finalize()));
+    }
+    if !hashed_on_the_way {
+        values.strips(dtype, false, |strip| hasher.update(strip))?;
+    }
+    let expected = hasher.finish();
+    let source = if dtype == values.dtype { expected } else { crate::digest::tensor_digest(&values)? };
+    Ok((Some(Written { bound: target.bound, source, expected, rounding }), crc32.finalize()))
+}
+
+/// Reads the output back as any checkpoint and compares every tensor with what was meant to be written.
+fn verify(
+    input: &Checkpoint,
+    request: &Request,
+    shards: &[Shard<'_>],
+    files: &[Staged],
+    written: &[Written],
+    progress: &dyn Progress,
+) -> Result<Vec<TensorDigest>> {
+    let opened = files.iter().map(|file| Ok(open_file(file.map()?)?.1)).collect::<Result<Vec<_>>>()?;
+    let paths = shards.iter().map(|shard| shard.path.clone()).collect();
+    let source = Source { path: request.output.clone(), files: paths, weight_map: None };
+    let mut output = Checkpoint::from_files(source, request.to, opened, &input.config, Some(input.head))?;
+    output.check_copies()?;
+    output.require_complete()?;
+    let digests = output.tensor_digests(progress)?;
+    let differs = |name: &str, what: &str| {
+        Error::new(Kind::Verification, format!("{what}: this is a fault of the program or of the disk"))
+            .in_tensor(name)
+            .in_file(&request.output)
+    };
+    if output.bound.len() != input.bound.len() || written.len() != input.bound.len() {
+        return Err(differs("", "not every parameter was written"));
+    }
+    for ((source, written), (bound, read)) in
+        input.bound.iter().zip(written).zip(output.bound.iter().zip(&digests))
+    {
+        if source.param.name != bound.param.name || written.expected != *read {
+            return Err(differs(&bound.param.name, "what was read back is not what was written"));
+        }
+    }
+    Ok(digests)
+}
+
+fn ledger(
+    input: &Checkpoint,
+    request: &Request,
+    targets: &[Target],
+    shards: &[Shard<'_>],
+    written: &[Written],
+    output_digests: &[TensorDigest],
+) -> Ledger {
+    let names = || input.bound.iter().map(|bound| bound.param.name.as_str());
+    let bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut kept_aside: Vec<Aside> = input.aside.clone();
+    let mut dtypes: Vec<(String, usize)> = Vec::new();
+    let mut widened = 0;
+    for target in targets.iter().filter(|target| !target.repeated) {
+        let Some(bound) = input.bound.get(target.bound) else { continue };
+        let dtype = target.info.dtype.to_string();
+        match dtypes.iter_mut().find(|(known, _)| *known == dtype) {
+            Some((_, count)) => *count += 1,
+            None => dtypes.push((dtype, 1)),
+        }
+        widened += usize::from(
+            bound.dtype == Dtype::BF16 && target.info.dtype == Dtype::F32 && request.dtype.is_none(),
+        );
+        if target.info.name.starts_with(keras_format::KEPT_ASIDE) {
+            let what = format!("in group {}, which TensorFlow does not read", keras_format::KEPT_ASIDE);
+            kept_aside.push(Aside { name: bound.param.name.clone(), what });
+        }
+    }
+    let mut notes = input.notes.clone();
+    if widened > 0 {
+        notes.push(format!(
+            "{widened} tensors were bf16, which HDF5 does not have: written as f32, without loss"
+        ));
+    }
+    let transposed = targets.iter().filter(|target| {
+        !target.repeated
+            && input.bound.get(target.bound).is_some_and(|bound| bound.transposed != target.transposed)
+    });
+    let rounding = request.dtype.map(|_| {
+        let rounding =
+            |written: &Written| Some((input.bound.get(written.bound)?.param.name.as_str(), written.rounding));
+        LargestRounding::of(written.iter().filter_map(rounding))
+    });
+    Ledger {
+        input: Side {
+            path: input.source.path.clone(),
+            format: input.format.to_string(),
+            files: input.source.files.len(),
+            bytes: input.source.files.iter().map(bytes).sum(),
+            digest: checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string(),
+        },
+        output: Side {
+            path: index_path(request, shards).unwrap_or_else(|| request.output.clone()),
+            format: request.to.to_string(),
+            files: shards.len(),
+            bytes: shards.iter().map(|shard| shard.plan.file_len()).sum(),
+            digest: checkpoint_digest(names().zip(output_digests.iter().copied())).to_string(),
+        },
+        class: input.head.class_name(),
+        layers: input.config.num_hidden_layers,
+        parameters: input.parameter_count(),
+        dtypes,
+        mapped: input.bound.len(),
+        transposed: transposed.count(),
+        aliased: shards.iter().map(|shard| shard.aliases.len()).sum(),
+        repeated: targets.iter().filter(|target| target.repeated).count(),
+        copies_checked: input.copies.len(),
+        kept_aside,
+        notes,
+        rounding,
+        also_written: request.companions.iter().map(|companion| companion.path.clone()).collect(),
+    }
+}
+
+/// The index of a sharded output.
+fn index_path(request: &Request, shards: &[Shard<'_>]) -> Option<PathBuf> {
+    (shards.len() > 1).then(|| request.output.with_file_name(request.to.index_name()))
+}
+
+/// Gives every file its name: companions first, then the weights, then the index without which shards are nothing.
+fn commit(request: &Request, shards: &[Shard<'_>], files: Vec<Staged>) -> Result<()> {
+    let small = |path: &Path, text: &str| -> Result<Staged> {
+        let file = Staged::create(path)?;
+        file.write_at(0, text.as_bytes())?;
+        file.sync()?;
+        Ok(file)
+    };
+    let companions = request
+        .companions
+        .iter()
+        .map(|companion| small(&companion.path, &companion.text))
+        .collect::<Result<Vec<_>>>()?;
+    let index_path = index_path(request, shards);
+    let index = match &index_path {
+        Some(path) => Some(small(path, &index_text(shards)?)?),
+        None => None,
+    };
+    if let Some(path) = index_path.filter(|path| path.exists()) {
+        // Old and new shards must never be mixed under one index.
+        std::fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
+    }
+    let paths: Vec<PathBuf> = request
+        .companions
+        .iter()
+        .map(|companion| companion.path.clone())
+        .chain(shards.iter().map(|shard| shard.path.clone()))
+        .collect();
+    let staged = companions.into_iter().chain(files).chain(index);
+    for (done, file) in staged.enumerate() {
+        if let Err(error) = file.commit(request.replace) {
+            // Without --force nothing was there before: what this run named goes again.
+            if !request.replace {
+                for path in paths.iter().take(done) {
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn index_text(shards: &[Shard<'_>]) -> Result<String> {
+    let mut weight_map = std::collections::BTreeMap::new();
+    let mut total_size = 0_u64;
+    for shard in shards {
+        let name = shard.path.file_name().unwrap_or_default().to_string_lossy();
+        for target in &shard.targets {
+            total_size += target.info.byte_len()? as u64;
+            weight_map.insert(target.info.name.clone(), name.clone());
+        }
+        for alias in &shard.aliases {
+            weight_map.insert(alias.clone(), name.clone());
+        }
+    }
+    let index = serde_json::json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
+    serde_json::to_string_pretty(&index)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::malformed(format!("cannot make a shard index: {error}")))
+}
+
+impl Checkpoint {
+    /// Moves a masked-LM head between `lm_predictions.lm_head` and `cls.predictions`. The tensors are the same; in
+    /// which of the two classes they are decides what transformers computes.
+    ///
+    /// # Errors
+    /// No masked-LM head; an embedding width other than the hidden size; an untied decoder.
+    pub fn remap_mlm_head(&mut self) -> Result<()> {
+        const LEGACY: [(&str, &str); 3] = [
+            ("cls.predictions.transform.dense.", "lm_predictions.lm_head.dense."),
+            ("cls.predictions.transform.LayerNorm.", "lm_predictions.lm_head.LayerNorm."),
+            ("cls.predictions.bias", "lm_predictions.lm_head.bias"),
+        ];
+        let fail = |message: String| Err(Error::new(Kind::Request, message).in_file(&self.source.path));
+        if self.head != deberta_reference::Head::MaskedLm {
+            return fail(format!("--mlm-head remap: this is a {}, it has no masked-LM head", self.head));
+        }
+        let DebertaConfig { embedding_size, hidden_size, .. } = self.config;
+        if embedding_size != hidden_size {
+            return fail(format!(
+                "--mlm-head remap: the two heads differ when embedding_size {embedding_size} is not hidden_size {hidden_size}"
+            ));
+        }
+        if self.config.legacy && !self.config.tie_word_embeddings {
+            return fail(
+                "--mlm-head remap: lm_predictions has no decoder of its own, and this one is not tied"
+                    .to_owned(),
+            );
+        }
+        let to_legacy = !self.config.legacy;
+        for bound in &mut self.bound {
+            for (legacy, new) in LEGACY {
+                let (from, to) = if to_legacy { (new, legacy) } else { (legacy, new) };
+                if let Some(rest) = bound.param.name.strip_prefix(from) {
+                    bound.param.name = format!("{to}{rest}");
+                }
+            }
+        }
+        self.config.legacy = to_legacy;
+        // transformers would tie lm_head.dense to the embeddings.
+        self.config.tie_word_embeddings = to_legacy;
+        let (from, to) = if to_legacy {
+            ("lm_predictions.lm_head", "cls.predictions")
+        } else {
+            ("cls.predictions", "lm_predictions.lm_head")
+        };
+        self.notes.push(format!("--mlm-head remap: the head {from} was written as {to}"));
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! Keras names: variable paths, and the groups of an h5 file that hold them.
+//!
+//! Source: transformers 4.57.6, `modeling_tf_deberta.py` for the variables, `modeling_tf_utils.py`
+//! (`load_tf_weights_from_h5`) for which part of a path is compared: everything after the scope.
+
+use deberta_reference::{DebertaConfig, Head, Param, Role};
+
+use super::Stored;
+
+/// The variable path that TensorFlow gives `param`, without layer and scope:
+/// `deberta/encoder/layer_._0/output/dense/kernel:0`.
+pub fn stored(param: &Param, head: Head) -> Stored {
+    let base = param.name.strip_prefix(head.base_prefix()).filter(|rest| is_base(rest));
+    let (prefix, name) = match base {
+        Some(rest) => ("deberta/", rest),
+        None => ("", param.name.as_str()),
+    };
+    let transposed = param.role == Role::LinearWeight;
+    if param.role == Role::RelativeEmbedding {
+        return Stored { name: format!("{prefix}encoder/rel_embeddings.weight:0"), transposed };
+    }
+    let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+    let leaf = match param.role {
+        Role::LinearWeight => "kernel",
+        Role::LayerNormScale => "gamma",
+        Role::LayerNormShift => "beta",
+        Role::Embedding => "embeddings",
+        Role::WordEmbedding | Role::Bias | Role::RelativeEmbedding => leaf,
+    };
+    Stored { name: format!("{prefix}{}/{leaf}:0", variable_scope(module)), transposed }
+}
+
+/// All variable paths under which `param` is accepted; the first is [`stored`]. Versions of transformers differ
+/// in the leaf of the embedding tables.
+pub fn accepted(param: &Param, head: Head) -> Vec<Stored> {
+    let first = stored(param, head);
+    let other = match param.role {
+        Role::WordEmbedding => Some(("/weight:0", "/embeddings:0")),
+        Role::Embedding => Some(("/embeddings:0", "/weight:0")),
+        _ => None,
+    };
+    let second = other.and_then(|(suffix, other)| {
+        let stem = first.name.strip_suffix(suffix)?;
+        Some(Stored { name: format!("{stem}{other}"), transposed: first.transposed })
+    });
+    [Some(first), second].into_iter().flatten().collect()
+}
+
+/// The layers of an h5 file of this class, in Keras' order. Layers without weights are listed too.
+pub fn layers(head: Head) -> &'static [&'static str] {
+    match head {
+        Head::Base => &["deberta"],
+        Head::MaskedLm => &["deberta", "cls"],
+        Head::SequenceClassification => &["deberta", "pooler", "cls_dropout", "classifier"],
+        Head::TokenClassification => &["deberta", "dropout", "classifier"],
+        Head::QuestionAnswering => &["deberta", "qa_outputs"],
+    }
+}
+
+/// The datasets of an h5 file of this class that hold `param`, in layers of [`layers`]. A masked-LM file
+/// repeats the embeddings in layer `cls`, because its head uses them.
+pub fn datasets(param: &Param, head: Head) -> Vec<String> {
+    let variable = stored(param, head).name;
+    let scope = scope(head);
+    let layer = variable.split('/').next().unwrap_or_default();
+    let mut paths = vec![format!("{layer}/{scope}/{variable}")];
+    if head == Head::MaskedLm && variable.starts_with("deberta/embeddings/") {
+        paths.push(format!("cls/{scope}/{variable}"));
+    }
+    paths
+}
+
+/// The place of `param` among the variables of its layer, in the order in which Keras creates them.
+pub fn creation_order(param: &Param) -> u8 {
+    let name = &param.name;
+    if name.contains("word_embeddings") {
+        0
+    } else if name.contains("token_type_embeddings") {
+        1
+    } else if name.contains("position_embeddings") {
+        2
+    } else if name.contains("embeddings.embed_proj") {
+        3
+    } else if name.contains("embeddings.LayerNorm") {
+        4
+    } else if name.contains("rel_embeddings") {
+        5
+    } else {
+        6
+    }
+}
+
+/// A reading of a stored name as a variable path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable<'a> {
+    /// The path without layer and scope.
+    pub path: &'a str,
+    /// The layer whose group holds it, in an h5 file.
+    pub layer: Option<&'a str>,
+}
+
+/// The possible readings of a stored name: a dataset of an h5 file (`layer/scope/variable`), a variable of a
+/// safetensors file with its scope, and one without, as transformers writes it.
+pub fn readings(name: &str) -> impl Iterator<Item = Variable<'_>> {
+    let without_first = name.split_once('/');
+    let without_two = without_first
+        .and_then(|(layer, rest)| Some(Variable { path: rest.split_once('/')?.1, layer: Some(layer) }));
+    let without_first = without_first.map(|(_, path)| Variable { path, layer: None });
+    [without_two, without_first, Some(Variable { path: name, layer: None })].into_iter().flatten()
+}
+
+/// Why TensorFlow's classes cannot hold a model of this configuration, if they cannot.
+pub fn obstacle(config: &DebertaConfig, head: Head) -> Option<String> {
+    if head == Head::MaskedLm && !config.legacy {
+        return Some(
+            "TensorFlow's DeBERTa has no lm_predictions head, its own would be random: \
+             --mlm-head remap moves the head to cls.predictions"
+                .to_owned(),
+        );
+    }
+    if head == Head::MaskedLm && !config.tie_word_embeddings {
+        return Some(
+            "TensorFlow's DeBERTa cannot hold a decoder that is not tied to the word embeddings".to_owned(),
+        );
+    }
+    if config.talking_head {
+        return Some("TensorFlow's DeBERTa fails to build with talking_head".to_owned());
+    }
+    if config.embedding_size != config.hidden_size && config.position_biased_input {
+        return Some(format!(
+            "TensorFlow's DeBERTa cannot add absolute positions to embeddings of width {} in a model of width {}",
+            config.embedding_size, config.hidden_size
+        ));
+    }
+    None
+}
+
+/// Whether TensorFlow's classes have a variable for `param`. They have none for the position embeddings that only
+/// the enhanced mask decoder uses.
+pub fn has_variable(param: &Param) -> bool {
+    param.required
+}
+
+/// The scope of all variables: the class name in snake case.
+fn scope(head: Head) -> &'static str {
+    match head {
+        Head::Base => "tf_deberta_model",
+        Head::MaskedLm => "tf_deberta_for_masked_lm",
+        Head::SequenceClassification => "tf_deberta_for_sequence_classification",
+        Head::TokenClassification => "tf_deberta_for_token_classification",
+        Head::QuestionAnswering => "tf_deberta_for_question_answering",
+    }
+}
+
+/// The scope of a module: `encoder.layer.0.output` is `encoder/layer_._0/output`.
+fn variable_scope(module: &str) -> String {
+    let mut scope = String::with_capacity(module.len() + 2);
+    let mut before = "";
+    for part in module.split('.') {
+        scope.push_str(match before {
+            "" => "",
+            "layer" => "_._",
+            _ => "/",
+        });
+        scope.push_str(part);
+        before = part;
+    }
+    scope
+}
+
+fn is_base(name: &str) -> bool {
+    name.starts_with("embeddings.") || name.starts_with("encoder.")
+}
+
+#[cfg(test)]
+mod tests {
+    use deberta_reference::params;
+
+    use super::*;
+
+    fn stored_names(json: &str, head: Head) -> Vec<(String, Stored)> {
+        let config = DebertaConfig::from_json(json).unwrap();
+        params(&config, head).into_iter().map(|param| (param.name.clone(), stored(&param, head))).collect()
+    }
+
+    #[test]
+    fn names_and_layouts_are_tensorflows() {
+        let json = r#"{"num_hidden_layers": 11, "relative_attention": true, "pos_att_type": "c2p|p2c", "type_vocab_size": 2}"#;
+        let names = stored_names(json, Head::MaskedLm);
+        let stored = |name: &str| {
+            let (_, stored) = names.iter().find(|(canonical, _)| canonical == name).unwrap();
+            (stored.name.as_str(), stored.transposed)
+        };
+        assert_eq!(
+            stored("deberta.embeddings.word_embeddings.weight"),
+            ("deberta/embeddings/word_embeddings/weight:0", false)
+        );
+        assert_eq!(
+            stored("deberta.embeddings.token_type_embeddings.weight"),
+            ("deberta/embeddings/token_type_embeddings/embeddings:0", false)
+        );
+        assert_eq!(
+            stored("deberta.encoder.rel_embeddings.weight"),
+            ("deberta/encoder/rel_embeddings.weight:0", false)
+        );
+        assert_eq!(
+            stored("deberta.encoder.layer.10.attention.self.in_proj.weight"),
+            ("deberta/encoder/layer_._10/attention/self/in_proj/kernel:0", true)
+        );
+        assert_eq!(
+            stored("deberta.encoder.layer.0.attention.self.q_bias"),
+            ("deberta/encoder/layer_._0/attention/self/q_bias:0", false)
+        );
+        assert_eq!(stored("cls.predictions.bias"), ("cls/predictions/bias:0", false));
+        assert_eq!(
+            stored("cls.predictions.transform.LayerNorm.weight"),
+            ("cls/predictions/transform/LayerNorm/gamma:0", false)
+        );
+    }
+
+    #[test]
+    fn the_base_model_has_its_own_layer() {
+        let (_, stored) = stored_names("{}", Head::Base).swap_remove(0);
+        assert_eq!(stored.name, "deberta/embeddings/word_embeddings/weight:0");
+    }
+
+    #[test]
+    fn masked_lm_repeats_the_embeddings() {
+        let config = DebertaConfig::from_json("{}").unwrap();
+        let word = params(&config, Head::MaskedLm).swap_remove(0);
+        assert_eq!(
+            datasets(&word, Head::MaskedLm),
+            [
+                "deberta/tf_deberta_for_masked_lm/deberta/embeddings/word_embeddings/weight:0",
+                "cls/tf_deberta_for_masked_lm/deberta/embeddings/word_embeddings/weight:0"
+            ]
+        );
+    }
+
+    #[test]
+    fn readings_leave_out_layer_and_scope() {
+        let paths = |name| readings(name).map(|variable| variable.path).collect::<Vec<_>>();
+        assert_eq!(
+            paths("cls/tf_x_1/cls/predictions/bias:0"),
+            ["cls/predictions/bias:0", "tf_x_1/cls/predictions/bias:0", "cls/tf_x_1/cls/predictions/bias:0"]
+        );
+        assert_eq!(paths("bias:0"), ["bias:0"]);
+        assert_eq!(readings("cls/tf_x/a:0").next(), Some(Variable { path: "a:0", layer: Some("cls") }));
+    }
+}

@@ -1,0 +1,37 @@
+//! What each framework calls a parameter, and whether it stores it transposed.
+//!
+//! Only the direction parameter → stored name is written down. The inverse is built by enumerating
+//! [`deberta_reference::params`], so that missing and unexpected tensors fall out of it.
+
+pub mod keras;
+pub mod torch;
+
+/// The name of a parameter in a file, and its layout there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The name in the file's own naming.
+    pub name: String,
+    /// Whether the file holds the transpose of the canonical matrix.
+    pub transposed: bool,
+}
+
+/// The naming that a file follows. It is told by the names, not by the format: safetensors files hold either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// PyTorch's `state_dict` keys, with the prefixes and old spellings found in the wild.
+    Torch,
+    /// Keras' variable paths, `deberta/encoder/layer_._0/…/kernel:0`.
+    Keras,
+}
+
+impl Naming {
+    /// The naming that most of `names` follow.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Naming {
+        let (mut keras, mut total) = (0_usize, 0_usize);
+        for name in names {
+            total += 1;
+            keras += usize::from(name.ends_with(":0") && name.contains('/'));
+        }
+        if keras * 2 > total { Naming::Keras } else { Naming::Torch }
+    }
+}

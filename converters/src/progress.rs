@@ -1,0 +1,17 @@
+//! Progress of long work, for whoever wants to show it.
+
+/// Is told how far the work is. Called from several threads.
+pub trait Progress: Sync {
+    /// A step starts that will handle `bytes` bytes.
+    fn start(&self, step: &str, bytes: u64);
+
+    /// `bytes` more bytes are done.
+    fn advance(&self, bytes: u64);
+}
+
+/// Shows nothing.
+impl Progress for () {
+    fn start(&self, _step: &str, _bytes: u64) {}
+
+    fn advance(&self, _bytes: u64) {}
+}

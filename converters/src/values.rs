@@ -1,0 +1,294 @@
+//! The values of one tensor, delivered in strips: in any layout and dtype, with a megabyte of memory.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+
+use crate::error::{Error, Kind, Result};
+use crate::tensor::Dtype;
+
+/// Strips are at most this long, so that they stay in the cache between being made, hashed and written.
+const STRIP: usize = 1 << 20;
+
+/// The values of a floating-point tensor as a file holds them.
+pub struct Values<'a> {
+    /// Dense, row-major, little-endian.
+    pub bytes: Cow<'a, [u8]>,
+    /// The type of the elements.
+    pub dtype: Dtype,
+    /// The canonical shape.
+    pub shape: Vec<usize>,
+    /// Whether `bytes` hold the transpose of the canonical matrix.
+    pub transposed: bool,
+}
+
+/// What converting to another dtype did to the values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rounding {
+    /// The largest absolute difference between a value and what became of it.
+    pub max_abs: f64,
+    /// How many values changed.
+    pub changed: u64,
+}
+
+impl Rounding {
+    /// The rounding of two tensors, or parts of one, taken together.
+    #[must_use]
+    pub fn and(self, other: Rounding) -> Rounding {
+        Rounding { max_abs: self.max_abs.max(other.max_abs), changed: self.changed + other.changed }
+    }
+}
+
+impl Values<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Gives `each` the elements as `dtype`, in the canonical layout or `transposed`, strip by strip, and returns
+    /// what the change of dtype did to them.
+    ///
+    /// # Errors
+    /// A finite value that `dtype` cannot hold (it would become infinite); an error of `each`.
+    pub fn strips(
+        &self,
+        dtype: Dtype,
+        transposed: bool,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Rounding> {
+        let mut rounding = Rounding::default();
+        let mut converted = Vec::new();
+        self.native_strips(transposed, |strip| {
+            if dtype == self.dtype {
+                return each(strip);
+            }
+            converted.clear();
+            rounding = rounding.and(convert(strip, self.dtype, dtype, &mut converted)?);
+            each(&converted)
+        })?;
+        Ok(rounding)
+    }
+
+    /// Gives `each` the elements in their own dtype.
+    fn native_strips(&self, transposed: bool, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let &[rows, columns] = self.shape.as_slice() else {
+            return self.bytes.chunks(STRIP).try_for_each(each);
+        };
+        if transposed == self.transposed || self.bytes.is_empty() {
+            return self.bytes.chunks(STRIP).try_for_each(each);
+        }
+        // The rows of what is wanted are the columns of what is stored.
+        let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+        let size = self.dtype.size();
+        let rows_per_strip = (STRIP / (columns * size).max(1)).max(1).next_multiple_of(TILE);
+        let mut strip = vec![0; rows_per_strip.min(rows) * columns * size];
+        for first in (0..rows).step_by(rows_per_strip) {
+            let count = rows_per_strip.min(rows - first);
+            let Some(strip) = strip.get_mut(..count * columns * size) else { break };
+            match size {
+                2 => transpose::<2>(&self.bytes, rows, first, strip, columns),
+                4 => transpose::<4>(&self.bytes, rows, first, strip, columns),
+                _ => transpose::<8>(&self.bytes, rows, first, strip, columns),
+            }
+            each(strip)?;
+        }
+        Ok(())
+    }
+}
+
+/// A tile of 16 × 16 four-byte elements is sixteen cache lines on either side.
+const TILE: usize = 16;
+
+/// Fills `to` with rows `first..` of the transpose of `from`. `from` has `from_columns` columns, `to` has
+/// `to_columns`; elements have `N` bytes.
+fn transpose<const N: usize>(
+    from: &[u8],
+    from_columns: usize,
+    first: usize,
+    to: &mut [u8],
+    to_columns: usize,
+) {
+    let (from, _) = from.as_chunks::<N>();
+    let (to, _) = to.as_chunks_mut::<N>();
+    for (tile_index, to_rows) in to.chunks_mut(TILE * to_columns).enumerate() {
+        let start = first + tile_index * TILE;
+        let height = to_rows.len() / to_columns;
+        for (block_index, block) in from.chunks(TILE * from_columns).enumerate() {
+            // block: up to TILE rows of `from`, that is up to TILE columns of `to`
+            for (offset, from_row) in block.chunks_exact(from_columns).enumerate() {
+                let column = block_index * TILE + offset;
+                let Some(values) = from_row.get(start..start + height) else { continue };
+                for (to_row, value) in to_rows.chunks_exact_mut(to_columns).zip(values) {
+                    if let Some(place) = to_row.get_mut(column) {
+                        *place = *value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Appends the elements of `from` to `to` in another dtype, rounding to nearest even.
+fn convert(from: &[u8], from_dtype: Dtype, to_dtype: Dtype, to: &mut Vec<u8>) -> Result<Rounding> {
+    macro_rules! each {
+        ($read:expr, $write:expr) => {{
+            let mut rounding = Rounding::default();
+            for element in from.chunks_exact(from_dtype.size()) {
+                let wide: f64 = $read(element);
+                let (bytes, narrow): (_, f64) = $write(wide);
+                to.extend_from_slice(&bytes);
+                // NaN stays NaN; an infinity that was one stays one.
+                if narrow != wide && !(wide.is_nan() && narrow.is_nan()) {
+                    if narrow.is_infinite() {
+                        return Err(Error::new(
+                            Kind::Request,
+                            format!("{wide:e} is more than {to_dtype} can hold: choose a wider --dtype"),
+                        ));
+                    }
+                    rounding.changed += 1;
+                    rounding.max_abs = rounding.max_abs.max((narrow - wide).abs());
+                }
+            }
+            Ok(rounding)
+        }};
+    }
+    macro_rules! to {
+        ($read:expr) => {
+            match to_dtype {
+                Dtype::F64 => each!($read, |x: f64| (x.to_le_bytes(), x)),
+                Dtype::F32 => each!($read, |x: f64| ((x as f32).to_le_bytes(), f64::from(x as f32))),
+                Dtype::F16 => each!($read, |x: f64| {
+                    let y = f16::from_f64(x);
+                    (y.to_le_bytes(), y.to_f64())
+                }),
+                Dtype::BF16 => each!($read, |x: f64| {
+                    let y = bf16::from_f64(x);
+                    (y.to_le_bytes(), y.to_f64())
+                }),
+                other => Err(not_float(other)),
+            }
+        };
+    }
+    match from_dtype {
+        // The widening that every digest of a half-precision file needs: no rounding, so no bookkeeping.
+        Dtype::F16 if to_dtype == Dtype::F32 => {
+            to.extend(
+                from.as_chunks::<2>().0.iter().flat_map(|&x| f16::from_le_bytes(x).to_f32().to_le_bytes()),
+            );
+            Ok(Rounding::default())
+        }
+        Dtype::BF16 if to_dtype == Dtype::F32 => {
+            to.extend(from.as_chunks::<2>().0.iter().flat_map(|&[low, high]| [0, 0, low, high]));
+            Ok(Rounding::default())
+        }
+        Dtype::F64 => to!(|bytes: &[u8]| read::<8>(bytes).map_or(0.0, f64::from_le_bytes)),
+        Dtype::F32 => to!(|bytes: &[u8]| read::<4>(bytes).map_or(0.0, |b| f64::from(f32::from_le_bytes(b)))),
+        Dtype::F16 => to!(|bytes: &[u8]| read::<2>(bytes).map_or(0.0, |b| f16::from_le_bytes(b).to_f64())),
+        Dtype::BF16 => to!(|bytes: &[u8]| read::<2>(bytes).map_or(0.0, |b| bf16::from_le_bytes(b).to_f64())),
+        other => Err(not_float(other)),
+    }
+}
+
+fn read<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.first_chunk::<N>().copied()
+}
+
+fn not_float(dtype: Dtype) -> Error {
+    Error::new(Kind::Model, format!("dtype {dtype} is not floating point"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn f32s(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn collect(values: &Values<'_>, dtype: Dtype, transposed: bool) -> (Vec<u8>, Rounding) {
+        let mut all = Vec::new();
+        let rounding = values
+            .strips(dtype, transposed, |strip| {
+                all.extend_from_slice(strip);
+                Ok(())
+            })
+            .unwrap();
+        (all, rounding)
+    }
+
+    #[test]
+    fn transposes_matrices_of_any_shape_and_size() {
+        for (rows, columns) in [(1, 1), (1, 40), (40, 1), (16, 16), (33, 17), (700, 900), (0, 5), (5, 0)] {
+            let canonical: Vec<f32> = (0..rows * columns).map(|index| index as f32).collect();
+            let stored: Vec<f32> =
+                (0..columns).flat_map(|c| (0..rows).map(move |r| (r * columns + c) as f32)).collect();
+            let values = Values {
+                bytes: f32s(&stored).into(),
+                dtype: Dtype::F32,
+                shape: vec![rows, columns],
+                transposed: true,
+            };
+            assert_eq!(collect(&values, Dtype::F32, false).0, f32s(&canonical), "{rows} x {columns}");
+            assert_eq!(collect(&values, Dtype::F32, true).0, f32s(&stored), "{rows} x {columns}");
+        }
+    }
+
+    #[test]
+    fn transposes_elements_of_two_and_eight_bytes() {
+        for dtype in [Dtype::F16, Dtype::F64] {
+            let size = dtype.size();
+            let bytes: Vec<u8> = (0..(3 * 2 * size) as u8).collect();
+            let values = Values { bytes: bytes.clone().into(), dtype, shape: vec![3, 2], transposed: false };
+            let (turned, _) = collect(&values, dtype, true);
+            let expected: Vec<u8> =
+                [0, 2, 4, 1, 3, 5].iter().flat_map(|&i| bytes[i * size..][..size].to_vec()).collect();
+            assert_eq!(turned, expected);
+        }
+    }
+
+    #[test]
+    fn rounding_is_reported_and_overflow_refused() {
+        let values = |numbers: &[f32]| Values {
+            bytes: f32s(numbers).into(),
+            dtype: Dtype::F32,
+            shape: vec![numbers.len()],
+            transposed: false,
+        };
+        let (bytes, rounding) =
+            collect(&values(&[1.0, 1.0 + 1.0 / 4096.0, f32::NAN, f32::INFINITY]), Dtype::F16, false);
+        assert_eq!(bytes.len(), 8);
+        assert_eq!(rounding, Rounding { max_abs: 1.0 / 4096.0, changed: 1 });
+        let error = values(&[1e30]).strips(Dtype::F16, false, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("1.0000000150474662e30 is more than f16 can hold"), "{error}");
+    }
+
+    #[test]
+    fn widening_is_exact() {
+        let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        for dtype in [Dtype::F16, Dtype::BF16] {
+            let values =
+                Values { bytes: halves.clone().into(), dtype, shape: vec![1 << 16], transposed: false };
+            let (wide, rounding) = collect(&values, Dtype::F32, false);
+            assert_eq!(rounding, Rounding::default());
+            let back =
+                Values { bytes: wide.into(), dtype: Dtype::F32, shape: vec![1 << 16], transposed: false };
+            let (narrow, rounding) = collect(&back, dtype, false);
+            assert_eq!(rounding, Rounding::default());
+            let differing = narrow
+                .chunks_exact(2)
+                .zip(halves.chunks_exact(2))
+                .filter(|(a, b)| {
+                    a != b
+                        && !(f16::from_le_bytes([b[0], b[1]]).is_nan()
+                            || bf16::from_le_bytes([b[0], b[1]]).is_nan())
+                })
+                .count();
+            assert_eq!(differing, 0, "{dtype}");
+        }
+    }
+}

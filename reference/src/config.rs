@@ -1,0 +1,517 @@
+//! The configuration of a DeBERTa v1 model and its validation.
+//!
+//! Source: transformers 4.57.6, `models/deberta/configuration_deberta.py`, class `DebertaConfig`; the optional
+//! extras (`embedding_size`, `talking_head`, `cls_dropout`) are read by `modeling_deberta.py` with `getattr`.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// Everything that decides the shapes and the arithmetic of a DeBERTa v1 model.
+///
+/// Defaults are those of the code (`layer_norm_eps` 1e-7, `relative_attention` false, …), which differ from the
+/// published documentation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DebertaConfig {
+    /// V, the number of word pieces.
+    pub vocab_size: usize,
+    /// H, the width of the hidden states.
+    pub hidden_size: usize,
+    /// L, the number of encoder layers.
+    pub num_hidden_layers: usize,
+    /// h, the number of attention heads; divides H.
+    pub num_attention_heads: usize,
+    /// I, the width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// The activation of the feed-forward layer and of the masked-LM transform.
+    pub hidden_act: Activation,
+    /// Dropout of the hidden states; training only.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of the attention probabilities; training only.
+    pub attention_probs_dropout_prob: f64,
+    /// P, the number of absolute positions.
+    pub max_position_embeddings: usize,
+    /// T, the number of token types; 0 means that there are none.
+    pub type_vocab_size: usize,
+    /// Standard deviation of freshly initialised weights; training only.
+    pub initializer_range: f64,
+    /// Added to the variance, inside the square root.
+    pub layer_norm_eps: f64,
+    /// Whether the attention is disentangled: content and relative position.
+    pub relative_attention: bool,
+    /// The largest relative distance; below 1 it means P. See [`DebertaConfig::max_relative`].
+    pub max_relative_positions: i64,
+    /// The id of the padding token.
+    pub pad_token_id: Option<usize>,
+    /// Whether absolute position embeddings are added to the input.
+    pub position_biased_input: bool,
+    /// The position terms of the attention, as the file gives them: `c2p`, `p2c`, and whatever else, because
+    /// the scale of the attention counts every entry.
+    pub pos_att_type: Vec<String>,
+    /// Dropout of the pooler; training only.
+    pub pooler_dropout: f64,
+    /// Width of the pooler; it can only work when it equals H.
+    pub pooler_hidden_size: usize,
+    /// The activation of the pooler.
+    pub pooler_hidden_act: Activation,
+    /// Which masked-LM head: `cls.predictions` (true) or `lm_predictions.lm_head` (false).
+    pub legacy: bool,
+    /// Whether the masked-LM decoder is the word embedding table.
+    pub tie_word_embeddings: bool,
+    /// E, the width of the embedding tables; H unless the file says otherwise.
+    pub embedding_size: usize,
+    /// Whether heads are mixed before and after the softmax.
+    pub talking_head: bool,
+    /// Dropout before the classifier; `hidden_dropout_prob` when absent.
+    pub cls_dropout: Option<f64>,
+    /// The number of labels: from `id2label`, else `num_labels`, else 2.
+    pub num_labels: usize,
+    /// How the loss of a sequence classifier is computed; inferred from the labels when absent.
+    pub problem_type: Option<ProblemType>,
+    /// The class names in `architectures`.
+    pub architectures: Vec<String>,
+}
+
+/// An activation function, by the name that configuration files give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `gelu`: x Φ(x), with the error function.
+    Gelu,
+    /// `gelu_new` and `gelu_pytorch_tanh`: the tanh approximation.
+    GeluTanh,
+    /// `gelu_fast`: the tanh approximation with other constants, equal up to rounding.
+    GeluFast,
+    /// `relu`.
+    Relu,
+    /// `silu` and `swish`: x σ(x).
+    Silu,
+    /// `tanh`.
+    Tanh,
+    /// `mish`: x tanh(ln(1 + eˣ)).
+    Mish,
+    /// `linear`: the identity.
+    Linear,
+    /// `sigmoid`.
+    Sigmoid,
+}
+
+impl Activation {
+    /// The names that [`Activation::from_name`] accepts.
+    pub const NAMES: [&'static str; 11] = [
+        "gelu",
+        "gelu_new",
+        "gelu_pytorch_tanh",
+        "gelu_fast",
+        "relu",
+        "silu",
+        "swish",
+        "tanh",
+        "mish",
+        "linear",
+        "sigmoid",
+    ];
+
+    /// The activation of that name in transformers' `ACT2FN`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            "gelu_fast" => Activation::GeluFast,
+            "relu" => Activation::Relu,
+            "silu" | "swish" => Activation::Silu,
+            "tanh" => Activation::Tanh,
+            "mish" => Activation::Mish,
+            "linear" => Activation::Linear,
+            "sigmoid" => Activation::Sigmoid,
+            _ => return None,
+        })
+    }
+}
+
+/// How the loss of a sequence classifier is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemType {
+    /// Mean squared error.
+    Regression,
+    /// Cross-entropy over the labels.
+    SingleLabelClassification,
+    /// Binary cross-entropy per label.
+    MultiLabelClassification,
+}
+
+/// A configuration that cannot be used: the key, what it holds, what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+/// No dimension of a real model comes near; a hostile one must not make us count for hours.
+const LARGEST_DIMENSION: u64 = 1 << 28;
+const MOST_LAYERS: u64 = 4096;
+
+impl DebertaConfig {
+    /// Reads and validates the text of a `config.json`, in Hugging Face's keys or Microsoft's
+    /// (`model_config.json`: `padding_idx`, `pooling`).
+    ///
+    /// # Errors
+    /// JSON that does not parse, a key with a value of the wrong type or out of range, an activation that does
+    /// not exist, another model's configuration (BERT, DeBERTa v2).
+    pub fn from_json(text: &str) -> Result<Self> {
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| ConfigError(format!("not valid JSON: {error}")))?;
+        match value {
+            Value::Object(map) => DebertaConfig::from_map(&map),
+            other => Err(ConfigError(format!("expected a JSON object, found {}", kind_of(&other)))),
+        }
+    }
+
+    /// Reads and validates a configuration that is already parsed. See [`DebertaConfig::from_json`].
+    pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
+        let keys = Keys(map);
+        refuse_other_models(&keys)?;
+        let pooling = match map.get("pooling") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(pooling)) => pooling.clone(),
+            Some(other) => {
+                return Err(ConfigError(format!("pooling: expected an object, found {}", kind_of(other))));
+            }
+        };
+        let pooling = Keys(&pooling);
+
+        let hidden_size = keys.dimension("hidden_size", 768)?;
+        let config = DebertaConfig {
+            vocab_size: keys.dimension("vocab_size", 50265)?,
+            hidden_size,
+            num_hidden_layers: keys.integer("num_hidden_layers", 12, 1, MOST_LAYERS)?,
+            num_attention_heads: keys.dimension("num_attention_heads", 12)?,
+            intermediate_size: keys.dimension("intermediate_size", 3072)?,
+            hidden_act: keys.activation("hidden_act")?.unwrap_or(Activation::Gelu),
+            hidden_dropout_prob: keys.probability("hidden_dropout_prob")?.unwrap_or(0.1),
+            attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob")?.unwrap_or(0.1),
+            max_position_embeddings: keys.dimension("max_position_embeddings", 512)?,
+            type_vocab_size: keys.integer("type_vocab_size", 0, 0, LARGEST_DIMENSION)?,
+            initializer_range: keys.number("initializer_range")?.unwrap_or(0.02),
+            layer_norm_eps: keys.number("layer_norm_eps")?.unwrap_or(1e-7),
+            relative_attention: keys.boolean("relative_attention", false)?,
+            max_relative_positions: keys.signed("max_relative_positions", -1)?,
+            pad_token_id: keys.token_id()?,
+            position_biased_input: keys.boolean("position_biased_input", true)?,
+            pos_att_type: keys.pos_att_type()?,
+            pooler_dropout: keys
+                .probability("pooler_dropout")?
+                .or(pooling.probability("dropout")?)
+                .unwrap_or(0.0),
+            pooler_hidden_size: keys.dimension("pooler_hidden_size", hidden_size)?,
+            pooler_hidden_act: keys
+                .activation("pooler_hidden_act")?
+                .or(pooling.activation("hidden_act")?)
+                .unwrap_or(Activation::Gelu),
+            legacy: keys.boolean("legacy", true)?,
+            tie_word_embeddings: keys.boolean("tie_word_embeddings", true)?,
+            embedding_size: keys.dimension("embedding_size", hidden_size)?,
+            talking_head: keys.boolean("talking_head", false)?,
+            cls_dropout: keys.probability("cls_dropout")?,
+            num_labels: keys.num_labels()?,
+            problem_type: keys.problem_type()?,
+            architectures: keys.strings("architectures")?,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// d, the width of one attention head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// The largest relative distance; the relative position table has twice as many rows.
+    pub fn max_relative(&self) -> usize {
+        usize::try_from(self.max_relative_positions)
+            .ok()
+            .filter(|&max| max >= 1)
+            .unwrap_or(self.max_position_embeddings)
+    }
+
+    /// Whether the content-to-position term is computed.
+    pub fn c2p(&self) -> bool {
+        self.relative_attention && self.pos_att_type.iter().any(|term| term == "c2p")
+    }
+
+    /// Whether the position-to-content term is computed.
+    pub fn p2c(&self) -> bool {
+        self.relative_attention && self.pos_att_type.iter().any(|term| term == "p2c")
+    }
+
+    /// What is allowed but probably not meant, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self
+            .pos_att_type
+            .iter()
+            .filter(|term| *term != "c2p" && *term != "p2c")
+            .map(|term| {
+                format!(
+                    "pos_att_type: \"{term}\" is no position term, yet it counts in the attention's scale"
+                )
+            })
+            .collect();
+        if !self.relative_attention && !self.pos_att_type.is_empty() {
+            warnings.push(format!(
+                "pos_att_type {:?} without relative_attention: no position term is computed, yet the scale counts them",
+                self.pos_att_type
+            ));
+        }
+        warnings
+    }
+
+    fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(ConfigError(message));
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return fail(format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                self.hidden_size, self.num_attention_heads
+            ));
+        }
+        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
+            return fail(format!("layer_norm_eps: {} is not a small positive number", self.layer_norm_eps));
+        }
+        if self.max_relative_positions > LARGEST_DIMENSION as i64 {
+            return fail(format!(
+                "max_relative_positions: {} is more than {LARGEST_DIMENSION}",
+                self.max_relative_positions
+            ));
+        }
+        if let Some(pad) = self.pad_token_id.filter(|&pad| pad >= self.vocab_size) {
+            return fail(format!("pad_token_id: {pad} is outside the vocabulary of {}", self.vocab_size));
+        }
+        Ok(())
+    }
+}
+
+/// Names the model when the file is another model's configuration.
+fn refuse_other_models(keys: &Keys<'_>) -> Result<()> {
+    if let Some(model_type) = keys.0.get("model_type").filter(|value| !value.is_null())
+        && model_type != "deberta"
+    {
+        return Err(ConfigError(format!(
+            "model_type is {model_type}, this toolkit handles \"deberta\" (version 1)"
+        )));
+    }
+    let v2 = [
+        ("position_buckets", keys.signed("position_buckets", -1)? > 0),
+        ("share_att_key", keys.boolean("share_att_key", false)?),
+        ("conv_kernel_size", keys.signed("conv_kernel_size", 0)? > 0),
+    ];
+    match v2.iter().find(|(_, on)| *on) {
+        Some((key, _)) => {
+            Err(ConfigError(format!("{key} belongs to DeBERTa version 2, this toolkit handles version 1")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Typed access to the keys of a configuration file. An absent key and `null` mean the default.
+struct Keys<'a>(&'a Map<String, Value>);
+
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn wrong<T>(&self, key: &str, value: &Value, expected: &str) -> Result<T> {
+        let mut shown = value.to_string();
+        if shown.chars().count() > 80 {
+            shown = shown.chars().take(80).chain(['…']).collect();
+        }
+        Err(ConfigError(format!("{key}: expected {expected}, found {shown}")))
+    }
+
+    fn integer(&self, key: &str, default: usize, least: u64, most: u64) -> Result<usize> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        match value.as_u64().filter(|n| (least..=most).contains(n)).and_then(|n| usize::try_from(n).ok()) {
+            Some(n) => Ok(n),
+            None => self.wrong(key, value, &format!("an integer from {least} to {most}")),
+        }
+    }
+
+    fn dimension(&self, key: &str, default: usize) -> Result<usize> {
+        self.integer(key, default, 1, LARGEST_DIMENSION)
+    }
+
+    fn signed(&self, key: &str, default: i64) -> Result<i64> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        value.as_i64().map_or_else(|| self.wrong(key, value, "an integer"), Ok)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_f64().map_or_else(|| self.wrong(key, value, "a number"), |n| Ok(Some(n)))
+    }
+
+    fn probability(&self, key: &str) -> Result<Option<f64>> {
+        match self.number(key)? {
+            Some(p) if !(0.0..=1.0).contains(&p) => {
+                Err(ConfigError(format!("{key}: expected a number from 0 to 1, found {p}")))
+            }
+            p => Ok(p),
+        }
+    }
+
+    fn boolean(&self, key: &str, default: bool) -> Result<bool> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        value.as_bool().map_or_else(|| self.wrong(key, value, "true or false"), Ok)
+    }
+
+    fn activation(&self, key: &str) -> Result<Option<Activation>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_str().and_then(Activation::from_name) {
+            Some(activation) => Ok(Some(activation)),
+            None => self.wrong(key, value, &format!("one of {}", Activation::NAMES.join(", "))),
+        }
+    }
+
+    fn token_id(&self) -> Result<Option<usize>> {
+        let key = if self.0.contains_key("pad_token_id") { "pad_token_id" } else { "padding_idx" };
+        if self.0.get(key).is_some_and(Value::is_null) {
+            return Ok(None);
+        }
+        self.integer(key, 0, 0, LARGEST_DIMENSION).map(Some)
+    }
+
+    /// A list, or a string `c2p|p2c` in any case with any spaces; a list is taken as it is.
+    fn pos_att_type(&self) -> Result<Vec<String>> {
+        match self.get("pos_att_type") {
+            Some(Value::String(text)) => {
+                Ok(text.to_lowercase().split('|').map(|term| term.trim().to_owned()).collect())
+            }
+            _ => self.strings("pos_att_type"),
+        }
+    }
+
+    fn strings(&self, key: &str) -> Result<Vec<String>> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let strings = value.as_array().and_then(|list| {
+            list.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        strings.map_or_else(|| self.wrong(key, value, "a list of strings"), Ok)
+    }
+
+    fn num_labels(&self) -> Result<usize> {
+        match self.get("id2label") {
+            Some(Value::Object(labels)) if !labels.is_empty() => Ok(labels.len()),
+            Some(Value::Array(labels)) if !labels.is_empty() => Ok(labels.len()),
+            Some(other) => self.wrong("id2label", other, "an object from ids to labels"),
+            None => self.dimension("num_labels", 2),
+        }
+    }
+
+    fn problem_type(&self) -> Result<Option<ProblemType>> {
+        let Some(value) = self.get("problem_type") else { return Ok(None) };
+        match value.as_str() {
+            Some("regression") => Ok(Some(ProblemType::Regression)),
+            Some("single_label_classification") => Ok(Some(ProblemType::SingleLabelClassification)),
+            Some("multi_label_classification") => Ok(Some(ProblemType::MultiLabelClassification)),
+            _ => self.wrong(
+                "problem_type",
+                value,
+                "regression, single_label_classification or multi_label_classification",
+            ),
+        }
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        DebertaConfig::from_json(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_code() {
+        let config = DebertaConfig::from_json("{}").unwrap();
+        assert_eq!(config.layer_norm_eps, 1e-7);
+        assert!(!config.relative_attention && config.position_biased_input && config.legacy);
+        assert_eq!((config.max_relative_positions, config.max_relative()), (-1, 512));
+        assert_eq!((config.embedding_size, config.pooler_hidden_size, config.num_labels), (768, 768, 2));
+        assert_eq!(config.pos_att_type, Vec::<String>::new());
+    }
+
+    #[test]
+    fn pos_att_type_takes_every_historical_form() {
+        let terms = |json: &str| {
+            DebertaConfig::from_json(&format!("{{\"pos_att_type\": {json}}}")).unwrap().pos_att_type
+        };
+        assert_eq!(terms("\"C2P | p2c\""), ["c2p", "p2c"]);
+        assert_eq!(terms("[\"p2c\"]"), ["p2c"]);
+        assert_eq!(terms("null"), Vec::<String>::new());
+        assert_eq!(terms("\"None\""), ["none"]);
+    }
+
+    #[test]
+    fn unknown_position_terms_are_warned_of() {
+        let config =
+            DebertaConfig::from_json(r#"{"pos_att_type": ["c2p", "p2p"], "relative_attention": true}"#)
+                .unwrap();
+        assert_eq!(config.warnings().len(), 1);
+        assert!(config.warnings()[0].contains("p2p"));
+    }
+
+    #[test]
+    fn microsofts_keys_are_understood() {
+        let config = DebertaConfig::from_json(
+            r#"{"padding_idx": 7, "pooling": {"dropout": 0.25, "hidden_act": "tanh"}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.pad_token_id, Some(7));
+        assert_eq!((config.pooler_dropout, config.pooler_hidden_act), (0.25, Activation::Tanh));
+    }
+
+    #[test]
+    fn labels_are_counted() {
+        let labels = |json: &str| DebertaConfig::from_json(json).unwrap().num_labels;
+        assert_eq!(labels(r#"{"id2label": {"0": "a", "1": "b", "2": "c"}}"#), 3);
+        assert_eq!(labels(r#"{"num_labels": 7}"#), 7);
+    }
+
+    #[test]
+    fn errors_name_the_key_and_both_sides() {
+        assert_eq!(
+            error(r#"{"hidden_size": "768"}"#),
+            "hidden_size: expected an integer from 1 to 268435456, found \"768\""
+        );
+        assert_eq!(
+            error(r#"{"hidden_size": 100, "num_attention_heads": 12}"#),
+            "hidden_size 100 is not a multiple of num_attention_heads 12"
+        );
+        assert!(error(r#"{"hidden_act": "gelu_fancy"}"#).starts_with("hidden_act: expected one of gelu,"));
+        assert!(error(r#"{"model_type": "bert"}"#).contains("\"bert\""));
+        assert!(error(r#"{"position_buckets": 256}"#).contains("version 2"));
+        assert!(error(r#"{"num_hidden_layers": 4000000000}"#).contains("4096"));
+        assert!(error(r#"{"layer_norm_eps": -1}"#).contains("-1"));
+        assert!(error(r#"{"relative_attention": "yes"}"#).contains("true or false"));
+        assert!(error(r#"{"pad_token_id": 60000}"#).contains("50265"));
+        assert!(error("[]").contains("a list"));
+        assert!(error("<html>").contains("not valid JSON"));
+        assert!(error(&"[".repeat(100_000)).contains("recursion limit"));
+    }
+}

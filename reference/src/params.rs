@@ -1,0 +1,305 @@
+//! Every parameter of a model: its canonical name and its shape.
+//!
+//! Canonical names are those of the PyTorch `state_dict` in transformers 4.57.6 (`modeling_deberta.py`). The
+//! base model has no prefix; under a head it is called `deberta.`. Order is that of the modules.
+
+use std::fmt;
+
+use crate::config::DebertaConfig;
+
+/// What stands on top of the base model, in other words which class it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// `DebertaModel`: nothing.
+    Base,
+    /// `DebertaForMaskedLM`: `cls.predictions`, or `lm_predictions.lm_head` when `legacy` is false.
+    MaskedLm,
+    /// `DebertaForSequenceClassification`: `pooler` and `classifier`.
+    SequenceClassification,
+    /// `DebertaForTokenClassification`: `classifier`.
+    TokenClassification,
+    /// `DebertaForQuestionAnswering`: `qa_outputs`.
+    QuestionAnswering,
+}
+
+impl Head {
+    /// All heads.
+    pub const ALL: [Head; 5] = [
+        Head::Base,
+        Head::MaskedLm,
+        Head::SequenceClassification,
+        Head::TokenClassification,
+        Head::QuestionAnswering,
+    ];
+
+    /// The class in transformers' PyTorch code. TensorFlow's has the same name after `TF`.
+    pub fn class_name(self) -> &'static str {
+        match self {
+            Head::Base => "DebertaModel",
+            Head::MaskedLm => "DebertaForMaskedLM",
+            Head::SequenceClassification => "DebertaForSequenceClassification",
+            Head::TokenClassification => "DebertaForTokenClassification",
+            Head::QuestionAnswering => "DebertaForQuestionAnswering",
+        }
+    }
+
+    /// The head of a class name in PyTorch or TensorFlow, as `architectures` lists it.
+    pub fn from_class_name(name: &str) -> Option<Head> {
+        let name = name.strip_prefix("TF").unwrap_or(name);
+        Head::ALL.into_iter().find(|head| head.class_name() == name)
+    }
+
+    /// What the base model's parameters start with under this head.
+    pub fn base_prefix(self) -> &'static str {
+        if self == Head::Base { "" } else { "deberta." }
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.class_name())
+    }
+}
+
+/// A parameter: one tensor that the model learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// The canonical name.
+    pub name: String,
+    /// The shape in PyTorch's layout, `[out, in]` for a linear layer.
+    pub shape: Vec<usize>,
+    /// What it is.
+    pub role: Role,
+    /// Whether a checkpoint must hold it. Only the position embeddings of the mask decoder may be absent.
+    pub required: bool,
+}
+
+/// What a parameter is, as far as frameworks name and store it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The matrix of a linear layer, `[out, in]`. Keras stores it as `[in, out]`.
+    LinearWeight,
+    /// A bias, whatever its name.
+    Bias,
+    /// The scale γ of a LayerNorm.
+    LayerNormScale,
+    /// The shift β of a LayerNorm.
+    LayerNormShift,
+    /// The word embedding table.
+    WordEmbedding,
+    /// The table of absolute positions or token types.
+    Embedding,
+    /// The table of relative positions.
+    RelativeEmbedding,
+}
+
+/// A second name of a parameter: the same tensor, tied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TiedName {
+    /// The second name.
+    pub name: String,
+    /// The canonical name of the parameter.
+    pub of: String,
+}
+
+/// Every parameter of the class that `head` names, with `config`'s shapes.
+pub fn params(config: &DebertaConfig, head: Head) -> Vec<Param> {
+    let mut list = List { params: Vec::new(), prefix: head.base_prefix().to_owned() };
+    embeddings(&mut list, config);
+    for layer in 0..config.num_hidden_layers {
+        encoder_layer(&mut list, config, layer);
+    }
+    if config.relative_attention {
+        let shape = [2 * config.max_relative(), config.hidden_size];
+        list.add("encoder.rel_embeddings.weight", &shape, Role::RelativeEmbedding);
+    }
+    list.prefix.clear();
+    head_params(&mut list, config, head);
+    list.params
+}
+
+/// The second names under which PyTorch's `state_dict` repeats parameters.
+pub fn tied_names(config: &DebertaConfig, head: Head) -> Vec<TiedName> {
+    if head != Head::MaskedLm || !config.legacy {
+        return Vec::new();
+    }
+    let tied = |name: &str, of: &str| TiedName { name: name.to_owned(), of: of.to_owned() };
+    let mut names = Vec::new();
+    if config.tie_word_embeddings {
+        names.push(tied("cls.predictions.decoder.weight", "deberta.embeddings.word_embeddings.weight"));
+    }
+    names.push(tied("cls.predictions.decoder.bias", "cls.predictions.bias"));
+    names
+}
+
+struct List {
+    params: Vec<Param>,
+    prefix: String,
+}
+
+impl List {
+    fn add(&mut self, name: &str, shape: &[usize], role: Role) {
+        let name = format!("{}{name}", self.prefix);
+        self.params.push(Param { name, shape: shape.to_vec(), role, required: true });
+    }
+
+    /// `weight [out, in]` and `bias [out]` of a linear layer.
+    fn linear(&mut self, name: &str, out: usize, input: usize) {
+        self.add(&format!("{name}.weight"), &[out, input], Role::LinearWeight);
+        self.add(&format!("{name}.bias"), &[out], Role::Bias);
+    }
+
+    fn layer_norm(&mut self, name: &str, size: usize) {
+        self.add(&format!("{name}.weight"), &[size], Role::LayerNormScale);
+        self.add(&format!("{name}.bias"), &[size], Role::LayerNormShift);
+    }
+}
+
+fn embeddings(list: &mut List, config: &DebertaConfig) {
+    let (width, hidden) = (config.embedding_size, config.hidden_size);
+    list.add("embeddings.word_embeddings.weight", &[config.vocab_size, width], Role::WordEmbedding);
+    let shape = [config.max_position_embeddings, width];
+    list.add("embeddings.position_embeddings.weight", &shape, Role::Embedding);
+    if let Some(param) = list.params.last_mut() {
+        // Otherwise only the enhanced mask decoder uses them; Microsoft's checkpoints hold them under any head.
+        param.required = config.position_biased_input;
+    }
+    if config.type_vocab_size > 0 {
+        let shape = [config.type_vocab_size, width];
+        list.add("embeddings.token_type_embeddings.weight", &shape, Role::Embedding);
+    }
+    if width != hidden {
+        list.add("embeddings.embed_proj.weight", &[hidden, width], Role::LinearWeight);
+    }
+    list.layer_norm("embeddings.LayerNorm", hidden);
+}
+
+fn encoder_layer(list: &mut List, config: &DebertaConfig, layer: usize) {
+    let (hidden, inner, heads) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
+    let layer = format!("encoder.layer.{layer}");
+    let attention = format!("{layer}.attention.self");
+    list.add(&format!("{attention}.q_bias"), &[hidden], Role::Bias);
+    list.add(&format!("{attention}.v_bias"), &[hidden], Role::Bias);
+    list.add(&format!("{attention}.in_proj.weight"), &[3 * hidden, hidden], Role::LinearWeight);
+    if config.talking_head {
+        list.add(&format!("{attention}.head_logits_proj.weight"), &[heads, heads], Role::LinearWeight);
+        list.add(&format!("{attention}.head_weights_proj.weight"), &[heads, heads], Role::LinearWeight);
+    }
+    if config.c2p() {
+        list.add(&format!("{attention}.pos_proj.weight"), &[hidden, hidden], Role::LinearWeight);
+    }
+    if config.p2c() {
+        list.linear(&format!("{attention}.pos_q_proj"), hidden, hidden);
+    }
+    list.linear(&format!("{layer}.attention.output.dense"), hidden, hidden);
+    list.layer_norm(&format!("{layer}.attention.output.LayerNorm"), hidden);
+    list.linear(&format!("{layer}.intermediate.dense"), inner, hidden);
+    list.linear(&format!("{layer}.output.dense"), hidden, inner);
+    list.layer_norm(&format!("{layer}.output.LayerNorm"), hidden);
+}
+
+fn head_params(list: &mut List, config: &DebertaConfig, head: Head) {
+    let hidden = config.hidden_size;
+    match head {
+        Head::Base => {}
+        Head::MaskedLm if config.legacy => {
+            let width = config.embedding_size;
+            list.add("cls.predictions.bias", &[config.vocab_size], Role::Bias);
+            list.linear("cls.predictions.transform.dense", width, hidden);
+            list.layer_norm("cls.predictions.transform.LayerNorm", width);
+            if !config.tie_word_embeddings {
+                let shape = [config.vocab_size, width];
+                list.add("cls.predictions.decoder.weight", &shape, Role::LinearWeight);
+            }
+        }
+        Head::MaskedLm => {
+            list.add("lm_predictions.lm_head.bias", &[config.vocab_size], Role::Bias);
+            list.linear("lm_predictions.lm_head.dense", hidden, hidden);
+            list.layer_norm("lm_predictions.lm_head.LayerNorm", hidden);
+        }
+        Head::SequenceClassification => {
+            list.linear("pooler.dense", config.pooler_hidden_size, config.pooler_hidden_size);
+            list.linear("classifier", config.num_labels, hidden);
+        }
+        Head::TokenClassification => list.linear("classifier", config.num_labels, hidden),
+        Head::QuestionAnswering => list.linear("qa_outputs", 2, hidden),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(json: &str, head: Head) -> Vec<(String, Vec<usize>)> {
+        let config = DebertaConfig::from_json(json).unwrap();
+        params(&config, head).into_iter().map(|param| (param.name, param.shape)).collect()
+    }
+
+    fn count(json: &str, head: Head) -> usize {
+        shapes(json, head).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    const BASE: &str =
+        r#"{"relative_attention": true, "pos_att_type": "c2p|p2c", "position_biased_input": false}"#;
+
+    #[test]
+    fn base_has_the_published_number_of_parameters() {
+        // microsoft/deberta-base, backbone without the position embeddings of the mask decoder.
+        assert_eq!(count(BASE, Head::Base) - 512 * 768, 138_601_728);
+        assert_eq!(shapes(BASE, Head::Base).len(), 2 + 2 + 12 * 16 + 1);
+    }
+
+    #[test]
+    fn the_mask_decoders_positions_are_optional_and_absolute_positions_are_not() {
+        let required = |json: &str| {
+            params(&DebertaConfig::from_json(json).unwrap(), Head::MaskedLm)
+                .into_iter()
+                .find(|param| param.name == "deberta.embeddings.position_embeddings.weight")
+                .map(|param| param.required)
+        };
+        assert_eq!(required(BASE), Some(false));
+        assert_eq!(required("{}"), Some(true));
+    }
+
+    #[test]
+    fn every_optional_part_appears_when_it_is_configured() {
+        let json = r#"{"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "embedding_size": 4,
+            "type_vocab_size": 3, "talking_head": true, "relative_attention": true, "pos_att_type": ["p2c"],
+            "max_relative_positions": 5, "vocab_size": 11, "legacy": false}"#;
+        let shapes = shapes(json, Head::MaskedLm);
+        let shape = |name: &str| shapes.iter().find(|(n, _)| n == name).map(|(_, shape)| shape.as_slice());
+        assert_eq!(shape("deberta.embeddings.word_embeddings.weight"), Some(&[11, 4][..]));
+        assert_eq!(shape("deberta.embeddings.token_type_embeddings.weight"), Some(&[3, 4][..]));
+        assert_eq!(shape("deberta.embeddings.embed_proj.weight"), Some(&[8, 4][..]));
+        assert_eq!(shape("deberta.encoder.rel_embeddings.weight"), Some(&[10, 8][..]));
+        let attention = "deberta.encoder.layer.0.attention.self";
+        assert_eq!(shape(&format!("{attention}.head_logits_proj.weight")), Some(&[2, 2][..]));
+        assert_eq!(shape(&format!("{attention}.pos_q_proj.bias")), Some(&[8][..]));
+        assert_eq!(shape(&format!("{attention}.pos_proj.weight")), None);
+        assert_eq!(shape("lm_predictions.lm_head.dense.weight"), Some(&[8, 8][..]));
+    }
+
+    #[test]
+    fn untied_decoder_is_a_parameter_of_its_own() {
+        let tied = DebertaConfig::from_json("{}").unwrap();
+        let untied = DebertaConfig::from_json(r#"{"tie_word_embeddings": false}"#).unwrap();
+        let has = |config: &DebertaConfig| {
+            params(config, Head::MaskedLm).iter().any(|param| param.name == "cls.predictions.decoder.weight")
+        };
+        assert!(!has(&tied) && has(&untied));
+        assert_eq!(
+            (tied_names(&tied, Head::MaskedLm).len(), tied_names(&untied, Head::MaskedLm).len()),
+            (2, 1)
+        );
+        assert_eq!(tied_names(&tied, Head::Base), []);
+    }
+
+    #[test]
+    fn class_names_lead_back_to_the_head() {
+        for head in Head::ALL {
+            assert_eq!(Head::from_class_name(head.class_name()), Some(head));
+            assert_eq!(Head::from_class_name(&format!("TF{}", head.class_name())), Some(head));
+        }
+        assert_eq!(Head::from_class_name("BertModel"), None);
+    }
+}
