@@ -58,7 +58,7 @@ def check_all(arguments, folder):
     for staged in all_staged.values():
         prepare_tensorflow(staged, tf)
     options.queue_differences(seqcls, pt, tf)
-    refusals.queue_damages(seqcls, pt, tf)
+    refusals.queue_damages(seqcls, mlm, pt, tf)
     other_hdf5(mlm, tf)
     pt.run()
     tf.run()
@@ -74,10 +74,12 @@ def check_all(arguments, folder):
     for staged in new_heads:
         options.remap(staged, converter, report, pt, tf)
     options.differences(seqcls, converter, report)
+    options.header_lengths(seqcls, converter, report)
+    options.default_place(seqcls, converter, report, pt)
     convert_other_hdf5(mlm, converter, report, pt)
     pt.run()
     tf.run()
-    refusals.refusals(seqcls, converter, report)
+    refusals.refusals(seqcls, mlm, all_staged["base"], all_staged["sharded"], converter, report)
     return report.verdict()
 
 

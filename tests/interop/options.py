@@ -1,6 +1,7 @@
 """--dtype, --max-shard-size, --mlm-head, diff, inspect: on the cases that show them."""
 
 import json
+import shutil
 
 from cases import FILE_NAMES, FORMATS, OPTION
 from conversions import check_written
@@ -107,6 +108,37 @@ def differences(staged, converter, report):
                 transposed = "transpos" in says.lower()
                 good = process.returncode == 1 and named and transposed == (how == "transposed")
                 report.check(f"diff {form} {other}: one tensor {how}", None if good else said(process))
+
+
+def header_lengths(staged, converter, report):
+    """A safetensors file is one whatever the length of its header, whose first byte some other format may begin with."""
+    source = staged.case.sources["st"]
+    want, error = converter.digest(source)
+    data = source.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    folder = staged.out("headers")
+    folder.mkdir()
+    (folder / "config.json").write_bytes(staged.config.read_bytes())
+    wrong = {}
+    for padding in range(0, 256, 8):
+        file = folder / "model.safetensors"
+        header = data[8 : 8 + length] + b" " * padding
+        file.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+        got, trouble = converter.digest(file)
+        if trouble or got != want:
+            wrong[len(header)] = trouble or got
+    report.check("safetensors headers of 32 lengths", error or (f"{len(wrong)} fail: {wrong}" if wrong else None))
+
+
+def default_place(staged, converter, report, pt):
+    """Without -o the output has the conventional name and stands beside the input."""
+    folder = staged.out("default-place")
+    shutil.copytree(staged.case.sources["tf"].parent, folder)
+    process = converter.run("tf2pt", folder / "tf_model.h5")
+    label = "tf2pt tf_model.h5, without -o"
+    if report.check(label, None if process.returncode == 0 else said(process)):
+        file = folder / FILE_NAMES["pt"]
+        pt.add(f"{label}: torch.load reads the same tensors", "check_bin", file=file, aliases={}, truth=staged.truth)
 
 
 def inspect(staged, converter, report):

@@ -24,7 +24,15 @@ DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f
 
 def make(cls, config, dtype, seed, layout, pt, st):
     """Writes a random model to the files `pt` and `st`, the first one in `layout`."""
-    model = build(cls, config, seed).to(DTYPES[dtype])
+    model = build(cls, config, seed).to(DTYPES.get(dtype, torch.float32))
+    if dtype == "mixed":
+        for index, parameter in enumerate(model.parameters()):
+            parameter.data = parameter.data.to((torch.float16, torch.float32, torch.float64)[index % 3])
+    if layout == "odd-values":
+        odd = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45, -1e-40, 3.4e38])
+        odd = torch.cat([odd, torch.tensor([0x7F800001, 0x7FC12345, -1], dtype=torch.int32).view(torch.float32)])
+        for parameter in model.parameters():
+            parameter.data.view(-1)[: len(odd)] = odd
     for file in (pt, st):
         model.save_pretrained(Path(file).parent, safe_serialization=file == st)
         if isinstance(config["pos_att_type"], str):

@@ -64,7 +64,8 @@ def prepare_pytorch(staged, pt):
         if target != staged.truth:
             pt.add(f"{case.name}: its {form} and {readable[0]} files hold the same tensors", "check_st", file=target, truth=staged.truth)
     model = dict(cls=case.cls, config=staged.config, overrides=case.overrides, aliases=case.aliases)
-    pt.add(None, "before", truth=staged.truth, target=staged.before, **model)
+    if case.computes:
+        pt.add(None, "before", truth=staged.truth, target=staged.before, **model)
 
 
 def prepare_tensorflow(staged, tf):
