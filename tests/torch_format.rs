@@ -1,5 +1,7 @@
 //! PyTorch checkpoints that torch wrote, read here and compared with what torch reads (`fixtures/torch`).
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -285,4 +287,67 @@ fn a_file_of_many_tensors_is_read_back() {
     let file = written(&torch::plan(&infos, &[]).unwrap(), &data);
     let file = torch::open(Mapped::from_bytes(file, Path::new("many"))).unwrap();
     assert!(contents(&file) == (infos, data));
+}
+
+#[test]
+fn audits_of_fixtures() {
+    let audit = |name: &str| torch::audit(&Mapped::open(&fixture(name)).unwrap()).unwrap();
+    for name in
+        ["zip-f32.bin", "legacy-f32.bin", "metadata.bin", "protocol-4.bin", "parameters.bin", "deflated.bin"]
+    {
+        let audit = audit(name);
+        assert!(audit.is_clean(), "{name}: {audit:?}");
+        assert!(audit.pickles.iter().any(|pickle| !pickle.events.is_empty()), "{name}");
+    }
+    for name in ["bad-call.bin", "bad-call-legacy.bin"] {
+        let audit = audit(name);
+        let refused: Vec<_> =
+            audit.refused().map(|(_, event)| (event.target.as_str(), event.arguments.as_str())).collect();
+        let target = "posix.system (os.system)";
+        assert_eq!(refused, [(target, ""), (target, "('touch /tmp/a-checkpoint-called-a-shell')")], "{name}");
+    }
+    let script = audit("bad-torchscript.bin");
+    let entries: Vec<_> = script.pickles.iter().map(|pickle| pickle.entry.as_str()).collect();
+    let code = "bad-torchscript/code/__torch__/torch/nn/modules/linear.py.debug_pkl";
+    assert_eq!(entries, ["bad-torchscript/data.pkl", code, "bad-torchscript/constants.pkl"]);
+    assert!(script.refused().any(|(_, event)| event.target.starts_with("__torch__")));
+}
+
+/// Everything that can be read from these bytes.
+fn read_all(bytes: Vec<u8>) -> deberta_converters::Result<Vec<(TensorInfo, Vec<u8>)>> {
+    let file = torch::open(Mapped::from_bytes(bytes, Path::new("damaged")))?;
+    let read = |(index, info): (usize, &TensorInfo)| Ok((info.clone(), file.read(index)?.into_owned()));
+    file.tensors().iter().enumerate().map(read).collect()
+}
+
+/// Archives repeat and checksum whatever matters: a changed bit is an error, or in a place without meaning.
+#[test]
+fn no_flipped_bit_of_an_archive_changes_what_is_read() {
+    for name in ["zip-f32.bin", "deflated.bin", "strided.bin"] {
+        let original = fs::read(fixture(name)).unwrap();
+        let expected = read_all(original.clone()).unwrap();
+        let mut errors = 0;
+        for bit in 0..original.len() * 8 {
+            let mut flipped = original.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match read_all(flipped) {
+                Ok(read) => assert!(read == expected, "{name}: bit {bit} went unnoticed"),
+                Err(_) => errors += 1,
+            }
+        }
+        println!("{name}: {errors} of {} flipped bits were noticed", original.len() * 8);
+        assert!(errors > original.len() * 8 / 2, "{name}: only {errors} flipped bits were noticed");
+    }
+}
+
+#[test]
+fn truncated_checkpoints_are_errors() {
+    for name in ["zip-f32.bin", "deflated.bin", "big-endian-f16.bin", "legacy-f32.bin", "legacy-strided.bin"]
+    {
+        let original = fs::read(fixture(name)).unwrap();
+        for part in 0..64 {
+            let cut = original[..original.len() * part / 64].to_vec();
+            assert!(read_all(cut).is_err(), "{name} cut to {part}/64");
+        }
+    }
 }

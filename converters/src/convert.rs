@@ -1,7 +1,9 @@
 //! The conversion pipeline: plan, write, read back, compare, name.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use deberta_reference::{DebertaConfig, tied_names};
 
@@ -63,32 +65,56 @@ pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progres
         }
     }
 
-    let len = |shard: &Shard<'_>| shard.plan.file_len();
-    progress.start("writing", shards.iter().map(len).sum());
-    let mut written = Vec::new();
-    let mut files = Vec::new();
-    for shard in &shards {
-        let file = Staged::create(&shard.path)?;
-        written.extend(shard.write(input, &file, progress)?);
-        files.push(file);
-    }
-    written.sort_by_key(|tensor| tensor.bound);
-
-    progress.start("verifying", input.data_len());
-    let (verified, synced) = thread::scope(|scope| {
-        // The disk is slower than reading back what the page cache still holds: both at once.
-        let syncing = scope.spawn(|| files.iter().try_for_each(Staged::sync));
-        let verified = verify(input, request, &shards, &files, &written, progress);
-        let synced =
-            syncing.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
-        (verified, synced)
-    });
-    let output_digests = verified?;
-    synced?;
+    let files = shards.iter().map(|shard| Staged::create(&shard.path)).collect::<Result<Vec<_>>>()?;
+    let all_written = AtomicBool::new(false);
+    let (written, output_digests) = thread::scope(|scope| {
+        // The disk is slower than the page cache: it is kept busy from the first byte on.
+        let flushing = scope.spawn(|| flush_until(&all_written, &files));
+        let checked = write_and_verify(input, request, &shards, &files, &all_written, progress);
+        all_written.store(true, Ordering::Release);
+        let flushed =
+            flushing.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
+        let checked = checked?;
+        flushed.map(|()| checked)
+    })?;
 
     let ledger = ledger(input, request, &targets, &shards, &written, &output_digests);
     commit(request, &shards, files)?;
     Ok(ledger)
+}
+
+/// Writes all files and reads them back. Returns what was written, by parameter, and the digests of what was read.
+fn write_and_verify(
+    input: &Checkpoint,
+    request: &Request,
+    shards: &[Shard<'_>],
+    files: &[Staged],
+    all_written: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<(Vec<Written>, Vec<TensorDigest>)> {
+    progress.start("writing", shards.iter().map(|shard| shard.plan.file_len()).sum());
+    let mut written = Vec::with_capacity(input.bound.len());
+    for (shard, file) in shards.iter().zip(files) {
+        written.extend(shard.write(input, file, progress)?);
+    }
+    written.sort_by_key(|tensor| tensor.bound);
+    all_written.store(true, Ordering::Release);
+    progress.start("verifying", input.data_len());
+    let digests = verify(input, request, shards, files, &written, progress)?;
+    Ok((written, digests))
+}
+
+/// Sends what is written to the disk, until all that will be written is there.
+fn flush_until(all_written: &AtomicBool, files: &[Staged]) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    loop {
+        let last = all_written.load(Ordering::Acquire);
+        files.iter().try_for_each(Staged::sync)?;
+        if last {
+            return Ok(());
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 /// A tensor of the output.

@@ -106,6 +106,9 @@ const TILE: usize = 16;
 
 /// Fills `to` with rows `first..` of the transpose of `from`. `from` has `from_columns` columns, `to` has
 /// `to_columns`; elements have `N` bytes.
+///
+/// Sixteen rows of `from` are read at a time, over the whole height of `to`: few pages on the side that does not fit
+/// the cache, whole cache lines on both.
 fn transpose<const N: usize>(
     from: &[u8],
     from_columns: usize,
@@ -115,19 +118,44 @@ fn transpose<const N: usize>(
 ) {
     let (from, _) = from.as_chunks::<N>();
     let (to, _) = to.as_chunks_mut::<N>();
-    for (tile_index, to_rows) in to.chunks_mut(TILE * to_columns).enumerate() {
-        let start = first + tile_index * TILE;
-        let height = to_rows.len() / to_columns;
-        for (block_index, block) in from.chunks(TILE * from_columns).enumerate() {
-            // block: up to TILE rows of `from`, that is up to TILE columns of `to`
-            for (offset, from_row) in block.chunks_exact(from_columns).enumerate() {
-                let column = block_index * TILE + offset;
-                let Some(values) = from_row.get(start..start + height) else { continue };
-                for (to_row, value) in to_rows.chunks_exact_mut(to_columns).zip(values) {
-                    if let Some(place) = to_row.get_mut(column) {
-                        *place = *value;
-                    }
+    for (tile_column, from_rows) in from.chunks(TILE * from_columns).enumerate() {
+        let left = tile_column * TILE;
+        for (tile_row, to_rows) in to.chunks_mut(TILE * to_columns).enumerate() {
+            let top = first + tile_row * TILE;
+            let is_whole = from_rows.len() == TILE * from_columns && to_rows.len() == TILE * to_columns;
+            if is_whole {
+                transpose_tile(from_rows, from_columns, top, to_rows, to_columns, left);
+                continue;
+            }
+            for (index, row) in to_rows.chunks_exact_mut(to_columns).enumerate() {
+                let column = from_rows.iter().skip(top + index).step_by(from_columns);
+                for (place, value) in row.iter_mut().skip(left).zip(column) {
+                    *place = *value;
                 }
+            }
+        }
+    }
+}
+
+/// Transposes the tile at column `top` of sixteen rows of `from` to column `left` of sixteen rows of `to`.
+fn transpose_tile<const N: usize>(
+    from_rows: &[[u8; N]],
+    from_columns: usize,
+    top: usize,
+    to_rows: &mut [[u8; N]],
+    to_columns: usize,
+    left: usize,
+) {
+    let mut tile = [[[0; N]; TILE]; TILE];
+    for (line, row) in tile.iter_mut().zip(from_rows.chunks_exact(from_columns)) {
+        if let Some(values) = row.get(top..top + TILE) {
+            line.copy_from_slice(values);
+        }
+    }
+    for (index, row) in to_rows.chunks_exact_mut(to_columns).enumerate().take(TILE) {
+        if let Some(values) = row.get_mut(left..left + TILE) {
+            for (value, line) in values.iter_mut().zip(&tile) {
+                *value = line[index % TILE];
             }
         }
     }

@@ -45,8 +45,8 @@ impl Chunked {
     ///
     /// Fails when the file is too short to hold the dataset at all, so that what follows can allocate.
     pub(super) fn new(
-        shape: Vec<usize>,
-        chunk: Vec<usize>,
+        shape: &[usize],
+        chunk: &[usize],
         element: usize,
         filters: Vec<Filter>,
         file_len: usize,
@@ -61,10 +61,10 @@ impl Chunked {
         if deflates > 1 {
             return Err(Error::unsupported("compressed twice"));
         }
-        let grid: Vec<usize> = shape.iter().zip(&chunk).map(|(dim, chunk)| dim.div_ceil(*chunk)).collect();
+        let grid: Vec<usize> = shape.iter().zip(chunk).map(|(dim, chunk)| dim.div_ceil(*chunk)).collect();
         let count = product(&grid).ok_or_else(impossible)?;
-        let chunk_len = product(&chunk).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
-        let len = product(&shape).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
+        let chunk_len = product(chunk).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
+        let len = product(shape).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
         let ratio = if deflates == 0 { 1 } else { DEFLATE_RATIO };
         // Chunks at the edges are stored whole, so they are counted whole.
         let stored = count.checked_mul(chunk_len).ok_or_else(impossible)?;
@@ -74,7 +74,16 @@ impl Chunked {
             )));
         }
         let chunks = (0..count).map(|_| None).collect();
-        Ok(Chunked { shape, chunk, grid, element, chunk_len, len, filters, chunks })
+        Ok(Chunked {
+            shape: shape.to_vec(),
+            chunk: chunk.to_vec(),
+            grid,
+            element,
+            chunk_len,
+            len,
+            filters,
+            chunks,
+        })
     }
 
     /// Adds a chunk that the file lists.
@@ -112,6 +121,11 @@ impl Chunked {
                 self.chunks.len()
             ))),
         }
+    }
+
+    /// Bytes that its chunks take in the file.
+    pub(super) fn len_in_file(&self) -> usize {
+        self.chunks.iter().flatten().map(|chunk| chunk.bytes.len()).fold(0, usize::saturating_add)
     }
 
     /// The dense elements, in the byte order of the file.

@@ -72,7 +72,7 @@ fn inflate(bytes: &[u8], longest: usize) -> Result<Vec<u8>> {
             if out.len() > longest {
                 return Err(Error::malformed(format!("a chunk inflates to more than its {longest} bytes")));
             }
-            out.reserve(out.len().min(longest - out.len()) + 1);
+            out.reserve_exact(out.len().min(longest - out.len()) + 1);
         } else if before == (stream.total_in(), stream.total_out()) {
             return Err(Error::malformed("its zlib data ends early"));
         }
@@ -106,7 +106,7 @@ fn without_checksum(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
         })?;
     let computed = fletcher32(data);
     // libhdf5 before 1.6.3 stored the two bytes of each half the other way round, and libhdf5 still accepts that.
-    let swapped = u32::from_be_bytes(computed.to_be_bytes()).rotate_left(16).swap_bytes();
+    let swapped = computed.swap_bytes().rotate_left(16);
     if stored != computed && stored != swapped {
         return Err(Error::malformed(format!(
             "checksum mismatch: fletcher32 {computed:08x}, the file says {stored:08x}"

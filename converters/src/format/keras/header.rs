@@ -29,12 +29,21 @@ pub(super) fn superblock(file_len: u64, root: u64) -> Vec<u8> {
     checksummed(bytes)
 }
 
+/// Longest object header: what this crate's reader takes in one piece. Enough for 2,000 weights of a layer.
+const LONGEST_HEADER: usize = 256 << 10;
+
 /// The object header that consists of `messages`.
 pub(super) fn object_header(messages: &[Message]) -> Result<Vec<u8>> {
+    const PREFIX: usize = 10;
     const MESSAGE_PREFIX: usize = 4;
+    const CHECKSUM: usize = 4;
     let size: usize = messages.iter().map(|message| MESSAGE_PREFIX + message.body.len()).sum();
-    let size = u32::try_from(size)
-        .map_err(|_| refusal(format!("a group of the HDF5 file would need a header of {size} bytes")))?;
+    let size =
+        u32::try_from(size).ok().filter(|_| PREFIX + size + CHECKSUM <= LONGEST_HEADER).ok_or_else(|| {
+            refusal(format!(
+                "a group would need {size} bytes for its links and names, {LONGEST_HEADER} are possible"
+            ))
+        })?;
     let mut bytes = Vec::from(b"OHDR");
     // Version, flags: the size of the messages takes 4 bytes; no times, no attribute phase change.
     bytes.extend([2, 0b10]);

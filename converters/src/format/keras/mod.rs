@@ -6,8 +6,9 @@
 
 mod attributes;
 mod chunked;
+mod contents;
+mod dataset;
 mod filters;
-mod hdf5;
 mod header;
 mod lookup3;
 mod plan;

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::hdf5::{self, Contents};
+use super::contents::Contents;
+use super::dataset::describe;
 use super::stored::Stored;
 use super::{KEPT_ASIDE, LAYER_NAMES, TOP_LEVEL, WEIGHT_NAMES};
-use crate::error::{Error, Result};
+use crate::error::{Error, Printable, Result};
 use crate::format::{Extra, TensorFile};
 use crate::mapped::Mapped;
 use crate::tensor::TensorInfo;
@@ -21,13 +22,14 @@ pub struct KerasFile {
     extras: Vec<Extra>,
 }
 
-/// Opens a Keras HDF5 file: every dataset that its `layer_names` and `weight_names` list, in that order, then those
-/// that were kept aside under [`KEPT_ASIDE`]. A tensor's name is the path of its dataset.
+/// Opens a Keras HDF5 file: every dataset that its `layer_names` and `weight_names` list, in that order, then
+/// those that were kept aside under [`KEPT_ASIDE`]. A tensor's name is the path of its dataset; the weights of a
+/// model that was saved whole are named as if they had been saved alone.
 ///
 /// # Errors
 ///
 /// A file that is not HDF5, or HDF5 but not the weights of a Keras 2 model; names without datasets; data that is
-/// outside the file, was never written, or is of a type that is no number.
+/// outside the file, was never written, or does not fit its shape; elements that are no numbers.
 pub fn open(file: Mapped) -> Result<KerasFile> {
     let file = Arc::new(file);
     read(&file).map_err(|error| error.in_file(file.path()))
@@ -40,7 +42,7 @@ impl TensorFile for KerasFile {
 
     fn read(&self, index: usize) -> Result<Cow<'_, [u8]>> {
         let (Some(tensor), Some(stored)) = (self.tensors.get(index), self.stored.get(index)) else {
-            return Err(Error::malformed(format!("no tensor {index} of {}", self.tensors.len())));
+            return Err(Error::malformed(format!("no tensor {index} among {}", self.tensors.len())));
         };
         stored.read(&self.file).map_err(|error| error.in_tensor(&tensor.name).in_file(self.file.path()))
     }
@@ -50,32 +52,35 @@ impl TensorFile for KerasFile {
     }
 }
 
+/// How often tensors may share the bytes of the file before it is an attack rather than a few hard links.
+const MOST_SHARING: usize = 8;
+
 fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
-    const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
-    let starts =
-        std::iter::once(0).chain(std::iter::successors(Some(512_usize), |start| start.checked_mul(2)));
-    if !starts.take_while(|&start| start < file.len()).any(|start| file[start..].starts_with(SIGNATURE)) {
+    if !has_signature(file) {
         return Err(Error::unsupported("not an HDF5 file"));
     }
     let contents = Contents::read(file)?;
     let (base, layers) = layers(&contents)?;
-    let mut tensors = Vec::new();
-    let mut stored = Vec::new();
-    let mut seen = HashSet::new();
-    for name in listed(&contents, &base, &layers)?.into_iter().chain(kept_aside(&contents)) {
-        let path = if name.starts_with(KEPT_ASIDE) { name.clone() } else { format!("{base}{name}") };
-        let dataset = contents.datasets.get(&path).ok_or_else(|| {
-            Error::malformed(
-                "listed, but there is no such dataset (soft and external links are not followed)",
-            )
-            .in_tensor(&name)
-        })?;
-        let (dtype, shape, bytes) = hdf5::describe(dataset, file).map_err(|error| error.in_tensor(&name))?;
+    let mut names = listed(&contents, base, &layers)?;
+    names.extend(kept_aside(&contents));
+    let mut tensors = Vec::with_capacity(names.len());
+    let mut stored = Vec::with_capacity(names.len());
+    let mut seen = HashSet::with_capacity(names.len());
+    let mut total = 0_usize;
+    for (name, path) in names {
+        let (info, bytes) = tensor(&contents, name, &path, file)?;
+        total = total.saturating_add(bytes.len_in_file());
         if !seen.insert(path) {
-            return Err(Error::malformed("listed twice").in_tensor(&name));
+            return Err(Error::malformed("listed twice").in_tensor(&info.name));
         }
-        tensors.push(TensorInfo { name, dtype, shape });
+        tensors.push(info);
         stored.push(bytes);
+    }
+    if total / MOST_SHARING > file.len() {
+        return Err(Error::malformed(format!(
+            "its tensors take {total} bytes, which share the {} bytes of the file",
+            file.len()
+        )));
     }
     let extras = contents
         .datasets
@@ -86,60 +91,82 @@ fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
     Ok(KerasFile { file: Arc::clone(file), tensors, stored, extras })
 }
 
-/// Where the layers are, as the start of a path, and their names.
-fn layers(contents: &Contents) -> Result<(String, Vec<String>)> {
-    // A model that was saved whole keeps its weights in a group of that name.
-    for base in ["", "model_weights"] {
-        if let Some(group) = contents.groups.get(base)
-            && let Some(layers) = hdf5::names(group, LAYER_NAMES)?
-        {
-            return Ok((if base.is_empty() { String::new() } else { format!("{base}/") }, layers));
+/// Whether an HDF5 superblock starts where one may: at 0, 512, 1024, 2048, ….
+fn has_signature(file: &[u8]) -> bool {
+    const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+    let doubling = std::iter::successors(Some(512_usize), |place| place.checked_mul(2));
+    std::iter::once(0)
+        .chain(doubling)
+        .map_while(|place| file.get(place..))
+        .any(|rest| rest.starts_with(SIGNATURE))
+}
+
+/// The start of all paths, and the names of the layers.
+fn layers(contents: &Contents) -> Result<(&'static str, Vec<String>)> {
+    // A model that was saved whole keeps its weights in a group.
+    for (group, base) in [("", ""), ("model_weights", "model_weights/")] {
+        if let Some(layers) = contents.names(group, LAYER_NAMES)? {
+            return Ok((base, layers));
         }
     }
     let keras_3 = ["layers", "_layer_checkpoint_dependencies", "vars"];
     if keras_3.iter().any(|group| contents.groups.contains_key(*group)) {
         return Err(Error::unsupported(
-            "a Keras 3 weights file (no layer_names): save it from Keras 2 (tf-keras) as tf_model.h5",
+            "a Keras 3 weights file (it has no layer_names): save the model with Keras 2 (tf-keras) as tf_model.h5",
         ));
     }
     Err(Error::unsupported(format!(
-        "an HDF5 file without the attribute {LAYER_NAMES} ({} datasets): not the weights of a Keras model",
+        "an HDF5 file of {} datasets without the attribute {LAYER_NAMES}: not the weights of a Keras model",
         contents.datasets.len()
     )))
 }
 
-/// The names that the file lists, without the start of the path.
-fn listed(contents: &Contents, base: &str, layers: &[String]) -> Result<Vec<String>> {
+/// The name and the path of every dataset that the file lists.
+fn listed(contents: &Contents, base: &str, layers: &[String]) -> Result<Vec<(String, String)>> {
     let mut names = Vec::new();
-    for layer in layers.iter().map(String::as_str) {
+    let top_level = contents.groups.contains_key(&format!("{base}{TOP_LEVEL}")).then_some(TOP_LEVEL);
+    for layer in layers.iter().map(String::as_str).chain(top_level) {
         let path = format!("{base}{layer}");
-        if let Some(group) = contents.groups.get(&path) {
-            names.extend(weights(group, layer)?);
-        } else if contents.datasets.contains_key(&path) {
-            // A shard of a large model lists its datasets where a whole file lists its layers.
-            names.push(layer.to_owned());
-        } else {
+        if contents.datasets.contains_key(&path) {
+            // A shard of a large model lists datasets where a whole file lists layers.
+            names.push((layer.to_owned(), path));
+            continue;
+        }
+        if !contents.groups.contains_key(&path) {
             return Err(Error::malformed(format!(
-                "layer \"{}\" is listed, but there is no such group",
-                layer.escape_debug()
+                "{LAYER_NAMES} lists \"{}\", but there is no such group{NOT_FOLLOWED}",
+                Printable(layer)
             )));
         }
-    }
-    if let Some(group) = contents.groups.get(&format!("{base}{TOP_LEVEL}")) {
-        names.extend(weights(group, TOP_LEVEL)?);
+        let weights = contents.names(&path, WEIGHT_NAMES)?.ok_or_else(|| {
+            Error::malformed(format!("layer \"{}\" has no attribute {WEIGHT_NAMES}", Printable(layer)))
+        })?;
+        names.extend(weights.iter().map(|weight| (format!("{layer}/{weight}"), format!("{path}/{weight}"))));
     }
     Ok(names)
 }
 
-fn weights(group: &hdf5_pure::Group, layer: &str) -> Result<impl Iterator<Item = String>> {
-    let names = hdf5::names(group, WEIGHT_NAMES)?.ok_or_else(|| {
-        Error::malformed(format!("layer \"{}\" has no attribute {WEIGHT_NAMES}", layer.escape_debug()))
-    })?;
-    Ok(names.into_iter().map(move |name| format!("{layer}/{name}")))
+const NOT_FOLLOWED: &str = " (soft and external links are not followed)";
+
+/// The name and the path of every dataset that was kept aside.
+fn kept_aside(contents: &Contents) -> impl Iterator<Item = (String, String)> {
+    contents
+        .datasets
+        .keys()
+        .filter(|path| path.strip_prefix(KEPT_ASIDE).is_some_and(|rest| rest.starts_with('/')))
+        .map(|path| (path.clone(), path.clone()))
 }
 
-/// The paths of the tensors that Keras does not know about.
-fn kept_aside(contents: &Contents) -> Vec<String> {
-    let inside = |path: &&String| path.strip_prefix(KEPT_ASIDE).is_some_and(|rest| rest.starts_with('/'));
-    contents.datasets.keys().filter(inside).cloned().collect()
+fn tensor(contents: &Contents, name: String, path: &str, file: &Mapped) -> Result<(TensorInfo, Stored)> {
+    let described = match contents.datasets.get(path) {
+        Some(dataset) => describe(dataset, file),
+        None if contents.groups.contains_key(path) => {
+            Err(Error::malformed("listed as a weight, but it is a group"))
+        }
+        None => Err(Error::malformed(format!("listed, but there is no such dataset{NOT_FOLLOWED}"))),
+    };
+    match described {
+        Ok((dtype, shape, bytes)) => Ok((TensorInfo { name, dtype, shape }, bytes)),
+        Err(error) => Err(error.in_tensor(&name)),
+    }
 }

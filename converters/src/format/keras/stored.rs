@@ -26,6 +26,15 @@ pub(super) enum Bytes {
 }
 
 impl Stored {
+    /// Bytes that it takes in the file.
+    pub(super) fn len_in_file(&self) -> usize {
+        match &self.bytes {
+            Bytes::Inline(bytes) => bytes.len(),
+            Bytes::Contiguous(range) => range.len(),
+            Bytes::Chunked(chunked) => chunked.len_in_file(),
+        }
+    }
+
     /// The dense little-endian elements; borrowed from `file` when they are stored so.
     pub(super) fn read<'a>(&'a self, file: &'a [u8]) -> Result<Cow<'a, [u8]>> {
         let mut bytes = match &self.bytes {

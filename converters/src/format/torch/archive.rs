@@ -27,6 +27,7 @@ pub(crate) fn read(file: &[u8]) -> Result<Contents> {
     let folder = folder(&archive)?;
     let record = |name: &str| archive.entry(&format!("{folder}/{name}"));
     check_version(record("version"), file)?;
+    check_small_records(&archive, folder, file)?;
     let swapped = is_big_endian(record("byteorder"), file)?;
     let pickle = record("data.pkl").ok_or_else(|| not_a_checkpoint(&archive))?.read(file, LARGEST_PICKLE)?;
 
@@ -98,6 +99,15 @@ fn check_version(record: Option<&Entry>, file: &[u8]) -> Result<()> {
         ))),
         None => Err(Error::malformed("the record \"version\" holds no number")),
     }
+}
+
+/// Verifies the checksums of the records that are neither storages nor read otherwise, such as
+/// `.format_version` and `.data/serialization_id`. Nothing depends on them, but damage in one place is rarely alone.
+fn check_small_records(archive: &Archive, folder: &str, file: &[u8]) -> Result<()> {
+    const SMALL: usize = 4096;
+    let storages = format!("{folder}/data/");
+    let small = |entry: &&Entry| entry.len <= SMALL && !entry.name.starts_with(&storages);
+    archive.entries().iter().filter(small).try_for_each(|entry| entry.read(file, SMALL).map(drop))
 }
 
 /// Files without the record are little-endian.

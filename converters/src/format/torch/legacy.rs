@@ -17,29 +17,40 @@ use crate::error::{Error, Printable, Result};
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL: i64 = 1001;
 
+/// What the pickles of a stream are, in order.
+pub(crate) const PICKLES: [&str; 5] =
+    ["magic number", "protocol version", "sys_info", "pickle", "storage keys"];
+
+/// Whether the first pickle of `file` is the magic number of a stream.
+pub(crate) fn is_legacy(file: &[u8]) -> bool {
+    let mut heap = Heap::default();
+    let first = run(&mut Ops::new(file, 0, ""), &mut heap, &mut Workshop::default());
+    first.is_ok_and(|first| is_magic(&heap, first))
+}
+
+fn is_magic(heap: &Heap<'_>, value: Value) -> bool {
+    matches!(heap.get(value), Some(Object::Long(Some(magic))) if **magic == MAGIC)
+}
+
 /// Reads the checkpoint that the stream `file` holds. `None` if its first pickle is not the magic number of such a
 /// stream.
-pub(crate) fn read<'f>(file: &'f [u8]) -> Result<Option<Contents>> {
+pub(crate) fn read(file: &[u8]) -> Result<Option<Contents>> {
     let (mut heap, mut workshop) = (Heap::default(), Workshop::default());
     let mut at = 0;
-    let mut next = |heap: &mut Heap<'f>, workshop: &mut Workshop, what: &'static str| {
-        let mut ops = Ops::new(file, at, what);
-        let value = run(&mut ops, heap, workshop)?;
+    let mut values = [Value::None; PICKLES.len()];
+    for (name, value) in PICKLES.iter().zip(&mut values) {
+        let mut ops = Ops::new(file, at, name);
+        *value = run(&mut ops, &mut heap, &mut workshop)?;
+        if at == 0 && !is_magic(&heap, *value) {
+            return Ok(None);
+        }
         at = ops.at();
-        Ok::<_, Error>((value, at))
-    };
-    let (magic, _) = next(&mut heap, &mut workshop, "magic number")?;
-    if !matches!(heap.get(magic), Some(Object::Long(Some(magic))) if **magic == MAGIC) {
-        return Ok(None);
     }
-    let (protocol, _) = next(&mut heap, &mut workshop, "protocol version")?;
+    let [_magic, protocol, _sys_info, root, keys] = values;
     if protocol != Value::Int(PROTOCOL) {
         return Err(Error::unsupported(format!("a legacy checkpoint of a protocol other than {PROTOCOL}")));
     }
-    next(&mut heap, &mut workshop, "sys_info")?;
-    let (root, _) = next(&mut heap, &mut workshop, "pickle")?;
-    let (keys, storages_at) = next(&mut heap, &mut workshop, "storage keys")?;
-    let ranges = locate(file, &heap, &workshop, keys, storages_at)?;
+    let ranges = locate(file, &heap, &workshop, keys, at)?;
     Contents::resolve(&heap, &workshop, root, file.len(), |index, declaration| {
         let range = ranges.get(&index).cloned();
         let range = range.ok_or_else(|| {

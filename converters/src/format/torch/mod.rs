@@ -22,13 +22,18 @@ use crate::mapped::Mapped;
 use crate::tensor::TensorInfo;
 
 mod archive;
+mod audit;
 mod contents;
 mod globals;
 mod legacy;
+#[cfg(test)]
+mod lies;
 mod pickle;
 mod rebuild;
 mod state_dict;
 mod storage;
+#[cfg(test)]
+mod testing;
 mod view;
 mod write;
 mod zip;
@@ -36,6 +41,7 @@ mod zip;
 use contents::Contents;
 use view::View;
 
+pub use audit::{Audit, AuditedPickle, Container, Event, EventKind, audit};
 pub use write::{Alias, TorchPlan, plan};
 
 /// A PyTorch checkpoint opened for reading.
@@ -72,13 +78,17 @@ fn read(file: &[u8]) -> Result<Contents> {
         Ok(None) => {
             Err(Error::unsupported("a pickle, but not a checkpoint of torch.save: it has no magic number"))
         }
-        // Bytes of any kind start with something that can be read as an instruction or two.
-        Err(error) if error.kind() != Kind::Refused && file.first() != Some(&0x80) => {
-            Err(Error::unsupported("neither a zip archive nor a pickle, so not a checkpoint of torch.save")
-                .caused_by(error))
+        Err(error) if error.kind() == Kind::Refused || is_surely_pickle(file) => Err(error),
+        Err(error) => {
+            let what = "neither a zip archive nor a pickle, so not a checkpoint of torch.save";
+            Err(Error::unsupported(what).caused_by(error))
         }
-        Err(error) => Err(error),
     }
+}
+
+/// Whether the file is a pickle beyond doubt. Bytes of any kind can be read as an instruction or two.
+fn is_surely_pickle(file: &[u8]) -> bool {
+    file.first() == Some(&0x80) || legacy::is_legacy(file)
 }
 
 /// What a file is that is often found in place of a checkpoint.
@@ -96,12 +106,10 @@ fn foreign(file: &[u8]) -> Option<&'static str> {
         Some("an HDF5 file")
     } else if file.starts_with(b"\x1f\x8b") {
         Some("a gzip file")
-    } else if file.get(257..262) == Some(b"ustar") || file.get(8..10) == Some(b"{\"") {
-        if file.get(8..10) == Some(b"{\"") {
-            Some("a safetensors file")
-        } else {
-            Some("a tar archive, as torch wrote them before 0.1.10")
-        }
+    } else if file.get(8..10) == Some(b"{\"") {
+        Some("a safetensors file")
+    } else if file.get(257..262) == Some(b"ustar") {
+        Some("a tar archive, as torch wrote them before 0.1.10")
     } else {
         None
     }

@@ -24,15 +24,15 @@ impl View {
     /// The view of a tensor whose first element is number `offset` of a storage's `window`, a range of bytes.
     ///
     /// # Errors
-    /// If an element lies outside the window, or if the dense tensor takes more than `largest` bytes (strides of
-    /// 0 make a tensor of any size from one element).
+    /// If an element lies outside the window, or if the dense tensor takes more bytes than the window and more than
+    /// the `file_len` of the whole file (strides of 0 make a tensor of any size from one element).
     pub(crate) fn new(
         dtype: Dtype,
         shape: Vec<usize>,
         strides: Vec<usize>,
         offset: usize,
         window: &Range<usize>,
-        largest: usize,
+        file_len: usize,
     ) -> Result<View> {
         if shape.len() != strides.len() {
             return Err(Error::malformed(format!(
@@ -63,10 +63,10 @@ impl View {
                 end.map_or_else(|| "more bytes than can be counted".to_owned(), |end| format!("{end} bytes"));
             return Err(Error::malformed(format!("{what} needs {needed}, storage has {}", window.len())));
         };
-        if dense_len > largest {
+        if dense_len > window.len().max(file_len) {
             return Err(Error::refused(format!(
                 "shape {shape:?} with strides {strides:?} as {dtype} expands {} stored bytes to {dense_len}, more than \
-                 the {largest} of the whole file",
+                 the {file_len} of the whole file",
                 bytes.len()
             )));
         }

@@ -84,6 +84,11 @@ impl<'a> Heap<'a> {
         Ok(())
     }
 
+    /// Instructions executed and items copied so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// Adds an object.
     pub(crate) fn add(&mut self, object: Object<'a>) -> Value {
         let id = ObjectId(self.objects.len());

@@ -60,6 +60,9 @@ pub(crate) enum Op<'a> {
     OutOfBand,
 }
 
+/// Bytes that a line of text may have: no search for its end goes further.
+const LONGEST_LINE: usize = 1 << 20;
+
 /// Reads instructions from bytes that hold a pickle, and perhaps more after it.
 #[derive(Debug)]
 pub(crate) struct Ops<'a> {
@@ -270,10 +273,10 @@ impl<'a> Ops<'a> {
     /// The bytes up to the next line feed, which is passed over.
     fn line(&mut self) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let len = rest.iter().position(|&byte| byte == b'\n');
-        let line = len
-            .and_then(|len| rest.get(..len))
-            .ok_or_else(|| self.place().malformed("truncated: no line end"))?;
+        let rest = rest.get(..LONGEST_LINE).unwrap_or(rest);
+        let line = rest.split(|&byte| byte == b'\n').next().filter(|line| line.len() < rest.len());
+        let line =
+            line.ok_or_else(|| self.place().malformed(format_args!("no line end in {} bytes", rest.len())))?;
         self.at += line.len() + 1;
         Ok(line)
     }

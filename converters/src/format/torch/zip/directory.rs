@@ -4,7 +4,7 @@ use super::field::{ZIP64, extra_field, u16_at, u32_at, u64_at};
 use crate::error::{Error, Printable, Result};
 
 /// What every entry, and so every archive that is not empty, starts with.
-pub(crate) const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
+pub(super) const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
 const CENTRAL_SIGNATURE: &[u8] = b"PK\x01\x02";
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";
 const END64_SIGNATURE: &[u8] = b"PK\x06\x06";
@@ -119,7 +119,7 @@ impl Extent {
             return Some(Extent::new(end, start.into(), len.into(), count.into()));
         };
         let end64 = usize::try_from(u64_at(locator, 8)?).ok()?;
-        if u32_at(locator, 4)? != 0 || u32_at(locator, 16)? > 1 {
+        if u32_at(locator, 4)? != 0 || u32_at(locator, 16)? != 1 {
             return Some(Err(several_disks()));
         }
         let record64 = file.get(end64..end - LOCATOR64_LEN)?;
@@ -203,6 +203,9 @@ impl Central {
             if flags & ENCRYPTED != 0 {
                 return Err(Error::unsupported(format!("{place} is encrypted")));
             }
+            if flags & PATCH != 0 {
+                return Err(Error::unsupported(format!("{place} is a patch of other data")));
+            }
             if method != STORED && method != DEFLATED {
                 return Err(Error::unsupported(format!(
                     "{place} is compressed by method {method}; only stored and deflated entries are read"
@@ -232,6 +235,7 @@ impl Central {
 
 /// General purpose flags and compression methods that matter here.
 pub(super) const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
+const PATCH: u16 = 1 << 5;
 pub(super) const SIZES_FOLLOW: u16 = 1 << 3;
 const STORED: u16 = 0;
 pub(super) const DEFLATED: u16 = 8;

@@ -7,6 +7,7 @@ use super::field::{ZIP64, extra_field, u16_at, u32_at, u64_at};
 use crate::error::{Error, Printable, Result};
 
 const LOCAL_LEN: usize = 30;
+const DESCRIPTOR_SIGNATURE: &[u8] = b"PK\x07\x08";
 
 /// An entry as the header before its data describes it.
 #[derive(Debug)]
@@ -105,11 +106,31 @@ pub(super) fn locate(file: &[u8], central: &Central, directory_at: usize) -> Res
             return disagree("checksum", format!("{:08x}", header.crc32), format!("{:08x}", central.crc32));
         }
     }
-    match header.data_at.checked_add(central.packed_len) {
-        Some(end) if end <= directory_at => Ok((header.data_at..end, central.header_at)),
-        _ => Err(wrong(format!(
+    let end = header.data_at.checked_add(central.packed_len).filter(|&end| end <= directory_at);
+    let end = end.ok_or_else(|| {
+        wrong(format!(
             "has {} bytes at {}, the zip directory starts at {directory_at}",
             central.packed_len, header.data_at
-        ))),
+        ))
+    })?;
+    // torch writes nothing behind an empty entry.
+    if header.flags & SIZES_FOLLOW != 0 && central.len > 0 {
+        let behind = file.get(end..directory_at).unwrap_or_default();
+        if !has_descriptor(behind, central) {
+            return Err(wrong(
+                "has another size or checksum behind its data than in the directory".to_owned(),
+            ));
+        }
     }
+    Ok((header.data_at..end, central.header_at))
+}
+
+/// Whether the bytes behind an entry's data start with its checksum and sizes, of 32 or 64 bits, with or without a
+/// signature before them (section 4.3.9).
+fn has_descriptor(behind: &[u8], central: &Central) -> bool {
+    let fields = behind.strip_prefix(DESCRIPTOR_SIGNATURE).unwrap_or(behind);
+    let expected = [central.packed_len, central.len].map(|len| u64::try_from(len).ok());
+    let narrow = || [u32_at(fields, 4).map(u64::from), u32_at(fields, 8).map(u64::from)];
+    let wide = || [u64_at(fields, 4), u64_at(fields, 12)];
+    u32_at(fields, 0) == Some(central.crc32) && (narrow() == expected || wide() == expected)
 }

@@ -6,15 +6,17 @@
 mod directory;
 mod field;
 mod inflate;
+#[cfg(test)]
+mod lies;
 mod local;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub(crate) use directory::{LOCAL_SIGNATURE, is_archive};
+pub(crate) use directory::is_archive;
 pub(crate) use inflate::{inflate, inflate_prefix};
-pub(crate) use local::{LocalHeader, local_headers};
+pub(crate) use local::local_headers;
 
 use crate::error::{Error, Printable, Result};
 
