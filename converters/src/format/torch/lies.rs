@@ -337,6 +337,7 @@ fn pickles_that_break_the_rules() {
         (b"N(0t.", "no mark is set"),
         (b"N(R.", "the stack is empty"),
         (b"h\x05.", "memo 5 was never set"),
+        (b"Nr\xff\xff\xff\xff.", "a memo number that no pickle gets to"),
         (b"q\0.", "the stack is empty"),
         (b"}(Va\nu.", "a key without a value"),
         (b"}Va\na.", "refuses to add items"),
