@@ -180,7 +180,7 @@ fn shards_are_read_and_written() {
         assert!(written.contains_key("config.json"));
         assert_eq!(digest(&out.path().join(index)), digest(input));
         let json: serde_json::Value = serde_json::from_slice(&written[index]).unwrap();
-        assert_eq!(json["weight_map"].as_object().unwrap().len() > 20, true);
+        assert!(json["weight_map"].as_object().unwrap().len() > 20);
         assert!(json["metadata"]["total_size"].as_u64().unwrap() > 30_000);
     }
 }
