@@ -6,8 +6,24 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[path = "../converters/fuzz/exercise/keras.rs"]
+mod keras;
+#[path = "../converters/fuzz/exercise/safetensors.rs"]
+mod safetensors;
+#[path = "../converters/fuzz/exercise/tensors.rs"]
+mod tensors;
 #[path = "../converters/fuzz/exercise/torch.rs"]
 mod torch;
+
+#[test]
+fn findings_for_keras_stay_repaired() {
+    replay("keras", keras::exercise);
+}
+
+#[test]
+fn findings_for_safetensors_stay_repaired() {
+    replay("safetensors", safetensors::exercise);
+}
 
 #[test]
 fn findings_for_torch_stay_repaired() {

@@ -5,8 +5,7 @@ use std::path::Path;
 use deberta_converters::format::safetensors;
 use deberta_converters::mapped::Mapped;
 
-#[path = "tensors.rs"]
-mod tensors;
+use crate::tensors;
 
 /// Opens the input as a file and reads it.
 pub(crate) fn exercise(data: &[u8]) {

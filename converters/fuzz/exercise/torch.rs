@@ -5,8 +5,7 @@ use std::path::Path;
 use deberta_converters::format::torch;
 use deberta_converters::mapped::Mapped;
 
-#[path = "tensors.rs"]
-mod tensors;
+use crate::tensors;
 
 /// Opens and audits the input as a checkpoint, and again as the pickle of a checkpoint whose checksums are right:
 /// mutations hardly ever get past those.
