@@ -7,7 +7,7 @@ use hdf5_pure::{AttrValue, Dataset, Datatype, File, FormatError, Group};
 
 use super::DEEPEST;
 use super::source::Metered;
-use crate::error::{Error, Printable, Result};
+use crate::error::{Error, Kind, Printable, Result};
 use crate::mapped::Mapped;
 
 /// Everything that hard links lead to, by path without a leading slash. The root group is `""`.
@@ -24,7 +24,7 @@ const MOST_OBJECTS: usize = 1 << 16;
 impl Contents {
     /// Walks `file`.
     pub(super) fn read(file: &Arc<Mapped>) -> Result<Self> {
-        let hdf5 = File::from_source(Metered::new(Arc::clone(file))).map_err(damaged)?;
+        let hdf5 = File::from_source(Metered::new(Arc::clone(file))).map_err(refused)?;
         let end = hdf5.superblock().eof_address;
         if end > file.len() as u64 {
             return Err(Error::malformed(format!(
@@ -116,7 +116,7 @@ fn in_group(path: &str, what: impl std::fmt::Display) -> Error {
 }
 
 /// What `hdf5-pure` says about a file, without its own prefixes.
-pub(super) fn reason(error: &hdf5_pure::Error) -> String {
+fn reason(error: &hdf5_pure::Error) -> String {
     match error {
         hdf5_pure::Error::Format(FormatError::Source(why)) => why.clone(),
         hdf5_pure::Error::Format(why) => why.to_string(),
@@ -124,7 +124,25 @@ pub(super) fn reason(error: &hdf5_pure::Error) -> String {
     }
 }
 
-/// A file that `hdf5-pure` refuses.
-pub(super) fn damaged(error: hdf5_pure::Error) -> Error {
-    Error::malformed(reason(&error)).caused_by(error)
+/// A file that `hdf5-pure` refuses, because it is damaged or because it uses what `hdf5-pure` does not know.
+pub(super) fn refused(error: hdf5_pure::Error) -> Error {
+    use FormatError::{
+        InvalidLayoutVersion, UnsupportedExternalStorage, UnsupportedMessage, UnsupportedVersion,
+        UnsupportedVirtualLayout,
+    };
+    let kind = match &error {
+        hdf5_pure::Error::Format(
+            UnsupportedVersion(_)
+            | UnsupportedMessage(_)
+            | UnsupportedVirtualLayout
+            | UnsupportedExternalStorage,
+        ) => Kind::Unsupported,
+        hdf5_pure::Error::Format(InvalidLayoutVersion(5)) => {
+            return Error::unsupported(
+                "stored in the newest format of HDF5 2.0; write the file with libver=\"v114\"",
+            );
+        }
+        _ => Kind::Malformed,
+    };
+    Error::new(kind, reason(&error)).caused_by(error)
 }
