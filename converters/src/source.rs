@@ -215,6 +215,10 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
     if bytes.is_empty() {
         return Err(Error::malformed("the file is empty"));
     }
+    // First, since the length that a safetensors file starts with may look like the start of a pickle.
+    if matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..]) {
+        return Ok(Format::Safetensors);
+    }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") || bytes.starts_with(b"\x80") {
         return Ok(Format::PyTorch);
     }
@@ -225,9 +229,6 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
         .any(|offset| bytes.get(offset..).is_some_and(|rest| rest.starts_with(HDF5)))
     {
         return Ok(Format::TensorFlow);
-    }
-    if bytes.get(8) == Some(&b'{') {
-        return Ok(Format::Safetensors);
     }
     Err(recognise(bytes).unwrap_or_else(|| {
         let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -388,6 +389,8 @@ mod tests {
             Format::TensorFlow
         );
         assert_eq!(sniff(b"\x10\0\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
+        // A header of 0x280 bytes starts like a pickle of protocol 2.
+        assert_eq!(sniff(b"\x80\x02\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
     }
 
     #[test]

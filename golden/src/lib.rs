@@ -1,1 +1,7 @@
-//! Golden traces.
+//! Golden traces of DeBERTa models: what was put in, what every module computed, what came out.
+//!
+//! This version reads and writes the trace files; running and comparing models comes on top of it.
+
+pub mod trace_file;
+
+pub use trace_file::{Data, Tensor, Trace};

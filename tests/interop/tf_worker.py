@@ -103,7 +103,7 @@ def check_load(folder, cls, truth, before, exact=None, dtype=None, tolerance=1e-
 
 
 def damage(source, how, tensor, target):
-    """Writes `source` with one dataset missing, extra, reshaped, transposed or changed."""
+    """Writes `source` with one dataset missing, extra, unlisted, reshaped, transposed or changed."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(source).with_name("config.json"), Path(target).with_name("config.json"))
     if how == "bert":
@@ -114,6 +114,7 @@ def damage(source, how, tensor, target):
         group = opened[layer]
         names = names_in(group, "weight_names")
         full = next((name for name in names if name.endswith(variable)), names[0].split("/")[0] + "/" + variable)
+        expect((full in group) == (how not in ("extra", "unlisted")), f"{full}: there, or not there")
         value = group[full][()] if full in group else np.ones((3, 4), np.float32)
         if full in group:
             del group[full]
@@ -132,7 +133,7 @@ def damage(source, how, tensor, target):
         elif how == "integers":
             value = value.astype(np.int64)
         if how != "missing":
-            group[full] = value
+            group[full] = value  # "unlisted": only this, so that no attribute names it
         group.attrs["weight_names"] = names
 
 

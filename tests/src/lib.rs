@@ -1,1 +1,83 @@
-//! What several test targets share.
+//! What several test targets share: running a program, finding fixtures, comparing folders.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The end of a program: its exit code and what it printed.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code, or -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs `program` with `args` to its end.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Run {
+    let output = Command::new(program).args(args).output().unwrap();
+    let run = Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    run
+}
+
+/// Runs `program`, which must succeed, and returns its standard output.
+pub fn succeed<S: AsRef<OsStr> + std::fmt::Debug>(program: &str, args: &[S]) -> String {
+    let run = run(program, args);
+    assert_eq!(run.code, 0, "{args:?} failed: {}", run.stderr);
+    run.stdout
+}
+
+/// Runs `program`, which must fail with exit code 1 and one line on standard error, and returns that line.
+pub fn fail<S: AsRef<OsStr> + std::fmt::Debug>(program: &str, args: &[S]) -> String {
+    let run = run(program, args);
+    assert_eq!(run.code, 1, "{args:?}: {}{}", run.stdout, run.stderr);
+    let line = run.stderr.trim_end().to_owned();
+    assert!(line.starts_with("error: ") && !line.contains('\n'), "{args:?}: {line}");
+    line
+}
+
+/// A folder under `tests/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The folders under `tests/fixtures/<group>`.
+pub fn fixtures(group: &str) -> Vec<PathBuf> {
+    folders(&fixture(group))
+}
+
+/// The folders of the shared fixtures beside the project; none, with a line saying so, in a clone that has none.
+pub fn shared_fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures");
+    if !root.is_dir() {
+        println!("skipped: {} is not there, only the project's own fixtures are tested", root.display());
+        return Vec::new();
+    }
+    folders(&root)
+}
+
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "no fixtures in {}", root.display());
+    folders
+}
+
+/// Every file of a folder and its content.
+pub fn snapshot(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default()))
+        .collect()
+}

@@ -25,7 +25,7 @@ mod names;
 /// anything else is an error. The output is read back and compared with the input before it gets its name.
 /// A .bin file is never executed.
 #[derive(Debug, Parser)]
-#[command(name = "deberta-convert", version, max_term_width = 100)]
+#[command(name = "deberta-convert", bin_name = "deberta-convert", version, max_term_width = 100)]
 #[command(
     after_help = "Exit status: 0 done (diff: same model), 1 failed (diff: another model), 2 wrong usage."
 )]

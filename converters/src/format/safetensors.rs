@@ -25,7 +25,15 @@ pub struct SafetensorsFile {
     tensors: Vec<TensorInfo>,
     /// Start and end of each tensor's bytes in the file.
     ranges: Vec<(usize, usize)>,
+    metadata: Vec<(String, String)>,
     extras: Vec<Extra>,
+}
+
+impl SafetensorsFile {
+    /// The entries of `__metadata__`, sorted by key.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
 }
 
 /// Opens a safetensors file.
@@ -46,18 +54,17 @@ pub fn open(file: Mapped) -> Result<SafetensorsFile> {
         ranges.push((data_start + info.data_offsets.0, data_start + info.data_offsets.1));
         tensors.push(TensorInfo { name, dtype, shape: info.shape.clone() });
     }
-    let mut extras: Vec<Extra> = metadata
-        .metadata()
+    let mut metadata: Vec<(String, String)> = metadata.metadata().clone().into_iter().flatten().collect();
+    metadata.sort();
+    let extras = metadata
         .iter()
-        .flatten()
-        .filter(|(key, _)| *key != "format")
+        .filter(|(key, _)| key != "format")
         .map(|(key, value)| Extra {
             name: format!("__metadata__.{key}"),
             what: format!("text of {} bytes", value.len()),
         })
         .collect();
-    extras.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(SafetensorsFile { file, tensors, ranges, extras })
+    Ok(SafetensorsFile { file, tensors, ranges, metadata, extras })
 }
 
 impl TensorFile for SafetensorsFile {

@@ -26,7 +26,7 @@ pub(crate) fn read(file: &[u8]) -> Result<Contents> {
     let archive = Archive::parse(file)?;
     let folder = folder(&archive)?;
     let record = |name: &str| archive.entry(&format!("{folder}/{name}"));
-    check_version(record("version"), file)?;
+    check_version(record("version").or_else(|| record(".data/version")), file)?;
     check_small_records(&archive, folder, file)?;
     let swapped = is_big_endian(record("byteorder"), file)?;
     let pickle = record("data.pkl").ok_or_else(|| not_a_checkpoint(&archive))?.read(file, LARGEST_PICKLE)?;

@@ -337,6 +337,7 @@ fn pickles_that_break_the_rules() {
         (b"N(0t.", "no mark is set"),
         (b"N(R.", "the stack is empty"),
         (b"h\x05.", "memo 5 was never set"),
+        (b"Nr\xff\xff\xff\xff.", "a memo number that no pickle gets to"),
         (b"q\0.", "the stack is empty"),
         (b"}(Va\nu.", "a key without a value"),
         (b"}Va\na.", "refuses to add items"),
@@ -346,6 +347,8 @@ fn pickles_that_break_the_rules() {
         (b"P123\n.", "a persistent id as text"),
         (b"\x00.", "0x00 is no pickle instruction"),
         (b"NQ.", "describes no storage"),
+        (b"(Vstorage\nctorch\nFloatStorage\nV0\nNI1\ntQ.", "describes no storage"),
+        (b"ccollections\nOrderedDict\n(NNtR.", "wrong arguments for Dict"),
         (b"((VstoragetQ.", "no line end"),
     ] {
         let message = refusal(pickled(pickle));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::pickle::{Heap, Ops, run};
 use super::zip::{self, Archive};
 use super::{foreign, legacy};
-use crate::error::{Error, Result};
+use crate::error::{Error, Printable, Result};
 use crate::mapped::Mapped;
 
 mod recorder;
@@ -18,7 +18,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use recorder::Recorder;
+use recorder::{Listed, Recorder};
 
 /// Every call of every pickle in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -116,17 +116,16 @@ impl Audit {
 /// # Errors
 /// If the file is neither an archive nor a pickle.
 pub fn audit(file: &Mapped) -> Result<Audit> {
-    let mut auditor = Auditor { pickles: Vec::new(), problems: Vec::new(), steps: 0, unpacked: 0 };
+    let mut auditor = Auditor::default();
     let container = if zip::is_archive(file) {
         auditor.archive(file);
         Container::Zip
-    } else if let Some(what) = foreign(file) {
-        return Err(Error::unsupported(format!("{what}: there is no pickle to audit")).in_file(file.path()));
     } else {
         auditor.stream(file)
     };
     if auditor.nothing_was_a_pickle() && container == Container::Pickle {
-        return Err(Error::unsupported("neither a zip archive nor a pickle").in_file(file.path()));
+        let what = foreign(file).unwrap_or("neither a zip archive nor a pickle");
+        return Err(Error::unsupported(format!("{what}: there is nothing to audit")).in_file(file.path()));
     }
     Ok(Audit { container, pickles: auditor.pickles, problems: auditor.problems })
 }
@@ -138,12 +137,17 @@ const MOST_HEADERS: usize = 100_000;
 /// How many bytes of compressed entries are unpacked, over all of them.
 const MOST_UNPACKED: usize = 256 << 20;
 
+#[derive(Default)]
 struct Auditor {
     pickles: Vec<AuditedPickle>,
     problems: Vec<String>,
     /// Instructions so far: all pickles together have as many as the reader allows one file.
     steps: usize,
+    /// Events listed so far.
+    listed: Listed,
     unpacked: usize,
+    /// Pickles that were not looked at.
+    left_out: usize,
 }
 
 impl Auditor {
@@ -166,6 +170,9 @@ impl Auditor {
                 }
             }
         }
+        if self.left_out > 0 {
+            self.problems.push(format!("{} pickles were not looked at", self.left_out));
+        }
         if self.pickles.is_empty() {
             self.problems.push("no entry of the archive is a pickle".to_owned());
         }
@@ -176,12 +183,11 @@ impl Auditor {
         if !is_pickle && !looks_like_pickle(name, packed, deflated) {
             return;
         }
-        if self.pickles.len() >= MOST_PICKLES {
-            if self.pickles.len() == MOST_PICKLES {
-                self.problems.push(format!("more than {MOST_PICKLES} pickles: the rest was not looked at"));
-            }
+        if self.pickles.len() == MOST_PICKLES {
+            self.left_out += 1;
             return;
         }
+        let name = Printable(name).to_string();
         let bytes = if deflated {
             let bytes = zip::inflate_prefix(packed, MOST_UNPACKED - self.unpacked);
             self.unpacked += bytes.len();
@@ -192,7 +198,7 @@ impl Auditor {
         } else {
             Cow::Borrowed(packed)
         };
-        self.pickle(&bytes, 0, name);
+        self.pickle(&bytes, 0, &name);
     }
 
     /// The pickles of a file that is a sequence of them: at least one, and raw data behind them in a legacy stream.
@@ -219,11 +225,12 @@ impl Auditor {
 
     /// The pickle at byte `start` of `bytes`. Returns its end, if it could be followed to there.
     fn pickle(&mut self, bytes: &[u8], start: usize, name: &str) -> Option<usize> {
-        let (mut heap, mut recorder) = (Heap::default(), Recorder::default());
+        let (mut heap, mut recorder) = (Heap::default(), Recorder::new(self.listed));
         let mut ops = Ops::new(bytes, start, name);
         let result =
             heap.charge(self.steps, ops.place()).and_then(|()| run(&mut ops, &mut heap, &mut recorder));
         self.steps = heap.steps();
+        self.listed = recorder.listed;
         self.pickles.push(AuditedPickle {
             entry: name.to_owned(),
             start: start as u64,

@@ -13,11 +13,19 @@ pub(super) struct Recorder {
     pub(super) events: Vec<Event>,
     pub(super) omitted_allowed: u64,
     pub(super) omitted_refused: u64,
-    allowed: usize,
+    /// How many are listed, those of the file's other pickles included.
+    pub(super) listed: Listed,
     things: Vec<Thing>,
 }
 
-/// How many events are listed, of those that are allowed and again of those that are not.
+/// How many events of a file are listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Listed {
+    allowed: usize,
+    refused: usize,
+}
+
+/// How many events of a file are listed, of those that are allowed and again of those that are not.
 const MOST_EVENTS: usize = 50_000;
 /// Bytes beyond which a name gets no longer. That of an import is at most a few times 200 characters.
 const LONGEST_NAME: usize = 200;
@@ -34,6 +42,11 @@ pub(super) enum Thing {
 }
 
 impl Recorder {
+    /// A recorder for one more pickle of a file of which so many events are listed already.
+    pub(super) fn new(listed: Listed) -> Self {
+        Recorder { listed, ..Recorder::default() }
+    }
+
     /// What `value` is, if it came from outside.
     pub(super) fn thing(&self, heap: &Heap<'_>, value: Value) -> Option<Thing> {
         let MadeId(index) = heap.made(value)?;
@@ -68,13 +81,17 @@ impl Recorder {
         allowed: bool,
         words: impl FnOnce(&Self) -> (String, String),
     ) -> Option<usize> {
-        let listed = if allowed { self.allowed } else { self.events.len() - self.allowed };
-        if listed >= MOST_EVENTS {
-            *if allowed { &mut self.omitted_allowed } else { &mut self.omitted_refused } += 1;
+        let (listed, omitted) = if allowed {
+            (&mut self.listed.allowed, &mut self.omitted_allowed)
+        } else {
+            (&mut self.listed.refused, &mut self.omitted_refused)
+        };
+        if *listed == MOST_EVENTS {
+            *omitted += 1;
             return None;
         }
+        *listed += 1;
         let (target, arguments) = words(self);
-        self.allowed += usize::from(allowed);
         self.events.push(Event { offset: place.at as u64, kind, target, arguments, allowed });
         Some(self.events.len() - 1)
     }

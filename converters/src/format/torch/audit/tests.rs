@@ -113,6 +113,25 @@ fn very_many_events_are_counted() {
     assert!(!audit.is_clean());
 }
 
+#[test]
+fn very_many_pickles_are_counted() {
+    let many: Vec<_> = (0..1010).map(|index| stored(&format!("m/{index}.pkl"), b"cos\nsystem\n.")).collect();
+    let audit = audited(&zip(&many));
+    assert_eq!(
+        (audit.pickles.len(), audit.problems),
+        (1000, vec!["10 pickles were not looked at".to_owned()])
+    );
+}
+
+/// What another format starts with does not hide a pickle.
+#[test]
+fn disguised_pickles_are_looked_at() {
+    let disguised = b"Vxxxxxx\n{\"\n0cos\nsystem\n.";
+    let disguised = [b"Vxxxxxxx{\"\n0".as_slice(), &disguised[12..]].concat();
+    assert_eq!(&disguised[8..10], b"{\"");
+    assert_eq!(lines(&audited(&disguised)), ["- pickle 1:12 Import os.system"]);
+}
+
 /// The result of the result of the result …, and arguments that contain themselves.
 #[test]
 fn renderings_stay_short() {

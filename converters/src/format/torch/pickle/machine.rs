@@ -1,7 +1,6 @@
 //! The stack machine.
 
-use std::collections::HashMap;
-
+use super::MAX_STEPS;
 use super::heap::{Heap, Object, Value};
 use super::op::{Op, Ops};
 use super::place::Place;
@@ -45,6 +44,9 @@ pub(crate) enum CallKind {
     New,
 }
 
+/// Bytes that the name of a global may have.
+const LONGEST_NAME: usize = 4096;
+
 /// Interprets one pickle, up to its `STOP`, and returns its value. `ops` is left behind the pickle.
 pub(crate) fn run<'a>(
     ops: &mut Ops<'a>,
@@ -52,7 +54,7 @@ pub(crate) fn run<'a>(
     environment: &mut impl Environment<'a>,
 ) -> Result<Value> {
     let mut machine =
-        Machine { heap, environment, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        Machine { heap, environment, stack: Vec::new(), marks: Vec::new(), memo: Memo::default() };
     loop {
         let op = ops.next()?;
         if op == Op::Stop {
@@ -69,7 +71,7 @@ struct Machine<'h, 'a, E> {
     stack: Vec<Value>,
     /// Heights of the stack at which the open marks were set.
     marks: Vec<usize>,
-    memo: HashMap<u64, Value>,
+    memo: Memo,
 }
 
 impl<'a, E: Environment<'a>> Machine<'_, 'a, E> {
@@ -141,16 +143,16 @@ impl<'a, E: Environment<'a>> Machine<'_, 'a, E> {
             }
             Op::Put(index) => {
                 let top = self.top(place)?;
-                self.memo.insert(index, top);
+                self.memo.put(index, top, place)?;
             }
             Op::Memoize => {
-                let (index, top) = (self.memo.len() as u64, self.top(place)?);
-                self.memo.insert(index, top);
+                let (index, top) = (self.memo.count as u64, self.top(place)?);
+                self.memo.put(index, top, place)?;
             }
             Op::Get(index) => {
-                let value = self.memo.get(&index);
+                let value = self.memo.get(index);
                 self.stack
-                    .push(*value.ok_or_else(|| place.malformed(format_args!("memo {index} was never set")))?);
+                    .push(value.ok_or_else(|| place.malformed(format_args!("memo {index} was never set")))?);
             }
             Op::Global(module, name) => {
                 let global = self.environment.global(self.heap, module, name, place)?;
@@ -161,6 +163,9 @@ impl<'a, E: Environment<'a>> Machine<'_, 'a, E> {
                 let (Some(module), Some(name)) = (self.heap.str(module), self.heap.str(name)) else {
                     return Err(place.malformed("the name of a global is no string"));
                 };
+                if module.len() + name.len() > LONGEST_NAME {
+                    return Err(place.malformed("the name of a global is too long"));
+                }
                 let (module, name) = (module.to_owned(), name.to_owned());
                 let global = self.environment.global(self.heap, &module, &name, place)?;
                 self.stack.push(global);
@@ -270,6 +275,34 @@ impl<'a, E: Environment<'a>> Machine<'_, 'a, E> {
             return arguments;
         }
         self.heap.add(Object::Tuple([arguments, keywords].into()))
+    }
+}
+
+/// Values that the pickle wants to use again, by number. Picklers count them up from 0.
+#[derive(Default)]
+struct Memo {
+    values: Vec<Option<Value>>,
+    /// How many are set.
+    count: usize,
+}
+
+impl Memo {
+    fn get(&self, index: u64) -> Option<Value> {
+        self.values.get(usize::try_from(index).ok()?).copied().flatten()
+    }
+
+    fn put(&mut self, index: u64, value: Value, place: Place<'_>) -> Result<()> {
+        let index = usize::try_from(index).ok().filter(|&index| index < MAX_STEPS);
+        let index = index.ok_or_else(|| place.malformed("a memo number that no pickle gets to"))?;
+        if index >= self.values.len() {
+            self.values.resize(index + 1, None);
+        }
+        if let Some(slot) = self.values.get_mut(index)
+            && slot.replace(value).is_none()
+        {
+            self.count += 1;
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ const END64_LEN: usize = 56;
 const LOCATOR64_LEN: usize = 20;
 
 /// More entries than any checkpoint has.
-const MOST_ENTRIES: usize = 1 << 20;
+const MOST_ENTRIES: usize = 1 << 18;
 
 /// Whether the file starts as an archive does.
 pub(crate) fn is_archive(file: &[u8]) -> bool {

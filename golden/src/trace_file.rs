@@ -1,0 +1,233 @@
+//! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
+
+use std::fs;
+use std::path::Path;
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::{FilePlan, TensorFile, safetensors};
+use deberta_converters::mapped::Mapped;
+use deberta_converters::output::Staged;
+use deberta_converters::tensor::{Dtype, TensorInfo};
+
+/// The value of `format` in a trace file's metadata.
+pub const FORMAT: &str = "deberta-trace-1";
+
+/// A recorded run of a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Who recorded what: `framework`, `producer`, `class`, `masked_rows`, ….
+    pub metadata: Vec<(String, String)>,
+    /// The tensors, by their full names.
+    pub tensors: Vec<Tensor>,
+}
+
+/// A recorded tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// `inputs.input_ids`, `activations.deberta.encoder.layer.0`, `outputs.logits`.
+    pub name: String,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub data: Data,
+}
+
+/// The elements of a recorded tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Token ids, positions, labels.
+    Integers(Vec<i64>),
+    /// Everything that was computed, and masks.
+    Floats(Vec<f32>),
+}
+
+impl Data {
+    fn len(&self) -> usize {
+        match self {
+            Data::Integers(values) => values.len(),
+            Data::Floats(values) => values.len(),
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self {
+            Data::Integers(_) => Dtype::I64,
+            Data::Floats(_) => Dtype::F32,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Data::Integers(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Data::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+}
+
+impl Trace {
+    /// The tensor of this full name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// A value of the metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Reads a trace file.
+    ///
+    /// # Errors
+    /// Not safetensors; a tensor that is neither an input, nor an activation, nor an output; a dtype other than i64
+    /// and f32; no inputs at all.
+    pub fn read(path: &Path) -> Result<Trace> {
+        let file = safetensors::open(Mapped::open(path)?)?;
+        let mut trace = Trace { metadata: file.metadata().to_vec(), tensors: Vec::new() };
+        for (index, info) in file.tensors().iter().enumerate() {
+            let wrong =
+                |message: &str| Error::new(Kind::Malformed, message).in_tensor(&info.name).in_file(path);
+            if !is_trace_name(&info.name) {
+                return Err(wrong("neither inputs.*, nor activations.*, nor outputs.*: not a trace"));
+            }
+            let bytes = file.read(index)?;
+            let data = match info.dtype {
+                Dtype::F32 => {
+                    Data::Floats(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+                }
+                Dtype::I64 => {
+                    Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())
+                }
+                other => return Err(wrong(&format!("dtype {other}, a trace holds f32 and i64"))),
+            };
+            trace.tensors.push(Tensor { name: info.name.clone(), shape: info.shape.clone(), data });
+        }
+        if !trace.tensors.iter().any(|tensor| tensor.name.starts_with("inputs.")) {
+            return Err(Error::malformed("no tensor is named inputs.*: not a trace").in_file(path));
+        }
+        Ok(trace)
+    }
+
+    /// Writes a trace file, replacing an existing one in one step. `format` is added to the metadata.
+    ///
+    /// # Errors
+    /// A tensor whose shape does not count its elements, or whose name no trace may hold; the folder cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut infos = Vec::with_capacity(self.tensors.len());
+        for tensor in &self.tensors {
+            let counted =
+                tensor.shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
+            if counted != Some(tensor.data.len()) || !is_trace_name(&tensor.name) {
+                let message = format!(
+                    "shape {:?} with {} elements is no tensor of a trace",
+                    tensor.shape,
+                    tensor.data.len()
+                );
+                return Err(Error::malformed(message).in_tensor(&tensor.name).in_file(path));
+            }
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            infos.push(TensorInfo { name, dtype: tensor.data.dtype(), shape });
+        }
+        let metadata: Vec<(&str, &str)> = std::iter::once(("format", FORMAT))
+            .chain(self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            .collect();
+        let plan = safetensors::plan(&infos, &metadata)?;
+        let file = Staged::create(path)?;
+        file.set_len(plan.file_len())?;
+        for (tensor, &offset) in self.tensors.iter().zip(plan.offsets()) {
+            file.write_at(offset, &tensor.data.bytes())?;
+        }
+        for span in plan.seal(&[])? {
+            file.write_at(span.offset, &span.bytes)?;
+        }
+        file.commit(true)
+    }
+}
+
+/// Writes nothing but what [`Trace::read`] takes.
+fn is_trace_name(name: &str) -> bool {
+    ["inputs.", "activations.", "outputs."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The traces in a folder: every safetensors file whose tensors are a trace's, by path.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn find(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, "open", error))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io(folder, "read", error))?.path();
+        let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
+        if is_safetensors
+            && safetensors::open(Mapped::open(&path)?)?
+                .tensors()
+                .iter()
+                .any(|info| info.name.starts_with("inputs."))
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> Trace {
+        let tensor =
+            |name: &str, shape: &[usize], data| Tensor { name: name.into(), shape: shape.into(), data };
+        Trace {
+            metadata: vec![("class".into(), "DebertaModel".into())],
+            tensors: vec![
+                tensor("inputs.input_ids", &[1, 2], Data::Integers(vec![5, -1])),
+                tensor("outputs.logits", &[2], Data::Floats(vec![0.5, f32::MIN_POSITIVE])),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plain.safetensors");
+        trace().write(&path).unwrap();
+        let read = Trace::read(&path).unwrap();
+        assert_eq!(read.get("inputs.input_ids"), trace().get("inputs.input_ids"));
+        assert_eq!(read.get("outputs.logits"), trace().get("outputs.logits"));
+        assert_eq!((read.metadata("format"), read.metadata("class")), (Some(FORMAT), Some("DebertaModel")));
+        assert_eq!(find(folder.path()).unwrap(), [path]);
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let mut wrong = trace();
+        wrong.tensors[0].name = "weights.x".into();
+        assert!(wrong.write(&path).unwrap_err().to_string().contains("weights.x"));
+        let mut wrong = trace();
+        wrong.tensors[1].shape = vec![3];
+        assert!(wrong.write(&path).unwrap_err().to_string().contains("shape [3] with 2 elements"));
+        let mut outputs_only = trace();
+        outputs_only.tensors.remove(0);
+        outputs_only.write(&path).unwrap();
+        assert!(Trace::read(&path).unwrap_err().to_string().contains("no tensor is named inputs.*"));
+    }
+
+    #[test]
+    fn recorded_traces_are_read() {
+        let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/rel-mlm");
+        if !shared.is_dir() {
+            println!("skipped: {} is not there", shared.display());
+            return;
+        }
+        let traces = find(&shared).unwrap();
+        assert!(traces.len() >= 7, "{traces:?}");
+        for path in traces {
+            let trace = Trace::read(&path).unwrap();
+            assert!(trace.get("outputs.logits").is_some(), "{}", path.display());
+            assert!(trace.metadata("class").is_some_and(|class| class.ends_with("DebertaForMaskedLM")));
+        }
+    }
+}
