@@ -36,10 +36,12 @@ impl Contents {
         let mut waiting = vec![(String::new(), hdf5.root())];
         while let Some((path, group)) = waiting.pop() {
             for (name, dataset) in group.iter_datasets().map_err(|error| in_group(&path, reason(&error)))? {
-                contents.datasets.insert(join(&path, &name), dataset);
+                if contents.datasets.insert(join(&path, &name)?, dataset).is_some() {
+                    return Err(in_group(&path, format!("two links called \"{}\"", Printable(&name))));
+                }
             }
             for (name, child) in group.iter_groups().map_err(|error| in_group(&path, reason(&error)))? {
-                waiting.push((join(&path, &name), child));
+                waiting.push((join(&path, &name)?, child));
             }
             if path.split('/').count() > DEEPEST {
                 return Err(Error::malformed(format!(
@@ -93,7 +95,7 @@ impl Attributes {
             return wrong("cannot be decoded: it is damaged, or its strings are");
         };
         if let Some(names) = value.as_strings() {
-            // hdf5-pure puts this in the place of what is not UTF-8.
+            // What hdf5-pure puts in the place of what is not UTF-8.
             if names.iter().any(|name| name.contains(char::REPLACEMENT_CHARACTER)) {
                 return wrong("holds a name that is not UTF-8");
             }
@@ -107,8 +109,13 @@ impl Attributes {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+/// The path of what the link `name` in the group at `path` leads to.
+fn join(path: &str, name: &str) -> Result<String> {
+    // The last is what hdf5-pure puts in the place of what is not UTF-8: two names may have become one.
+    if name.is_empty() || name.contains(['/', '\0', char::REPLACEMENT_CHARACTER]) {
+        return Err(in_group(path, format!("a link cannot be called \"{}\"", Printable(name))));
+    }
+    Ok(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") })
 }
 
 fn in_group(path: &str, what: impl std::fmt::Display) -> Error {
