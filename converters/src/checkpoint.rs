@@ -1,15 +1,15 @@
 //! A checkpoint: files, a configuration, and which tensor is which parameter.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
+use deberta_reference::{DebertaConfig, Head, Param, params};
 
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::{TensorFile, keras as keras_format};
-use crate::naming::torch::{Local, Prefixes};
-use crate::naming::{Naming, Stored, keras, torch};
+use crate::format::TensorFile;
+use crate::matching::{Matched, Matcher, Parts};
+use crate::naming::Naming;
+use crate::naming::torch::Prefixes;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::source::{ConfigFile, Format, Source};
@@ -31,10 +31,10 @@ pub struct Checkpoint {
     pub config: DebertaConfig,
     /// The class.
     pub head: Head,
-    /// Every parameter that was found, in the order of [`params`].
+    /// Every parameter that was found, in the order of [`params()`].
     pub bound: Vec<Bound>,
     /// Further tensors that repeat a parameter.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<Repetition>,
     /// What is in the files and is not part of the model.
     pub aside: Vec<Aside>,
     /// Why this is not a complete checkpoint of its class.
@@ -46,9 +46,9 @@ pub struct Checkpoint {
 
 /// Where a tensor is: which file, and which tensor of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    file: usize,
-    index: usize,
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) index: usize,
 }
 
 /// A parameter and the tensor that holds it.
@@ -62,19 +62,19 @@ pub struct Bound {
     pub dtype: Dtype,
     /// Whether the file holds the transpose.
     pub transposed: bool,
-    place: Place,
+    pub(crate) place: Place,
 }
 
 /// A tensor that repeats a parameter and must equal it.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct Repetition {
     /// The name in the file.
     pub stored_name: String,
     /// The parameter's index in [`Checkpoint::bound`].
     pub of: usize,
-    dtype: Dtype,
-    transposed: bool,
-    place: Place,
+    pub(crate) dtype: Dtype,
+    pub(crate) transposed: bool,
+    pub(crate) place: Place,
 }
 
 /// Something that a file holds and that is not part of the model.
@@ -282,7 +282,7 @@ impl Checkpoint {
         }
     }
 
-    fn equals_original(&self, copy: &Copy) -> Result<bool> {
+    fn equals_original(&self, copy: &Repetition) -> Result<bool> {
         let Some(original) = self.bound.get(copy.of) else { return Ok(false) };
         let first = self.values(original)?;
         let second = self.read(copy.place, &copy.stored_name)?;
@@ -314,252 +314,4 @@ impl Checkpoint {
         let path = self.source.files.get(place.file).unwrap_or(&self.source.path);
         error.in_tensor(name).in_file(path)
     }
-}
-
-/// Which parts of the model the names show.
-struct Parts {
-    cls: bool,
-    lm_predictions: bool,
-    pooler: bool,
-    classifier: bool,
-    qa_outputs: bool,
-}
-
-impl Parts {
-    fn of<'a>(names: impl Iterator<Item = &'a str>, naming: Naming, prefixes: Prefixes) -> Parts {
-        let mut parts =
-            Parts { cls: false, lm_predictions: false, pooler: false, classifier: false, qa_outputs: false };
-        for name in names {
-            let first = match naming {
-                Naming::Keras => name.split('/').next(),
-                Naming::Torch => match prefixes.strip(name) {
-                    Local::Head(name) => name.split('.').next(),
-                    Local::Base(_) => None,
-                },
-            };
-            match first {
-                Some("cls") => parts.cls = true,
-                Some("lm_predictions") => parts.lm_predictions = true,
-                Some("pooler") => parts.pooler = true,
-                Some("classifier") => parts.classifier = true,
-                Some("qa_outputs") => parts.qa_outputs = true,
-                _ => {}
-            }
-        }
-        parts
-    }
-
-    fn head(&self) -> Head {
-        if self.qa_outputs {
-            Head::QuestionAnswering
-        } else if self.classifier && self.pooler {
-            Head::SequenceClassification
-        } else if self.classifier {
-            Head::TokenClassification
-        } else if self.cls || self.lm_predictions {
-            Head::MaskedLm
-        } else {
-            Head::Base
-        }
-    }
-}
-
-struct Matcher<'a> {
-    config: &'a DebertaConfig,
-    head: Head,
-    naming: Naming,
-    prefixes: Prefixes,
-    files: &'a [Box<dyn TensorFile>],
-}
-
-#[derive(Default)]
-struct Matched {
-    bound: Vec<Bound>,
-    copies: Vec<Copy>,
-    aside: Vec<Aside>,
-    problems: Vec<Problem>,
-}
-
-/// The rank of a name that only repeats a parameter: behind every name that the parameter itself may have.
-const SECOND_NAME: usize = 100;
-
-/// A tensor that was recognised as a parameter. The best of several is the one of lowest rank.
-struct Candidate {
-    rank: usize,
-    transposed: bool,
-    place: Place,
-}
-
-impl Matcher<'_> {
-    fn run(&self) -> Result<Matched> {
-        let params = params(self.config, self.head);
-        let lookup = self.lookup(&params);
-        let tied: HashMap<String, usize> = tied_names(self.config, self.head)
-            .into_iter()
-            .filter_map(|tied| Some((tied.name, params.iter().position(|param| param.name == tied.of)?)))
-            .collect();
-
-        let mut matched = Matched::default();
-        let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
-        for (file, tensors) in self.files.iter().enumerate() {
-            for extra in tensors.extras() {
-                matched.aside.push(Aside { name: extra.name.clone(), what: extra.what.clone() });
-            }
-            for (index, info) in tensors.tensors().iter().enumerate() {
-                let place = Place { file, index };
-                let found = self.find(&info.name, &lookup, &tied);
-                if let Some((param, rank, transposed)) = found
-                    && let Some(list) = candidates.get_mut(param)
-                {
-                    list.push(Candidate { rank, transposed, place });
-                } else if self.is_position_ids(&info.name) {
-                    self.set_aside_position_ids(info, place, &mut matched)?;
-                } else {
-                    matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
-                }
-            }
-        }
-        let unexpected = std::mem::take(&mut matched.problems);
-        for (param, mut list) in params.into_iter().zip(candidates) {
-            list.sort_by_key(|candidate| candidate.rank);
-            self.bind(param, list, &mut matched);
-        }
-        matched.problems.extend(unexpected);
-        Ok(matched)
-    }
-
-    /// Every accepted name, and which parameter it is.
-    fn lookup(&self, params: &[Param]) -> HashMap<String, (usize, usize, bool)> {
-        let mut lookup = HashMap::new();
-        for (index, param) in params.iter().enumerate() {
-            let names: Vec<Stored> = match self.naming {
-                Naming::Torch => torch::accepted(param),
-                Naming::Keras => keras::accepted(param, self.head),
-            };
-            for (rank, stored) in names.into_iter().enumerate() {
-                lookup.insert(stored.name, (index, rank, stored.transposed));
-            }
-            if self.naming == Naming::Keras {
-                let kept = format!("{}/{}", keras_format::KEPT_ASIDE, param.name);
-                lookup.insert(kept, (index, 0, false));
-            }
-        }
-        lookup
-    }
-
-    /// The parameter that a tensor of this name is, the rank of the name, and whether it is stored transposed.
-    fn find(
-        &self,
-        name: &str,
-        lookup: &HashMap<String, (usize, usize, bool)>,
-        tied: &HashMap<String, usize>,
-    ) -> Option<(usize, usize, bool)> {
-        match self.naming {
-            Naming::Torch => {
-                let name = self.prefixes.strip(name).canonical(self.head);
-                lookup
-                    .get(&name)
-                    .copied()
-                    .or_else(|| tied.get(&name).map(|&param| (param, SECOND_NAME, false)))
-            }
-            Naming::Keras => keras::readings(name).find_map(|variable| {
-                let &(param, rank, transposed) = lookup.get(variable.path)?;
-                // A masked-LM file repeats the embeddings under `cls`.
-                let repeated =
-                    variable.layer.is_some_and(|layer| Some(layer) != variable.path.split('/').next());
-                Some((param, if repeated { SECOND_NAME } else { rank }, transposed))
-            }),
-        }
-    }
-
-    fn bind(&self, param: Param, candidates: Vec<Candidate>, matched: &mut Matched) {
-        let mut candidates = candidates.into_iter().filter_map(|candidate| {
-            let info = self.files.get(candidate.place.file)?.tensors().get(candidate.place.index)?;
-            Some((candidate, info))
-        });
-        let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < SECOND_NAME) else {
-            if param.required {
-                matched.problems.push(problem(&self.stored_name(&param), ProblemKind::Missing));
-            }
-            return;
-        };
-        let of = matched.bound.len();
-        let fits = |candidate: &Candidate, info: &TensorInfo, matched: &mut Matched| {
-            let mut expected = param.shape.clone();
-            if candidate.transposed {
-                expected.reverse();
-            }
-            if info.shape != expected {
-                let found = info.shape.clone();
-                matched.problems.push(problem(&info.name, ProblemKind::Shape { expected, found }));
-            } else if !info.dtype.is_float() {
-                matched.problems.push(problem(&info.name, ProblemKind::Dtype(info.dtype)));
-            } else {
-                return true;
-            }
-            false
-        };
-        if !fits(&first, info, matched) {
-            return;
-        }
-        for (copy, info) in candidates {
-            if fits(&copy, info, matched) {
-                matched.copies.push(Copy {
-                    stored_name: info.name.clone(),
-                    of,
-                    dtype: info.dtype,
-                    transposed: copy.transposed,
-                    place: copy.place,
-                });
-            }
-        }
-        matched.bound.push(Bound {
-            stored_name: info.name.clone(),
-            dtype: info.dtype,
-            transposed: first.transposed,
-            place: first.place,
-            param,
-        });
-    }
-
-    /// The name that the file should give `param`.
-    fn stored_name(&self, param: &Param) -> String {
-        match self.naming {
-            Naming::Torch => torch::stored(param).name,
-            Naming::Keras => keras::stored(param, self.head).name,
-        }
-    }
-
-    fn is_position_ids(&self, name: &str) -> bool {
-        self.naming == Naming::Torch && self.prefixes.strip(name) == Local::Base("embeddings.position_ids")
-    }
-
-    /// The buffer that old versions saved. It is no parameter, provided that it just counts.
-    fn set_aside_position_ids(&self, info: &TensorInfo, place: Place, matched: &mut Matched) -> Result<()> {
-        let bytes = match self.files.get(place.file) {
-            Some(file) => file.read(place.index)?,
-            None => return Ok(()),
-        };
-        let counts = match info.dtype {
-            Dtype::I64 => {
-                bytes.as_chunks::<8>().0.iter().enumerate().all(|(i, &b)| i64::from_le_bytes(b) == i as i64)
-            }
-            Dtype::I32 => {
-                bytes.as_chunks::<4>().0.iter().enumerate().all(|(i, &b)| i32::from_le_bytes(b) == i as i32)
-            }
-            _ => false,
-        };
-        if counts {
-            let what =
-                format!("buffer of {} {:?}, 0, 1, 2, …: recomputed by every version", info.dtype, info.shape);
-            matched.aside.push(Aside { name: info.name.clone(), what });
-        } else {
-            matched.problems.push(problem(&info.name, ProblemKind::NotCounting));
-        }
-        Ok(())
-    }
-}
-
-fn problem(tensor: &str, what: ProblemKind) -> Problem {
-    Problem { tensor: tensor.to_owned(), what }
 }

@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use deberta_reference::{DebertaConfig, tied_names};
+use deberta_reference::tied_names;
 
 use crate::checkpoint::{Aside, Bound, Checkpoint};
 use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
 use crate::error::{Error, Kind, Result};
 use crate::format::{FilePlan, keras as keras_format, safetensors, torch as torch_format};
 use crate::ledger::{LargestRounding, Ledger, Side};
-use crate::naming::{Stored, keras, torch};
+use crate::naming::keras;
 use crate::output::Staged;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::source::{Format, Source, open_file};
+use crate::targets::{Target, refuse_obstacles, targets};
 use crate::tensor::{Dtype, TensorInfo};
 use crate::values::Rounding;
 
@@ -115,73 +116,6 @@ fn flush_until(all_written: &AtomicBool, files: &[Staged]) -> Result<()> {
         }
         thread::sleep(PAUSE);
     }
-}
-
-/// A tensor of the output.
-struct Target {
-    /// Whose values it holds: an index into [`Checkpoint::bound`].
-    bound: usize,
-    info: TensorInfo,
-    transposed: bool,
-    /// Whether another tensor of the output holds the same parameter already.
-    repeated: bool,
-}
-
-fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<()> {
-    let refuse = |message: &str| Err(Error::new(Kind::Request, message).in_file(&request.output));
-    if request.to != Format::TensorFlow {
-        return Ok(());
-    }
-    if let Some(obstacle) = keras::obstacle(&input.config, input.head) {
-        return refuse(&obstacle);
-    }
-    if request.dtype == Some(Dtype::BF16) {
-        return refuse("HDF5 has no bfloat16: --dtype f32 is exact, --dtype f16 is smaller");
-    }
-    if request.max_shard_size.is_some() {
-        return refuse("--max-shard-size: TensorFlow's h5 files are not sharded here");
-    }
-    Ok(())
-}
-
-/// The tensors of the output, in order, each parameter at least once.
-fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Target>> {
-    let mut targets = Vec::with_capacity(input.bound.len());
-    let mut repeated = Vec::new();
-    for (index, bound) in input.bound.iter().enumerate() {
-        let dtype = match (request.dtype.unwrap_or(bound.dtype), request.to) {
-            (Dtype::BF16, Format::TensorFlow) => Dtype::F32,
-            (dtype, _) => dtype,
-        };
-        let (names, transposed) = match request.to {
-            Format::PyTorch | Format::Safetensors => {
-                let Stored { name, transposed } = torch::stored(&bound.param);
-                (vec![name], transposed)
-            }
-            Format::TensorFlow if keras::has_variable(&bound.param) => {
-                let transposed = keras::stored(&bound.param, input.head).transposed;
-                (keras::datasets(&bound.param, input.head), transposed)
-            }
-            Format::TensorFlow => (vec![format!("{}/{}", keras_format::KEPT_ASIDE, bound.param.name)], false),
-        };
-        let mut shape = bound.param.shape.clone();
-        if transposed {
-            shape.reverse();
-        }
-        for (position, name) in names.into_iter().enumerate() {
-            let info = TensorInfo { name, dtype, shape: shape.clone() };
-            let target = Target { bound: index, info, transposed, repeated: position > 0 };
-            if position == 0 { targets.push(target) } else { repeated.push(target) }
-        }
-    }
-    if request.to == Format::TensorFlow {
-        let order =
-            |target: &Target| input.bound.get(target.bound).map(|bound| keras::creation_order(&bound.param));
-        targets.sort_by_key(order);
-        repeated.sort_by_key(order);
-    }
-    targets.append(&mut repeated);
-    Ok(targets)
 }
 
 /// One file of the output.
@@ -503,54 +437,4 @@ fn index_text(shards: &[Shard<'_>]) -> Result<String> {
     serde_json::to_string_pretty(&index)
         .map(|text| text + "\n")
         .map_err(|error| Error::malformed(format!("cannot make a shard index: {error}")))
-}
-
-impl Checkpoint {
-    /// Moves a masked-LM head between `lm_predictions.lm_head` and `cls.predictions`. The tensors are the same; in
-    /// which of the two classes they are decides what transformers computes.
-    ///
-    /// # Errors
-    /// No masked-LM head; an embedding width other than the hidden size; an untied decoder.
-    pub fn remap_mlm_head(&mut self) -> Result<()> {
-        const LEGACY: [(&str, &str); 3] = [
-            ("cls.predictions.transform.dense.", "lm_predictions.lm_head.dense."),
-            ("cls.predictions.transform.LayerNorm.", "lm_predictions.lm_head.LayerNorm."),
-            ("cls.predictions.bias", "lm_predictions.lm_head.bias"),
-        ];
-        let fail = |message: String| Err(Error::new(Kind::Request, message).in_file(&self.source.path));
-        if self.head != deberta_reference::Head::MaskedLm {
-            return fail(format!("--mlm-head remap: this is a {}, it has no masked-LM head", self.head));
-        }
-        let DebertaConfig { embedding_size, hidden_size, .. } = self.config;
-        if embedding_size != hidden_size {
-            return fail(format!(
-                "--mlm-head remap: the two heads differ when embedding_size {embedding_size} is not hidden_size {hidden_size}"
-            ));
-        }
-        if self.config.legacy && !self.config.tie_word_embeddings {
-            return fail(
-                "--mlm-head remap: lm_predictions has no decoder of its own, and this one is not tied"
-                    .to_owned(),
-            );
-        }
-        let to_legacy = !self.config.legacy;
-        for bound in &mut self.bound {
-            for (legacy, new) in LEGACY {
-                let (from, to) = if to_legacy { (new, legacy) } else { (legacy, new) };
-                if let Some(rest) = bound.param.name.strip_prefix(from) {
-                    bound.param.name = format!("{to}{rest}");
-                }
-            }
-        }
-        self.config.legacy = to_legacy;
-        // transformers would tie lm_head.dense to the embeddings.
-        self.config.tie_word_embeddings = to_legacy;
-        let (from, to) = if to_legacy {
-            ("lm_predictions.lm_head", "cls.predictions")
-        } else {
-            ("cls.predictions", "lm_predictions.lm_head")
-        };
-        self.notes.push(format!("--mlm-head remap: the head {from} was written as {to}"));
-        Ok(())
-    }
 }

@@ -8,11 +8,14 @@ pub mod error;
 pub mod format;
 pub mod ledger;
 pub mod mapped;
+mod matching;
 pub mod naming;
 pub mod output;
 pub mod parallel;
 pub mod progress;
+mod remap;
 pub mod source;
+mod targets;
 pub mod tensor;
 pub mod values;
 

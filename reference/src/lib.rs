@@ -5,6 +5,7 @@
 //! | `DebertaConfig` | [`config`] |
 //! | the parameters of each class | [`mod@params`] |
 
+pub mod activation;
 pub mod config;
 pub mod params;
 

@@ -1,7 +1,7 @@
 //! What each framework calls a parameter, and whether it stores it transposed.
 //!
 //! Only the direction parameter → stored name is written down. The inverse is built by enumerating
-//! [`deberta_reference::params`], so that missing and unexpected tensors fall out of it.
+//! [`deberta_reference::params()`], so that missing and unexpected tensors fall out of it.
 
 pub mod keras;
 pub mod torch;

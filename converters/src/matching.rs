@@ -1,0 +1,263 @@
+//! Which tensor is which parameter.
+
+use std::collections::HashMap;
+
+use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
+
+use crate::checkpoint::{Aside, Bound, Place, Problem, ProblemKind, Repetition};
+use crate::error::Result;
+use crate::format::{TensorFile, keras as keras_format};
+use crate::naming::torch::{Local, Prefixes};
+use crate::naming::{Naming, Stored, keras, torch};
+use crate::tensor::{Dtype, TensorInfo};
+
+/// Which parts of the model the names show.
+pub(crate) struct Parts {
+    pub(crate) cls: bool,
+    pub(crate) lm_predictions: bool,
+    pooler: bool,
+    classifier: bool,
+    qa_outputs: bool,
+}
+
+impl Parts {
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, naming: Naming, prefixes: Prefixes) -> Parts {
+        let mut parts =
+            Parts { cls: false, lm_predictions: false, pooler: false, classifier: false, qa_outputs: false };
+        for name in names {
+            let first = match naming {
+                Naming::Keras => name.split('/').next(),
+                Naming::Torch => match prefixes.strip(name) {
+                    Local::Head(name) => name.split('.').next(),
+                    Local::Base(_) => None,
+                },
+            };
+            match first {
+                Some("cls") => parts.cls = true,
+                Some("lm_predictions") => parts.lm_predictions = true,
+                Some("pooler") => parts.pooler = true,
+                Some("classifier") => parts.classifier = true,
+                Some("qa_outputs") => parts.qa_outputs = true,
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    /// The class that has these parts.
+    pub(crate) fn head(&self) -> Head {
+        if self.qa_outputs {
+            Head::QuestionAnswering
+        } else if self.classifier && self.pooler {
+            Head::SequenceClassification
+        } else if self.classifier {
+            Head::TokenClassification
+        } else if self.cls || self.lm_predictions {
+            Head::MaskedLm
+        } else {
+            Head::Base
+        }
+    }
+}
+
+/// Matches the tensors of files with the parameters of a class.
+pub(crate) struct Matcher<'a> {
+    pub(crate) config: &'a DebertaConfig,
+    pub(crate) head: Head,
+    pub(crate) naming: Naming,
+    pub(crate) prefixes: Prefixes,
+    pub(crate) files: &'a [Box<dyn TensorFile>],
+}
+
+/// What matching finds; see the fields of the same names in [`Checkpoint`](crate::checkpoint::Checkpoint).
+#[derive(Default)]
+pub(crate) struct Matched {
+    pub(crate) bound: Vec<Bound>,
+    pub(crate) copies: Vec<Repetition>,
+    pub(crate) aside: Vec<Aside>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The rank of a name that only repeats a parameter: behind every name that the parameter itself may have.
+const SECOND_NAME: usize = 100;
+
+/// A tensor that was recognised as a parameter. The best of several is the one of lowest rank.
+struct Candidate {
+    rank: usize,
+    transposed: bool,
+    place: Place,
+}
+
+impl Matcher<'_> {
+    pub(crate) fn run(&self) -> Result<Matched> {
+        let params = params(self.config, self.head);
+        let lookup = self.lookup(&params);
+        let tied: HashMap<String, usize> = tied_names(self.config, self.head)
+            .into_iter()
+            .filter_map(|tied| Some((tied.name, params.iter().position(|param| param.name == tied.of)?)))
+            .collect();
+
+        let mut matched = Matched::default();
+        let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
+        for (file, tensors) in self.files.iter().enumerate() {
+            for extra in tensors.extras() {
+                matched.aside.push(Aside { name: extra.name.clone(), what: extra.what.clone() });
+            }
+            for (index, info) in tensors.tensors().iter().enumerate() {
+                let place = Place { file, index };
+                let found = self.find(&info.name, &lookup, &tied);
+                if let Some((param, rank, transposed)) = found
+                    && let Some(list) = candidates.get_mut(param)
+                {
+                    list.push(Candidate { rank, transposed, place });
+                } else if self.is_position_ids(&info.name) {
+                    self.set_aside_position_ids(info, place, &mut matched)?;
+                } else {
+                    matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
+                }
+            }
+        }
+        let unexpected = std::mem::take(&mut matched.problems);
+        for (param, mut list) in params.into_iter().zip(candidates) {
+            list.sort_by_key(|candidate| candidate.rank);
+            self.bind(param, list, &mut matched);
+        }
+        matched.problems.extend(unexpected);
+        Ok(matched)
+    }
+
+    /// Every accepted name, and which parameter it is.
+    fn lookup(&self, params: &[Param]) -> HashMap<String, (usize, usize, bool)> {
+        let mut lookup = HashMap::new();
+        for (index, param) in params.iter().enumerate() {
+            let names: Vec<Stored> = match self.naming {
+                Naming::Torch => torch::accepted(param),
+                Naming::Keras => keras::accepted(param, self.head),
+            };
+            for (rank, stored) in names.into_iter().enumerate() {
+                lookup.insert(stored.name, (index, rank, stored.transposed));
+            }
+            if self.naming == Naming::Keras {
+                let kept = format!("{}/{}", keras_format::KEPT_ASIDE, param.name);
+                lookup.insert(kept, (index, 0, false));
+            }
+        }
+        lookup
+    }
+
+    /// The parameter that a tensor of this name is, the rank of the name, and whether it is stored transposed.
+    fn find(
+        &self,
+        name: &str,
+        lookup: &HashMap<String, (usize, usize, bool)>,
+        tied: &HashMap<String, usize>,
+    ) -> Option<(usize, usize, bool)> {
+        match self.naming {
+            Naming::Torch => {
+                let name = self.prefixes.strip(name).canonical(self.head);
+                lookup
+                    .get(&name)
+                    .copied()
+                    .or_else(|| tied.get(&name).map(|&param| (param, SECOND_NAME, false)))
+            }
+            Naming::Keras => keras::readings(name).find_map(|variable| {
+                let &(param, rank, transposed) = lookup.get(variable.path)?;
+                // A masked-LM file repeats the embeddings under `cls`.
+                let repeated =
+                    variable.layer.is_some_and(|layer| Some(layer) != variable.path.split('/').next());
+                Some((param, if repeated { SECOND_NAME } else { rank }, transposed))
+            }),
+        }
+    }
+
+    fn bind(&self, param: Param, candidates: Vec<Candidate>, matched: &mut Matched) {
+        let mut candidates = candidates.into_iter().filter_map(|candidate| {
+            let info = self.files.get(candidate.place.file)?.tensors().get(candidate.place.index)?;
+            Some((candidate, info))
+        });
+        let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < SECOND_NAME) else {
+            if param.required {
+                matched.problems.push(problem(&self.stored_name(&param), ProblemKind::Missing));
+            }
+            return;
+        };
+        let of = matched.bound.len();
+        let fits = |candidate: &Candidate, info: &TensorInfo, matched: &mut Matched| {
+            let mut expected = param.shape.clone();
+            if candidate.transposed {
+                expected.reverse();
+            }
+            if info.shape != expected {
+                let found = info.shape.clone();
+                matched.problems.push(problem(&info.name, ProblemKind::Shape { expected, found }));
+            } else if !info.dtype.is_float() {
+                matched.problems.push(problem(&info.name, ProblemKind::Dtype(info.dtype)));
+            } else {
+                return true;
+            }
+            false
+        };
+        if !fits(&first, info, matched) {
+            return;
+        }
+        for (copy, info) in candidates {
+            if fits(&copy, info, matched) {
+                matched.copies.push(Repetition {
+                    stored_name: info.name.clone(),
+                    of,
+                    dtype: info.dtype,
+                    transposed: copy.transposed,
+                    place: copy.place,
+                });
+            }
+        }
+        matched.bound.push(Bound {
+            stored_name: info.name.clone(),
+            dtype: info.dtype,
+            transposed: first.transposed,
+            place: first.place,
+            param,
+        });
+    }
+
+    /// The name that the file should give `param`.
+    fn stored_name(&self, param: &Param) -> String {
+        match self.naming {
+            Naming::Torch => torch::stored(param).name,
+            Naming::Keras => keras::stored(param, self.head).name,
+        }
+    }
+
+    fn is_position_ids(&self, name: &str) -> bool {
+        self.naming == Naming::Torch && self.prefixes.strip(name) == Local::Base("embeddings.position_ids")
+    }
+
+    /// The buffer that old versions saved. It is no parameter, provided that it just counts.
+    fn set_aside_position_ids(&self, info: &TensorInfo, place: Place, matched: &mut Matched) -> Result<()> {
+        let bytes = match self.files.get(place.file) {
+            Some(file) => file.read(place.index)?,
+            None => return Ok(()),
+        };
+        let counts = match info.dtype {
+            Dtype::I64 => {
+                bytes.as_chunks::<8>().0.iter().enumerate().all(|(i, &b)| i64::from_le_bytes(b) == i as i64)
+            }
+            Dtype::I32 => {
+                bytes.as_chunks::<4>().0.iter().enumerate().all(|(i, &b)| i32::from_le_bytes(b) == i as i32)
+            }
+            _ => false,
+        };
+        if counts {
+            let what =
+                format!("buffer of {} {:?}, 0, 1, 2, …: recomputed by every version", info.dtype, info.shape);
+            matched.aside.push(Aside { name: info.name.clone(), what });
+        } else {
+            matched.problems.push(problem(&info.name, ProblemKind::NotCounting));
+        }
+        Ok(())
+    }
+}
+
+fn problem(tensor: &str, what: ProblemKind) -> Problem {
+    Problem { tensor: tensor.to_owned(), what }
+}

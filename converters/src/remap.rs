@@ -1,0 +1,56 @@
+//! Moving a masked-LM head between its two places.
+
+use deberta_reference::{DebertaConfig, Head};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Kind, Result};
+
+impl Checkpoint {
+    /// Moves a masked-LM head between `lm_predictions.lm_head` and `cls.predictions`. The tensors are the same; in
+    /// which of the two classes they are decides what transformers computes.
+    ///
+    /// # Errors
+    /// No masked-LM head; an embedding width other than the hidden size; an untied decoder.
+    pub fn remap_mlm_head(&mut self) -> Result<()> {
+        const LEGACY: [(&str, &str); 3] = [
+            ("cls.predictions.transform.dense.", "lm_predictions.lm_head.dense."),
+            ("cls.predictions.transform.LayerNorm.", "lm_predictions.lm_head.LayerNorm."),
+            ("cls.predictions.bias", "lm_predictions.lm_head.bias"),
+        ];
+        let fail = |message: String| Err(Error::new(Kind::Request, message).in_file(&self.source.path));
+        if self.head != Head::MaskedLm {
+            return fail(format!("--mlm-head remap: this is a {}, it has no masked-LM head", self.head));
+        }
+        let DebertaConfig { embedding_size, hidden_size, .. } = self.config;
+        if embedding_size != hidden_size {
+            return fail(format!(
+                "--mlm-head remap: the two heads differ when embedding_size {embedding_size} is not hidden_size {hidden_size}"
+            ));
+        }
+        if self.config.legacy && !self.config.tie_word_embeddings {
+            return fail(
+                "--mlm-head remap: lm_predictions has no decoder of its own, and this one is not tied"
+                    .to_owned(),
+            );
+        }
+        let to_legacy = !self.config.legacy;
+        for bound in &mut self.bound {
+            for (legacy, new) in LEGACY {
+                let (from, to) = if to_legacy { (new, legacy) } else { (legacy, new) };
+                if let Some(rest) = bound.param.name.strip_prefix(from) {
+                    bound.param.name = format!("{to}{rest}");
+                }
+            }
+        }
+        self.config.legacy = to_legacy;
+        // transformers would tie lm_head.dense to the embeddings.
+        self.config.tie_word_embeddings = to_legacy;
+        let (from, to) = if to_legacy {
+            ("lm_predictions.lm_head", "cls.predictions")
+        } else {
+            ("cls.predictions", "lm_predictions.lm_head")
+        };
+        self.notes.push(format!("--mlm-head remap: the head {from} was written as {to}"));
+        Ok(())
+    }
+}
