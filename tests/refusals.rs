@@ -329,6 +329,42 @@ fn a_pickle_that_calls_something() {
 }
 
 #[test]
+fn headers_and_indexes_that_are_bombs() {
+    let entries = |entry: &str, separator: &str, len: usize| {
+        let entries: Vec<String> =
+            (0..len / (entry.len() + 5)).map(|index| entry.replace('#', &index.to_string())).collect();
+        entries.join(separator)
+    };
+    const LEN: usize = 4_100_000;
+    let headers = [
+        format!(
+            "{{{}}}",
+            entries("\"#\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", ",", LEN)
+        ),
+        format!(
+            "{{\"a\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[0,0]}}}}",
+            entries("0", ",", LEN)
+        ),
+        format!("{{\"__metadata__\":{{{}}}}}", entries("\"#\":\"\"", ",", LEN)),
+        format!("{{\"a\":{}", "[".repeat(LEN)),
+        format!("{{\"a\":{}", " ".repeat(60_000_000)),
+    ];
+    let model = Model::of("transformers/mlm", "model.safetensors");
+    for header in headers {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        fs::write(&model.weights, bytes).unwrap();
+        model.refused("pytorch");
+    }
+    let index = model.folder.path().join("model.safetensors.index.json");
+    let model = Model { folder: model.folder, weights: index };
+    for map in [entries("\"#\":\"x\"", ",", LEN), entries("\"#\":\"#.safetensors\"", ",", LEN)] {
+        fs::write(&model.weights, format!("{{\"weight_map\":{{{map}}}}}")).unwrap();
+        model.refused("pytorch");
+    }
+}
+
+#[test]
 fn shards_outside_the_folder() {
     let model = Model::of("transformers/seqcls", "model.safetensors");
     let index = model.folder.path().join("model.safetensors.index.json");

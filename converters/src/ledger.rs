@@ -7,6 +7,7 @@ use deberta_reference::Head;
 use serde::Serialize;
 
 use crate::checkpoint::Aside;
+use crate::error::Printable;
 use crate::values::Rounding;
 
 /// The account of a conversion. Displays as a table for people; serialises as JSON for programs.
@@ -92,6 +93,9 @@ impl Ledger {
     }
 }
 
+/// An optimizer's state can have thousands of entries.
+const MOST_LINES: usize = 20;
+
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |f: &mut fmt::Formatter<'_>, label: &str, side: &Side| {
@@ -120,8 +124,11 @@ impl fmt::Display for Ledger {
             self.copies_checked
         )?;
         writeln!(f, "{:<11} {}", "kept aside", self.kept_aside.len())?;
-        for aside in &self.kept_aside {
-            writeln!(f, "{:<11} - {}: {}", "", aside.name, aside.what)?;
+        for aside in self.kept_aside.iter().take(MOST_LINES) {
+            writeln!(f, "{:<11} - {}: {}", "", Printable(&aside.name), Printable(&aside.what))?;
+        }
+        if let Some(more) = self.kept_aside.len().checked_sub(MOST_LINES).filter(|&more| more > 0) {
+            writeln!(f, "{:<11} - and {more} more, which --format json lists", "")?;
         }
         if let Some(rounding) = &self.rounding {
             match rounding.changed {

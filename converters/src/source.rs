@@ -74,7 +74,7 @@ pub struct Source {
 }
 
 /// The largest configuration or shard index that is read.
-const LARGEST_JSON: u64 = 16 << 20;
+const LARGEST_JSON: u64 = 4 << 20;
 
 impl Source {
     /// Finds the weight files that `input` names: a file, a shard index, or a folder, in which `wanted` is looked

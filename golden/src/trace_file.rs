@@ -226,10 +226,8 @@ mod tests {
         assert!(traces.len() >= 7, "{traces:?}");
         for path in traces {
             let trace = Trace::read(&path).unwrap();
-            assert!(
-                trace.get("outputs.logits").is_some()
-                    && trace.metadata("class") == Some("DebertaForMaskedLM")
-            );
+            assert!(trace.get("outputs.logits").is_some(), "{}", path.display());
+            assert!(trace.metadata("class").is_some_and(|class| class.ends_with("DebertaForMaskedLM")));
         }
     }
 }

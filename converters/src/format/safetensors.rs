@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::mapped::Mapped;
 use crate::tensor::{Dtype, TensorInfo};
 
-/// A real header has about 150 bytes per tensor; parsing takes a few times its length.
-const LONGEST_HEADER: usize = 32 << 20;
+/// A real header has about 150 bytes per tensor, so this is room for 25,000; parsing takes many times its length.
+const LONGEST_HEADER: usize = 4 << 20;
 const PREFIX: usize = 8;
 
 /// A safetensors file opened for reading.
@@ -39,7 +39,7 @@ impl SafetensorsFile {
 /// Opens a safetensors file.
 ///
 /// # Errors
-/// A header that is truncated, not JSON or over 32 MiB; tensors that overlap, leave gaps or leave the file; a
+/// A header that is truncated, not JSON or over 4 MiB; tensors that overlap, leave gaps or leave the file; a
 /// dtype that no checkpoint of a DeBERTa model has.
 pub fn open(file: Mapped) -> Result<SafetensorsFile> {
     let (data_start, metadata) = read_header(&file).map_err(|error| error.in_file(file.path()))?;

@@ -33,3 +33,22 @@ pub(super) fn list(name: &str, names: &[&str]) -> Result<Vec<Message>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the attributes and their lengths, which numpy.array_split was asked for.
+    #[test]
+    fn long_lists_are_split_as_numpy_splits_them() {
+        let name = "n".repeat(100);
+        let parts = |count| list("weight_names", &vec![name.as_str(); count]).unwrap().len();
+        assert_eq!([0, 1, 645, 646, 1290, 1291, 6450].map(parts), [1, 1, 1, 2, 2, 3, 10]);
+    }
+
+    #[test]
+    fn a_name_that_no_attribute_holds_is_refused() {
+        let error = list("weight_names", &["n".repeat(70_000).as_str()]).err().unwrap().to_string();
+        assert_eq!(error, "a name of 70000 bytes, an attribute of a Keras file holds 64512");
+    }
+}

@@ -40,6 +40,9 @@ const DEFLATE_RATIO: usize = 1032;
 /// Most chunks of a dataset.
 const MOST_CHUNKS: usize = 1 << 20;
 
+/// Most bytes of a compressed dataset: it is held in memory whole. Three times the embeddings of the largest DeBERTa.
+const MOST_INFLATED: usize = 640 << 20;
+
 impl Chunked {
     /// A dataset of `shape` in chunks of the shape `chunk`, none of which is known yet, in a file of `file_len` bytes.
     ///
@@ -51,26 +54,32 @@ impl Chunked {
         filters: Vec<Filter>,
         file_len: usize,
     ) -> Result<Self> {
-        let product =
-            |dims: &[usize]| dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
-        let impossible = || Error::malformed(format!("shape {shape:?} in chunks of {chunk:?}"));
         if chunk.len() != shape.len() || shape.is_empty() || chunk.contains(&0) {
-            return Err(impossible());
+            return Err(Error::malformed(format!("shape {shape:?} in chunks of shape {chunk:?}")));
         }
         let deflates = filters.iter().filter(|&&filter| filter == Filter::Deflate).count();
         if deflates > 1 {
             return Err(Error::unsupported("compressed twice"));
         }
         let grid: Vec<usize> = shape.iter().zip(chunk).map(|(dim, chunk)| dim.div_ceil(*chunk)).collect();
-        let count = product(&grid).ok_or_else(impossible)?;
-        let chunk_len = product(chunk).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
-        let len = product(shape).and_then(|len| len.checked_mul(element)).ok_or_else(impossible)?;
+        let (Some(count), Some(chunk_len), Some(len)) =
+            (product(1, &grid), product(element, chunk), product(element, shape))
+        else {
+            return Err(Error::malformed(format!(
+                "shape {shape:?} in chunks of {chunk:?} overflows the address space"
+            )));
+        };
         let ratio = if deflates == 0 { 1 } else { DEFLATE_RATIO };
         // Chunks at the edges are stored whole, so they are counted whole.
-        let stored = count.checked_mul(chunk_len).ok_or_else(impossible)?;
-        if count > MOST_CHUNKS || stored / ratio > file_len {
+        let possible = count.checked_mul(chunk_len).is_some_and(|stored| stored / ratio <= file_len);
+        if count > MOST_CHUNKS || !possible {
             return Err(Error::malformed(format!(
                 "shape {shape:?} in {count} chunks of {chunk_len} bytes cannot be stored in {file_len} bytes"
+            )));
+        }
+        if deflates > 0 && len > MOST_INFLATED {
+            return Err(Error::unsupported(format!(
+                "{len} bytes when decompressed, {MOST_INFLATED} are possible; store it without gzip"
             )));
         }
         let chunks = (0..count).map(|_| None).collect();
@@ -94,9 +103,10 @@ impl Chunked {
         if self.chunks[index].is_some() {
             return Err(Error::malformed(format!("two chunks at {:?}", chunk.origin)));
         }
-        let deflated = self.applied(chunk.skipped).any(|filter| filter == Filter::Deflate);
+        let filters: Vec<Filter> = self.applied(chunk.skipped).collect();
+        let deflated = filters.contains(&Filter::Deflate);
         let stored = chunk.bytes.len();
-        if !deflated && stored != longest(self.chunk_len, &self.applied(chunk.skipped).collect::<Vec<_>>()) {
+        if !deflated && stored != longest(self.chunk_len, &filters) {
             return Err(Error::malformed(format!(
                 "the chunk at {:?} needs {} bytes, its storage has {stored}",
                 chunk.origin, self.chunk_len
@@ -123,9 +133,9 @@ impl Chunked {
         }
     }
 
-    /// Bytes that its chunks take in the file.
-    pub(super) fn len_in_file(&self) -> usize {
-        self.chunks.iter().flatten().map(|chunk| chunk.bytes.len()).fold(0, usize::saturating_add)
+    /// The pieces of the file that hold its chunks.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.chunks.iter().flatten().map(|chunk| chunk.bytes.clone())
     }
 
     /// The dense elements, in the byte order of the file.
@@ -206,5 +216,64 @@ impl Chunked {
                 at[axis] = 0;
             }
         }
+    }
+}
+
+/// `factor` times the product of `dims`, if there is such a number.
+fn product(factor: usize, dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(factor, |product, &dim| product.checked_mul(dim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(origin: &[usize], bytes: Range<usize>) -> Chunk {
+        Chunk { origin: origin.to_vec(), bytes, skipped: 0 }
+    }
+
+    /// A 3 x 5 array of bytes in chunks of 2 x 3, as rows of the file: the digits are row and column.
+    #[test]
+    fn chunks_go_to_their_places_and_edges_are_cut() {
+        let mut chunked = Chunked::new(&[3, 5], &[2, 3], 1, Vec::new(), 100).unwrap();
+        let file =
+            [0, 1, 2, 10, 11, 12, 3, 4, 99, 13, 14, 99, 20, 21, 22, 99, 99, 99, 23, 24, 99, 99, 99, 99];
+        for (place, origin) in [[0, 0], [0, 3], [2, 0], [2, 3]].iter().enumerate() {
+            chunked.add(chunk(origin, 6 * place..6 * place + 6)).unwrap();
+        }
+        chunked.check_complete().unwrap();
+        assert_eq!(chunked.read(&file).unwrap(), [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24]);
+    }
+
+    #[test]
+    fn chunks_that_do_not_fit_are_refused() {
+        let error = |origin: &[usize], bytes| {
+            let mut chunked = Chunked::new(&[4], &[2], 1, Vec::new(), 100).unwrap();
+            chunked.add(chunk(&[0], 0..2)).unwrap();
+            chunked.add(chunk(origin, bytes)).unwrap_err().to_string()
+        };
+        assert_eq!(error(&[0], 0..2), "two chunks at [0]");
+        assert_eq!(error(&[4], 0..2), "a chunk at [4], outside shape [4]");
+        assert_eq!(error(&[1], 0..2), "a chunk at [1], outside shape [4]");
+        assert_eq!(error(&[2, 0], 0..2), "a chunk at [2, 0], outside shape [4]");
+        assert_eq!(error(&[2], 0..3), "the chunk at [2] needs 2 bytes, its storage has 3");
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_anything_is_allocated() {
+        let error = |shape: &[usize], chunk: &[usize], filters: &[Filter], file_len| {
+            Chunked::new(shape, chunk, 4, filters.to_vec(), file_len).unwrap_err().to_string()
+        };
+        assert!(error(&[1 << 40], &[1 << 30], &[], 1 << 30).contains("cannot be stored in 1073741824 bytes"));
+        assert!(
+            error(&[1 << 40], &[1], &[], usize::MAX).contains("in 1099511627776 chunks of 4 bytes cannot")
+        );
+        assert!(error(&[1 << 62, 4], &[1, 1], &[], usize::MAX).contains("overflows the address space"));
+        assert!(error(&[1 << 40], &[1 << 20], &[Filter::Deflate], 1 << 30).contains("cannot be stored"));
+        assert!(error(&[1 << 30], &[1 << 20], &[Filter::Deflate], 1 << 30).contains("store it without gzip"));
+        assert_eq!(error(&[4], &[4], &[Filter::Deflate; 2], 100), "compressed twice");
+        let mut chunked = Chunked::new(&[5000], &[5000], 4, vec![Filter::Deflate], 100).unwrap();
+        let error = chunked.add(chunk(&[0], 0..10)).unwrap_err().to_string();
+        assert_eq!(error, "the chunk at [0] has 20000 bytes, which cannot be compressed to 10");
     }
 }

@@ -7,7 +7,7 @@ use hdf5_pure::{AttrValue, Dataset, Datatype, File, FormatError, Group};
 
 use super::DEEPEST;
 use super::source::Metered;
-use crate::error::{Error, Printable, Result};
+use crate::error::{Error, Kind, Printable, Result};
 use crate::mapped::Mapped;
 
 /// Everything that hard links lead to, by path without a leading slash. The root group is `""`.
@@ -24,7 +24,7 @@ const MOST_OBJECTS: usize = 1 << 16;
 impl Contents {
     /// Walks `file`.
     pub(super) fn read(file: &Arc<Mapped>) -> Result<Self> {
-        let hdf5 = File::from_source(Metered::new(Arc::clone(file))).map_err(damaged)?;
+        let hdf5 = File::from_source(Metered::new(Arc::clone(file))).map_err(refused)?;
         let end = hdf5.superblock().eof_address;
         if end > file.len() as u64 {
             return Err(Error::malformed(format!(
@@ -36,10 +36,12 @@ impl Contents {
         let mut waiting = vec![(String::new(), hdf5.root())];
         while let Some((path, group)) = waiting.pop() {
             for (name, dataset) in group.iter_datasets().map_err(|error| in_group(&path, reason(&error)))? {
-                contents.datasets.insert(join(&path, &name), dataset);
+                if contents.datasets.insert(join(&path, &name)?, dataset).is_some() {
+                    return Err(in_group(&path, format!("two links called \"{}\"", Printable(&name))));
+                }
             }
             for (name, child) in group.iter_groups().map_err(|error| in_group(&path, reason(&error)))? {
-                waiting.push((join(&path, &name), child));
+                waiting.push((join(&path, &name)?, child));
             }
             if path.split('/').count() > DEEPEST {
                 return Err(Error::malformed(format!(
@@ -93,7 +95,7 @@ impl Attributes {
             return wrong("cannot be decoded: it is damaged, or its strings are");
         };
         if let Some(names) = value.as_strings() {
-            // hdf5-pure puts this in the place of what is not UTF-8.
+            // What hdf5-pure puts in the place of what is not UTF-8.
             if names.iter().any(|name| name.contains(char::REPLACEMENT_CHARACTER)) {
                 return wrong("holds a name that is not UTF-8");
             }
@@ -107,8 +109,13 @@ impl Attributes {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+/// The path of what the link `name` in the group at `path` leads to.
+fn join(path: &str, name: &str) -> Result<String> {
+    // The last is what hdf5-pure puts in the place of what is not UTF-8: two names may have become one.
+    if name.is_empty() || name.contains(['/', '\0', char::REPLACEMENT_CHARACTER]) {
+        return Err(in_group(path, format!("a link cannot be called \"{}\"", Printable(name))));
+    }
+    Ok(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") })
 }
 
 fn in_group(path: &str, what: impl std::fmt::Display) -> Error {
@@ -116,7 +123,7 @@ fn in_group(path: &str, what: impl std::fmt::Display) -> Error {
 }
 
 /// What `hdf5-pure` says about a file, without its own prefixes.
-pub(super) fn reason(error: &hdf5_pure::Error) -> String {
+fn reason(error: &hdf5_pure::Error) -> String {
     match error {
         hdf5_pure::Error::Format(FormatError::Source(why)) => why.clone(),
         hdf5_pure::Error::Format(why) => why.to_string(),
@@ -124,7 +131,25 @@ pub(super) fn reason(error: &hdf5_pure::Error) -> String {
     }
 }
 
-/// A file that `hdf5-pure` refuses.
-pub(super) fn damaged(error: hdf5_pure::Error) -> Error {
-    Error::malformed(reason(&error)).caused_by(error)
+/// A file that `hdf5-pure` refuses, because it is damaged or because it uses what `hdf5-pure` does not know.
+pub(super) fn refused(error: hdf5_pure::Error) -> Error {
+    use FormatError::{
+        InvalidLayoutVersion, UnsupportedExternalStorage, UnsupportedMessage, UnsupportedVersion,
+        UnsupportedVirtualLayout,
+    };
+    let kind = match &error {
+        hdf5_pure::Error::Format(
+            UnsupportedVersion(_)
+            | UnsupportedMessage(_)
+            | UnsupportedVirtualLayout
+            | UnsupportedExternalStorage,
+        ) => Kind::Unsupported,
+        hdf5_pure::Error::Format(InvalidLayoutVersion(5)) => {
+            return Error::unsupported(
+                "stored in the newest format of HDF5 2.0; write the file with libver=\"v114\"",
+            );
+        }
+        _ => Kind::Malformed,
+    };
+    Error::new(kind, reason(&error)).caused_by(error)
 }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use hdf5_pure::{Datatype, DatatypeByteOrder, FixedPointLayout, FloatingPointLayout, Layout};
+use hdf5_pure::{ChunkIndex, Datatype, DatatypeByteOrder, FixedPointLayout, FloatingPointLayout, Layout};
 
 use super::chunked::{Chunk, Chunked};
-use super::contents::{damaged, reason};
+use super::contents::refused;
 use super::filters::Filter;
 use super::stored::{Bytes, Stored};
 use crate::error::{Error, Result};
@@ -19,14 +19,18 @@ use crate::tensor::{Dtype, byte_len};
 /// Elements that are no numbers; data that is in another file, was never written, lies outside the file, or does not
 /// have the length that the shape needs.
 pub(super) fn describe(dataset: &hdf5_pure::Dataset, file: &Mapped) -> Result<(Dtype, Vec<usize>, Stored)> {
-    let datatype = dataset.datatype().map_err(damaged)?;
+    let datatype = dataset.datatype().map_err(refused)?;
     let (dtype, big_endian) =
         number(&datatype).ok_or_else(|| Error::unsupported(format!("elements of type {datatype}")))?;
-    let shape = dims(&dataset.shape().map_err(damaged)?)?;
+    let shape = dims(&dataset.shape().map_err(refused)?)?;
     let len = byte_len(dtype, &shape)?;
-    // Reads nothing. Fails for virtual datasets and for those whose data is in another file.
-    dataset.read_raw_rows(0, 0).map_err(|error| Error::unsupported(reason(&error)))?;
-    let bytes = match dataset.layout().map_err(damaged)? {
+    let layout = dataset.layout().map_err(refused)?;
+    if layout == Layout::Virtual {
+        return Err(Error::unsupported("a virtual dataset: its data is in other datasets or files"));
+    }
+    // Reads nothing, and fails when the data is in another file.
+    dataset.read_raw_rows(0, 0).map_err(refused)?;
+    let bytes = match layout {
         _ if len == 0 => Bytes::Inline(Vec::new()),
         Layout::Contiguous { address: None, .. } => {
             return Err(Error::malformed("its data was never written"));
@@ -37,7 +41,12 @@ pub(super) fn describe(dataset: &hdf5_pure::Dataset, file: &Mapped) -> Result<(D
         }
         Layout::Compact { size } => {
             check_len(&shape, dtype, len, size)?;
-            Bytes::Inline(dataset.read_raw().map_err(damaged)?)
+            Bytes::Inline(dataset.read_raw().map_err(refused)?)
+        }
+        Layout::Chunked { index: ChunkIndex::BTreeV2, .. } => {
+            return Err(Error::unsupported(
+                "chunks that can grow in several directions, in the newer HDF5 format",
+            ));
         }
         Layout::Chunked { chunk_shape, .. } => {
             Bytes::Chunked(chunked(dataset, &shape, &dims(&chunk_shape)?, dtype.size(), file)?)
@@ -61,7 +70,7 @@ fn chunked(
         .collect::<Result<Vec<_>>>()?;
     // Before the chunks are listed: it bounds their number.
     let mut chunked = Chunked::new(shape, chunk_shape, element, filters, file.len())?;
-    for chunk in dataset.chunks().map_err(damaged)? {
+    for chunk in dataset.chunks().map_err(refused)? {
         let bytes = range(file, chunk.address, chunk.storage_size)?;
         chunked.add(Chunk { origin: dims(&chunk.offset)?, bytes, skipped: chunk.filter_mask })?;
     }

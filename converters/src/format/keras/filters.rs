@@ -57,7 +57,7 @@ pub(super) fn longest(len: usize, filters: &[Filter]) -> usize {
 fn inflate(bytes: &[u8], longest: usize) -> Result<Vec<u8>> {
     let mut stream = Decompress::new(true);
     // Grows with what the stream really holds.
-    let mut out = Vec::with_capacity(longest.min(bytes.len().saturating_mul(4)).max(64));
+    let mut out = Vec::with_capacity(longest.min(bytes.len().saturating_mul(4)).saturating_add(1));
     loop {
         let consumed = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
         let rest = bytes.get(consumed..).unwrap_or_default();
@@ -65,13 +65,14 @@ fn inflate(bytes: &[u8], longest: usize) -> Result<Vec<u8>> {
         let status = stream
             .decompress_vec(rest, &mut out, FlushDecompress::None)
             .map_err(|error| Error::malformed(format!("its zlib data is damaged: {error}")))?;
+        if out.len() > longest {
+            return Err(Error::malformed(format!("a chunk inflates to more than its {longest} bytes")));
+        }
         if status == Status::StreamEnd {
             return Ok(out);
         }
         if out.len() == out.capacity() {
-            if out.len() > longest {
-                return Err(Error::malformed(format!("a chunk inflates to more than its {longest} bytes")));
-            }
+            // One more byte than there should be, to see the end or that there is none.
             out.reserve_exact(out.len().min(longest - out.len()) + 1);
         } else if before == (stream.total_in(), stream.total_out()) {
             return Err(Error::malformed("its zlib data ends early"));
@@ -139,4 +140,56 @@ fn fletcher32(data: &[u8]) -> u32 {
     sum1 = (sum1 & 0xffff) + (sum1 >> 16);
     sum2 = (sum2 & 0xffff) + (sum2 >> 16);
     sum2 << 16 | sum1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use std::io::Write;
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn inflation_stops_at_the_length_that_is_expected() {
+        let zeros = deflated(&vec![0; 1 << 24]);
+        assert_eq!(inflate(&zeros, 1 << 24).unwrap().len(), 1 << 24);
+        for longest in [0, 1, 63, 64, 65, 1000, (1 << 24) - 1] {
+            let error = inflate(&zeros, longest).map(|bytes| bytes.len()).unwrap_err().to_string();
+            assert_eq!(error, format!("a chunk inflates to more than its {longest} bytes"));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_early_is_an_error() {
+        let whole = deflated(b"weights and biases");
+        for len in 0..whole.len() {
+            assert!(inflate(&whole[..len], 100).unwrap_err().to_string().contains("ends early"), "{len}");
+        }
+        assert_eq!(inflate(&whole, 18).unwrap(), b"weights and biases");
+    }
+
+    #[test]
+    fn shuffling_leaves_what_makes_no_element() {
+        assert_eq!(unshuffle(&[0, 2, 4, 1, 3, 5, 6], 2), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(unshuffle(&[7, 8], 4), [7, 8]);
+        assert!(unshuffle(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn a_chunk_shorter_than_its_checksum_is_an_error() {
+        let error = without_checksum(Cow::Borrowed(&[1, 2, 3])).unwrap_err().to_string();
+        assert_eq!(error, "a chunk of 3 bytes has no room for its checksum");
+        assert!(without_checksum(Cow::Borrowed(&[0; 4])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn sums_of_the_largest_words_do_not_overflow() {
+        assert_eq!(fletcher32(&vec![0xff; 1 << 16]), 0xffff_ffff);
+    }
 }

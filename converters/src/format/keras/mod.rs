@@ -8,6 +8,7 @@ mod attributes;
 mod chunked;
 mod contents;
 mod dataset;
+mod disjoint;
 mod filters;
 mod header;
 mod lookup3;

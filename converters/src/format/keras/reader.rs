@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::contents::Contents;
 use super::dataset::describe;
+use super::disjoint;
 use super::stored::Stored;
 use super::{KEPT_ASIDE, LAYER_NAMES, TOP_LEVEL, WEIGHT_NAMES};
 use crate::error::{Error, Printable, Result};
@@ -52,9 +53,6 @@ impl TensorFile for KerasFile {
     }
 }
 
-/// How often tensors may share the bytes of the file before it is an attack rather than a few hard links.
-const MOST_SHARING: usize = 8;
-
 fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
     if !has_signature(file) {
         return Err(Error::unsupported("not an HDF5 file"));
@@ -66,22 +64,15 @@ fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
     let mut tensors = Vec::with_capacity(names.len());
     let mut stored = Vec::with_capacity(names.len());
     let mut seen = HashSet::with_capacity(names.len());
-    let mut total = 0_usize;
     for (name, path) in names {
         let (info, bytes) = tensor(&contents, name, &path, file)?;
-        total = total.saturating_add(bytes.len_in_file());
         if !seen.insert(path) {
             return Err(Error::malformed("listed twice").in_tensor(&info.name));
         }
         tensors.push(info);
         stored.push(bytes);
     }
-    if total / MOST_SHARING > file.len() {
-        return Err(Error::malformed(format!(
-            "its tensors take {total} bytes, which share the {} bytes of the file",
-            file.len()
-        )));
-    }
+    disjoint::check(&tensors, &stored)?;
     let extras = contents
         .datasets
         .into_keys()

@@ -26,13 +26,14 @@ pub(super) enum Bytes {
 }
 
 impl Stored {
-    /// Bytes that it takes in the file.
-    pub(super) fn len_in_file(&self) -> usize {
-        match &self.bytes {
-            Bytes::Inline(bytes) => bytes.len(),
-            Bytes::Contiguous(range) => range.len(),
-            Bytes::Chunked(chunked) => chunked.len_in_file(),
-        }
+    /// The pieces of the file that hold it.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let (contiguous, chunked) = match &self.bytes {
+            Bytes::Inline(_) => (None, None),
+            Bytes::Contiguous(range) => (Some(range.clone()), None),
+            Bytes::Chunked(chunked) => (None, Some(chunked)),
+        };
+        contiguous.into_iter().chain(chunked.into_iter().flat_map(Chunked::ranges))
     }
 
     /// The dense little-endian elements; borrowed from `file` when they are stored so.

@@ -85,3 +85,20 @@ fn check_path(path: &str) -> Result<()> {
 fn refusal(message: impl Into<String>) -> Error {
     Error::new(Kind::Request, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_on_the_way_are_made_once() {
+        let mut root = Group::default();
+        root.insert("a/b/c", 0).unwrap();
+        root.insert("a/b/d", 1).unwrap();
+        root.insert("e", 2).unwrap();
+        let Some(Node::Group(a)) = root.children.get("a") else { panic!("no group a") };
+        let Some(Node::Group(b)) = a.children.get("b") else { panic!("no group a/b") };
+        assert_eq!(b.children.keys().collect::<Vec<_>>(), ["c", "d"]);
+        assert!(matches!(root.children.get("e"), Some(Node::Dataset(2))));
+    }
+}

@@ -347,6 +347,8 @@ fn pickles_that_break_the_rules() {
         (b"P123\n.", "a persistent id as text"),
         (b"\x00.", "0x00 is no pickle instruction"),
         (b"NQ.", "describes no storage"),
+        (b"(Vstorage\nctorch\nFloatStorage\nV0\nNI1\ntQ.", "describes no storage"),
+        (b"ccollections\nOrderedDict\n(NNtR.", "wrong arguments for Dict"),
         (b"((VstoragetQ.", "no line end"),
     ] {
         let message = refusal(pickled(pickle));

@@ -138,7 +138,7 @@ impl Workshop {
     fn storage(&mut self, heap: &Heap<'_>, id: Value, place: Place<'_>) -> Result<StorageWindow> {
         let malformed = || place.malformed("a persistent id that describes no storage");
         let id = heap.tuple(id).ok_or_else(malformed)?;
-        let (&[tag, class, key, _location, len], view) = id.split_first_chunk().ok_or_else(malformed)?;
+        let (&[tag, class, key, location, len], view) = id.split_first_chunk().ok_or_else(malformed)?;
         if heap.str(tag) != Some("storage") {
             let tag = heap.str(tag).unwrap_or("?");
             return Err(place.refused(format_args!("refuses the persistent id of a {}", Printable(tag))));
@@ -146,6 +146,8 @@ impl Workshop {
         let Some(Made::Global(Global::Storage(element))) = self.made(heap, class) else {
             return Err(malformed());
         };
+        // Whatever the device was, the bytes are in the file.
+        heap.str(location).ok_or_else(malformed)?;
         let key = storage_key(heap, key).ok_or_else(malformed)?;
         let len = count(len).ok_or_else(malformed)?;
         let storage = self.declare(key, element, len, place)?;
@@ -217,6 +219,10 @@ impl<'a> Environment<'a> for Workshop {
         let bad = || place.malformed(format_args!("wrong arguments for {global:?}"));
         let arguments = heap.tuple(arguments).ok_or_else(bad)?;
         let first = arguments.first().copied();
+        let is_container = matches!(global, Global::Dict | Global::Set | Global::Size);
+        if is_container && arguments.len() > 1 {
+            return Err(bad());
+        }
         match (global, kind) {
             (Global::Dict, _) => {
                 heap.charge(first.map_or(0, |items| heap.len(items)), place)?;
