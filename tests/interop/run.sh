@@ -4,6 +4,7 @@
 # DEBERTA_INTEROP_PT, DEBERTA_INTEROP_TF   Python interpreters to use instead of new virtual environments
 # DEBERTA_CONVERT                          program to check instead of a release build
 set -euo pipefail
+shopt -s inherit_errexit
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 
@@ -16,8 +17,10 @@ environment() { # environment NAME: the interpreter of .venv/NAME, which holds r
     fi
     echo "$place/bin/python"
 }
-pt=${DEBERTA_INTEROP_PT:-$(environment pt)}
-tf=${DEBERTA_INTEROP_TF:-$(environment tf)}
+pt=${DEBERTA_INTEROP_PT:-}
+if [[ -z $pt ]]; then pt=$(environment pt); fi
+tf=${DEBERTA_INTEROP_TF:-}
+if [[ -z $tf ]]; then tf=$(environment tf); fi
 
 if [[ -z ${DEBERTA_CONVERT:-} ]]; then
     cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-converters --bin deberta-convert
