@@ -7,7 +7,40 @@
 
 pub mod activation;
 pub mod config;
+pub mod error;
+pub mod inputs;
+pub mod model;
+pub mod outputs;
 pub mod params;
+pub mod probe;
+pub mod tf;
+pub mod weights;
+
+mod attention;
+mod embeddings;
+mod encoder;
+mod gemm;
+mod heads;
+mod losses;
+mod mask_decoder;
+mod ops;
+mod special;
 
 pub use config::DebertaConfig;
+pub use error::{Error, InputError, Result};
+pub use heads::{
+    DebertaForMaskedLM, DebertaForQuestionAnswering, DebertaForSequenceClassification,
+    DebertaForTokenClassification,
+};
+pub use inputs::{Inputs, Labels};
+pub use mask_decoder::EnhancedMaskDecoder;
+pub use model::{DebertaModel, DebertaPreTrainedModel};
+pub use ops::MaskedRows;
+pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};
 pub use params::{Head, Param, Role, params, tied_names};
+pub use probe::{Probe, Trace};
+pub use tf::{
+    TFDebertaForMaskedLM, TFDebertaForQuestionAnswering, TFDebertaForSequenceClassification,
+    TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,
+};
+pub use weights::{Floats, LoadReport, Tensor, TensorSource};

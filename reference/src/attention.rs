@@ -1,0 +1,317 @@
+//! Disentangled self-attention: content and relative position. Source: `DisentangledSelfAttention`.
+//!
+//! For one head, with q, k, v the content of the tokens [n, d] and δ(i, j) the row of the distance i - j in the
+//! relative position table:
+//!
+//! ```text
+//! scores[i, j] = qᵢ · kⱼ  +  qᵢ · pos_key[δ(i, j)]  +  kⱼ · pos_query[δ(i, j)]
+//!                  c2c               c2p                        p2c
+//! context[i]   = Σⱼ softmaxⱼ(scores[i, j]) vⱼ
+//! ```
+//!
+//! The paper prints δ(j, i) in the last term; all implementations use δ(i, j).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::{Array3, Array4};
+
+use crate::config::DebertaConfig;
+use crate::error::Result;
+use crate::gemm::{Packed, product, rows};
+use crate::inputs::Mask;
+use crate::ops::{
+    Buffer, Linear, MaskedRows, MaskedSoftmax, RowOperation, each_row_here, join_heads, matrix, mix_heads,
+    per_head, split_heads,
+};
+use crate::probe::Probe;
+use crate::weights::{Matrix, Scope};
+
+pub(crate) struct DisentangledSelfAttention {
+    /// h
+    heads: usize,
+    /// √(d (1 + number of position terms))
+    scale: f32,
+    /// [3H, H]: for every head the rows of q, then of k, then of v
+    in_proj: Linear,
+    /// [h, 1, d]
+    q_bias: Array3<f32>,
+    /// [h, 1, d]
+    v_bias: Array3<f32>,
+    /// [H, H], if there is a c2p term
+    pos_proj: Option<Linear>,
+    /// [H, H] and a bias, if there is a p2c term
+    pos_q_proj: Option<Linear>,
+    /// [h, h], with talking heads
+    head_logits_proj: Option<Linear>,
+    /// [h, h], with talking heads
+    head_weights_proj: Option<Linear>,
+    /// The projected table for the longest input so far. It depends on the weights alone.
+    projected: Mutex<Option<Arc<Positions>>>,
+}
+
+/// What the attention of every layer needs besides hidden states.
+pub(crate) struct Surroundings<'f> {
+    pub(crate) mask: &'f Mask,
+    pub(crate) masked_rows: MaskedRows,
+    /// The relative position table, if there is one.
+    pub(crate) relative: Option<&'f Matrix>,
+    /// Whether to return the attention probabilities.
+    pub(crate) attentions: bool,
+}
+
+impl DisentangledSelfAttention {
+    pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        let (h, d) = (config.num_attention_heads, config.head_size());
+        let terms = 1 + config.pos_att_type.len(); // whatever they are, and even if none is computed
+        let bias = |name: &str| -> Result<Array3<f32>> {
+            let bias = weights.vector(name)?;
+            Ok(Array3::from_shape_fn((h, 1, d), |(h, _, feature)| bias[h * d + feature]))
+        };
+        let talking = |name| config.talking_head.then(|| weights.linear_without_bias(name)).transpose();
+        Ok(DisentangledSelfAttention {
+            heads: h,
+            scale: ((d * terms) as f32).sqrt(),
+            in_proj: weights.linear_without_bias("in_proj")?,
+            q_bias: bias("q_bias")?,
+            v_bias: bias("v_bias")?,
+            pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
+            pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
+            head_logits_proj: talking("head_logits_proj")?,
+            head_weights_proj: talking("head_weights_proj")?,
+            projected: Mutex::new(None),
+        })
+    }
+
+    /// Keys and values from `hidden` [b, n, H], queries from `queries` [b, n, H], or from `hidden` too. Returns the
+    /// context [b, n, H] and, if asked for, the probabilities [b, h, n, n].
+    pub(crate) fn forward(
+        &self,
+        hidden: &Array3<f32>,
+        queries: Option<&Array3<f32>>,
+        around: &Surroundings<'_>,
+        probe: &mut Probe<'_>,
+    ) -> Result<(Array3<f32>, Option<Array4<f32>>)> {
+        let (b, n, h) = (hidden.dim().0, hidden.dim().1, self.heads);
+        let d = hidden.dim().2 / h;
+
+        // [q; k; v] = in_proj x, interleaved by heads                                  [b, n, h 3 d]
+        let qkv = probe.keep("in_proj", self.in_proj.forward(hidden))?;
+        let q = match queries {
+            Some(queries) => split_heads(&probe.keep("query_proj", self.in_proj.forward(queries))?, h, 0, 3),
+            None => split_heads(&qkv, h, 0, 3),
+        };
+        let q = (q + &self.q_bias) / self.scale; //                                     [b, h, n, d]
+        let k = split_heads(&qkv, h, 1, 3);
+        let v = split_heads(&qkv, h, 2, 3) + &self.v_bias;
+        drop(qkv);
+
+        let positions = match around.relative {
+            Some(table) => Some((self.positions(table, n, probe)?, n.min(table.rows / 2))),
+            None => None,
+        };
+        let head = |b, h| Head {
+            d,
+            q: matrix(&q, b, h),
+            k: matrix(&k, b, h),
+            v: matrix(&v, b, h),
+            pos_key: positions.as_ref().and_then(|(table, span)| table.rows(&table.key, h, *span)),
+            pos_query: positions.as_ref().and_then(|(table, span)| table.rows(&table.query, h, *span)),
+        };
+        let softmax = |b, scores: &mut [f32]| {
+            let softmax = MaskedSoftmax { mask: around.mask, sequence: b, masked_rows: around.masked_rows };
+            each_row_here(scores, n, &softmax);
+        };
+
+        let inner = ["c2c", "c2p", "p2c", "scores", "probs"].iter().any(|name| probe.wants(name));
+        let (context, probs) = if inner || around.attentions || self.head_logits_proj.is_some() {
+            // The definition, step by step for all heads                               [b, h, n, n]
+            let all = (b, h, n, n);
+            let mut scores = probe.keep("c2c", per_head(all, |b, h, out, _| head(b, h).c2c(out)))?;
+            if head(0, 0).pos_key.is_some() {
+                scores += &probe.keep(
+                    "c2p",
+                    per_head(all, |b, h, out, scratch| head(b, h).add_c2p(out, &mut scratch.products)),
+                )?;
+            }
+            if head(0, 0).pos_query.is_some() {
+                scores += &probe.keep(
+                    "p2c",
+                    per_head(all, |b, h, out, scratch| head(b, h).add_p2c(out, &mut scratch.products)),
+                )?;
+            }
+            let mut scores = probe.keep("scores", scores)?;
+            if let Some(proj) = &self.head_logits_proj {
+                scores = mix_heads(&scores, |x| probe.keep("head_logits_proj", proj.forward(x)))?;
+            }
+            let probs = per_head(all, |b, h, out, _| {
+                out.copy_from_slice(matrix(&scores, b, h));
+                softmax(b, out);
+            });
+            let mut probs = probe.keep("probs", probs)?;
+            if let Some(proj) = &self.head_weights_proj {
+                probs = mix_heads(&probs, |x| probe.keep("head_weights_proj", proj.forward(x)))?;
+            }
+            (
+                per_head((b, h, n, d), |b, h, out, _| head(b, h).context(matrix(&probs, b, h), out)),
+                Some(probs),
+            )
+        } else {
+            // The same, one head at a time: nothing of the size n² is kept              [n, n]
+            let context = per_head((b, h, n, d), |b, h, out, scratch| {
+                let head = head(b, h);
+                let scores = scratch.scores.take(n * n);
+                head.c2c(scores);
+                head.add_c2p(scores, &mut scratch.products);
+                head.add_p2c(scores, &mut scratch.products);
+                softmax(b, scores);
+                head.context(scores, out);
+            });
+            (context, None)
+        };
+        let context = probe.keep("", join_heads(&context))?; //                         [b, n, H]
+        Ok((context, probs.filter(|_| around.attentions)))
+    }
+
+    /// The projected relative positions for n tokens or more.
+    fn positions(&self, table: &Matrix, n: usize, probe: &mut Probe<'_>) -> Result<Arc<Positions>> {
+        let max = table.rows / 2;
+        let span = n.min(max);
+        if probe.wants("pos_proj") || probe.wants("pos_q_proj") {
+            return Ok(Arc::new(self.project(table, span, probe)?));
+        }
+        let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*projected {
+            Some(positions) if positions.span >= span => Ok(Arc::clone(positions)),
+            _ => {
+                let positions = Arc::new(self.project(table, span, &mut Probe::off())?);
+                Ok(Arc::clone(projected.insert(positions)))
+            }
+        }
+    }
+
+    /// R = rows max - s .. max + s of the table [2 max, H], for the distances -s .. s.
+    fn project(&self, table: &Matrix, span: usize, probe: &mut Probe<'_>) -> Result<Positions> {
+        let middle = table.rows / 2;
+        let rows = &table.values()[(middle - span) * table.columns..(middle + span) * table.columns];
+        let r = Array3::from_shape_fn((1, 2 * span, table.columns), |(_, m, x)| rows[m * table.columns + x]);
+        let mut positions = Positions { span, key: None, query: None };
+        if let Some(proj) = &self.pos_proj {
+            let key = probe.keep("pos_proj", proj.forward(&r))?; // pos_key = pos_proj R     [1, 2s, H]
+            positions.key = Some(split_heads(&key, self.heads, 0, 1));
+        }
+        if let Some(proj) = &self.pos_q_proj {
+            let query = probe.keep("pos_q_proj", proj.forward(&r))?; // pos_query = (pos_q_proj R + b) / scale
+            positions.query = Some(split_heads(&query, self.heads, 0, 1) / self.scale);
+        }
+        Ok(positions)
+    }
+}
+
+/// The relative position table after the projections of one layer.
+struct Positions {
+    /// S: row m stands for the distance m - S
+    span: usize,
+    /// [1, h, 2S, d], if there is a c2p term
+    key: Option<Array4<f32>>,
+    /// [1, h, 2S, d], if there is a p2c term
+    query: Option<Array4<f32>>,
+}
+
+impl Positions {
+    /// The rows of one head for the distances -s .. s, s <= S: [2s, d].
+    fn rows<'p>(&self, table: &'p Option<Array4<f32>>, head: usize, span: usize) -> Option<&'p [f32]> {
+        let table = matrix(table.as_ref()?, 0, head); // [2S, d]
+        let d = table.len() / (2 * self.span);
+        Some(&table[(self.span - span) * d..(self.span + span) * d])
+    }
+}
+
+/// One head of one sequence.
+struct Head<'f> {
+    d: usize,
+    /// [n, d]
+    q: &'f [f32],
+    /// [n, d]
+    k: &'f [f32],
+    /// [n, d]
+    v: &'f [f32],
+    /// [2s, d]
+    pos_key: Option<&'f [f32]>,
+    /// [2s, d]
+    pos_query: Option<&'f [f32]>,
+}
+
+impl Head<'_> {
+    /// scores[i, j] = qᵢ · kⱼ
+    fn c2c(&self, scores: &mut [f32]) {
+        let (q, k) = (rows(self.q, self.d), rows(self.k, self.d));
+        product(&q, &Packed::transposed(&k), scores);
+    }
+
+    /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
+    fn add_c2p(&self, scores: &mut [f32], buffer: &mut Buffer) {
+        let Some(pos_key) = self.pos_key else { return };
+        let (q, pos_key) = (rows(self.q, self.d), rows(pos_key, self.d));
+        let (n, distances) = (q.len(), pos_key.len());
+        let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
+        product(&q, &Packed::transposed(&pos_key), products);
+        each_row_here(scores, n, &AddC2p { products, distances });
+    }
+
+    /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
+    fn add_p2c(&self, scores: &mut [f32], buffer: &mut Buffer) {
+        let Some(pos_query) = self.pos_query else { return };
+        let (k, pos_query) = (rows(self.k, self.d), rows(pos_query, self.d));
+        let (n, distances) = (k.len(), pos_query.len());
+        let products = buffer.take(n * distances); // kⱼ · pos_query[m]                  [n, 2s]
+        product(&k, &Packed::transposed(&pos_query), products);
+        // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
+        const BLOCK: usize = 32;
+        for block in (0..n).step_by(BLOCK) {
+            let js = block..(block + BLOCK).min(n);
+            for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
+                for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
+                    *score += products[j * distances + delta(i, j, distances)];
+                }
+            }
+        }
+    }
+
+    /// context[i] = Σⱼ probs[i, j] vⱼ
+    fn context(&self, probs: &[f32], context: &mut [f32]) {
+        let v = rows(self.v, self.d);
+        product(&rows(probs, v.len()), &Packed::new(&v), context);
+    }
+}
+
+/// δ(i, j) = clamp(i - j + s, 0, 2s - 1), the row of the distance i - j among the 2s rows of the table.
+#[inline(always)]
+fn delta(i: usize, j: usize, distances: usize) -> usize {
+    (i + distances / 2).saturating_sub(j).min(distances - 1)
+}
+
+/// scores[i, j] += products[i, δ(i, j)]
+struct AddC2p<'p> {
+    /// [n, 2s]
+    products: &'p [f32],
+    /// 2s
+    distances: usize,
+}
+
+impl RowOperation for AddC2p<'_> {
+    #[inline(always)]
+    fn apply(&self, i: usize, scores: &mut [f32]) {
+        let products = &self.products[i * self.distances..][..self.distances];
+        // As j goes up, δ stays at 2s - 1, goes down to 0, and stays there.
+        let n = scores.len();
+        let falling = (i + 1).saturating_sub(self.distances / 2).min(n);
+        let zero = (i + self.distances / 2).min(n);
+        scores[..falling].iter_mut().for_each(|score| *score += products[self.distances - 1]);
+        let window = &products[delta(i, zero.saturating_sub(1), self.distances)..][..zero - falling];
+        scores[falling..zero]
+            .iter_mut()
+            .zip(window.iter().rev())
+            .for_each(|(score, product)| *score += product);
+        scores[zero..].iter_mut().for_each(|score| *score += products[0]);
+    }
+}

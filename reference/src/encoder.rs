@@ -1,0 +1,119 @@
+//! The stack of layers. Source: `DebertaEncoder`, `DebertaLayer`, `DebertaAttention`, `DebertaSelfOutput`,
+//! `DebertaIntermediate`, `DebertaOutput`.
+
+use ndarray::{Array3, Array4};
+
+use crate::attention::{DisentangledSelfAttention, Surroundings};
+use crate::config::{Activation, DebertaConfig};
+use crate::error::Result;
+use crate::ops::{LayerNorm, Linear, activate};
+use crate::outputs::BaseModelOutput;
+use crate::probe::Probe;
+use crate::weights::{Matrix, Scope};
+
+/// L layers and the relative position table that they share.
+pub(crate) struct DebertaEncoder {
+    pub(crate) layers: Vec<DebertaLayer>,
+    /// [2 max, H], with relative attention
+    pub(crate) rel_embeddings: Option<Matrix>,
+}
+
+impl DebertaEncoder {
+    pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        let layer = |i| DebertaLayer::new(config, &weights.at(&format!("layer.{i}")));
+        Ok(DebertaEncoder {
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            rel_embeddings: config
+                .relative_attention
+                .then(|| weights.at("rel_embeddings").matrix("weight"))
+                .transpose()?,
+        })
+    }
+
+    /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ): [b, n, H].
+    pub(crate) fn forward(
+        &self,
+        embeddings: Array3<f32>,
+        around: &Surroundings<'_>,
+        output_hidden_states: bool,
+        probe: &mut Probe<'_>,
+    ) -> Result<BaseModelOutput> {
+        let mut x = embeddings;
+        let mut hidden_states = output_hidden_states.then(|| vec![x.clone()]);
+        let mut attentions = around.attentions.then(Vec::new);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (next, probs) = layer.forward(&x, None, around, &mut probe.at(format_args!("layer.{i}")))?;
+            x = next;
+            hidden_states.iter_mut().for_each(|states| states.push(x.clone()));
+            attentions.iter_mut().for_each(|attentions| attentions.extend(probs.clone()));
+        }
+        Ok(BaseModelOutput { last_hidden_state: x, hidden_states, attentions })
+    }
+}
+
+/// Attention, then a feed-forward network; each is added to its input and normalised.
+pub(crate) struct DebertaLayer {
+    attention: DisentangledSelfAttention,
+    attention_output: Output,
+    /// [I, H]
+    intermediate: Linear,
+    hidden_act: Activation,
+    output: Output,
+}
+
+impl DebertaLayer {
+    fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        Ok(DebertaLayer {
+            attention: DisentangledSelfAttention::new(config, &weights.at("attention").at("self"))?,
+            attention_output: Output::new(config, &weights.at("attention").at("output"))?,
+            intermediate: weights.at("intermediate").linear("dense")?,
+            hidden_act: config.hidden_act,
+            output: Output::new(config, &weights.at("output"))?,
+        })
+    }
+
+    /// The layer for the tokens of `queries` [b, n, H], which attend to those of `hidden` [b, n, H]; both are the
+    /// same if `queries` is absent. Returns [b, n, H] and, if asked for, the probabilities [b, h, n, n].
+    pub(crate) fn forward(
+        &self,
+        hidden: &Array3<f32>,
+        queries: Option<&Array3<f32>>,
+        around: &Surroundings<'_>,
+        probe: &mut Probe<'_>,
+    ) -> Result<(Array3<f32>, Option<Array4<f32>>)> {
+        // a = LayerNorm(W attention(x) + b + x)
+        let mut at = probe.at("attention");
+        let (context, probs) = self.attention.forward(hidden, queries, around, &mut at.at("self"))?;
+        let a = self.attention_output.forward(&context, queries.unwrap_or(hidden), &mut at.at("output"))?;
+        let a = at.keep("", a)?;
+
+        // u = act(W a + b)                                                             [b, n, I]
+        let mut at = probe.at("intermediate");
+        let u = at.keep("dense", self.intermediate.forward(&a))?;
+        let u = at.keep("", activate(self.hidden_act, u))?;
+
+        // y = LayerNorm(W u + b + a)
+        let y = self.output.forward(&u, &a, &mut probe.at("output"))?;
+        Ok((probe.keep("", y)?, probs))
+    }
+}
+
+/// A linear layer to H, the residual connection, and a normalisation.
+struct Output {
+    dense: Linear,
+    layer_norm: LayerNorm,
+}
+
+impl Output {
+    fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        let layer_norm = weights.layer_norm("LayerNorm", config.layer_norm_eps)?;
+        Ok(Output { dense: weights.linear("dense")?, layer_norm })
+    }
+
+    /// LayerNorm(W x + b + residual): [b, n, H].
+    fn forward(&self, x: &Array3<f32>, residual: &Array3<f32>, probe: &mut Probe<'_>) -> Result<Array3<f32>> {
+        let x = probe.keep("dense", self.dense.forward(x))?;
+        let x = probe.keep("LayerNorm", self.layer_norm.forward(x + residual))?;
+        probe.keep("", x)
+    }
+}

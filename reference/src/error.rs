@@ -1,0 +1,142 @@
+//! What can go wrong: a checkpoint that does not make the model, or inputs that the model cannot take.
+
+use std::fmt;
+
+use crate::weights::LoadReport;
+
+/// The result of loading or running a model.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure to load or to run a model.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The checkpoint lacks parameters of the model, or has them in other shapes.
+    Incomplete(Box<LoadReport>),
+    /// The source failed to deliver a tensor.
+    Source {
+        /// The canonical name of the tensor.
+        tensor: String,
+        /// What the source says.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The configuration is valid, but the class cannot be built from it.
+    Unsupported(String),
+    /// The inputs do not fit the model or each other.
+    Input(InputError),
+    /// A value that should replace an activation has another shape.
+    Replacement {
+        /// The name of the activation.
+        name: String,
+        /// The shape of the activation.
+        expected: Vec<usize>,
+        /// The shape of the value.
+        found: Vec<usize>,
+    },
+}
+
+/// Inputs that do not fit the model or each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputError {
+    /// Neither `input_ids` nor `inputs_embeds`.
+    NoTokens,
+    /// Both `input_ids` and `inputs_embeds`.
+    TwoKindsOfTokens,
+    /// No sequence, or sequences without tokens.
+    Empty {
+        /// b
+        batch: usize,
+        /// n
+        tokens: usize,
+    },
+    /// An argument of the wrong shape.
+    Shape {
+        /// The argument.
+        argument: &'static str,
+        /// The shapes that fit, in words.
+        expected: String,
+        /// The shape that it has.
+        found: Vec<usize>,
+    },
+    /// A number in an argument outside its range.
+    OutOfRange {
+        /// The argument.
+        argument: &'static str,
+        /// Where in the argument, one index per axis.
+        at: Vec<usize>,
+        /// The number.
+        value: i64,
+        /// The number must be at least 0 and less than this.
+        limit: usize,
+    },
+    /// More tokens than absolute positions.
+    TooLong {
+        /// n
+        tokens: usize,
+        /// P
+        positions: usize,
+    },
+    /// Labels of the wrong kind: real numbers for integers.
+    Kind {
+        /// The argument.
+        argument: &'static str,
+        /// What is needed.
+        expected: &'static str,
+    },
+}
+
+impl From<InputError> for Error {
+    fn from(error: InputError) -> Error {
+        Error::Input(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Incomplete(report) => write!(f, "the checkpoint does not make this model: {report}"),
+            Error::Source { tensor, error } => write!(f, "tensor {tensor:?}: {error}"),
+            Error::Unsupported(reason) => f.write_str(reason),
+            Error::Input(error) => error.fmt(f),
+            Error::Replacement { name, expected, found } => {
+                write!(f, "{name}: the activation has shape {expected:?}, its replacement {found:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Source { error, .. } => Some(error.as_ref()),
+            Error::Input(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InputError::NoTokens => f.write_str("give input_ids or inputs_embeds, there is neither"),
+            InputError::TwoKindsOfTokens => f.write_str("give input_ids or inputs_embeds, not both"),
+            InputError::Empty { batch, tokens } => {
+                write!(f, "nothing to compute: a batch of {batch} sequences of {tokens} tokens")
+            }
+            InputError::Shape { argument, expected, found } => {
+                write!(f, "{argument}: shape {found:?}, expected {expected}")
+            }
+            InputError::OutOfRange { argument, at, value, limit } => {
+                write!(f, "{argument}{at:?}: {value} is not in 0..{limit}")
+            }
+            InputError::TooLong { tokens, positions } => write!(
+                f,
+                "{tokens} tokens, but the model has {positions} absolute positions: shorten the text or give position_ids"
+            ),
+            InputError::Kind { argument, expected } => write!(f, "{argument}: expected {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for InputError {}

@@ -1,0 +1,128 @@
+//! The base model, and what all classes have in common. Source: `DebertaModel`, `DebertaPreTrainedModel`.
+
+use crate::attention::Surroundings;
+use crate::config::DebertaConfig;
+use crate::embeddings::DebertaEmbeddings;
+use crate::encoder::DebertaEncoder;
+use crate::error::Result;
+use crate::inputs::{Inputs, Mask};
+use crate::ops::MaskedRows;
+use crate::outputs::{BaseModelOutput, ModelOutput};
+use crate::params::{Head, params};
+use crate::probe::Probe;
+use crate::weights::{LoadReport, Scope, TensorSource, Weights};
+
+/// What every class can do: be loaded from a checkpoint, and compute.
+pub trait DebertaPreTrainedModel: Sized {
+    /// What `forward` returns.
+    type Output: ModelOutput;
+
+    /// The class.
+    const HEAD: Head;
+
+    /// Makes the model from its parameters.
+    ///
+    /// # Errors
+    /// A configuration that the class cannot work with, an incomplete set of parameters.
+    fn new(config: DebertaConfig, weights: &Weights) -> Result<Self>;
+
+    /// Loads the model from a checkpoint. The report lists what the checkpoint has that the model has not, and the
+    /// parameters with NaN or infinity.
+    ///
+    /// # Errors
+    /// Missing parameters and parameters of the wrong shape, all of them listed; what [`Self::new`] and the source
+    /// report.
+    fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
+        let (weights, report) = Weights::read(Self::HEAD, &params(&config, Self::HEAD), source)?;
+        Ok((Self::new(config, &weights)?, report))
+    }
+
+    /// The base model.
+    fn base(&self) -> &DebertaModel;
+
+    /// The base model.
+    fn base_mut(&mut self) -> &mut DebertaModel;
+
+    /// The configuration.
+    fn config(&self) -> &DebertaConfig {
+        &self.base().config
+    }
+
+    /// Chooses what becomes of attention rows whose every key is masked; uniform if not chosen.
+    fn with_masked_rows(mut self, masked_rows: MaskedRows) -> Self {
+        self.base_mut().masked_rows = masked_rows;
+        self
+    }
+
+    /// Computes the output without the loss.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the model or each other.
+    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Self::Output>;
+
+    /// Computes the output, and the loss if `inputs` has labels, as PyTorch does.
+    ///
+    /// # Errors
+    /// Inputs or labels that do not fit the model or each other.
+    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Self::Output>;
+}
+
+/// DeBERTa without a head: token ids in, hidden states out.
+pub struct DebertaModel {
+    pub(crate) config: DebertaConfig,
+    pub(crate) embeddings: DebertaEmbeddings,
+    pub(crate) encoder: DebertaEncoder,
+    masked_rows: MaskedRows,
+}
+
+impl DebertaModel {
+    /// Makes the model from the parameters below `weights`.
+    pub(crate) fn at(config: DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        Ok(DebertaModel {
+            embeddings: DebertaEmbeddings::new(&config, &weights.at("embeddings"))?,
+            encoder: DebertaEncoder::new(&config, &weights.at("encoder"))?,
+            config,
+            masked_rows: MaskedRows::default(),
+        })
+    }
+
+    /// What surrounds the attention, whatever the layer.
+    pub(crate) fn surroundings<'f>(&'f self, inputs: &Inputs, mask: &'f Mask) -> Surroundings<'f> {
+        Surroundings {
+            mask,
+            masked_rows: self.masked_rows,
+            relative: self.encoder.rel_embeddings.as_ref(),
+            attentions: inputs.output_attentions,
+        }
+    }
+}
+
+impl DebertaPreTrainedModel for DebertaModel {
+    type Output = BaseModelOutput;
+
+    const HEAD: Head = Head::Base;
+
+    fn new(config: DebertaConfig, weights: &Weights) -> Result<Self> {
+        DebertaModel::at(config, &weights.at(""))
+    }
+
+    fn base(&self) -> &DebertaModel {
+        self
+    }
+
+    fn base_mut(&mut self) -> &mut DebertaModel {
+        self
+    }
+
+    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<BaseModelOutput> {
+        let (tokens, b, n) = inputs.tokens(&self.config)?;
+        let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
+        let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;
+        let around = self.surroundings(inputs, &mask);
+        self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe.at("encoder"))
+    }
+
+    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<BaseModelOutput> {
+        self.predict(inputs, probe)
+    }
+}

@@ -1,0 +1,117 @@
+//! The TensorFlow twins of all classes. They compute the same, but for two named behaviours: attention rows whose every
+//! key is masked are zero, and the losses are TensorFlow's.
+
+use crate::config::DebertaConfig;
+use crate::error::{Error, Result};
+use crate::heads::{
+    DebertaForMaskedLM, DebertaForQuestionAnswering, DebertaForSequenceClassification,
+    DebertaForTokenClassification,
+};
+use crate::inputs::Inputs;
+use crate::losses::tensorflow;
+use crate::model::{DebertaModel, DebertaPreTrainedModel};
+use crate::ops::MaskedRows;
+use crate::probe::Probe;
+use crate::weights::{LoadReport, TensorSource};
+
+/// `TFDebertaModel`.
+pub type TFDebertaModel = TFDebertaPreTrainedModel<DebertaModel>;
+/// `TFDebertaForMaskedLM`: always the legacy head, decoding by the word embeddings.
+pub type TFDebertaForMaskedLM = TFDebertaPreTrainedModel<DebertaForMaskedLM>;
+/// `TFDebertaForSequenceClassification`.
+pub type TFDebertaForSequenceClassification = TFDebertaPreTrainedModel<DebertaForSequenceClassification>;
+/// `TFDebertaForTokenClassification`.
+pub type TFDebertaForTokenClassification = TFDebertaPreTrainedModel<DebertaForTokenClassification>;
+/// `TFDebertaForQuestionAnswering`.
+pub type TFDebertaForQuestionAnswering = TFDebertaPreTrainedModel<DebertaForQuestionAnswering>;
+
+/// The TensorFlow twin of a class. Source: `modeling_tf_deberta.py`.
+pub struct TFDebertaPreTrainedModel<M>(M);
+
+impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
+    /// Loads the model from a checkpoint, whatever framework wrote it.
+    ///
+    /// # Errors
+    /// A configuration for which the TensorFlow class cannot be built, and what the PyTorch class reports.
+    pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
+        let unsupported =
+            |reason: &str| Err(Error::Unsupported(format!("the TensorFlow classes cannot hold {reason}")));
+        if config.talking_head {
+            return unsupported("talking heads");
+        }
+        if config.position_biased_input && config.embedding_size != config.hidden_size {
+            return unsupported("absolute positions with embedding_size other than hidden_size");
+        }
+        // TensorFlow's masked-LM class looks at neither.
+        let config = DebertaConfig { legacy: true, tie_word_embeddings: true, ..config };
+        let (model, report) = M::from_pretrained(config, source)?;
+        Ok((Self(model.with_masked_rows(MaskedRows::Zero)), report))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &DebertaConfig {
+        self.0.config()
+    }
+
+    /// Computes the output, and the loss if `inputs` has labels, as TensorFlow does.
+    ///
+    /// # Errors
+    /// Inputs or labels that do not fit the model or each other.
+    pub fn call(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<M::Output> {
+        let mut output = self.0.predict(inputs, probe)?;
+        M::loss(inputs, &mut output)?;
+        Ok(output)
+    }
+}
+
+/// A class that TensorFlow has, with a loss of its own.
+pub trait TFLoss: DebertaPreTrainedModel {
+    /// Adds the loss to `output` if `inputs` has labels.
+    ///
+    /// # Errors
+    /// Labels that do not fit the output.
+    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()>;
+}
+
+impl TFLoss for DebertaModel {
+    fn loss(_: &Inputs, _: &mut Self::Output) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl TFLoss for DebertaForMaskedLM {
+    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(tensorflow::masked_lm(&output.logits, labels)?);
+        }
+        Ok(())
+    }
+}
+
+impl TFLoss for DebertaForSequenceClassification {
+    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(tensorflow::sequence_classification(&output.logits, labels)?);
+        }
+        Ok(())
+    }
+}
+
+impl TFLoss for DebertaForTokenClassification {
+    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(tensorflow::token_classification(&output.logits, labels)?);
+        }
+        Ok(())
+    }
+}
+
+impl TFLoss for DebertaForQuestionAnswering {
+    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+        if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
+            let (starts, ends) = (&output.start_logits, &output.end_logits);
+            output.loss = Some(tensorflow::question_answering(starts, ends, start, end)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! Every recorded activation and output of the fixtures, to 5e-6.
+
+mod support;
+
+use std::path::Path;
+
+#[test]
+fn every_trace_of_the_fixtures() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures"));
+    if !folder.is_dir() {
+        println!("SKIPPED: {} is absent", folder.display());
+        return;
+    }
+    let traces = support::verify_all(folder, 5e-6);
+    assert!(traces > 0, "no traces");
+}

@@ -1,0 +1,265 @@
+//! Recorded traces: reading them, running the class that a trace names, and comparing.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use deberta_reference::*;
+use ndarray::{Array, ArrayD, Dimension};
+use safetensors::{Dtype, SafeTensors};
+
+/// A safetensors file in memory.
+pub(crate) struct File(Vec<u8>);
+
+impl File {
+    pub(crate) fn open(path: &Path) -> File {
+        File(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    pub(crate) fn tensors(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).unwrap()
+    }
+
+    pub(crate) fn metadata(&self, key: &str) -> String {
+        let (_, metadata) = SafeTensors::read_metadata(&self.0).unwrap();
+        metadata.metadata().as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn f32(&self, name: &str) -> Option<ArrayD<f32>> {
+        let tensor = self.tensors().tensor(name).ok()?.to_owned_parts();
+        let values: Vec<f32> = match tensor.1 {
+            Dtype::F32 => {
+                tensor.2.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+            }
+            Dtype::I64 => {
+                tensor.2.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+            }
+            other => panic!("{name}: {other:?}"),
+        };
+        Some(ArrayD::from_shape_vec(tensor.0, values).unwrap())
+    }
+
+    pub(crate) fn i64<D: Dimension>(&self, name: &str) -> Option<Array<i64, D>> {
+        let tensor = self.tensors().tensor(name).ok()?.to_owned_parts();
+        assert_eq!(tensor.1, Dtype::I64, "{name}");
+        let values = tensor.2.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+        Some(ArrayD::from_shape_vec(tensor.0, values).unwrap().into_dimensionality().unwrap())
+    }
+}
+
+trait OwnedParts {
+    fn to_owned_parts(&self) -> (Vec<usize>, Dtype, Vec<u8>);
+}
+
+impl OwnedParts for safetensors::tensor::TensorView<'_> {
+    fn to_owned_parts(&self) -> (Vec<usize>, Dtype, Vec<u8>) {
+        (self.shape().to_vec(), self.dtype(), self.data().to_vec())
+    }
+}
+
+impl TensorSource for File {
+    fn names(&self) -> Vec<String> {
+        self.tensors().names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn tensor(&self, name: &str) -> std::result::Result<Option<Tensor>, Box<dyn Error + Send + Sync>> {
+        Ok(self.f32(name).map(|array| {
+            let shape = array.shape().to_vec();
+            Tensor::new(shape, array.into_raw_vec_and_offset().0)
+        }))
+    }
+}
+
+pub(crate) fn config(folder: &Path) -> DebertaConfig {
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    DebertaConfig::from_json(&text).unwrap()
+}
+
+/// The inputs of a trace.
+pub(crate) fn inputs(trace: &File) -> Inputs {
+    let labels = match trace.tensors().tensor("inputs.labels") {
+        Err(_) => None,
+        Ok(labels) if labels.dtype() == Dtype::I64 => trace.i64("inputs.labels").map(Labels::Classes),
+        Ok(_) => trace.f32("inputs.labels").map(Labels::Values),
+    };
+    Inputs {
+        input_ids: trace.i64("inputs.input_ids"),
+        inputs_embeds: trace.f32("inputs.inputs_embeds").map(|x| x.into_dimensionality().unwrap()),
+        attention_mask: trace.f32("inputs.attention_mask"),
+        token_type_ids: trace.i64("inputs.token_type_ids"),
+        position_ids: trace.i64("inputs.position_ids"),
+        labels,
+        start_positions: trace.i64("inputs.start_positions"),
+        end_positions: trace.i64("inputs.end_positions"),
+        output_hidden_states: true,
+        output_attentions: true,
+    }
+}
+
+type Named = Vec<(String, ArrayD<f32>)>;
+
+fn named(output: &impl ModelOutput) -> Named {
+    output.tensors().into_iter().map(|(name, x)| (format!("outputs.{name}"), x.to_owned())).collect()
+}
+
+fn pytorch<M: DebertaPreTrainedModel>(
+    config: DebertaConfig,
+    source: &File,
+    rows: MaskedRows,
+    inputs: &Inputs,
+    probe: &mut Probe<'_>,
+) -> Result<Named> {
+    let (model, report) = M::from_pretrained(config, source)?;
+    assert_eq!(report.not_finite, []);
+    Ok(named(&model.with_masked_rows(rows).forward(inputs, probe)?))
+}
+
+fn tensorflow<M: tf::TFLoss>(
+    config: DebertaConfig,
+    source: &File,
+    inputs: &Inputs,
+    probe: &mut Probe<'_>,
+) -> Result<Named> {
+    Ok(named(&TFDebertaPreTrainedModel::<M>::from_pretrained(config, source)?.0.call(inputs, probe)?))
+}
+
+/// Runs the class of a trace, as the framework of the trace does. Returns outputs and activations by their names in
+/// the trace.
+pub(crate) fn run(folder: &Path, trace: &File) -> Result<Named> {
+    run_with(folder, trace, &inputs(trace), Trace::of_everything())
+}
+
+pub(crate) fn run_with(
+    folder: &Path,
+    trace: &File,
+    inputs: &Inputs,
+    mut activations: Trace,
+) -> Result<Named> {
+    let (config, source) = (config(folder), File::open(&folder.join("model.safetensors")));
+    let rows = match trace.metadata("masked_rows").as_str() {
+        "uniform" => MaskedRows::Uniform,
+        "zero" => MaskedRows::Zero,
+        other => panic!("masked_rows {other:?}"),
+    };
+    let probe = &mut activations.probe();
+    let mut named = match (trace.metadata("framework").as_str(), trace.metadata("class").as_str()) {
+        ("microsoft", _) => {
+            named(&EnhancedMaskDecoder::from_pretrained(config, &source)?.0.forward(inputs, probe)?)
+        }
+        ("tensorflow", "TFDebertaModel") => tensorflow::<DebertaModel>(config, &source, inputs, probe)?,
+        ("tensorflow", "TFDebertaForMaskedLM") => {
+            tensorflow::<DebertaForMaskedLM>(config, &source, inputs, probe)?
+        }
+        ("tensorflow", "TFDebertaForSequenceClassification") => {
+            tensorflow::<DebertaForSequenceClassification>(config, &source, inputs, probe)?
+        }
+        ("tensorflow", "TFDebertaForTokenClassification") => {
+            tensorflow::<DebertaForTokenClassification>(config, &source, inputs, probe)?
+        }
+        ("tensorflow", "TFDebertaForQuestionAnswering") => {
+            tensorflow::<DebertaForQuestionAnswering>(config, &source, inputs, probe)?
+        }
+        (_, "DebertaModel") => pytorch::<DebertaModel>(config, &source, rows, inputs, probe)?,
+        (_, "DebertaForMaskedLM") => pytorch::<DebertaForMaskedLM>(config, &source, rows, inputs, probe)?,
+        (_, "DebertaForSequenceClassification") => {
+            pytorch::<DebertaForSequenceClassification>(config, &source, rows, inputs, probe)?
+        }
+        (_, "DebertaForTokenClassification") => {
+            pytorch::<DebertaForTokenClassification>(config, &source, rows, inputs, probe)?
+        }
+        (_, "DebertaForQuestionAnswering") => {
+            pytorch::<DebertaForQuestionAnswering>(config, &source, rows, inputs, probe)?
+        }
+        other => panic!("no class for {other:?}"),
+    };
+    let activations = activations.activations.into_iter();
+    named.extend(activations.map(|(name, value)| (format!("activations.{name}"), value)));
+    Ok(named)
+}
+
+/// What the comparison of a trace found.
+pub(crate) struct Comparison {
+    pub(crate) points: usize,
+    pub(crate) numbers: usize,
+    /// The largest absolute error, and where it is.
+    pub(crate) worst: (f32, String),
+    /// Points that are missing, have another shape, or hold NaN where the trace does not.
+    pub(crate) failures: String,
+}
+
+/// Compares every `outputs.*` and `activations.*` of a trace.
+pub(crate) fn compare(trace: &File, found: &Named) -> Comparison {
+    let mut comparison =
+        Comparison { points: 0, numbers: 0, worst: (0.0, String::new()), failures: String::new() };
+    let tensors = trace.tensors();
+    let mut names: Vec<&str> =
+        tensors.names().into_iter().filter(|name| !name.starts_with("inputs.")).collect();
+    names.sort_unstable();
+    for name in names {
+        let expected = trace.f32(name).unwrap();
+        let Some((_, value)) = found.iter().find(|(found, _)| found == name) else {
+            writeln!(comparison.failures, "{name}: missing").unwrap();
+            continue;
+        };
+        if value.shape() != expected.shape() {
+            let (value, expected) = (value.shape(), expected.shape());
+            writeln!(comparison.failures, "{name}: shape {value:?}, expected {expected:?}").unwrap();
+            continue;
+        }
+        comparison.points += 1;
+        comparison.numbers += expected.len();
+        for (value, expected) in value.iter().zip(&expected) {
+            let error = if value.is_nan() && expected.is_nan() { 0.0 } else { (value - expected).abs() };
+            if error.is_nan() {
+                writeln!(comparison.failures, "{name}: {value}, expected {expected}").unwrap();
+                break;
+            }
+            if error > comparison.worst.0 {
+                comparison.worst = (error, name.to_owned());
+            }
+        }
+    }
+    comparison
+}
+
+/// Runs every trace of every case below `cases`, prints one line each, and returns the number of traces.
+pub(crate) fn verify_all(cases: &Path, tolerance: f32) -> usize {
+    let mut folders: Vec<PathBuf> = list(cases).into_iter().filter(|path| path.is_dir()).collect();
+    folders.sort();
+    let mut failures = String::new();
+    let mut count = 0;
+    for folder in folders {
+        for path in list(&folder) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.ends_with(".safetensors") || name == "model.safetensors" {
+                continue;
+            }
+            let label = format!("{}/{}", folder.file_name().unwrap().to_string_lossy(), name);
+            let trace = File::open(&path);
+            let comparison =
+                compare(&trace, &run(&folder, &trace).unwrap_or_else(|e| panic!("{label}: {e}")));
+            let (error, at) = &comparison.worst;
+            println!(
+                "{label:44} {:3} points {:7} numbers  max error {error:.1e} at {at}",
+                comparison.points, comparison.numbers
+            );
+            count += 1;
+            if !comparison.failures.is_empty() || *error > tolerance || comparison.points == 0 {
+                write!(failures, "\n{label}: max error {error:e} at {at}\n{}", comparison.failures).unwrap();
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+    count
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+}
