@@ -23,9 +23,9 @@ pub struct Inputs {
     pub position_ids: Option<Array2<i64>>,
     /// What the loss is computed from, for all heads but question answering.
     pub labels: Option<Labels>,
-    /// The first token of the answer [b], for question answering.
+    /// The first token of the answer, `[b]`, for question answering.
     pub start_positions: Option<Array1<i64>>,
-    /// The last token of the answer [b], for question answering.
+    /// The last token of the answer, `[b]`, for question answering.
     pub end_positions: Option<Array1<i64>>,
     /// Whether the output contains the hidden states of all layers.
     pub output_hidden_states: bool,
