@@ -1,5 +1,8 @@
 //! Every recorded activation and output of the fixtures, to 5e-6.
 
+// Tests unwrap and panic: that is how they fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::path::Path;
