@@ -1,10 +1,13 @@
-//! Every input that fuzzing found (`converters/fuzz/regressions/<target>/`), once more: no panic, and an answer in time.
+//! Every input that fuzzing found (`converters/fuzz/regressions/<target>/`), once more: no panic, little memory, and an
+//! answer in time.
 
 #![allow(clippy::panic)]
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[path = "../converters/fuzz/exercise/keras.rs"]
 mod keras;
@@ -33,6 +36,10 @@ fn findings_for_torch_stay_repaired() {
 fn replay(target: &str, exercise: fn(&[u8])) {
     let folder =
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../converters/fuzz/regressions")).join(target);
+    // An input that asks for more memory aborts the test.
+    const MEMORY: u64 = 1 << 30;
+    setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: None })
+        .unwrap_or_else(|error| panic!("cannot limit memory: {error}"));
     let mut count = 0;
     for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();

@@ -28,8 +28,10 @@ pub(super) fn describe(dataset: &hdf5_pure::Dataset, file: &Mapped) -> Result<(D
     if layout == Layout::Virtual {
         return Err(Error::unsupported("a virtual dataset: its data is in other datasets or files"));
     }
-    // Reads nothing, and fails when the data is in another file.
-    dataset.read_raw_rows(0, 0).map_err(refused)?;
+    if matches!(layout, Layout::Contiguous { .. }) {
+        // Reads nothing, and fails when the data is in another file. Of chunks it would read the first.
+        dataset.read_raw_rows(0, 0).map_err(refused)?;
+    }
     let bytes = match layout {
         _ if len == 0 => Bytes::Inline(Vec::new()),
         Layout::Contiguous { address: None, .. } => {
