@@ -7,6 +7,7 @@
 //!
 //! Sums run in blocks of 256 along k: shorter chains of additions, smaller rounding errors.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 
 /// A matrix [k, n] packed for the right side of [`product`].
 pub(crate) struct Packed {
-    /// Panel after panel; in a panel, row after row; padded with zeros to whole vectors. In front of them, as many
+    /// Panel after panel; in a panel, row after row; padded to whole vectors. In front of them, as many
     /// numbers as put the panels at the start of a cache line.
     storage: Vec<f32>,
     /// Where the panels start.
@@ -30,16 +31,25 @@ pub(crate) struct Packed {
 impl Packed {
     /// Packs B = Xᵀ, where `rows` are the rows of X [n, k].
     pub(crate) fn transposed(rows: &[&[f32]]) -> Packed {
-        let mut packed = Packed::zeros(rows.first().map_or(0, |row| row.len()), rows.len());
+        let mut packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
         let (depth, widest) = (packed.depth, VECTORS * packed.lanes);
         packed.each_panel(|first, width, panel| {
             let rows = &rows[first..(first + widest).min(rows.len())];
             for start in (0..depth).step_by(PACK_BLOCK) {
-                let end = (start + PACK_BLOCK).min(depth);
-                let panel = &mut panel[start * width..end * width];
-                for (column, row) in rows.iter().enumerate() {
-                    let column = panel[column..].iter_mut().step_by(width);
-                    column.zip(&row[start..end]).for_each(|(to, from)| *to = *from);
+                let k = start..depth.min(start + PACK_BLOCK);
+                let panel = &mut panel[start * width..k.end * width];
+                for (columns, rows) in rows.chunks(PACK_BLOCK).enumerate() {
+                    let mut block = [[0.0; PACK_BLOCK]; PACK_BLOCK];
+                    for (column, row) in rows.iter().enumerate() {
+                        block.iter_mut().zip(&row[k.clone()]).for_each(|(to, from)| to[column] = *from);
+                    }
+                    let first = columns * PACK_BLOCK;
+                    for (panel, block) in panel.chunks_exact_mut(width).zip(&block) {
+                        match panel[first..].first_chunk_mut() {
+                            Some(panel) => *panel = *block,
+                            None => panel[first..].copy_from_slice(&block[..width - first]),
+                        }
+                    }
                 }
             }
         });
@@ -48,7 +58,7 @@ impl Packed {
 
     /// Packs B, where `rows` are its rows [k, n].
     pub(crate) fn new(rows: &[&[f32]]) -> Packed {
-        let mut packed = Packed::zeros(rows.len(), rows.first().map_or(0, |row| row.len()));
+        let mut packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
         let columns = packed.columns;
         packed.each_panel(|first, width, panel| {
             for (row, panel) in rows.iter().zip(panel.chunks_exact_mut(width)) {
@@ -59,9 +69,11 @@ impl Packed {
         packed
     }
 
-    fn zeros(depth: usize, columns: usize) -> Packed {
+    fn with_room(depth: usize, columns: usize) -> Packed {
         let lanes = Arch::new().dispatch(Lanes);
-        let storage = vec![0.0; depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR];
+        // What is left there from before only gets into columns that are not stored.
+        let mut storage = SPARE.take();
+        storage.resize(depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR, 0.0);
         let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
         Packed { storage, start, depth, columns, lanes }
     }
@@ -87,20 +99,31 @@ impl Packed {
     }
 }
 
+impl Drop for Packed {
+    fn drop(&mut self) {
+        SPARE.set(std::mem::take(&mut self.storage));
+    }
+}
+
+thread_local! {
+    /// The memory of the last packed matrix of this thread: fresh memory costs as much as packing.
+    static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
 /// Vectors in a panel.
 const VECTORS: usize = 3;
 /// Numbers in the longest vector that any processor has.
 const LONGEST_VECTOR: usize = 16;
 /// Bytes in a cache line.
 const CACHE_LINE: usize = 64;
-/// Rows of a panel that are packed together: they stay in the first-level cache.
-const PACK_BLOCK: usize = 64;
+/// A square of this side is transposed at a time.
+const PACK_BLOCK: usize = 16;
 /// Fewer numbers than this are not worth a second thread.
 const SMALL: usize = 1 << 17;
 /// Additions in a chain.
-const CHAIN: usize = 256;
-/// Numbers of B that stay in the second-level cache.
-const CACHED: usize = 1 << 18;
+const CHAIN: usize = 128;
+/// Stripes of A that are multiplied together, at most.
+const STRIPES: usize = 16;
 /// Panels that are multiplied together, at most.
 const MOST_PANELS: usize = 12;
 /// Output features that one task of [`linear`] computes.
@@ -132,13 +155,19 @@ pub(crate) fn rows(matrix: &[f32], columns: usize) -> Vec<&[f32]> {
     matrix.chunks_exact(columns).collect()
 }
 
-/// Some rows of C, as wide as the widest panel.
-type Tile<const R: usize> = [[f32; VECTORS * LONGEST_VECTOR]; R];
+/// `R` rows of C, as wide as the widest panel.
+type Tile<S, const R: usize> = [[<S as Simd>::f32s; VECTORS]; R];
 
 /// Where a product goes.
 trait Store {
-    /// Stores the first `columns` columns of a tile, given its first row and column.
-    fn store<const R: usize>(&mut self, row: usize, column: usize, tile: &Tile<R>, columns: usize);
+    /// Stores the first `columns` columns of some tiles, one below the other, given their first row and column.
+    fn store<S: Simd, const R: usize>(
+        &mut self,
+        row: usize,
+        column: usize,
+        columns: usize,
+        tiles: &[Tile<S, R>],
+    );
 }
 
 /// C [m, n].
@@ -149,10 +178,16 @@ struct RowMajor<'a> {
 
 impl Store for RowMajor<'_> {
     #[inline(always)]
-    fn store<const R: usize>(&mut self, row: usize, column: usize, tile: &Tile<R>, columns: usize) {
-        for (r, values) in tile.iter().enumerate() {
+    fn store<S: Simd, const R: usize>(
+        &mut self,
+        row: usize,
+        column: usize,
+        columns: usize,
+        tiles: &[Tile<S, R>],
+    ) {
+        for (r, values) in tiles.as_flattened().iter().enumerate() {
             let start = (row + r) * self.stride + column;
-            self.out[start..start + columns].copy_from_slice(&values[..columns]);
+            self.out[start..start + columns].copy_from_slice(&numbers::<S>(values)[..columns]);
         }
     }
 }
@@ -165,22 +200,42 @@ struct Transposed<'a, 'y> {
 
 impl Store for Transposed<'_, '_> {
     #[inline(always)]
-    fn store<const R: usize>(&mut self, row: usize, column: usize, tile: &Tile<R>, columns: usize) {
-        let mut transposed = [[0.0; R]; VECTORS * LONGEST_VECTOR];
-        for r in 0..R {
-            for (token, value) in transposed.iter_mut().zip(&tile[r]) {
-                token[r] = *value;
+    fn store<S: Simd, const R: usize>(
+        &mut self,
+        row: usize,
+        column: usize,
+        columns: usize,
+        tiles: &[Tile<S, R>],
+    ) {
+        let mut transposed = [[0.0; FEATURES]; VECTORS * LONGEST_VECTOR];
+        let features = tiles.len() * R;
+        for (stripe, tile) in tiles.iter().enumerate() {
+            let mut values = [&[0.0; 0][..]; R];
+            for r in 0..R {
+                values[r] = &numbers::<S>(&tile[r])[..columns];
             }
-        }
-        let bias = self.bias.and_then(|bias| bias[row..].first_chunk::<R>()).unwrap_or(&[0.0; R]);
-        for (y, values) in self.tokens[column..column + columns].iter_mut().zip(&transposed) {
-            if let Some(y) = y[row..].first_chunk_mut::<R>() {
-                for r in 0..R {
-                    y[r] = values[r] + bias[r];
+            for (column, token) in transposed[..columns].iter_mut().enumerate() {
+                for (r, feature) in token[stripe * R..][..R].iter_mut().enumerate() {
+                    *feature = values[r][column];
                 }
             }
         }
+        for (y, token) in self.tokens[column..column + columns].iter_mut().zip(&transposed) {
+            let (y, token) = (&mut y[row..row + features], &token[..features]);
+            match self.bias {
+                Some(bias) => {
+                    y.iter_mut().zip(token).zip(&bias[row..]).for_each(|((y, value), b)| *y = value + b);
+                }
+                None => y.copy_from_slice(token),
+            }
+        }
     }
+}
+
+/// The numbers in some vectors.
+#[inline(always)]
+fn numbers<S: Simd>(vectors: &[S::f32s]) -> &[f32] {
+    bytemuck::cast_slice(vectors)
 }
 
 /// Computes A B tile by tile and stores it.
@@ -199,58 +254,67 @@ impl<T: Store> WithSimd for Multiply<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.blocks::<S, 8>(simd) } else { self.blocks::<S, 4>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.groups::<S, 8>(simd) } else { self.groups::<S, 4>(simd) }
     }
 }
 
 impl<T: Store> Multiply<'_, T> {
-    /// Some panels of B at a time, as many as the cache holds; for those, all of A, `R` rows at a time.
+    /// Some panels of B at a time; for those, all of A.
     #[inline(always)]
-    fn blocks<S: Simd, const R: usize>(mut self, simd: S) {
+    fn groups<S: Simd, const R: usize>(mut self, simd: S) {
         let panel = VECTORS * S::F32_LANES * self.b.depth;
-        let group = (CACHED / panel).clamp(1, MOST_PANELS);
-        for (index, panels) in self.b.panels().chunks(group * panel).enumerate() {
-            let column = index * group * VECTORS * S::F32_LANES;
-            let (stripes, rest) = self.a.as_chunks::<R>();
-            for (stripe, rows) in stripes.iter().enumerate() {
-                self.stripe::<S, R>(simd, rows, stripe * R, column, panels);
+        let (stripes, rest) = self.a.as_chunks::<R>();
+        let mut sums = Vec::new();
+        for (index, panels) in self.b.panels().chunks(MOST_PANELS * panel).enumerate() {
+            let column = index * MOST_PANELS * VECTORS * S::F32_LANES;
+            // A single panel waits for A, which is then best read from one end to the other.
+            let block = if panels.len() > panel { STRIPES } else { 1 };
+            for (index, stripes) in stripes.chunks(block).enumerate() {
+                self.block::<S, R>(simd, stripes, index * block * R, column, panels, &mut sums);
             }
+            let done = stripes.len() * R;
             for (index, row) in rest.iter().enumerate() {
-                self.stripe::<S, 1>(simd, &[row], stripes.len() * R + index, column, panels);
+                self.block::<S, 1>(simd, &[[row]], done + index, column, panels, &mut Vec::new());
             }
         }
     }
 
-    /// `R` rows of A times some panels: a piece of the rows at a time, for that all panels.
+    /// Some stripes of `R` rows of A times some panels, a piece of k at a time: the piece of a panel stays in the
+    /// first-level cache for all stripes.
     #[inline(always)]
-    fn stripe<S: Simd, const R: usize>(
+    fn block<S: Simd, const R: usize>(
         &mut self,
         simd: S,
-        rows: &[&[f32]; R],
+        stripes: &[[&[f32]; R]],
         row: usize,
         column: usize,
         panels: &[f32],
+        sums: &mut Vec<Tile<S, R>>,
     ) {
         let (vector, width) = (S::F32_LANES * self.b.depth, VECTORS * S::F32_LANES);
-        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; R]; MOST_PANELS];
+        sums.clear();
+        sums.resize(
+            stripes.len() * panels.len().div_ceil(VECTORS * vector),
+            [[simd.splat_f32s(0.0); VECTORS]; R],
+        );
         for start in (0..self.b.depth).step_by(CHAIN) {
             let k = start..(start + CHAIN).min(self.b.depth);
-            for (panel, sums) in panels.chunks(VECTORS * vector).zip(&mut sums) {
-                match panel.len() / vector {
-                    1 => multiply_tile::<S, R, 1>(simd, rows, panel, k.clone(), sums),
-                    2 => multiply_tile::<S, R, 2>(simd, rows, panel, k.clone(), sums),
-                    _ => multiply_tile::<S, R, 3>(simd, rows, panel, k.clone(), sums),
+            for (panel, sums) in panels.chunks(VECTORS * vector).zip(sums.chunks_mut(stripes.len())) {
+                for (rows, sums) in stripes.iter().zip(sums) {
+                    match panel.len() / vector {
+                        1 => multiply_tile::<S, R, 1>(simd, rows, panel, k.clone(), sums),
+                        2 => multiply_tile::<S, R, 2>(simd, rows, panel, k.clone(), sums),
+                        _ => multiply_tile::<S, R, 3>(simd, rows, panel, k.clone(), sums),
+                    }
                 }
             }
         }
-        for ((index, panel), sums) in panels.chunks(VECTORS * vector).enumerate().zip(&sums) {
-            let mut tile = [[0.0; VECTORS * LONGEST_VECTOR]; R];
-            for (tile, sums) in tile.iter_mut().zip(sums) {
-                S::as_mut_simd_f32s(tile).0[..VECTORS].copy_from_slice(sums);
-            }
+        for ((index, panel), sums) in
+            panels.chunks(VECTORS * vector).enumerate().zip(sums.chunks(stripes.len()))
+        {
             let column = column + index * width;
             let columns = (panel.len() / self.b.depth).min(self.b.columns - column);
-            self.store.store(row, column, &tile, columns);
+            self.store.store::<S, R>(row, column, columns, sums);
         }
     }
 }

@@ -83,18 +83,25 @@ pub(crate) fn activate<D: Dimension>(activation: Activation, mut x: Array<f32, D
 impl RowOperation for Activation {
     #[inline(always)]
     fn apply(&self, _: usize, x: &mut [f32]) {
-        let x = x.iter_mut();
         match self {
-            Activation::Gelu => x.for_each(|x| *x = gelu(*x)),
-            Activation::GeluTanh => x.for_each(|x| *x = gelu_tanh(*x)),
-            Activation::GeluFast => x.for_each(|x| *x = gelu_fast(*x)),
-            Activation::Relu => x.for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
-            Activation::Silu => x.for_each(|x| *x *= sigmoid(*x)),
-            Activation::Tanh => x.for_each(|x| *x = x.tanh()),
-            Activation::Mish => x.for_each(|x| *x *= softplus(*x).tanh()),
+            Activation::Gelu => each(x, gelu),
+            Activation::GeluTanh => each(x, gelu_tanh),
+            Activation::GeluFast => each(x, gelu_fast),
+            Activation::Relu => each(x, |x| if x < 0.0 { 0.0 } else { x }),
+            Activation::Silu => each(x, |x| x * sigmoid(x)),
+            Activation::Tanh => each(x, f32::tanh),
+            Activation::Mish => each(x, |x| x * softplus(x).tanh()),
             Activation::Linear => {}
-            Activation::Sigmoid => x.for_each(|x| *x = sigmoid(*x)),
+            Activation::Sigmoid => each(x, sigmoid),
         }
+    }
+}
+
+#[inline(always)]
+fn each(x: &mut [f32], function: impl Fn(f32) -> f32) {
+    // A loop, not `for_each`: a call would leave the code that is compiled for this processor's vectors.
+    for x in x {
+        *x = function(*x);
     }
 }
 
