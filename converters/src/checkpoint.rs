@@ -237,17 +237,37 @@ impl Checkpoint {
     /// # Errors
     /// [`Kind::Model`] if there is any problem.
     pub fn require_complete(&self) -> Result<()> {
-        let Some(first) = self.problems.first() else { return Ok(()) };
+        self.require(&self.problems.iter().collect::<Vec<_>>())
+    }
+
+    /// Turns problems into an error as [`Checkpoint::require_complete`] does, but for tensors that the class does
+    /// not know: a model can be made without them.
+    ///
+    /// # Errors
+    /// [`Kind::Model`] if a parameter is missing, misshapen, or not what it must be.
+    pub fn require_parameters(&self) -> Result<()> {
+        let harmless = |problem: &&Problem| problem.what == ProblemKind::Unexpected;
+        self.require(&self.problems.iter().filter(|problem| !harmless(problem)).collect::<Vec<_>>())
+    }
+
+    /// The names of the tensors that the class does not know.
+    pub fn unexpected(&self) -> impl Iterator<Item = &str> {
+        let unexpected = self.problems.iter().filter(|problem| problem.what == ProblemKind::Unexpected);
+        unexpected.map(|problem| problem.tensor.as_str())
+    }
+
+    fn require(&self, problems: &[&Problem]) -> Result<()> {
+        let Some(first) = problems.first() else { return Ok(()) };
         let head_missing = self.missing_head();
         let mut message = match (&head_missing, self.foreign_model()) {
             (_, Some(other)) => format!("{}; this looks like {other}", first.what),
             (Some(message), None) => message.clone(),
             (None, None) => first.what.to_string(),
         };
-        if self.problems.len() > 1 {
+        if problems.len() > 1 {
             message.push_str(&format!(
                 "; {} problems in all, which `deberta-convert inspect` lists",
-                self.problems.len()
+                problems.len()
             ));
         }
         Err(Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path))

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod format;
 pub mod ledger;
+pub mod loading;
 pub mod mapped;
 mod matching;
 pub mod naming;

@@ -53,6 +53,11 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
         self.0.config()
     }
 
+    /// Chooses what becomes of attention rows whose every key is masked; zero if not chosen.
+    pub fn with_masked_rows(self, masked_rows: MaskedRows) -> Self {
+        Self(self.0.with_masked_rows(masked_rows))
+    }
+
     /// Computes the output, and the loss if `inputs` has labels, as TensorFlow does.
     ///
     /// # Errors

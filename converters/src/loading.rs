@@ -1,0 +1,99 @@
+//! A checkpoint of any format as the source of a model's parameters.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use deberta_reference::{Floats, Tensor, TensorSource};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::tensor::Dtype;
+use crate::values::Values;
+
+/// A checkpoint whose parameters a model can be made from.
+///
+/// Parameters that the files hold as the model needs them, f32 and in the canonical layout, are used where they
+/// are, in the memory map; all others are converted to f32 or transposed into memory of their own.
+pub struct Parameters {
+    checkpoint: Arc<Checkpoint>,
+    /// The index of every parameter in [`Checkpoint::bound`].
+    by_name: HashMap<String, usize>,
+}
+
+impl Parameters {
+    /// The parameters of a checkpoint. It may hold tensors that its class does not know.
+    ///
+    /// # Errors
+    /// The first of the checkpoint's other problems.
+    pub fn new(checkpoint: Checkpoint) -> Result<Parameters> {
+        checkpoint.require_parameters()?;
+        let names = checkpoint.bound.iter().map(|bound| bound.param.name.clone());
+        let by_name = names.enumerate().map(|(index, name)| (name, index)).collect();
+        Ok(Parameters { checkpoint: Arc::new(checkpoint), by_name })
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    fn floats(&self, index: usize) -> Result<Option<(Vec<usize>, Floats)>> {
+        let Some(bound) = self.checkpoint.bound.get(index) else { return Ok(None) };
+        let values = self.checkpoint.values(bound)?;
+        let shape = values.shape.clone();
+        if in_place(&values).is_some() {
+            return Ok(Some((shape, Arc::new(InFile { checkpoint: Arc::clone(&self.checkpoint), index }))));
+        }
+        let mut floats = Vec::with_capacity(values.len());
+        values.strips(Dtype::F32, false, |strip| {
+            floats.extend(strip.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            Ok(())
+        })?;
+        Ok(Some((shape, Arc::new(floats))))
+    }
+}
+
+impl TensorSource for Parameters {
+    fn names(&self) -> Vec<String> {
+        self.by_name
+            .keys()
+            .map(String::as_str)
+            .chain(self.checkpoint.unexpected())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn tensor(&self, name: &str) -> std::result::Result<Option<Tensor>, Box<dyn StdError + Send + Sync>> {
+        let Some(&index) = self.by_name.get(name) else { return Ok(None) };
+        Ok(self.floats(index)?.map(|(shape, values)| Tensor { shape, values }))
+    }
+}
+
+/// A parameter that is used where it is in the file.
+struct InFile {
+    checkpoint: Arc<Checkpoint>,
+    index: usize,
+}
+
+impl AsRef<[f32]> for InFile {
+    fn as_ref(&self) -> &[f32] {
+        // It was there when this was made, and the map does not change.
+        let bound = self.checkpoint.bound.get(self.index);
+        let values = bound.and_then(|bound| self.checkpoint.values(bound).ok());
+        values.as_ref().and_then(in_place).unwrap_or_default()
+    }
+}
+
+/// The elements as they are stored, if that is as f32 in the canonical layout.
+fn in_place<'v>(values: &Values<'v>) -> Option<&'v [f32]> {
+    match values.bytes {
+        Cow::Borrowed(bytes)
+            if values.dtype == Dtype::F32 && !values.transposed && cfg!(target_endian = "little") =>
+        {
+            bytemuck::try_cast_slice(bytes).ok()
+        }
+        _ => None,
+    }
+}

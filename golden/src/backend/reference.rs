@@ -1,0 +1,161 @@
+//! The reference implementation as a backend.
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
+use deberta_reference::{
+    self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForQuestionAnswering,
+    DebertaForSequenceClassification, DebertaForTokenClassification, DebertaModel, DebertaPreTrainedModel,
+    EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows, ModelOutput, Probe, TFDebertaPreTrainedModel,
+    tf::TFLoss,
+};
+use ndarray::ArrayD;
+
+use super::Backend;
+use crate::class::{Class, masked_rows_name};
+use crate::trace_file::{Data, Tensor, Trace};
+
+/// A model that the reference implementation computes.
+pub struct Reference {
+    model: Box<dyn Run + Send + Sync>,
+    class: Class,
+    masked_rows: MaskedRows,
+    /// What loading found: parameters with NaN or infinity, among others.
+    pub report: LoadReport,
+}
+
+impl Reference {
+    /// Loads `class` from a checkpoint that was opened for its head.
+    ///
+    /// # Errors
+    /// An incomplete checkpoint; a configuration that the class cannot be built from.
+    pub fn load(checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
+        let path = checkpoint.source.path.clone();
+        let parameters = Parameters::new(checkpoint)?;
+        let (model, report) = load(&parameters, class, masked_rows)
+            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(&path))?;
+        Ok(Reference { model, class, masked_rows, report })
+    }
+
+    /// Runs the model and throws the outputs away: for measuring.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the model.
+    pub fn run_only(&self, inputs: &Inputs) -> Result<()> {
+        self.model.run(inputs, &mut Probe::off()).map(drop).map_err(request)
+    }
+}
+
+impl Backend for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn run(&self, inputs: &Inputs, points: &[&str]) -> Result<Trace> {
+        let mut activations = reference::Trace::of(points.iter().copied());
+        let outputs = self.model.run(inputs, &mut activations.probe()).map_err(request)?;
+        let metadata = [
+            ("framework", self.name().to_owned()),
+            ("producer", concat!("deberta-reference ", env!("CARGO_PKG_VERSION")).to_owned()),
+            ("class", self.class.to_string()),
+            ("masked_rows", masked_rows_name(self.masked_rows).to_owned()),
+        ];
+        let named = |prefix: &str, (name, values): (String, ArrayD<f32>)| Tensor {
+            name: format!("{prefix}.{name}"),
+            shape: values.shape().to_vec(),
+            data: Data::Floats(values.into_iter().collect()),
+        };
+        let activations = activations.activations.into_iter().map(|value| named("activations", value));
+        Ok(Trace {
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
+        })
+    }
+}
+
+/// A model of any class.
+trait Run {
+    /// The outputs by their names in transformers.
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>>;
+}
+
+/// A class of transformers' PyTorch code.
+struct PyTorch<M>(M);
+
+impl<M: DebertaPreTrainedModel> Run for PyTorch<M> {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+        Ok(named(&self.0.forward(inputs, probe)?))
+    }
+}
+
+impl<M: TFLoss> Run for TFDebertaPreTrainedModel<M> {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+        Ok(named(&self.call(inputs, probe)?))
+    }
+}
+
+impl Run for EnhancedMaskDecoder {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+        Ok(named(&self.forward(inputs, probe)?))
+    }
+}
+
+fn named(output: &impl ModelOutput) -> Vec<(String, ArrayD<f32>)> {
+    output.tensors().into_iter().map(|(name, values)| (name, values.to_owned())).collect()
+}
+
+type Loaded = reference::Result<(Box<dyn Run + Send + Sync>, LoadReport)>;
+
+fn load(parameters: &Parameters, class: Class, rows: MaskedRows) -> Loaded {
+    let config = parameters.checkpoint().config.clone();
+    match class {
+        Class::MaskDecoder => {
+            let (model, report) = EnhancedMaskDecoder::from_pretrained(config, parameters)?;
+            Ok((Box::new(model.with_masked_rows(rows)), report))
+        }
+        Class::PyTorch(Head::Base) => pytorch::<DebertaModel>(config, parameters, rows),
+        Class::PyTorch(Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, rows),
+        Class::PyTorch(Head::SequenceClassification) => {
+            pytorch::<DebertaForSequenceClassification>(config, parameters, rows)
+        }
+        Class::PyTorch(Head::TokenClassification) => {
+            pytorch::<DebertaForTokenClassification>(config, parameters, rows)
+        }
+        Class::PyTorch(Head::QuestionAnswering) => {
+            pytorch::<DebertaForQuestionAnswering>(config, parameters, rows)
+        }
+        Class::TensorFlow(Head::Base) => tensorflow::<DebertaModel>(config, parameters, rows),
+        Class::TensorFlow(Head::MaskedLm) => tensorflow::<DebertaForMaskedLM>(config, parameters, rows),
+        Class::TensorFlow(Head::SequenceClassification) => {
+            tensorflow::<DebertaForSequenceClassification>(config, parameters, rows)
+        }
+        Class::TensorFlow(Head::TokenClassification) => {
+            tensorflow::<DebertaForTokenClassification>(config, parameters, rows)
+        }
+        Class::TensorFlow(Head::QuestionAnswering) => {
+            tensorflow::<DebertaForQuestionAnswering>(config, parameters, rows)
+        }
+    }
+}
+
+fn pytorch<M: DebertaPreTrainedModel + Send + Sync + 'static>(
+    config: DebertaConfig,
+    parameters: &Parameters,
+    rows: MaskedRows,
+) -> Loaded {
+    let (model, report) = M::from_pretrained(config, parameters)?;
+    Ok((Box::new(PyTorch(model.with_masked_rows(rows))), report))
+}
+
+fn tensorflow<M: TFLoss + Send + Sync + 'static>(
+    config: DebertaConfig,
+    parameters: &Parameters,
+    rows: MaskedRows,
+) -> Loaded {
+    let (model, report) = TFDebertaPreTrainedModel::<M>::from_pretrained(config, parameters)?;
+    Ok((Box::new(model.with_masked_rows(rows)), report))
+}
+
+fn request(error: reference::Error) -> Error {
+    Error::new(Kind::Request, error.to_string())
+}

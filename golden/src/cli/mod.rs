@@ -1,0 +1,142 @@
+//! The command line of `deberta-verify`: one file a subcommand.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::source::{ConfigFile, Source};
+use deberta_reference::MaskedRows;
+
+use crate::backend::Reference;
+use crate::class::Class;
+
+mod bench;
+mod record;
+
+/// Runs DeBERTa models and records what every layer computes.
+#[derive(Debug, Parser)]
+#[command(name = "deberta-verify", bin_name = "deberta-verify", version, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 done, 2 failed or wrong usage.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a model on the inputs of a trace and records every activation and output
+    Record(record::RecordArgs),
+    /// Measures how long a model takes to load and to run
+    Bench(bench::BenchArgs),
+}
+
+/// Could not judge: bad input, nothing compared.
+const FAILED: u8 = 2;
+
+/// Runs the program on the arguments of the process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Record(args) => args.run(),
+        Command::Bench(args) => args.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Which model to run, and as what.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// Model folder, weight file or shard index
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Configuration of the model; found beside the weights when not given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = BackendName::Reference)]
+    backend: BackendName,
+    /// Threads to compute with; as many as there are processors when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl ModelArgs {
+    /// Opens the checkpoint, for `class` if it is given, else for the class that the configuration or the tensors
+    /// show. Returns the class too.
+    fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
+        if let Some(threads) = self.threads {
+            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
+                Error::new(Kind::Request, format!("cannot start {threads} threads: {error}"))
+            })?;
+        }
+        let source = Source::locate(&self.model, None, None)?;
+        // A download that went wrong is wrong in the weights first: their error says more than a missing config.
+        let (format, files) = source.open()?;
+        let config = ConfigFile::find(self.config.as_deref(), source.folder())?;
+        for warning in config.config.warnings() {
+            say(&format!("warning: {}: {warning}", config.path.display()));
+        }
+        let mut checkpoint =
+            Checkpoint::from_files(source, format, files, &config.config, class.map(Class::head))?;
+        checkpoint.check_copies()?;
+        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        Ok((checkpoint, class))
+    }
+
+    /// Loads the model, and says which of its weights are no numbers.
+    fn load(&self, checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
+        let BackendName::Reference = self.backend;
+        let model = Reference::load(checkpoint, class, masked_rows)?;
+        if let [first, ..] = model.report.unexpected.as_slice() {
+            let count = model.report.unexpected.len();
+            say(&format!(
+                "note: {class} has no use for {count} tensors of the checkpoint, {first} among them"
+            ));
+        }
+        for bad in &model.report.not_finite {
+            let (count, first) = (bad.count, bad.first);
+            say(&format!("warning: {}: {count} numbers are NaN or infinite, the first at {first}", bad.name));
+        }
+        Ok(model)
+    }
+}
+
+/// Backends by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BackendName {
+    /// The reference implementation in this program
+    Reference,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Says something on standard error.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints a result. A reader that has seen enough and closed the pipe is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

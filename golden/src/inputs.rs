@@ -1,0 +1,91 @@
+//! The inputs that a trace records, as the arguments of a model.
+
+use deberta_converters::error::{Error, Result};
+use deberta_reference::{Inputs, Labels};
+use ndarray::{Array, ArrayD, Dimension};
+
+use crate::trace_file::{Data, Tensor, Trace};
+
+/// The `inputs.*` of a trace.
+///
+/// # Errors
+/// An input that no class has, of the wrong type, or with the wrong number of axes.
+pub fn inputs(trace: &Trace) -> Result<Inputs> {
+    let mut inputs = Inputs::default();
+    for tensor in &trace.tensors {
+        let Some(argument) = tensor.name.strip_prefix("inputs.") else { continue };
+        match argument {
+            "input_ids" => inputs.input_ids = Some(integers(tensor)?),
+            "inputs_embeds" => inputs.inputs_embeds = Some(axes(tensor, numbers(tensor)?)?),
+            "attention_mask" => inputs.attention_mask = Some(numbers(tensor)?),
+            "token_type_ids" => inputs.token_type_ids = Some(integers(tensor)?),
+            "position_ids" => inputs.position_ids = Some(integers(tensor)?),
+            "start_positions" => inputs.start_positions = Some(integers(tensor)?),
+            "end_positions" => inputs.end_positions = Some(integers(tensor)?),
+            "labels" => {
+                inputs.labels = Some(match &tensor.data {
+                    Data::Integers(_) => Labels::Classes(integers(tensor)?),
+                    Data::Floats(_) => Labels::Values(numbers(tensor)?),
+                });
+            }
+            _ => return Err(Error::malformed("no class has such an input").in_tensor(&tensor.name)),
+        }
+    }
+    Ok(inputs)
+}
+
+/// Integers with as many axes as are asked for.
+fn integers<D: Dimension>(tensor: &Tensor) -> Result<Array<i64, D>> {
+    match &tensor.data {
+        Data::Integers(values) => axes(tensor, array(tensor, values.clone())?),
+        Data::Floats(_) => Err(Error::malformed("dtype f32, this input is i64").in_tensor(&tensor.name)),
+    }
+}
+
+/// Real numbers, or integers taken as such.
+fn numbers(tensor: &Tensor) -> Result<ArrayD<f32>> {
+    match &tensor.data {
+        Data::Floats(values) => array(tensor, values.clone()),
+        Data::Integers(values) => array(tensor, values.iter().map(|&value| value as f32).collect()),
+    }
+}
+
+fn array<T>(tensor: &Tensor, values: Vec<T>) -> Result<ArrayD<T>> {
+    let count = values.len();
+    ArrayD::from_shape_vec(tensor.shape.clone(), values).map_err(|_| {
+        Error::malformed(format!("shape {:?} with {count} elements", tensor.shape)).in_tensor(&tensor.name)
+    })
+}
+
+fn axes<T, D: Dimension>(tensor: &Tensor, array: ArrayD<T>) -> Result<Array<T, D>> {
+    array.into_dimensionality().map_err(|_| {
+        let expected = D::NDIM.unwrap_or_default();
+        Error::malformed(format!("shape {:?}, this input has {expected} axes", tensor.shape))
+            .in_tensor(&tensor.name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(name: &str, shape: &[usize], data: Data) -> Trace {
+        Trace { metadata: vec![], tensors: vec![Tensor { name: name.into(), shape: shape.into(), data }] }
+    }
+
+    #[test]
+    fn masks_may_be_integers_and_ids_may_not_be_floats() {
+        let mask = inputs(&trace("inputs.attention_mask", &[1, 2], Data::Integers(vec![1, 0]))).unwrap();
+        assert_eq!(mask.attention_mask.unwrap().into_raw_vec_and_offset().0, [1.0, 0.0]);
+        let error = inputs(&trace("inputs.input_ids", &[1, 1], Data::Floats(vec![1.0]))).unwrap_err();
+        assert_eq!(error.to_string(), "tensor \"inputs.input_ids\": dtype f32, this input is i64");
+    }
+
+    #[test]
+    fn unknown_inputs_and_wrong_axes_are_refused() {
+        let error = inputs(&trace("inputs.pixels", &[1], Data::Integers(vec![1]))).unwrap_err();
+        assert_eq!(error.to_string(), "tensor \"inputs.pixels\": no class has such an input");
+        let error = inputs(&trace("inputs.input_ids", &[2], Data::Integers(vec![1, 2]))).unwrap_err();
+        assert_eq!(error.to_string(), "tensor \"inputs.input_ids\": shape [2], this input has 2 axes");
+    }
+}
