@@ -1,13 +1,18 @@
 //! Golden traces of DeBERTa models: what was put in, what every module computed, what came out.
 //!
-//! A [`Backend`] runs a [`Class`] on the inputs of a [`Trace`] and records a trace of its own.
+//! A [`Backend`] runs a [`Class`] on the inputs of a [`Trace`] and records a trace of its own; a [`Case`] says which
+//! traces belong to a model, and how close another run must come.
 
 pub mod backend;
+pub mod case;
 pub mod class;
 pub mod cli;
 pub mod inputs;
+pub mod slice;
 pub mod trace_file;
 
 pub use backend::{Backend, Reference};
+pub use case::Case;
 pub use class::Class;
+pub use slice::Slice;
 pub use trace_file::{Data, Tensor, Trace};

@@ -109,7 +109,7 @@ fn join(path: &str, name: &dyn Display) -> String {
 
 /// Whether `pattern`, in which `*` stands for any text, matches all of `name`. Time is at most the product of
 /// the lengths.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use deberta_reference::*;
+use half::{bf16, f16};
 use ndarray::{Array, ArrayD, Dimension};
 use safetensors::{Dtype, SafeTensors};
 
@@ -29,10 +30,13 @@ impl File {
 
     pub(crate) fn f32(&self, name: &str) -> Option<ArrayD<f32>> {
         let tensor = self.tensors().tensor(name).ok()?.to_owned_parts();
+        let pairs = || tensor.2.chunks_exact(2).map(|b| <[u8; 2]>::try_from(b).unwrap());
         let values: Vec<f32> = match tensor.1 {
             Dtype::F32 => {
                 tensor.2.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
             }
+            Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+            Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
             Dtype::I64 => {
                 tensor.2.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
             }
@@ -224,35 +228,69 @@ pub(crate) fn compare(trace: &File, found: &Named) -> Comparison {
     comparison
 }
 
-/// Runs every trace of every case below `cases`, prints one line each, and returns the number of traces.
-pub(crate) fn verify_all(cases: &Path, tolerance: f32) -> usize {
-    let mut folders: Vec<PathBuf> = list(cases).into_iter().filter(|path| path.is_dir()).collect();
-    folders.sort();
+/// What [`verify_all`] compared.
+pub(crate) struct Count {
+    pub(crate) folders: usize,
+    pub(crate) traces: usize,
+    pub(crate) points: usize,
+    pub(crate) numbers: usize,
+    /// The largest absolute error, and where it is.
+    pub(crate) worst: (f32, String),
+}
+
+/// Runs every trace of every case below `cases`, but for the folders named in `without_weights`, which must hold no
+/// model. Prints a line for each trace. Fails if a folder has nothing to compare.
+pub(crate) fn verify_all(cases: &Path, without_weights: &[&str], tolerance: f32) -> Count {
     let mut failures = String::new();
-    let mut count = 0;
-    for folder in folders {
+    let mut count = Count { folders: 0, traces: 0, points: 0, numbers: 0, worst: (0.0, String::new()) };
+    for folder in list(cases).into_iter().filter(|path| path.is_dir()) {
+        let case = name(&folder);
+        if without_weights.contains(&case.as_str()) {
+            println!("{case}: without weights, not computed here");
+            assert!(!folder.join("model.safetensors").exists(), "{case} has weights");
+            continue;
+        }
+        let before = count.numbers;
         for path in list(&folder) {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.ends_with(".safetensors") || name == "model.safetensors" {
+            if path.extension().is_none_or(|extension| extension != "safetensors")
+                || name(&path) == "model.safetensors"
+            {
                 continue;
             }
-            let label = format!("{}/{}", folder.file_name().unwrap().to_string_lossy(), name);
+            let label = format!("{case}/{}", name(&path));
             let trace = File::open(&path);
             let comparison =
                 compare(&trace, &run(&folder, &trace).unwrap_or_else(|e| panic!("{label}: {e}")));
             let (error, at) = &comparison.worst;
             println!(
-                "{label:44} {:3} points {:7} numbers  max error {error:.1e} at {at}",
+                "{label:60} {:3} points {:7} numbers  max error {error:.1e} at {at}",
                 comparison.points, comparison.numbers
             );
-            count += 1;
+            count.traces += 1;
+            count.points += comparison.points;
+            count.numbers += comparison.numbers;
             if !comparison.failures.is_empty() || *error > tolerance || comparison.points == 0 {
                 write!(failures, "\n{label}: max error {error:e} at {at}\n{}", comparison.failures).unwrap();
             }
+            if *error > count.worst.0 {
+                count.worst = (*error, format!("{label}, {at}"));
+            }
         }
+        if count.numbers == before {
+            write!(failures, "\n{case}: nothing to compare").unwrap();
+        }
+        count.folders += 1;
     }
     assert!(failures.is_empty(), "{failures}");
+    println!(
+        "{} cases, {} traces: {} tensors, {} numbers; largest error {:.1e} at {}",
+        count.folders, count.traces, count.points, count.numbers, count.worst.0, count.worst.1
+    );
     count
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {

@@ -1,0 +1,481 @@
+//! `case.yaml`: what a folder of goldens holds, and how close a model must come. The schema is in `docs/golden.md`.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::probe::matches;
+use deberta_reference::{Head, MaskedRows};
+use serde::Deserialize;
+
+pub use crate::slice::{InlineInputs, Slice};
+
+/// The name of the file in the folder of a case.
+pub const FILE_NAME: &str = "case.yaml";
+
+/// The most that a case file may be long, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// A case: a model, what was recorded of it, and how close another run must come.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What the case is about, for people.
+    #[serde(default)]
+    pub description: String,
+    /// Where the model is.
+    pub model: Model,
+    /// The class of the model in transformers' PyTorch code.
+    pub class: String,
+    /// The programs that computed the numbers, with versions.
+    pub producer: String,
+    /// Where published numbers were published.
+    pub source: Option<String>,
+    /// The weight digest of the model, 64 hexadecimal digits.
+    pub digest: Option<String>,
+    /// How far each tensor may be off.
+    pub tolerances: Tolerances,
+    /// The recorded runs.
+    #[serde(default)]
+    pub traces: Vec<TraceEntry>,
+    /// What has no trace, and why.
+    #[serde(default)]
+    pub absent: Vec<Absent>,
+    /// The input of the slices.
+    pub inputs: Option<InlineInputs>,
+    /// Published values: parts of what the model computes for `inputs`.
+    #[serde(default)]
+    pub slices: Vec<Slice>,
+}
+
+/// Where the model of a case is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Model {
+    /// A folder, relative to that of the case and inside of it: `.`, `./model`.
+    Folder(PathBuf),
+    /// An id on the hub: `microsoft/deberta-base`.
+    Hub(String),
+}
+
+/// A recorded run.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceEntry {
+    /// The trace file in the folder of the case.
+    pub file: FileName,
+    /// What computed it.
+    pub framework: Framework,
+    /// The class that computed it, `TFDeberta…` for TensorFlow's.
+    pub class: String,
+    /// What became of attention rows whose every key is masked.
+    #[serde(with = "MaskedRowsName")]
+    pub masked_rows: MaskedRows,
+}
+
+/// The name of a file, without folders.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FileName(String);
+
+/// What computed a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framework {
+    /// transformers' PyTorch classes.
+    Pytorch,
+    /// transformers' TensorFlow classes.
+    Tensorflow,
+    /// Microsoft's original code, or what does the same: the enhanced mask decoder.
+    Microsoft,
+    /// `deberta-reference`.
+    Reference,
+    /// ONNX Runtime or another runtime of ONNX files.
+    Onnx,
+    /// libtorch through Rust.
+    Tch,
+}
+
+/// Traces that a case does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Absent {
+    /// The framework without a trace.
+    pub framework: Framework,
+    /// The inputs without one; all of them if empty.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// How far tensors may be off.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerances {
+    default: Tolerance,
+    #[serde(default)]
+    patterns: Vec<PatternTolerance>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatternTolerance {
+    pattern: String,
+    atol: f64,
+    #[serde(default)]
+    rtol: f64,
+}
+
+/// How far a number may be off: by `atol + rtol · |expected|`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerance {
+    /// The absolute part.
+    pub atol: f64,
+    /// The part that grows with the expected number.
+    #[serde(default)]
+    pub rtol: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "MaskedRows", rename_all = "lowercase")]
+enum MaskedRowsName {
+    Uniform,
+    Zero,
+}
+
+impl Case {
+    /// Reads the `case.yaml` of a folder.
+    ///
+    /// # Errors
+    /// No such file; more than a megabyte; what [`Case::from_yaml`] refuses.
+    pub fn read(folder: &Path) -> Result<Case> {
+        let path = folder.join(FILE_NAME);
+        let file = File::open(&path).map_err(|error| Error::io(&path, "open", error))?;
+        let mut text = String::new();
+        file.take(LONGEST + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| Error::io(&path, "read as UTF-8", error))?;
+        if text.len() as u64 > LONGEST {
+            let message = format!("more than {LONGEST} bytes: put tensors into trace files");
+            return Err(Error::refused(message).in_file(&path));
+        }
+        Case::from_yaml(&text).map_err(|error| error.in_file(&path))
+    }
+
+    /// Reads the text of a case.
+    ///
+    /// # Errors
+    /// Text that is not YAML or not of the schema, with line and column; an unknown class; a path that leaves the
+    /// folder; a digest that is none, or none at all for a model in the folder; a tolerance that is negative or no
+    /// number; neither traces nor slices; slices that do not fit.
+    pub fn from_yaml(text: &str) -> Result<Case> {
+        let case: Case = serde_yaml::from_str(text)
+            .map_err(|error| Error::malformed(format!("not a case: {error}")).caused_by(error))?;
+        case.check().map_err(Error::malformed)?;
+        Ok(case)
+    }
+
+    /// The folder of the model, if it is not on the hub. `folder` is that of the case.
+    ///
+    /// # Errors
+    /// It does not exist, or leads out of the folder by a link.
+    pub fn model_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        match &self.model {
+            Model::Folder(path) => confined(folder, path).map(Some),
+            Model::Hub(_) => Ok(None),
+        }
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        check_class(&self.class)?;
+        match &self.digest {
+            Some(digest) if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                return Err(format!("digest: expected 64 hexadecimal digits, found {digest:?}"));
+            }
+            None if matches!(self.model, Model::Folder(_)) => {
+                return Err(
+                    "digest: needed for a model in the folder; deberta-convert digest prints it".into()
+                );
+            }
+            _ => {}
+        }
+        self.tolerances.check()?;
+        if self.traces.is_empty() && self.slices.is_empty() {
+            return Err("traces: neither traces nor slices, nothing to compare".into());
+        }
+        for (index, entry) in self.traces.iter().enumerate() {
+            let place = format!("traces[{index}]");
+            check_class(&entry.class).map_err(|error| format!("{place}.{error}"))?;
+            if entry.class.starts_with("TF") != (entry.framework == Framework::Tensorflow) {
+                return Err(format!("{place}: {} is no class of {:?}", entry.class, entry.framework));
+            }
+            if self.traces.iter().take(index).any(|other| other.file == entry.file) {
+                return Err(format!("{place}.file: {} is listed twice", entry.file.as_str()));
+            }
+        }
+        match (&self.inputs, self.slices.is_empty()) {
+            (None, false) => return Err("inputs: needed, there are slices".into()),
+            (Some(_), true) => return Err("slices: needed, there are inputs".into()),
+            (Some(inputs), false) => inputs.check()?,
+            (None, true) => {}
+        }
+        self.slices
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, slice)| slice.check().map_err(|error| format!("slices[{index}].{error}")))
+    }
+}
+
+impl TraceEntry {
+    /// The path of the trace file. `folder` is that of the case.
+    ///
+    /// # Errors
+    /// It does not exist, or leads out of the folder by a link.
+    pub fn path(&self, folder: &Path) -> Result<PathBuf> {
+        confined(folder, Path::new(self.file.as_str()))
+    }
+}
+
+impl FileName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Tolerances {
+    /// The tolerance of the tensor `name` (`outputs.logits`, `activations.pooler`): of the first pattern that
+    /// matches, or else the default. `*` stands for any text.
+    pub fn of(&self, name: &str) -> Tolerance {
+        let pattern = self.patterns.iter().find(|entry| matches(&entry.pattern, name));
+        pattern.map_or(self.default, |entry| Tolerance { atol: entry.atol, rtol: entry.rtol })
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        self.default.check().map_err(|error| format!("tolerances.default.{error}"))?;
+        self.patterns.iter().enumerate().try_for_each(|(index, entry)| {
+            let tolerance = Tolerance { atol: entry.atol, rtol: entry.rtol };
+            tolerance.check().map_err(|error| format!("tolerances.patterns[{index}].{error}"))
+        })
+    }
+}
+
+impl Tolerance {
+    /// Whether `found` may stand for `expected`. A number that is not finite stands only for itself.
+    pub fn allows(&self, expected: f32, found: f32) -> bool {
+        if expected.is_finite() && found.is_finite() {
+            let (expected, found) = (f64::from(expected), f64::from(found));
+            (found - expected).abs() <= self.atol + self.rtol * expected.abs()
+        } else {
+            expected == found || (expected.is_nan() && found.is_nan())
+        }
+    }
+
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        for (key, value) in [("atol", self.atol), ("rtol", self.rtol)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(format!("{key}: expected a number from 0, found {value}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for Model {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Model, String> {
+        if text == "." || text.starts_with("./") {
+            let path = PathBuf::from(&text);
+            let inside = |part: Component<'_>| matches!(part, Component::CurDir | Component::Normal(_));
+            return match path.components().all(inside) && !text.contains('\\') {
+                true => Ok(Model::Folder(path)),
+                false => Err(format!("{text:?} leads out of the folder of the case")),
+            };
+        }
+        let is_name = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        match text.split('/').count() <= 2 && text.split('/').all(is_name) {
+            true => Ok(Model::Hub(text)),
+            false => Err(format!("{text:?} is neither \".\", nor a path from \"./\", nor an id of the hub")),
+        }
+    }
+}
+
+impl TryFrom<String> for FileName {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<FileName, String> {
+        let plain = !text.starts_with('.') && !text.contains(['/', '\\', ':', '\0']);
+        match plain && text.ends_with(".safetensors") && text != "model.safetensors" {
+            true => Ok(FileName(text)),
+            false => Err(format!("{text:?} is no trace file of the folder: expected NAME.safetensors")),
+        }
+    }
+}
+
+fn check_class(class: &str) -> std::result::Result<(), String> {
+    Head::from_class_name(class).map(|_| ()).ok_or_else(|| format!("class: {class:?} is none of DeBERTa's"))
+}
+
+/// `path` in `folder`, links resolved.
+fn confined(folder: &Path, path: &Path) -> Result<PathBuf> {
+    let resolve = |path: &Path| path.canonicalize().map_err(|error| Error::io(path, "open", error));
+    let (root, path) = (resolve(folder)?, resolve(&folder.join(path))?);
+    match path.starts_with(&root) {
+        true => Ok(path),
+        false => {
+            let message = format!("a link out of {}; a case holds its own files", folder.display());
+            Err(Error::new(Kind::Refused, message).in_file(&path))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yaml() -> String {
+        format!(
+            r#"
+model: "."
+class: DebertaModel
+producer: torch 2.13.0
+digest: {}
+tolerances:
+  default: {{atol: 5.0e-6}}
+  patterns:
+    - {{pattern: "outputs.attentions.*", atol: 0, rtol: 0.5}}
+traces:
+  - {{file: plain.safetensors, framework: pytorch, class: DebertaModel, masked_rows: uniform}}
+  - {{file: plain.tf.safetensors, framework: tensorflow, class: TFDebertaModel, masked_rows: zero}}
+absent:
+  - {{framework: tensorflow, inputs: [loss], reason: no loss}}
+"#,
+            "0123456789abcdef".repeat(4)
+        )
+    }
+
+    fn error(text: &str) -> String {
+        Case::from_yaml(text).unwrap_err().to_string()
+    }
+
+    /// The error after replacing a part of a correct case.
+    fn error_with(part: &str, replacement: &str) -> String {
+        let text = yaml();
+        assert!(text.contains(part), "{part}");
+        error(&text.replacen(part, replacement, 1))
+    }
+
+    #[test]
+    fn a_case_says_what_it_holds() {
+        let case = Case::from_yaml(&yaml()).unwrap();
+        assert_eq!(case.model, Model::Folder(".".into()));
+        assert_eq!((case.traces.len(), case.absent.len()), (2, 1));
+        assert_eq!(case.traces[1].framework, Framework::Tensorflow);
+        assert_eq!(case.traces[1].masked_rows, MaskedRows::Zero);
+    }
+
+    #[test]
+    fn the_first_pattern_decides_the_tolerance() {
+        let tolerances = Case::from_yaml(&yaml()).unwrap().tolerances;
+        assert_eq!(tolerances.of("outputs.logits"), Tolerance { atol: 5e-6, rtol: 0.0 });
+        let half = tolerances.of("outputs.attentions.3");
+        assert!(half.allows(2.0, 1.0) && half.allows(-2.0, -3.0) && !half.allows(2.0, 0.99));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_never_close() {
+        let tolerance = Tolerance { atol: f64::MAX, rtol: 0.0 };
+        assert!(!tolerance.allows(1.0, f32::NAN) && !tolerance.allows(f32::INFINITY, 1.0));
+        assert!(tolerance.allows(f32::NAN, f32::NAN) && tolerance.allows(f32::INFINITY, f32::INFINITY));
+        assert!(!tolerance.allows(f32::INFINITY, f32::NEG_INFINITY));
+    }
+
+    #[test]
+    fn what_the_schema_does_not_know_is_refused() {
+        assert!(error_with("producer:", "producers:").contains("unknown field `producers`"));
+        assert!(error_with("atol: 5.0e-6", "atol: 5.0e-6, tol: 1").contains("unknown field `tol`"));
+        assert!(error_with("framework: pytorch", "framework: jax").contains("unknown variant `jax`"));
+        assert!(error_with("masked_rows: zero", "masked_rows: one").contains("unknown variant `one`"));
+        assert!(error("[").starts_with("not a case: "));
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_and_a_deep_list_are_refused() {
+        let mut lists = vec!["&a [1, 1, 1, 1, 1, 1, 1, 1, 1]".to_owned()];
+        for (name, inner) in ('b'..='p').zip('a'..) {
+            lists.push(format!("&{name} [{}]", vec![format!("*{inner}"); 9].join(", ")));
+        }
+        let values =
+            |values: &str| error_with("traces:", &format!("slices: [{{values: {values}}}]\ntraces:"));
+        assert!(values(&format!("[{}]", lists.join(", "))).contains("repetition limit exceeded"));
+        assert!(
+            values(&format!("{}{}", "[".repeat(500), "]".repeat(500))).contains("recursion limit exceeded")
+        );
+    }
+
+    #[test]
+    fn paths_stay_in_the_folder() {
+        for path in ["../x.safetensors", "a/b.safetensors", "/x.safetensors", ".safetensors", "x.bin"] {
+            let error = error_with("file: plain.safetensors", &format!("file: {path:?}"));
+            assert!(error.contains("is no trace file of the folder"), "{path}: {error}");
+        }
+        for model in ["./../other", "./a/../../b", ".\\\\x"] {
+            let error = error_with("model: \".\"", &format!("model: {model:?}"));
+            assert!(error.contains("leads out of") || error.contains("neither"), "{model}: {error}");
+        }
+        for model in ["/etc", "..", "a/b/c", "", "a//b", "-x"] {
+            let error = error_with("model: \".\"", &format!("model: {model:?}"));
+            assert!(error.contains("is neither \".\""), "{model}: {error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_in_the_folder() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let target = outside.path().join("plain.safetensors");
+        std::fs::write(&target, "").unwrap();
+        let entry = Case::from_yaml(&yaml()).unwrap().traces.remove(0);
+        let path = folder.path().join("plain.safetensors");
+        assert_eq!(entry.path(folder.path()).unwrap_err().kind(), Kind::Io);
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert_eq!(entry.path(folder.path()).unwrap_err().kind(), Kind::Refused);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(entry.path(folder.path()).unwrap().ends_with("plain.safetensors"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(error_with("class: DebertaModel", "class: BertModel").contains("none of DeBERTa's"));
+        assert!(error_with("digest: 0", "digest: x").starts_with("digest: expected 64"));
+        assert!(error_with("digest:", "source:").starts_with("digest: needed for a model in the folder"));
+        assert!(error_with("5.0e-6", "-1").starts_with("tolerances.default.atol: expected a number from 0"));
+        assert!(error_with("rtol: 0.5", "rtol: .nan").starts_with("tolerances.patterns[0].rtol: "));
+        assert!(error_with("plain.tf.safetensors", "plain.safetensors").contains("listed twice"));
+        assert!(error_with("TFDebertaModel", "DebertaModel").contains("is no class of Tensorflow"));
+        let (start, end) = (yaml().find("traces:").unwrap(), yaml().find("absent:").unwrap());
+        let nothing = yaml().replace(&yaml()[start..end], "");
+        assert!(error(&nothing).contains("nothing to compare"));
+    }
+
+    #[test]
+    fn a_long_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        std::fs::write(&path, yaml()).unwrap();
+        assert!(Case::read(folder.path()).is_ok());
+        std::fs::write(&path, format!("{}#{}", yaml(), "x".repeat(1 << 20))).unwrap();
+        let error = Case::read(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Every committed case says the truth about its folder. What is recorded in it is compared in `reference/tests/goldens.rs`.
+
+// Tests unwrap and panic: that is how they fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::source::{ConfigFile, Source};
+use deberta_golden::case::{Case, Framework, Model, TraceEntry};
+use deberta_golden::trace_file::{self, FORMAT, Trace};
+use deberta_reference::{Head, MaskedRows};
+
+fn folders() -> Vec<PathBuf> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let mut folders: Vec<PathBuf> = data.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 48, "{} cases", folders.len());
+    folders
+}
+
+/// The cases whose model is in the folder.
+fn recorded() -> Vec<(PathBuf, Case)> {
+    let read = |folder: PathBuf| (Case::read(&folder).map(|case| (folder, case))).unwrap();
+    folders().into_iter().map(read).filter(|(_, case)| matches!(case.model, Model::Folder(_))).collect()
+}
+
+#[test]
+fn every_folder_has_something_to_compare() {
+    let published: Vec<String> = folders()
+        .iter()
+        .filter(|folder| matches!(Case::read(folder).unwrap().model, Model::Hub(_)))
+        .map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(published, ["microsoft--deberta-base", "microsoft--deberta-base-mnli"]);
+    for (folder, case) in recorded() {
+        assert!(!case.traces.is_empty(), "{}", folder.display());
+        assert!(case.slices.is_empty(), "{}", folder.display());
+    }
+}
+
+#[test]
+fn the_traces_are_those_of_the_folder() {
+    let mut count = 0;
+    for (folder, case) in recorded() {
+        let listed: BTreeSet<PathBuf> =
+            case.traces.iter().map(|entry| folder.join(entry.file.as_str())).collect();
+        let found: BTreeSet<PathBuf> = trace_file::find(&folder).unwrap().into_iter().collect();
+        assert_eq!(listed, found, "{}", folder.display());
+        for entry in &case.traces {
+            let path = entry.path(&folder).unwrap();
+            check_metadata(entry, &Trace::read(&path).unwrap(), &case, &path);
+            count += 1;
+        }
+    }
+    println!("{count} traces");
+}
+
+fn check_metadata(entry: &TraceEntry, trace: &Trace, case: &Case, path: &Path) {
+    let at = path.display();
+    let framework = match entry.framework {
+        Framework::Pytorch => "pytorch",
+        Framework::Tensorflow => "tensorflow",
+        Framework::Microsoft => "microsoft",
+        other => panic!("{at}: {other:?} does not record goldens"),
+    };
+    let rows = match entry.masked_rows {
+        MaskedRows::Uniform => "uniform",
+        MaskedRows::Zero => "zero",
+    };
+    assert_eq!(trace.metadata("format"), Some(FORMAT), "{at}");
+    assert_eq!(trace.metadata("framework"), Some(framework), "{at}");
+    assert_eq!(trace.metadata("class"), Some(entry.class.as_str()), "{at}");
+    assert_eq!(trace.metadata("masked_rows"), Some(rows), "{at}");
+    assert_eq!(entry.class.trim_start_matches("TF"), case.class, "{at}");
+    assert!(case.producer.contains(trace.metadata("producer").unwrap()), "{at}");
+    assert_eq!(entry.masked_rows == MaskedRows::Uniform, entry.framework == Framework::Pytorch, "{at}");
+    assert!(trace.tensors.iter().any(|tensor| tensor.name.starts_with("outputs.")), "{at}");
+}
+
+#[test]
+fn the_digest_is_that_of_the_weights() {
+    for (folder, case) in recorded() {
+        let model = case.model_folder(&folder).unwrap().unwrap();
+        let config = ConfigFile::find(None, &model).unwrap();
+        let checkpoint =
+            Checkpoint::open(Source::locate(&model, None, None).unwrap(), &config, None).unwrap();
+        checkpoint.require_complete().unwrap();
+        assert_eq!(checkpoint.head.class_name(), case.class, "{}", folder.display());
+        let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).unwrap());
+        assert_eq!(Some(digest.to_string()), case.digest, "{}", folder.display());
+    }
+}
+
+#[test]
+fn every_class_has_traces_of_both_frameworks() {
+    let classes: BTreeSet<String> = recorded()
+        .into_iter()
+        .flat_map(|(_, case)| case.traces)
+        .map(|entry| match entry.framework {
+            Framework::Microsoft => "EnhancedMaskDecoder".to_owned(),
+            _ => entry.class,
+        })
+        .collect();
+    let names = Head::ALL.map(Head::class_name);
+    let expected = names.iter().map(|name| (*name).to_owned());
+    let expected = expected.chain(names.iter().map(|name| format!("TF{name}")));
+    assert_eq!(classes, expected.chain(["EnhancedMaskDecoder".to_owned()]).collect());
+}
