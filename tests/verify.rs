@@ -1,0 +1,152 @@
+//! `deberta-verify` as people run it.
+
+use std::path::Path;
+
+use deberta_golden::trace_file::find;
+use deberta_golden::{Data, Trace};
+use deberta_tests::{fixture, run, shared_fixtures, succeed};
+
+const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Records the model in `weights` on the inputs of `trace`.
+fn record(weights: &Path, trace: &Path) -> Trace {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("recorded.safetensors");
+    succeed(VERIFY, &["record", "--model", text(weights), "--inputs", text(trace), "-o", text(&output)]);
+    Trace::read(&output).unwrap()
+}
+
+/// The largest difference of the outputs and activations of `expected` from those of `found`, and how many there are.
+fn difference(expected: &Trace, found: &Trace) -> (f32, usize) {
+    let mut worst = (0.0_f32, 0);
+    for tensor in expected.tensors.iter().filter(|tensor| !tensor.name.starts_with("inputs.")) {
+        let other = found.get(&tensor.name).unwrap_or_else(|| panic!("{} was not recorded", tensor.name));
+        assert_eq!(other.shape, tensor.shape, "{}", tensor.name);
+        let (Data::Floats(expected), Data::Floats(found)) = (&tensor.data, &other.data) else {
+            panic!("{}: not f32", tensor.name)
+        };
+        for (expected, found) in expected.iter().zip(found) {
+            let error = (expected - found).abs();
+            assert!(!error.is_nan(), "{}: {expected} {found}", tensor.name);
+            worst = (worst.0.max(error), worst.1 + 1);
+        }
+    }
+    worst
+}
+
+#[test]
+fn what_is_recorded_equals_what_the_frameworks_computed() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
+    let mut folders: Vec<_> =
+        ["masked-lm", "question-answering", "mask-decoder"].iter().map(|name| data.join(name)).collect();
+    folders.extend(shared_fixtures());
+    for folder in folders {
+        for trace in find(&folder).unwrap() {
+            let expected = Trace::read(&trace).unwrap();
+            let found = record(&folder, &trace);
+            assert_eq!(found.metadata("masked_rows"), expected.metadata("masked_rows"));
+            let (error, numbers) = difference(&expected, &found);
+            println!("{}: {numbers} numbers, largest difference {error:e}", trace.display());
+            assert!(numbers > 0 && error <= 5e-6, "{}: {error:e}", trace.display());
+        }
+    }
+}
+
+#[test]
+fn every_format_of_a_model_computes_the_same_to_the_bit() {
+    for case in ["mlm", "seqcls", "qa", "abs-types", "sharded", "f16", "bf16"] {
+        let folder = fixture("transformers").join(case);
+        let inputs = tempfile::tempdir().unwrap();
+        let trace = inputs.path().join("inputs.safetensors");
+        let ids = deberta_golden::Tensor {
+            name: "inputs.input_ids".to_owned(),
+            shape: vec![2, 9],
+            data: Data::Integers((0..18).map(|id| id * 5 % 17).collect()),
+        };
+        Trace { metadata: vec![], tensors: vec![ids] }.write(&trace).unwrap();
+        let mut recorded = Vec::new();
+        for name in [
+            "model.safetensors",
+            "pytorch_model.bin",
+            "tf_model.h5",
+            "model.safetensors.index.json",
+            "pytorch_model.bin.index.json",
+        ] {
+            let weights = folder.join(name);
+            if weights.exists() {
+                recorded.push((name, record(&weights, &trace)));
+            }
+        }
+        let (_, first) = &recorded[0];
+        assert!(recorded.len() > 1, "{case} has one format");
+        for (name, other) in &recorded[1..] {
+            assert_eq!(first.tensors, other.tensors, "{case}/{name}");
+        }
+        println!("{case}: {} formats, {} tensors", recorded.len(), first.tensors.len());
+    }
+}
+
+#[test]
+fn bench_reports_times() {
+    let model = fixture("transformers").join("base");
+    let json = succeed(
+        VERIFY,
+        &[
+            "bench",
+            "--model",
+            text(&model),
+            "--seq",
+            "7",
+            "--runs",
+            "3",
+            "--threads",
+            "1",
+            "--format",
+            "json",
+        ],
+    );
+    let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(measured["class"], "DebertaModel");
+    assert_eq!((&measured["seq"], &measured["threads"]), (&7.into(), &1.into()));
+    for key in ["load_ms", "first_ms", "median_ms", "min_ms", "max_ms", "tokens_per_second"] {
+        assert!(measured[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_exits_with_2_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.safetensors");
+    let model = fixture("transformers").join("base");
+    let trace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/masked-lm/plain.safetensors");
+    let fails = |args: &[&str], says: &str| {
+        let run = run(VERIFY, args);
+        assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{args:?}: {}", run.stderr);
+        assert!(!output.exists());
+    };
+    let record = ["record", "--inputs", text(&trace), "-o", text(&output), "--model"];
+    fails(&[&record[..], &[text(&model)]].concat(), "missing");
+    fails(
+        &[&record[..], &[text(&model), "--class", "BertModel"]].concat(),
+        "there is no class \"BertModel\"",
+    );
+    fails(&[&record[..], &[text(folder.path())]].concat(), "no weights in this folder");
+    fails(
+        &[
+            "record",
+            "--inputs",
+            text(&model.join("model.safetensors")),
+            "-o",
+            text(&output),
+            "--model",
+            text(&model),
+        ],
+        "not a trace",
+    );
+    fails(&["bench", "--model", text(&model), "--class", "DebertaForQuestionAnswering"], "qa_outputs");
+}
