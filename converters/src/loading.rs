@@ -1,16 +1,31 @@
-//! A checkpoint of any format as the source of a model's parameters.
+//! A model from a checkpoint of any format.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::Arc;
 
-use deberta_reference::{Floats, Tensor, TensorSource};
+use deberta_reference::{DebertaPreTrainedModel, Floats, Head, LoadReport, Tensor, TensorSource};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::source::{ConfigFile, Source};
 use crate::tensor::Dtype;
 use crate::values::Values;
+
+/// Loads a model from a folder, a weight file or a shard index of any format; `config.json` is beside the weights.
+///
+/// The report lists what the checkpoint has that the class has not, and parameters with NaN or infinity.
+///
+/// # Errors
+/// Files that cannot be read, a checkpoint without the head of the class, parameters that are missing or misshapen.
+pub fn from_pretrained<M: DebertaPreTrainedModel>(path: impl AsRef<Path>) -> Result<(M, LoadReport)> {
+    let parameters = Parameters::open(path.as_ref(), M::HEAD)?;
+    let config = parameters.checkpoint().config.clone();
+    M::from_pretrained(config, &parameters)
+        .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(path.as_ref()))
+}
 
 /// A checkpoint whose parameters a model can be made from.
 ///
@@ -23,6 +38,18 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// The parameters of the class with that head in a folder, a weight file or a shard index.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and what [`Parameters::new`] reports.
+    pub fn open(path: &Path, head: Head) -> Result<Parameters> {
+        let source = Source::locate(path, None, None)?;
+        let config = ConfigFile::find(None, source.folder())?;
+        let mut checkpoint = Checkpoint::open(source, &config, Some(head))?;
+        checkpoint.check_copies()?;
+        Parameters::new(checkpoint)
+    }
+
     /// The parameters of a checkpoint. It may hold tensors that its class does not know.
     ///
     /// # Errors

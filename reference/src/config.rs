@@ -3,6 +3,7 @@
 //! Source: transformers 4.57.6, `models/deberta/configuration_deberta.py`, class `DebertaConfig`; the optional
 //! extras (`embedding_size`, `talking_head`, `cls_dropout`) are read by `modeling_deberta.py` with `getattr`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -68,6 +69,8 @@ pub struct DebertaConfig {
     pub cls_dropout: Option<f64>,
     /// The number of labels: from `id2label`, else `num_labels`, else 2.
     pub num_labels: usize,
+    /// The names of the labels, as far as the file has them: `id2label`. See [`DebertaConfig::label`].
+    pub id2label: BTreeMap<usize, String>,
     /// How the loss of a sequence classifier is computed; inferred from the labels when absent.
     pub problem_type: Option<ProblemType>,
     /// The class names in `architectures`.
@@ -166,6 +169,7 @@ impl DebertaConfig {
             talking_head: keys.boolean("talking_head", false)?,
             cls_dropout: keys.probability("cls_dropout")?,
             num_labels: keys.num_labels()?,
+            id2label: keys.id2label(),
             problem_type: keys.problem_type()?,
             architectures: keys.strings("architectures")?,
         };
@@ -194,6 +198,11 @@ impl DebertaConfig {
     /// Whether the position-to-content term is computed.
     pub fn p2c(&self) -> bool {
         self.relative_attention && self.pos_att_type.iter().any(|term| term == "p2c")
+    }
+
+    /// The name of a label: `LABEL_0`, … where the file has no other, as in transformers.
+    pub fn label(&self, id: usize) -> String {
+        self.id2label.get(&id).cloned().unwrap_or_else(|| format!("LABEL_{id}"))
     }
 
     /// What is allowed but probably not meant, in words.
@@ -358,6 +367,19 @@ impl Keys<'_> {
         }
     }
 
+    fn id2label(&self) -> BTreeMap<usize, String> {
+        let name = |value: &Value| value.as_str().map(str::to_owned);
+        match self.get("id2label") {
+            Some(Value::Object(labels)) => {
+                labels.iter().filter_map(|(id, value)| Some((id.parse().ok()?, name(value)?))).collect()
+            }
+            Some(Value::Array(labels)) => {
+                labels.iter().enumerate().filter_map(|(id, value)| Some((id, name(value)?))).collect()
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+
     fn problem_type(&self) -> Result<Option<ProblemType>> {
         let Some(value) = self.get("problem_type") else { return Ok(None) };
         match value.as_str() {
@@ -437,6 +459,8 @@ mod tests {
         let labels = |json: &str| DebertaConfig::from_json(json).unwrap().num_labels;
         assert_eq!(labels(r#"{"id2label": {"0": "a", "1": "b", "2": "c"}}"#), 3);
         assert_eq!(labels(r#"{"num_labels": 7}"#), 7);
+        let config = DebertaConfig::from_json(r#"{"id2label": {"0": "a", "1": "b"}}"#).unwrap();
+        assert_eq!([config.label(1), config.label(2)], ["b", "LABEL_2"]);
     }
 
     #[test]
