@@ -19,8 +19,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Either class.
 enum Either {
-    Slow(DebertaTokenizer),
-    Fast(DebertaTokenizerFast),
+    Slow(Box<DebertaTokenizer>),
+    Fast(Box<DebertaTokenizerFast>),
 }
 
 fn main() -> Result<()> {
@@ -32,8 +32,8 @@ fn main() -> Result<()> {
         _ => return Err("usage: tokenize FOLDER slow|fast [--bench FILE]".into()),
     };
     let mut tokenizer = match class {
-        "slow" => Either::Slow(DebertaTokenizer::from_pretrained(folder)?),
-        "fast" => Either::Fast(DebertaTokenizerFast::from_pretrained(folder)?),
+        "slow" => Either::Slow(DebertaTokenizer::from_pretrained(folder)?.into()),
+        "fast" => Either::Fast(DebertaTokenizerFast::from_pretrained(folder)?.into()),
         _ => return Err(format!("{class:?} is neither slow nor fast").into()),
     };
     match bench {

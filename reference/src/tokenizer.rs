@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 mod added_tokens;
 pub(crate) mod bpe;
@@ -17,6 +17,7 @@ pub(crate) mod cache;
 mod decode;
 pub(crate) mod encoding;
 pub(crate) mod files;
+mod loading;
 pub(crate) mod settings;
 mod unicode;
 pub(crate) mod words;
@@ -29,9 +30,8 @@ use crate::error::{Error, Result};
 use added_tokens::{AddedTokens, Piece, is_python_space};
 use bpe::{Bpe, Symbol};
 pub(crate) use decode::clean_up_tokenization;
-use encoding::truncate_sequences;
-use files::{MergeLine, fault};
-use settings::Settings;
+use encoding::{Lengths, truncate_sequences};
+use files::MergeLine;
 
 /// The tokenizer of DeBERTa: GPT-2's byte-level byte-pair encoding with BERT's special tokens.
 ///
@@ -48,6 +48,7 @@ use settings::Settings;
 /// | `encode_plus(a, Some(""))` | a pair | a single sequence |
 /// | a sequence too short to be truncated | is left as it is | is an error, or empty if only special tokens fit |
 /// | ids of added tokens | those of the files | one after another from the end of the vocabulary |
+/// | padding an empty sequence that is alone, without special tokens | leaves it empty | pads it |
 /// | decoding an unknown id | is an error | leaves it out |
 /// | decoding an added token that is not special | with spaces around it | without |
 #[derive(Debug)]
@@ -89,96 +90,7 @@ pub struct DebertaTokenizer {
 }
 
 impl DebertaTokenizer {
-    /// Reads a folder: vocab.json and merges.txt, and as far as they exist tokenizer_config.json,
-    /// special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json.
-    ///
-    /// # Errors
-    /// If a file is missing or malformed; the error names it and the place.
-    pub fn from_pretrained(folder: impl AsRef<Path>) -> Result<DebertaTokenizer> {
-        let folder = folder.as_ref();
-        let settings = Settings::read(folder)?;
-        DebertaTokenizer::new(&folder.join("vocab.json"), &folder.join("merges.txt"), &settings)
-    }
-
-    /// Reads a vocabulary; everything else has its default.
-    ///
-    /// # Errors
-    /// If a file is missing or malformed; the error names it and the place.
-    pub fn from_files(
-        vocab_file: impl AsRef<Path>,
-        merges_file: impl AsRef<Path>,
-    ) -> Result<DebertaTokenizer> {
-        DebertaTokenizer::new(vocab_file.as_ref(), merges_file.as_ref(), &Settings::default())
-    }
-
-    fn new(vocab_file: &Path, merges_file: &Path, settings: &Settings) -> Result<DebertaTokenizer> {
-        let vocabulary = files::read_ids(vocab_file)?;
-        let merges = files::read_merges(merges_file)?;
-        let bpe = Bpe::new(merges.iter().map(|merge| (&*merge.left, &*merge.right, merge.rank)));
-        let mut tokenizer = DebertaTokenizer {
-            add_prefix_space: settings.add_prefix_space,
-            padding_side: settings.padding_side.unwrap_or_default(),
-            truncation_side: settings.truncation_side.unwrap_or_default(),
-            model_max_length: settings.model_max_length,
-            clean_up_tokenization_spaces: settings.clean_up_tokenization_spaces,
-            split_special_tokens: settings.split_special_tokens,
-            errors: settings.errors,
-            decoder: vocabulary.iter().map(|(token, id)| (*id, token.clone())).collect(),
-            encoder: vocabulary.into_iter().collect(),
-            merges,
-            bpe,
-            added: AddedTokens::default(),
-            symbol_ids: Vec::new(),
-            special: HashMap::new(),
-            additional: Vec::new(),
-            len: 0,
-            unk_token: settings.content("unk_token")?,
-            cls_token_id: 0,
-            sep_token_id: 0,
-            pad_token_id: 0,
-            mask_token_id: None,
-        };
-        for (id, token) in &settings.added_tokens_decoder {
-            tokenizer.added.insert(*id, token.clone());
-        }
-        let special = settings.all_special_tokens();
-        tokenizer.insert(&special);
-        tokenizer.special = special
-            .iter()
-            .filter_map(|token| Some((token.content.clone(), tokenizer.id(&token.content)?)))
-            .collect();
-        let additional = settings.additional_special_tokens.iter().map(|given| given.content().to_string());
-        let size = tokenizer.encoder.len();
-        tokenizer.additional = additional
-            .filter(|content| tokenizer.id(content).is_some_and(|id| id as usize >= size))
-            .collect();
-        let id = |name: &str| -> Result<u32> {
-            let content = settings.content(name)?;
-            let unknown = || fault(vocab_file, name, format!("{content:?} has no id"));
-            tokenizer.id(&content).ok_or_else(unknown)
-        };
-        (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id) =
-            (id("cls_token")?, id("sep_token")?, id("pad_token")?);
-        tokenizer.mask_token_id = settings.content("mask_token").ok().and_then(|mask| tokenizer.id(&mask));
-        tokenizer.symbol_ids = tokenizer.ids_of_symbols(vocab_file)?;
-        Ok(tokenizer)
-    }
-
-    /// The id of every symbol, so that encoding looks no token up by its text.
-    fn ids_of_symbols(&self, vocab_file: &Path) -> Result<Vec<u32>> {
-        let id = |symbol: &String| {
-            self.id(symbol).ok_or_else(|| {
-                let problem = format!(
-                    "this byte or merge has no id, and there is no {:?} to stand for it",
-                    self.unk_token
-                );
-                fault(vocab_file, format!("{symbol:?}"), problem)
-            })
-        };
-        self.bpe.texts().iter().map(id).collect()
-    }
-
-    /// Gives tokens ids from the end of the vocabulary, or those that they have.
+    /// Gives tokens ids from the end of the vocabulary, or those that they have. Gives the number of new ones.
     fn insert(&mut self, tokens: &[AddedToken]) -> usize {
         let before = self.size();
         let mut next = before;
@@ -190,6 +102,7 @@ impl DebertaTokenizer {
             });
             self.added.insert(id, token.clone());
         }
+        self.added.index();
         self.len = self.size();
         next - before
     }
@@ -230,7 +143,7 @@ impl DebertaTokenizer {
     pub fn tokenize(&self, text: &str) -> Vec<String> {
         let mut tokens = Vec::new();
         self.each_piece(text, |piece| match piece {
-            Piece::Added(id) => tokens.extend(self.added.token(id).map(|token| token.content.clone())),
+            Piece::Added(_, content) => tokens.push(content.into_owned()),
             Piece::Text(text) => self.bpe.encode(&text, |symbols| {
                 let texts = symbols.iter().filter_map(|&symbol| self.bpe.texts().get(symbol as usize));
                 tokens.extend(texts.cloned());
@@ -243,7 +156,7 @@ impl DebertaTokenizer {
     fn ids(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4);
         self.each_piece(text, |piece| match piece {
-            Piece::Added(id) => ids.push(id),
+            Piece::Added(id, _) => ids.push(id),
             Piece::Text(text) => self.bpe.encode(&text, |symbols: &[Symbol]| {
                 ids.extend(symbols.iter().filter_map(|&symbol| self.symbol_ids.get(symbol as usize)));
             }),
@@ -284,8 +197,13 @@ impl DebertaTokenizer {
         text_pair: Option<&str>,
         options: &EncodeOptions,
     ) -> Result<Encoding> {
-        let encodings = self.batch_encode_plus(&[(text, text_pair)], options)?;
-        Ok(encodings.into_iter().next().unwrap_or_default())
+        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
+        let mut encoding = self.prepare(text, text_pair, options.add_special_tokens, &lengths);
+        // An empty sequence that is alone stays empty.
+        if !encoding.is_empty() {
+            encoding.pad(lengths.padded(encoding.len()), lengths.padding_side, self.pad_token_id);
+        }
+        Ok(encoding)
     }
 
     /// Encodes texts and pairs; `PaddingStrategy::Longest` gives them one length.
@@ -298,36 +216,36 @@ impl DebertaTokenizer {
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
         let lengths = options.lengths(self.model_max_length, self.padding_side)?;
-        let prepare = |(text, text_pair): &(&str, Option<&str>)| {
-            let mut ids = self.ids(text);
-            let mut pair_ids = text_pair.map(|text| self.ids(text));
-            let special = if options.add_special_tokens {
-                self.num_special_tokens_to_add(pair_ids.is_some())
-            } else {
-                0
-            };
-            let total = ids.len() + pair_ids.as_ref().map_or(0, Vec::len) + special;
-            // A length of 0 means no limit.
-            if let Some((strategy, length)) = lengths.truncation
-                && length > 0
-                && total > length
-            {
-                truncate_sequences(
-                    &mut ids,
-                    pair_ids.as_mut(),
-                    total - length,
-                    strategy,
-                    self.truncation_side,
-                );
-            }
-            self.assemble(ids, pair_ids, options.add_special_tokens)
-        };
-        let mut encodings: Vec<Encoding> = batch.iter().map(prepare).collect();
+        let encodings =
+            batch.iter().map(|(text, pair)| self.prepare(text, *pair, options.add_special_tokens, &lengths));
+        let mut encodings: Vec<Encoding> = encodings.collect();
         let length = lengths.padded(encodings.iter().map(Encoding::len).max().unwrap_or(0));
         encodings
             .iter_mut()
             .for_each(|encoding| encoding.pad(length, lengths.padding_side, self.pad_token_id));
         Ok(encodings)
+    }
+
+    /// Encodes and truncates a text or a pair.
+    fn prepare(
+        &self,
+        text: &str,
+        text_pair: Option<&str>,
+        add_special_tokens: bool,
+        lengths: &Lengths,
+    ) -> Encoding {
+        let mut ids = self.ids(text);
+        let mut pair_ids = text_pair.map(|text| self.ids(text));
+        let special = if add_special_tokens { self.num_special_tokens_to_add(pair_ids.is_some()) } else { 0 };
+        let total = ids.len() + pair_ids.as_ref().map_or(0, Vec::len) + special;
+        // A length of 0 means no limit.
+        if let Some((strategy, length)) = lengths.truncation
+            && length > 0
+            && total > length
+        {
+            truncate_sequences(&mut ids, pair_ids.as_mut(), total - length, strategy, self.truncation_side);
+        }
+        self.assemble(ids, pair_ids, add_special_tokens)
     }
 
     /// Puts sequences together.

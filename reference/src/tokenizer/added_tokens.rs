@@ -40,8 +40,8 @@ impl AddedToken {
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// An added token.
-    Added(u32),
+    /// An added token: its id, which another may have too, and its text.
+    Added(u32, Cow<'t, str>),
     /// Text between added tokens.
     Text(Cow<'t, str>),
 }
@@ -55,11 +55,17 @@ pub(super) struct AddedTokens {
 }
 
 impl AddedTokens {
-    /// Adds a token, or changes the one of the same text.
+    /// Adds a token, or changes the one of the same text. `index` makes it known to `split`.
     pub(super) fn insert(&mut self, id: u32, token: AddedToken) {
-        self.trie.insert(&token.content);
         self.ids.insert(token.content.clone(), id);
         self.tokens.insert(id, token);
+    }
+
+    /// Lets `split` find all tokens but those that lost their ids to others, as transformers does.
+    pub(super) fn index(&mut self) {
+        for token in self.tokens.values() {
+            self.trie.insert(&token.content);
+        }
     }
 
     pub(super) fn id(&self, content: &str) -> Option<u32> {
@@ -81,7 +87,12 @@ impl AddedTokens {
             self.apply_flags(&mut pieces, at);
         }
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
-        pieces.map(|piece| self.id(&piece).map_or(Piece::Text(piece), Piece::Added)).collect()
+        pieces
+            .map(|piece| match self.id(&piece) {
+                Some(id) => Piece::Added(id, piece),
+                None => Piece::Text(piece),
+            })
+            .collect()
     }
 
     /// Does what the flags of the token at `at` ask for, if it is one.
@@ -304,10 +315,12 @@ mod tests {
         added.insert(1, AddedToken { lstrip: true, ..AddedToken::new("<l>", true) });
         added.insert(2, AddedToken { rstrip: true, ..AddedToken::new("<r>", true) });
         added.insert(3, AddedToken { single_word: true, ..AddedToken::new("w", false) });
+        added.index();
         let text = |text: &str| Piece::Text(Cow::Owned(text.to_string()));
-        assert_eq!(added.split("a \u{1c}<l> b"), [text("a"), Piece::Added(1), text(" b")]);
-        assert_eq!(added.split("a <r>\u{85} b"), [text("a "), Piece::Added(2), text("b")]);
-        assert_eq!(added.split("a w b"), [text("a "), Piece::Added(3), text(" b")]);
+        let added_token = |id, text: &str| Piece::Added(id, Cow::Owned(text.to_string()));
+        assert_eq!(added.split("a \u{1c}<l> b"), [text("a"), added_token(1, "<l>"), text(" b")]);
+        assert_eq!(added.split("a <r>\u{85} b"), [text("a "), added_token(2, "<r>"), text("b")]);
+        assert_eq!(added.split("a w b"), [text("a "), added_token(3, "w"), text(" b")]);
         assert_eq!(added.split("aw"), [text("aw")]);
     }
 }

@@ -216,14 +216,23 @@ impl Settings {
 
     /// Gives the special tokens that a file names the flags that they have as added tokens.
     fn replace_special(&mut self, named: &Map<String, Value>) {
+        let decoder = self.added_tokens_decoder.clone();
+        let added = |content: &str| {
+            decoder.iter().rev().map(|(_, token)| token).find(|token| token.content == content)
+        };
         for (name, given) in &mut self.special {
-            if let Some(given) = given.as_mut().filter(|_| named.contains_key(*name))
-                && let Some((_, token)) =
-                    self.added_tokens_decoder.iter().rev().find(|(_, token)| token.content == given.content())
+            let named = given.as_mut().filter(|_| named.contains_key(*name));
+            if let Some((given, token)) =
+                named.and_then(|given| added(given.content()).map(|token| (given, token)))
             {
                 *given = Given::Token(token.clone());
             }
         }
+    }
+
+    /// The added token of a text.
+    fn added(&self, content: &str) -> Option<&AddedToken> {
+        self.added_tokens_decoder.iter().rev().map(|(_, token)| token).find(|token| token.content == content)
     }
 
     /// The text of a special token.
@@ -249,7 +258,10 @@ impl Settings {
                 Given::Text(content) if name == "mask_token" => {
                     AddedToken { lstrip: true, normalized: true, ..AddedToken::new(content, true) }
                 }
-                Given::Text(content) => AddedToken::new(content, true),
+                Given::Text(content) => {
+                    let added = self.added(content).filter(|_| name == "additional_special_tokens");
+                    added.cloned().unwrap_or_else(|| AddedToken::new(content, true))
+                }
             };
             if !token.content.is_empty() && tokens.iter().all(|other| other.content != token.content) {
                 tokens.push(token);
