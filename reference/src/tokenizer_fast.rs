@@ -13,6 +13,7 @@ use tokenizers::{
 
 mod byte_level_words;
 mod loading;
+mod template;
 
 use crate::error::{Error, Result};
 use crate::tokenizer::encoding::Lengths;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use foldhash::HashSet;
+use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
@@ -11,7 +12,7 @@ use tokenizers::{
 };
 
 use super::byte_level_words::ByteLevelWords;
-use super::{DebertaTokenizerFast, backend, to_backend};
+use super::{DebertaTokenizerFast, backend, template, to_backend};
 use crate::error::{Error, Result};
 use crate::tokenizer::files::{MergeLine, fault, json_fault, read};
 use crate::tokenizer::settings::{Given, Settings};
@@ -91,7 +92,8 @@ impl DebertaTokenizerFast {
     fn from_json(file: &Path, settings: &Settings) -> Result<DebertaTokenizerFast> {
         let text = read(file)?;
         // The crate says less about a syntax error.
-        serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| json_fault(file, error))?;
+        let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
+        template::check(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
         let mut tokenizer: Tokenizer = text.parse().map_err(|error| json_fault(file, error))?;
         if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
             return Err(fault(file, "model.type", "not BPE, which DeBERTa's is"));
