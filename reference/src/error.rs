@@ -1,6 +1,8 @@
-//! What can go wrong: a checkpoint that does not make the model, or inputs that the model cannot take.
+//! What can go wrong: a checkpoint that does not make the model, inputs that the model cannot take, tokenizer files
+//! or texts that make no tokens.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::weights::LoadReport;
 
@@ -33,6 +35,17 @@ pub enum Error {
         /// The shape of the value.
         found: Vec<usize>,
     },
+    /// A tokenizer file that cannot be read or used.
+    TokenizerFile {
+        /// The file.
+        file: PathBuf,
+        /// Where in the file: a line, a key, or nothing.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A text, ids or options that the tokenizer cannot take.
+    Tokenizer(String),
 }
 
 /// Inputs that do not fit the model or each other.
@@ -102,6 +115,13 @@ impl fmt::Display for Error {
             Error::Replacement { name, expected, found } => {
                 write!(f, "{name}: the activation has shape {expected:?}, its replacement {found:?}")
             }
+            Error::TokenizerFile { file, place, problem } if place.is_empty() => {
+                write!(f, "{}: {problem}", file.display())
+            }
+            Error::TokenizerFile { file, place, problem } => {
+                write!(f, "{}: {place}: {problem}", file.display())
+            }
+            Error::Tokenizer(problem) => f.write_str(problem),
         }
     }
 }

@@ -24,6 +24,8 @@ pub mod outputs;
 pub mod params;
 pub mod probe;
 pub mod tf;
+pub mod tokenizer;
+pub mod tokenizer_fast;
 pub mod weights;
 
 mod attention;
@@ -53,4 +55,8 @@ pub use tf::{
     TFDebertaForMaskedLM, TFDebertaForQuestionAnswering, TFDebertaForSequenceClassification,
     TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,
 };
+pub use tokenizer::{
+    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, Side, TruncationStrategy,
+};
+pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast};
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

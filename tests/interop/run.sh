@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks deberta-convert in PyTorch and TensorFlow; see README.md. Arguments go to interop.py (--keep FOLDER).
+# Checks the tokenizers in transformers, then deberta-convert in PyTorch and TensorFlow; see README.md. Arguments
+# go to interop.py (--keep FOLDER).
 #
 # DEBERTA_INTEROP_PT, DEBERTA_INTEROP_TF   Python interpreters to use instead of new virtual environments
 # DEBERTA_CONVERT                          program to check instead of a release build
@@ -26,4 +27,5 @@ if [[ -z ${DEBERTA_CONVERT:-} ]]; then
     cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-converters --bin deberta-convert
     DEBERTA_CONVERT=${CARGO_TARGET_DIR:-$repository/target}/release/deberta-convert
 fi
+DEBERTA_INTEROP_PT=$pt "$here/tokenizer/run.sh"
 exec python3 "$here/interop.py" --convert "$DEBERTA_CONVERT" --pt "$pt" --tf "$tf" "$@"

@@ -1,0 +1,355 @@
+//! `DebertaTokenizerFast`: texts to tokens and back on the `tokenizers` crate, with the place of every token.
+//!
+//! Source: transformers 4.57.6, `models/deberta/tokenization_deberta_fast.py`, class `DebertaTokenizerFast`, and
+//! `convert_slow_tokenizer.py`, class `DebertaConverter`.
+
+use std::path::{Path, PathBuf};
+
+use foldhash::HashSet;
+use rayon::prelude::*;
+use tokenizers::{
+    Model, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection, TruncationParams,
+};
+
+mod byte_level_words;
+mod loading;
+mod template;
+
+use crate::error::{Error, Result};
+use crate::tokenizer::encoding::Lengths;
+use crate::tokenizer::files::fault;
+use crate::tokenizer::{
+    AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy, clean_up_tokenization,
+};
+use byte_level_words::ByteLevelWords;
+
+/// An [`Encoding`], and where its tokens come from. All lists have n entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodingFast {
+    /// What the model takes.
+    pub encoding: Encoding,
+    /// The tokens as the vocabulary spells them.
+    pub tokens: Vec<String>,
+    /// The first character of each token in its text and the one after its last; (0, 0) for what is in no text.
+    pub offsets: Vec<(usize, usize)>,
+    /// The word of each token, counted from 0 in each text; none for what is in no text.
+    pub word_ids: Vec<Option<u32>>,
+    /// The text of each token, 0 or 1; none for what is in no text.
+    pub sequence_ids: Vec<Option<usize>>,
+}
+
+/// The tokenizer of DeBERTa on the `tokenizers` crate, which agrees with transformers' fast class.
+///
+/// [`DebertaTokenizer`](crate::DebertaTokenizer) lists what the slow class does otherwise.
+#[derive(Debug)]
+pub struct DebertaTokenizerFast {
+    /// Where padding goes.
+    pub padding_side: Side,
+    /// Where sequences lose tokens.
+    pub truncation_side: Side,
+    /// The longest sequence that the model takes; none if the files do not say.
+    pub model_max_length: Option<usize>,
+    /// Whether `decode` removes the space before punctuation unless told otherwise.
+    pub clean_up_tokenization_spaces: bool,
+    /// Without its post-processor, since pairs are truncated between the two.
+    tokenizer: Tokenizer,
+    post_processor: Option<PostProcessorWrapper>,
+    /// How texts are encoded when nobody asks for offsets.
+    byte_level: Option<ByteLevelWords>,
+    special: HashSet<String>,
+    unk_token: String,
+    cls_token_id: u32,
+    sep_token_id: u32,
+    pad_token: String,
+    pad_token_id: u32,
+    mask_token_id: Option<u32>,
+}
+
+impl DebertaTokenizerFast {
+    /// Adds tokens that are found in texts whole. Those that the vocabulary has keep their ids, the others get ids
+    /// from its end. Gives how many were new or changed.
+    ///
+    /// # Errors
+    /// If no automaton can be made of them.
+    pub fn add_tokens(&mut self, tokens: &[AddedToken]) -> Result<usize> {
+        let special = tokens.iter().filter(|token| token.special).map(|token| token.content.clone());
+        self.special.extend(special);
+        self.tokenizer.add_tokens(tokens.iter().map(to_backend)).map_err(backend)
+    }
+
+    /// The tokens of a text, without `[CLS]` and `[SEP]`, as the vocabulary spells them: `Ġ` is a space.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<String>> {
+        Ok(self.tokenizer.encode(text, false).map_err(backend)?.get_tokens().to_vec())
+    }
+
+    /// The ids of a text or a pair, as `encode_plus` has them; faster, since no offsets are followed.
+    ///
+    /// # Errors
+    /// As `encode_plus`.
+    pub fn encode(&self, text: &str, text_pair: Option<&str>, options: &EncodeOptions) -> Result<Vec<u32>> {
+        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
+        let text_pair = text_pair.filter(|text| !text.is_empty());
+        let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: false };
+        let mut encoding = convert_encoding(&self.run(text, text_pair, &pass)?);
+        encoding.pad(lengths.padded(encoding.len()), lengths.padding_side, self.pad_token_id);
+        Ok(encoding.input_ids)
+    }
+
+    /// Encodes a text or a pair. An empty second text makes no pair.
+    ///
+    /// # Errors
+    /// If the options contradict each other, or a sequence is too short to be truncated by `OnlyFirst` or
+    /// `OnlySecond`.
+    pub fn encode_plus(
+        &self,
+        text: &str,
+        text_pair: Option<&str>,
+        options: &EncodeOptions,
+    ) -> Result<EncodingFast> {
+        let text_pair = text_pair.filter(|text| !text.is_empty());
+        let encodings = self.batch_encode_plus(&[(text, text_pair)], options)?;
+        Ok(encodings.into_iter().next().unwrap_or_default())
+    }
+
+    /// Encodes texts and pairs, on all cores; `PaddingStrategy::Longest` gives them one length. An empty second text
+    /// makes a pair.
+    ///
+    /// # Errors
+    /// As `encode_plus`.
+    pub fn batch_encode_plus(
+        &self,
+        batch: &[(&str, Option<&str>)],
+        options: &EncodeOptions,
+    ) -> Result<Vec<EncodingFast>> {
+        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
+        let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: true };
+        let encodings = batch.par_iter().map(|(text, text_pair)| {
+            let encoding = self.run(text, *text_pair, &pass)?;
+            Ok(EncodingFast {
+                tokens: encoding.get_tokens().to_vec(),
+                offsets: encoding.get_offsets().to_vec(),
+                word_ids: encoding.get_word_ids().to_vec(),
+                sequence_ids: encoding.get_sequence_ids(),
+                encoding: convert_encoding(&encoding),
+            })
+        });
+        let mut encodings = encodings.collect::<Result<Vec<EncodingFast>>>()?;
+        let length = lengths.padded(encodings.iter().map(|fast| fast.encoding.len()).max().unwrap_or(0));
+        for fast in &mut encodings {
+            let missing = length.saturating_sub(fast.encoding.len());
+            let side = lengths.padding_side;
+            side.pad(&mut fast.tokens, self.pad_token.clone(), missing);
+            side.pad(&mut fast.offsets, (0, 0), missing);
+            side.pad(&mut fast.word_ids, None, missing);
+            side.pad(&mut fast.sequence_ids, None, missing);
+            fast.encoding.pad(length, side, self.pad_token_id);
+        }
+        Ok(encodings)
+    }
+
+    /// Encodes and truncates a text or a pair, and puts in the special tokens.
+    fn run(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<tokenizers::Encoding> {
+        let encode = |text: &str| match &self.byte_level {
+            Some(byte_level) if !pass.offsets => byte_level.encode(&self.tokenizer, text),
+            _ => self.tokenizer.encode_char_offsets(text, false),
+        };
+        let mut encoding = encode(text).map_err(backend)?;
+        let mut pair = text_pair.map(encode).transpose().map_err(backend)?;
+        if let Some(pair) = &mut pair {
+            pair.set_type_ids(vec![1; pair.len()]);
+        }
+        let added =
+            self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair.is_some()));
+        let added = if pass.add_special_tokens { added } else { 0 };
+        // A length that has no room for the special tokens means no limit, as in `tokenizers`.
+        if let Some((strategy, max_length)) = pass.lengths.truncation
+            && let Some(max_length) = max_length.checked_sub(added)
+        {
+            let strategy = match strategy {
+                TruncationStrategy::OnlyFirst => tokenizers::TruncationStrategy::OnlyFirst,
+                TruncationStrategy::OnlySecond => tokenizers::TruncationStrategy::OnlySecond,
+                TruncationStrategy::LongestFirst | TruncationStrategy::DoNotTruncate => {
+                    tokenizers::TruncationStrategy::LongestFirst
+                }
+            };
+            let direction = match self.truncation_side {
+                Side::Right => TruncationDirection::Right,
+                Side::Left => TruncationDirection::Left,
+            };
+            let params = TruncationParams { max_length, strategy, stride: 0, direction };
+            (encoding, pair) = tokenizers::truncate_encodings(encoding, pair, &params).map_err(backend)?;
+        }
+        match &self.post_processor {
+            Some(processor) => processor.process(encoding, pair, pass.add_special_tokens).map_err(backend),
+            None => Ok(tokenizers::Encoding::merge(std::iter::once(encoding).chain(pair), false)),
+        }
+    }
+
+    /// `[CLS] A [SEP]`, or `[CLS] A [SEP] B [SEP]`.
+    pub fn build_inputs_with_special_tokens(
+        &self,
+        token_ids_0: &[u32],
+        token_ids_1: Option<&[u32]>,
+    ) -> Vec<u32> {
+        let mut ids = [&[self.cls_token_id], token_ids_0, &[self.sep_token_id]].concat();
+        if let Some(pair) = token_ids_1 {
+            ids.extend(pair.iter().chain([&self.sep_token_id]));
+        }
+        ids
+    }
+
+    /// 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
+    pub fn create_token_type_ids_from_sequences(
+        &self,
+        token_ids_0: &[u32],
+        token_ids_1: Option<&[u32]>,
+    ) -> Vec<u32> {
+        let ones = token_ids_1.map_or(0, |pair| pair.len() + 1);
+        [vec![0; token_ids_0.len() + 2], vec![1; ones]].concat()
+    }
+
+    /// 1 for special tokens, 0 for others, of ids that have special tokens already.
+    pub fn get_special_tokens_mask(&self, token_ids: &[u32]) -> Vec<u32> {
+        let special: HashSet<u32> =
+            self.special.iter().filter_map(|content| self.convert_token_to_id(content)).collect();
+        token_ids.iter().map(|id| u32::from(special.contains(id))).collect()
+    }
+
+    /// How many special tokens a sequence or a pair gets.
+    pub fn num_special_tokens_to_add(&self, pair: bool) -> usize {
+        self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
+    }
+
+    /// The text of ids; ids without a token are left out.
+    ///
+    /// `clean_up_tokenization_spaces` is that of the tokenizer if absent, which is false unless its files say otherwise.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    pub fn decode(
+        &self,
+        token_ids: &[u32],
+        skip_special_tokens: bool,
+        clean_up_tokenization_spaces: Option<bool>,
+    ) -> Result<String> {
+        let text = self.tokenizer.decode(token_ids, skip_special_tokens).map_err(backend)?;
+        let clean = clean_up_tokenization_spaces.unwrap_or(self.clean_up_tokenization_spaces);
+        Ok(if clean { clean_up_tokenization(&text) } else { text })
+    }
+
+    /// `decode` of each sequence.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub fn batch_decode(
+        &self,
+        sequences: &[Vec<u32>],
+        skip_special_tokens: bool,
+        clean_up_tokenization_spaces: Option<bool>,
+    ) -> Result<Vec<String>> {
+        sequences
+            .iter()
+            .map(|ids| self.decode(ids, skip_special_tokens, clean_up_tokenization_spaces))
+            .collect()
+    }
+
+    /// The id of each token: `[UNK]`'s if the vocabulary lacks it, none if it lacks that too.
+    pub fn convert_tokens_to_ids<T: AsRef<str>>(&self, tokens: &[T]) -> Vec<Option<u32>> {
+        tokens.iter().map(|token| self.convert_token_to_id(token.as_ref())).collect()
+    }
+
+    fn convert_token_to_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token).or_else(|| self.tokenizer.token_to_id(&self.unk_token))
+    }
+
+    /// The token of each id, none if no token has it. Special tokens can be left out.
+    pub fn convert_ids_to_tokens(&self, ids: &[u32], skip_special_tokens: bool) -> Vec<Option<String>> {
+        let special =
+            if skip_special_tokens { self.get_special_tokens_mask(ids) } else { vec![0; ids.len()] };
+        let kept = ids.iter().zip(special).filter(|(_, special)| *special == 0);
+        kept.map(|(&id, _)| self.tokenizer.id_to_token(id)).collect()
+    }
+
+    /// The size of the vocabulary without added tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(false)
+    }
+
+    /// The size of the vocabulary with added tokens.
+    pub fn len(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id of `[CLS]`.
+    pub fn cls_token_id(&self) -> u32 {
+        self.cls_token_id
+    }
+
+    /// The id of `[SEP]`.
+    pub fn sep_token_id(&self) -> u32 {
+        self.sep_token_id
+    }
+
+    /// The id of `[PAD]`.
+    pub fn pad_token_id(&self) -> u32 {
+        self.pad_token_id
+    }
+
+    /// The id of `[MASK]`, if there is one.
+    pub fn mask_token_id(&self) -> Option<u32> {
+        self.mask_token_id
+    }
+
+    /// Writes vocab.json and merges.txt into an existing folder, their names after `filename_prefix` and `-`. Gives
+    /// the paths.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_vocabulary(
+        &self,
+        save_directory: impl AsRef<Path>,
+        filename_prefix: Option<&str>,
+    ) -> Result<Vec<PathBuf>> {
+        let folder = save_directory.as_ref();
+        self.tokenizer.get_model().save(folder, filename_prefix).map_err(|error| fault(folder, "", error))
+    }
+}
+
+/// How one text or pair is encoded.
+struct Pass<'l> {
+    lengths: &'l Lengths,
+    add_special_tokens: bool,
+    offsets: bool,
+}
+
+fn to_backend(token: &AddedToken) -> tokenizers::AddedToken {
+    tokenizers::AddedToken {
+        content: token.content.clone(),
+        single_word: token.single_word,
+        lstrip: token.lstrip,
+        rstrip: token.rstrip,
+        normalized: token.normalized,
+        special: token.special,
+    }
+}
+
+fn convert_encoding(encoding: &tokenizers::Encoding) -> Encoding {
+    Encoding {
+        input_ids: encoding.get_ids().to_vec(),
+        token_type_ids: encoding.get_type_ids().to_vec(),
+        attention_mask: encoding.get_attention_mask().to_vec(),
+        special_tokens_mask: encoding.get_special_tokens_mask().to_vec(),
+    }
+}
+
+fn backend(error: tokenizers::Error) -> Error {
+    Error::Tokenizer(error.to_string())
+}

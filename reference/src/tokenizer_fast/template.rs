@@ -1,0 +1,42 @@
+//! Templates of tokenizer.json that the `tokenizers` crate would take and then panic on.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::tokenizer::files::fault;
+
+/// Checks that every template of a post-processor names tokens that it defines, and texts that there are: A in
+/// `single`, A and B in `pair`.
+pub(super) fn check(file: &Path, place: &str, processor: &Value) -> Result<()> {
+    if let Some(Value::Array(processors)) = processor.get("processors") {
+        for (at, processor) in processors.iter().enumerate() {
+            check(file, &format!("{place}.processors[{at}]"), processor)?;
+        }
+    }
+    let none = Map::new();
+    let defined = processor.get("special_tokens").and_then(Value::as_object).unwrap_or(&none);
+    for (id, token) in defined {
+        let length = |key: &str| token.get(key).and_then(Value::as_array).map(Vec::len);
+        if length("ids") != length("tokens") {
+            let problem = "not as many \"ids\" as \"tokens\"";
+            return Err(fault(file, format!("{place}.special_tokens.{id}"), problem));
+        }
+    }
+    for (template, texts) in [("single", &["A"][..]), ("pair", &["A", "B"])] {
+        let Some(Value::Array(pieces)) = processor.get(template) else { continue };
+        for (at, piece) in pieces.iter().enumerate() {
+            let id = |kind: &str| piece.get(kind)?.get("id")?.as_str();
+            let problem = match (id("SpecialToken"), id("Sequence")) {
+                (Some(id), _) if !defined.contains_key(id) => {
+                    format!("special_tokens does not define {id:?}")
+                }
+                (_, Some(id)) if !texts.contains(&id) => format!("there is no text {id}"),
+                _ => continue,
+            };
+            return Err(fault(file, format!("{place}.{template}[{at}]"), problem));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+"""Compares the tokenizers of this project with transformers' slow and fast classes. Started by run.sh."""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import transformers
+from transformers import DebertaTokenizer, DebertaTokenizerFast
+
+import texts
+from folders import folders
+
+CLASSES = {"slow": DebertaTokenizer, "fast": DebertaTokenizerFast}
+LISTS = ["input_ids", "token_type_ids", "attention_mask", "special_tokens_mask"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokenize", required=True, type=Path, help="the example program `tokenize`")
+    parser.add_argument("--vocabulary", required=True, type=Path, help="folder with vocab.json and merges.txt of DeBERTa")
+    parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=20)
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity(50)
+
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="deberta-tokenizer-") as temporary:
+        for folder, share in folders(arguments.vocabulary, Path(temporary)):
+            requests = list(questions(folder.name, int(arguments.texts * share), arguments.seed, folder.name == "plain"))
+            answers = {}
+            for name, tokenizer in CLASSES.items():
+                asked = [dict(request) for request in requests]
+                answers[name] = expected(tokenizer, folder, asked)
+                failed += compare(arguments.tokenize, folder, name, asked, answers[name])
+            slow, fast = ([answer.get("input_ids") for answer in answers[name]] for name in CLASSES)
+            apart = sum(a != b for a, b in zip(slow, fast))
+            print(f"{folder.name}: {apart} of {len(requests)} answers differ between transformers' two classes", flush=True)
+    print("no differences" if failed == 0 else f"{failed} differences")
+    sys.exit(failed > 0)
+
+
+def questions(name, count, seed, everything):
+    """The requests for one folder: every text alone; three in ten again as a pair or truncated; one in five decoded."""
+    rng = random.Random(f"{name} {seed}")
+    singles = texts.texts(f"{name} texts {seed}", count)
+    for text in singles:
+        yield {"text": text}
+        if rng.random() < 0.3:
+            yield option_request(rng, text, rng.choice(singles))
+        if rng.random() < 0.2:
+            ids = [rng.choice((rng.randrange(300), rng.randrange(50265), 50264, 50270)) for _ in range(rng.randint(0, 12))]
+            clean = rng.choice((None, None, True, False))
+            yield {"ids": ids, "skip_special_tokens": rng.random() < 0.5, "clean_up_tokenization_spaces": clean}
+            yield {"decode": text, "skip_special_tokens": rng.random() < 0.5, "clean_up_tokenization_spaces": clean}
+    if everything:
+        yield from ({"text": text, "brief": True} for text in texts.long_texts(seed))
+        yield from ({"text": text, "brief": True} for text in texts.code_point_texts())
+
+
+def option_request(rng, text, other):
+    request = {"text": text, "add_special_tokens": rng.random() < 0.9, "brief": rng.random() < 0.3}
+    if rng.random() < 0.7:
+        request["pair"] = other
+    if rng.random() < 0.6:
+        request["truncation"] = rng.choice(("longest_first", "only_first", "only_second"))
+    if rng.random() < 0.8:
+        request["max_length"] = rng.choice((0, 1, 2, 3, 4, 5, 8, 8, 16, 16, 32))
+        request["padding"] = rng.choice((None, "max_length", "longest"))
+    request["padding_side"] = rng.choice((None, "left", "right"))
+    request["truncation_side"] = rng.choice(("left", "right", "right"))
+    if rng.random() < 0.2:
+        request["pad_to_multiple_of"] = 8
+    return request
+
+
+def expected(tokenizer_class, folder, requests):
+    """What transformers answers."""
+    tokenizer = tokenizer_class.from_pretrained(folder)
+    return [attempt(tokenizer, request) for request in requests]
+
+
+def attempt(tokenizer, request):
+    tokenizer.truncation_side = request.get("truncation_side", tokenizer.truncation_side)
+    try:
+        if "decode" in request:
+            request["ids"] = tokenizer(request["decode"])["input_ids"]
+        if "ids" in request:
+            keys = "skip_special_tokens", "clean_up_tokenization_spaces"
+            return {"text": tokenizer.decode(request["ids"], **{key: request[key] for key in keys})}
+        return encode(tokenizer, request)
+    except Exception as error:  # Whatever it is: the answer must be an error.
+        return {"error": str(error)}
+    # The Rust parts of tokenizers panic with an exception that is no Exception.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return {"error": str(error)}
+
+
+def encode(tokenizer, request):
+    options = {key: request[key] for key in ("truncation", "max_length", "padding_side", "pad_to_multiple_of") if request.get(key) is not None}
+    options["padding"] = request.get("padding") or False
+    special = request.get("add_special_tokens", True)
+    # The slow class refuses token types without special tokens.
+    result = tokenizer(
+        request["text"], request.get("pair"), add_special_tokens=special, return_special_tokens_mask=True,
+        return_token_type_ids=special or tokenizer.is_fast, return_offsets_mapping=tokenizer.is_fast, **options,
+    )
+    if request.get("brief"):
+        return {"input_ids": result["input_ids"]}
+    answer = {key: result[key] for key in LISTS if key in result}
+    answer["tokens"] = tokenizer.tokenize(request["text"])
+    if tokenizer.is_fast:
+        answer["offset_mapping"] = [list(pair) for pair in result["offset_mapping"]]
+        answer["word_ids"] = result.word_ids()
+        answer["sequence_ids"] = result.sequence_ids()
+    return answer
+
+
+def compare(program, folder, name, requests, answers):
+    """Runs the program on the requests; gives the number of answers that differ."""
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    run = subprocess.run([program, folder, name], input=lines.encode(), stdout=subprocess.PIPE, check=False)
+    found = [json.loads(line) for line in run.stdout.decode().split("\n") if line]
+    if run.returncode != 0 or len(found) != len(requests):
+        print(f"FAILED {folder.name} {name}: exit {run.returncode}, {len(found)} answers to {len(requests)} requests")
+        return 1
+    kinds = dict.fromkeys(("texts", "pairs", "truncated or padded", "decoded", "errors"), 0)
+    differences = 0
+    for request, answer, ours in zip(requests, answers, found):
+        if "error" in answer:
+            kinds["errors"] += 1
+            same = "error" in ours
+        else:
+            same = all(ours.get(key) == value for key, value in answer.items())
+        kinds["decoded" if "ids" in request else "texts"] += 1
+        kinds["pairs"] += "pair" in request
+        kinds["truncated or padded"] += "max_length" in request or "truncation" in request
+        if not same:
+            differences += 1
+            if differences <= 5:
+                keys = [key for key in answer if ours.get(key) != answer[key]]
+                print(f"DIFFERENT {folder.name} {name}: {json.dumps(request)[:400]}")
+                for key in keys:
+                    print(f"  {key}: transformers {str(answer[key])[:300]}\n  {key}: ours         {str(ours.get(key, ours))[:300]}")
+    # Pairs, truncated and padded texts are texts, too.
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    print(f"{'FAILED' if differences else 'passed'} {folder.name} {name}: {counts}; {differences} differences", flush=True)
+    return differences
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Checks DebertaTokenizer and DebertaTokenizerFast against transformers; see README.md. Arguments go to check.py.
+#
+# DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt
+# DEBERTA_TOKENIZE     program to check instead of a release build of the example `tokenize`
+# DEBERTA_SHARED       folder with tokenizer/vocab.json and tokenizer/merges.txt of DeBERTa
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$here/../../.." && pwd)
+: "${DEBERTA_INTEROP_PT:?names a Python interpreter with transformers}"
+
+if [[ -z ${DEBERTA_TOKENIZE:-} ]]; then
+    cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-reference --example tokenize
+    DEBERTA_TOKENIZE=${CARGO_TARGET_DIR:-$repository/target}/release/examples/tokenize
+fi
+exec "$DEBERTA_INTEROP_PT" "$here/check.py" --tokenize "$DEBERTA_TOKENIZE" \
+    --vocabulary "${DEBERTA_SHARED:-$repository/../shared}/tokenizer" "$@"
