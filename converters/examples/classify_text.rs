@@ -1,0 +1,30 @@
+//! Classifies a text, or a pair of texts: `cargo run --release --example classify_text -- FOLDER "I love you." "I like you."`
+//!
+//! FOLDER holds a sequence classifier and its tokenizer (vocab.json, merges.txt).
+
+use std::error::Error;
+
+use deberta_converters::loading::from_pretrained;
+use deberta_reference::tokenizer::{EncodeOptions, Encoding};
+use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (folder, text, pair) = match arguments.as_slice() {
+        [folder, text] => (folder, text, None),
+        [folder, text, pair] => (folder, text, Some(pair.as_str())),
+        _ => return Err("usage: classify_text FOLDER TEXT [TEXT]".into()),
+    };
+    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let encoding = tokenizer.encode_plus(text, pair, &EncodeOptions::default())?;
+    let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;
+    let output = model.forward(&Encoding::inputs(&[encoding])?, &mut Probe::off())?;
+
+    let max = output.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = output.logits.iter().map(|logit| (logit - max).exp()).sum();
+    for (label, logit) in output.logits.iter().enumerate() {
+        let label = model.config().label(label);
+        println!("{:6.2} %  logit {logit:8.4}  {label}", 100.0 * (logit - max).exp() / total);
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! Labels every token of a text: `cargo run --release --example classify_tokens -- FOLDER "Ada lives in London."`
+//!
+//! FOLDER holds a token classifier and its tokenizer (vocab.json, merges.txt).
+
+use std::error::Error;
+
+use deberta_converters::loading::from_pretrained;
+use deberta_reference::tokenizer::{EncodeOptions, Encoding};
+use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+use ndarray::Axis;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, text] = arguments.as_slice() else {
+        return Err("usage: classify_tokens FOLDER TEXT".into());
+    };
+    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
+    let (model, _) = from_pretrained::<DebertaForTokenClassification>(folder)?;
+    let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;
+    let output = model.forward(&inputs, &mut Probe::off())?;
+
+    let logits = output.logits.index_axis(Axis(0), 0); // [n, labels]
+    for (id, logits) in encoding.input_ids.iter().zip(logits.outer_iter()) {
+        let best = logits.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let (label, logit) = best.ok_or("a model without labels")?;
+        let label = model.config().label(label);
+        println!("{:16} {label}  logit {logit:8.4}", format!("{:?}", tokenizer.decode(&[*id], false, None)?));
+    }
+    Ok(())
+}
