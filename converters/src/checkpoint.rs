@@ -258,7 +258,7 @@ impl Checkpoint {
 
     fn require(&self, problems: &[&Problem]) -> Result<()> {
         let Some(first) = problems.first() else { return Ok(()) };
-        let head_missing = self.missing_head();
+        let head_missing = self.missing_head(problems);
         let mut message = match (&head_missing, self.foreign_model()) {
             (_, Some(other)) => format!("{}; this looks like {other}", first.what),
             (Some(message), None) => message.clone(),
@@ -274,11 +274,11 @@ impl Checkpoint {
     }
 
     /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
-    fn missing_head(&self) -> Option<String> {
+    fn missing_head(&self, problems: &[&Problem]) -> Option<String> {
         let of_head = |name: &str| !name.starts_with(self.head.base_prefix());
         let head_params = params(&self.config, self.head).iter().filter(|param| of_head(&param.name)).count();
-        let all_missing = self.problems.iter().all(|problem| problem.what == ProblemKind::Missing);
-        (self.head != Head::Base && all_missing && self.problems.len() == head_params).then(|| {
+        let all_missing = problems.iter().all(|problem| problem.what == ProblemKind::Missing);
+        (self.head != Head::Base && all_missing && problems.len() == head_params).then(|| {
             format!(
                 "missing, like all of the head: a {} made from these weights would have a random head \
                  (--head base converts the base model alone)",

@@ -27,10 +27,8 @@ pub enum Kind {
 }
 
 /// An error with its place. Displays as `file: tensor "name": message`.
-#[derive(Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: Kind,
     file: Option<String>,
@@ -111,6 +109,13 @@ impl fmt::Display for Error {
             write!(f, "tensor \"{}\": ", Printable(tensor))?;
         }
         write!(f, "{}", self.0.message)
+    }
+}
+
+/// What [`fmt::Display`] shows: a program whose `main` returns the error prints it this way.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
