@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `DebertaConfig` | [`config`] |
 //! | the parameters of each class | [`mod@params`] |
+//! | `DebertaTokenizer` | [`tokenizer`] |
+//! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
 
 pub mod activation;
 pub mod config;
