@@ -11,6 +11,8 @@
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
 //! | `EnhancedMaskDecoder`, which transformers lacks | `mask_decoder.rs` |
+//! | `DebertaTokenizer` | [`tokenizer`] |
+//! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
 //!
 //! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which a [`Probe`]
 //! records what they return.

@@ -110,7 +110,7 @@ fn damage_is_an_error_or_harmless() {
         "\\u0000",
         "\n",
     ];
-    for round in 0..6000 {
+    for round in 0..2400 {
         let (name, content) = &files[round % files.len()];
         let mut bytes = content.clone().into_bytes();
         for _ in 0..=numbers.below(3) {
@@ -144,5 +144,5 @@ fn damage_is_an_error_or_harmless() {
         refused += 2 - usable;
         undo();
     }
-    assert!(read > 1000 && refused > 1000, "{read} tokenizers read, {refused} refused");
+    assert!(read > 500 && refused > 500, "{read} tokenizers read, {refused} refused");
 }
