@@ -15,13 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array3, Array4};
 
+use crate::attention_head::Head;
 use crate::config::DebertaConfig;
 use crate::error::Result;
-use crate::gemm::{Packed, product, rows};
 use crate::inputs::Mask;
 use crate::ops::{
-    Buffer, Linear, MaskedRows, MaskedSoftmax, RowOperation, each_row_here, join_heads, matrix, mix_heads,
-    per_head, split_heads,
+    Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, matrix, mix_heads, per_head, split_heads,
 };
 use crate::probe::Probe;
 use crate::weights::{Matrix, Scope};
@@ -223,95 +222,5 @@ impl Positions {
         let table = matrix(table.as_ref()?, 0, head); // [2S, d]
         let d = table.len() / (2 * self.span);
         Some(&table[(self.span - span) * d..(self.span + span) * d])
-    }
-}
-
-/// One head of one sequence.
-struct Head<'f> {
-    d: usize,
-    /// [n, d]
-    q: &'f [f32],
-    /// [n, d]
-    k: &'f [f32],
-    /// [n, d]
-    v: &'f [f32],
-    /// [2s, d]
-    pos_key: Option<&'f [f32]>,
-    /// [2s, d]
-    pos_query: Option<&'f [f32]>,
-}
-
-impl Head<'_> {
-    /// scores[i, j] = qᵢ · kⱼ
-    fn c2c(&self, scores: &mut [f32]) {
-        let (q, k) = (rows(self.q, self.d), rows(self.k, self.d));
-        product(&q, &Packed::transposed(&k), scores);
-    }
-
-    /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
-    fn add_c2p(&self, scores: &mut [f32], buffer: &mut Buffer) {
-        let Some(pos_key) = self.pos_key else { return };
-        let (q, pos_key) = (rows(self.q, self.d), rows(pos_key, self.d));
-        let (n, distances) = (q.len(), pos_key.len());
-        let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
-        product(&q, &Packed::transposed(&pos_key), products);
-        each_row_here(scores, n, &AddC2p { products, distances });
-    }
-
-    /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
-    fn add_p2c(&self, scores: &mut [f32], buffer: &mut Buffer) {
-        let Some(pos_query) = self.pos_query else { return };
-        let (k, pos_query) = (rows(self.k, self.d), rows(pos_query, self.d));
-        let (n, distances) = (k.len(), pos_query.len());
-        let products = buffer.take(n * distances); // kⱼ · pos_query[m]                  [n, 2s]
-        product(&k, &Packed::transposed(&pos_query), products);
-        // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
-        const BLOCK: usize = 32;
-        for block in (0..n).step_by(BLOCK) {
-            let js = block..(block + BLOCK).min(n);
-            for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-                for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
-                    *score += products[j * distances + delta(i, j, distances)];
-                }
-            }
-        }
-    }
-
-    /// context[i] = Σⱼ probs[i, j] vⱼ
-    fn context(&self, probs: &[f32], context: &mut [f32]) {
-        let v = rows(self.v, self.d);
-        product(&rows(probs, v.len()), &Packed::new(&v), context);
-    }
-}
-
-/// δ(i, j) = clamp(i - j + s, 0, 2s - 1), the row of the distance i - j among the 2s rows of the table.
-#[inline(always)]
-fn delta(i: usize, j: usize, distances: usize) -> usize {
-    (i + distances / 2).saturating_sub(j).min(distances - 1)
-}
-
-/// scores[i, j] += products[i, δ(i, j)]
-struct AddC2p<'p> {
-    /// [n, 2s]
-    products: &'p [f32],
-    /// 2s
-    distances: usize,
-}
-
-impl RowOperation for AddC2p<'_> {
-    #[inline(always)]
-    fn apply(&self, i: usize, scores: &mut [f32]) {
-        let products = &self.products[i * self.distances..][..self.distances];
-        // As j goes up, δ stays at 2s - 1, goes down to 0, and stays there.
-        let n = scores.len();
-        let falling = (i + 1).saturating_sub(self.distances / 2).min(n);
-        let zero = (i + self.distances / 2).min(n);
-        scores[..falling].iter_mut().for_each(|score| *score += products[self.distances - 1]);
-        let window = &products[delta(i, zero.saturating_sub(1), self.distances)..][..zero - falling];
-        scores[falling..zero]
-            .iter_mut()
-            .zip(window.iter().rev())
-            .for_each(|(score, product)| *score += product);
-        scores[zero..].iter_mut().for_each(|score| *score += products[0]);
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `DebertaConfig` | [`config`] |
 //! | the parameters of each class | [`mod@params`] |
-//! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs` |
+//! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
 //! | `EnhancedMaskDecoder`, which transformers lacks | `mask_decoder.rs` |
@@ -31,6 +31,7 @@ pub mod tokenizer_fast;
 pub mod weights;
 
 mod attention;
+mod attention_head;
 mod embeddings;
 mod encoder;
 mod gemm;
