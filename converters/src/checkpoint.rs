@@ -1,6 +1,7 @@
 //! A checkpoint: files, a configuration, and which tensor is which parameter.
 
 use std::fmt;
+use std::path::Path;
 
 use deberta_reference::{DebertaConfig, Head, Param, params};
 
@@ -140,14 +141,21 @@ impl fmt::Display for ProblemKind {
 
 impl Checkpoint {
     /// Opens the files of `source` and matches their tensors with the parameters of `head`, or else of the class
-    /// that the configuration names or the tensors show.
+    /// that the configuration names or the tensors show. The configuration is in the file `config`, or else beside
+    /// the weights.
     ///
     /// # Errors
     /// Files that cannot be read.
-    pub fn open(source: Source, config: &ConfigFile, head: Option<Head>) -> Result<Checkpoint> {
+    pub fn open(
+        source: Source,
+        config: Option<&Path>,
+        head: Option<Head>,
+    ) -> Result<(ConfigFile, Checkpoint)> {
+        // A download that went wrong is wrong in the weights first: their error says more than a missing config.
         let (format, files) = source.open()?;
+        let config = ConfigFile::find(config, source.folder())?;
         let checkpoint = Checkpoint::from_files(source, format, files, &config.config, head)?;
-        Ok(checkpoint)
+        Ok((config, checkpoint))
     }
 
     /// Matches the tensors of files that are already open. See [`Checkpoint::open`].

@@ -10,7 +10,7 @@ use deberta_reference::{DebertaPreTrainedModel, Floats, Head, LoadReport, Tensor
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
-use crate::source::{ConfigFile, Source};
+use crate::source::Source;
 use crate::tensor::Dtype;
 use crate::values::Values;
 
@@ -43,9 +43,7 @@ impl Parameters {
     /// # Errors
     /// Files that cannot be read, and what [`Parameters::new`] reports.
     pub fn open(path: &Path, head: Head) -> Result<Parameters> {
-        let source = Source::locate(path, None, None)?;
-        let config = ConfigFile::find(None, source.folder())?;
-        let mut checkpoint = Checkpoint::open(source, &config, Some(head))?;
+        let (_, mut checkpoint) = Checkpoint::open(Source::locate(path, None, None)?, None, Some(head))?;
         checkpoint.check_copies()?;
         Parameters::new(checkpoint)
     }

@@ -151,7 +151,7 @@ impl From<HeadName> for Head {
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub enum Output {
     /// For people
     Text,
     /// For programs
@@ -175,11 +175,8 @@ impl ModelArgs {
     }
 
     fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {
-        // A download that went wrong is wrong in the weights first: their error says more than a missing config.
-        let (format, files) = source.open()?;
-        let config = self.config(&source)?;
-        let checkpoint =
-            Checkpoint::from_files(source, format, files, &config.config, self.head.map(Head::from))?;
+        let (config, checkpoint) =
+            Checkpoint::open(source, self.config.as_deref(), self.head.map(Head::from))?;
         for warning in config.config.warnings() {
             let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", config.path.display());
         }
@@ -188,7 +185,10 @@ impl ModelArgs {
 }
 
 /// Prints a result. A reader that has seen enough and closed the pipe is no error.
-fn print(text: &str) -> Result<()> {
+///
+/// # Errors
+/// A standard output that cannot be written to.
+pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -198,7 +198,11 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+/// Prints a result as JSON.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
     print(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?)
 }

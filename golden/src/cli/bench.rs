@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use deberta_converters::cli::{Output, print, print_json};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Inputs;
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::{ModelArgs, Output, print};
+use super::ModelArgs;
 use crate::backend::Backend;
 use crate::class::Class;
 
@@ -110,8 +111,7 @@ impl BenchArgs {
 
     fn report(&self, measured: &Measured) -> Result<()> {
         if self.format == Output::Json {
-            let text = serde_json::to_string_pretty(measured);
-            return print(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?);
+            return print_json(measured);
         }
         let Measured { class, backend, batch, seq, threads, runs, .. } = measured;
         print(&format!("{class} by {backend}, {batch} x {seq} tokens, {threads} threads, {runs} runs"))?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::source::{ConfigFile, Source};
+use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
 use crate::backend::Reference;
@@ -78,14 +78,11 @@ impl ModelArgs {
             })?;
         }
         let source = Source::locate(&self.model, None, None)?;
-        // A download that went wrong is wrong in the weights first: their error says more than a missing config.
-        let (format, files) = source.open()?;
-        let config = ConfigFile::find(self.config.as_deref(), source.folder())?;
+        let (config, mut checkpoint) =
+            Checkpoint::open(source, self.config.as_deref(), class.map(Class::head))?;
         for warning in config.config.warnings() {
             say(&format!("warning: {}: {warning}", config.path.display()));
         }
-        let mut checkpoint =
-            Checkpoint::from_files(source, format, files, &config.config, class.map(Class::head))?;
         checkpoint.check_copies()?;
         let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
         Ok((checkpoint, class))
@@ -116,27 +113,7 @@ enum BackendName {
     Reference,
 }
 
-/// How a result is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 /// Says something on standard error.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Prints a result. A reader that has seen enough and closed the pipe is no error.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Io, format!("cannot print: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

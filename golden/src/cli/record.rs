@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
 
-use super::{ModelArgs, print};
+use super::ModelArgs;
 use crate::backend::Backend;
 use crate::class::{Class, masked_rows_of};
 use crate::inputs::inputs;
