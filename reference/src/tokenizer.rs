@@ -398,7 +398,12 @@ impl DebertaTokenizer {
 }
 
 /// `first A separator`, and `B end` of a pair.
-fn sequences(first: u32, mut a: Vec<u32>, separator: u32, pair: Option<(Vec<u32>, u32)>) -> Vec<u32> {
+pub(crate) fn sequences(
+    first: u32,
+    mut a: Vec<u32>,
+    separator: u32,
+    pair: Option<(Vec<u32>, u32)>,
+) -> Vec<u32> {
     a.insert(0, first);
     a.push(separator);
     if let Some((b, end)) = pair {

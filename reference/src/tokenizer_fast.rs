@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::tokenizer::encoding::Lengths;
 use crate::tokenizer::files::fault;
 use crate::tokenizer::{
-    AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy, clean_up_tokenization,
+    AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy, clean_up_tokenization, sequences,
 };
 use byte_level_words::ByteLevelWords;
 
@@ -194,11 +194,8 @@ impl DebertaTokenizerFast {
         token_ids_0: &[u32],
         token_ids_1: Option<&[u32]>,
     ) -> Vec<u32> {
-        let mut ids = [&[self.cls_token_id], token_ids_0, &[self.sep_token_id]].concat();
-        if let Some(pair) = token_ids_1 {
-            ids.extend(pair.iter().chain([&self.sep_token_id]));
-        }
-        ids
+        let sep = self.sep_token_id;
+        sequences(self.cls_token_id, token_ids_0.to_vec(), sep, token_ids_1.map(|ids| (ids.to_vec(), sep)))
     }
 
     /// 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
@@ -207,8 +204,7 @@ impl DebertaTokenizerFast {
         token_ids_0: &[u32],
         token_ids_1: Option<&[u32]>,
     ) -> Vec<u32> {
-        let ones = token_ids_1.map_or(0, |pair| pair.len() + 1);
-        [vec![0; token_ids_0.len() + 2], vec![1; ones]].concat()
+        sequences(0, vec![0; token_ids_0.len()], 0, token_ids_1.map(|ids| (vec![1; ids.len()], 1)))
     }
 
     /// 1 for special tokens, 0 for others, of ids that have special tokens already.

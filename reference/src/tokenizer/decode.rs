@@ -2,12 +2,18 @@
 //!
 //! Source: transformers 4.57.6, `tokenization_utils.py`, `PreTrainedTokenizer._decode`.
 
+use std::sync::LazyLock;
+
 use foldhash::HashMap;
 
 use super::DebertaTokenizer;
 use super::bpe::byte_alphabet;
 use super::settings::DecodeErrors;
 use crate::error::{Error, Result};
+
+/// The byte that each character stands for.
+static BYTES: LazyLock<HashMap<char, u8>> =
+    LazyLock::new(|| byte_alphabet().into_iter().zip(0..=255).collect());
 
 /// What `clean_up_tokenization_spaces` replaces, one after another.
 const CLEAN_UP: [(&str, &str); 10] = [
@@ -91,13 +97,11 @@ impl DebertaTokenizer {
     /// # Errors
     /// If a character stands for no byte, or for bytes that are not UTF-8 under [`DecodeErrors::Strict`].
     pub fn convert_tokens_to_string(&self, tokens: &[&str]) -> Result<String> {
-        let alphabet = byte_alphabet();
-        let bytes: HashMap<char, u8> = alphabet.iter().copied().zip(0..=255).collect();
         let byte = |(token, character): (&str, char)| {
             let unknown = || {
                 Error::Tokenizer(format!("token {token:?}: the character {character:?} stands for no byte"))
             };
-            bytes.get(&character).copied().ok_or_else(unknown)
+            BYTES.get(&character).copied().ok_or_else(unknown)
         };
         let characters = tokens.iter().flat_map(|token| token.chars().map(|character| (*token, character)));
         let bytes = characters.map(byte).collect::<Result<Vec<u8>>>()?;
