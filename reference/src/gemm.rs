@@ -5,7 +5,8 @@
 //! packed into panels: 1 to 3 vectors wide, all of a panel's rows one after the other. The accumulators of 8 rows
 //! of A times one panel (4 on machines with 16 vector registers) stay in registers while the product runs along k.
 //!
-//! Sums run in blocks of 256 along k: shorter chains of additions, smaller rounding errors.
+//! Sums run in blocks of 128 along k, as much of a panel as stays in the first-level cache: shorter chains of
+//! additions, smaller rounding errors.
 
 use std::cell::Cell;
 use std::ops::Range;

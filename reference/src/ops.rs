@@ -182,13 +182,14 @@ pub(crate) fn gather(
 ) -> Result<Array3<f32>> {
     let (b, n) = ids.dim();
     let mut rows = Array3::zeros((b, n, table.columns));
+    let values = table.values();
     for (((i, j), &id), row) in
         ids.indexed_iter().zip(row_major_mut(&mut rows).chunks_exact_mut(table.columns))
     {
         let index = usize::try_from(id).ok().filter(|&index| index < table.rows).ok_or_else(|| {
             InputError::OutOfRange { argument, at: vec![i, j], value: id, limit: table.rows }
         })?;
-        row.copy_from_slice(&table.values()[index * table.columns..][..table.columns]);
+        row.copy_from_slice(&values[index * table.columns..][..table.columns]);
     }
     Ok(rows)
 }
