@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::probe::matches;
 use deberta_reference::{Head, MaskedRows};
 use serde::Deserialize;
 
+use crate::class::Class;
 pub use crate::slice::{InlineInputs, Slice};
+use crate::tolerance::Tolerances;
 
 /// The name of the file in the folder of a case.
 pub const FILE_NAME: &str = "case.yaml";
@@ -110,35 +111,6 @@ pub struct Absent {
     pub reason: String,
 }
 
-/// How far tensors may be off.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tolerances {
-    default: Tolerance,
-    #[serde(default)]
-    patterns: Vec<PatternTolerance>,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PatternTolerance {
-    pattern: String,
-    atol: f64,
-    #[serde(default)]
-    rtol: f64,
-}
-
-/// How far a number may be off: by `atol + rtol · |expected|`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tolerance {
-    /// The absolute part.
-    pub atol: f64,
-    /// The part that grows with the expected number.
-    #[serde(default)]
-    pub rtol: f64,
-}
-
 #[derive(Deserialize)]
 #[serde(remote = "MaskedRows", rename_all = "lowercase")]
 enum MaskedRowsName {
@@ -230,6 +202,17 @@ impl Case {
 }
 
 impl TraceEntry {
+    /// The class to run.
+    ///
+    /// # Errors
+    /// A name that no class has.
+    pub fn class(&self) -> Result<Class> {
+        match self.framework {
+            Framework::Microsoft => Ok(Class::MaskDecoder),
+            _ => Class::from_name(&self.class),
+        }
+    }
+
     /// The path of the trace file. `folder` is that of the case.
     ///
     /// # Errors
@@ -243,44 +226,6 @@ impl FileName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Tolerances {
-    /// The tolerance of the tensor `name` (`outputs.logits`, `activations.pooler`): of the first pattern that
-    /// matches, or else the default. `*` stands for any text.
-    pub fn of(&self, name: &str) -> Tolerance {
-        let pattern = self.patterns.iter().find(|entry| matches(&entry.pattern, name));
-        pattern.map_or(self.default, |entry| Tolerance { atol: entry.atol, rtol: entry.rtol })
-    }
-
-    fn check(&self) -> std::result::Result<(), String> {
-        self.default.check().map_err(|error| format!("tolerances.default.{error}"))?;
-        self.patterns.iter().enumerate().try_for_each(|(index, entry)| {
-            let tolerance = Tolerance { atol: entry.atol, rtol: entry.rtol };
-            tolerance.check().map_err(|error| format!("tolerances.patterns[{index}].{error}"))
-        })
-    }
-}
-
-impl Tolerance {
-    /// Whether `found` may stand for `expected`. A number that is not finite stands only for itself.
-    pub fn allows(&self, expected: f32, found: f32) -> bool {
-        if expected.is_finite() && found.is_finite() {
-            let (expected, found) = (f64::from(expected), f64::from(found));
-            (found - expected).abs() <= self.atol + self.rtol * expected.abs()
-        } else {
-            expected == found || (expected.is_nan() && found.is_nan())
-        }
-    }
-
-    pub(crate) fn check(&self) -> std::result::Result<(), String> {
-        for (key, value) in [("atol", self.atol), ("rtol", self.rtol)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(format!("{key}: expected a number from 0, found {value}"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -379,22 +324,6 @@ absent:
         assert_eq!((case.traces.len(), case.absent.len()), (2, 1));
         assert_eq!(case.traces[1].framework, Framework::Tensorflow);
         assert_eq!(case.traces[1].masked_rows, MaskedRows::Zero);
-    }
-
-    #[test]
-    fn the_first_pattern_decides_the_tolerance() {
-        let tolerances = Case::from_yaml(&yaml()).unwrap().tolerances;
-        assert_eq!(tolerances.of("outputs.logits"), Tolerance { atol: 5e-6, rtol: 0.0 });
-        let half = tolerances.of("outputs.attentions.3");
-        assert!(half.allows(2.0, 1.0) && half.allows(-2.0, -3.0) && !half.allows(2.0, 0.99));
-    }
-
-    #[test]
-    fn what_is_not_finite_is_never_close() {
-        let tolerance = Tolerance { atol: f64::MAX, rtol: 0.0 };
-        assert!(!tolerance.allows(1.0, f32::NAN) && !tolerance.allows(f32::INFINITY, 1.0));
-        assert!(tolerance.allows(f32::NAN, f32::NAN) && tolerance.allows(f32::INFINITY, f32::INFINITY));
-        assert!(!tolerance.allows(f32::INFINITY, f32::NEG_INFINITY));
     }
 
     #[test]

@@ -7,9 +7,18 @@ pub mod backend;
 pub mod case;
 pub mod class;
 pub mod cli;
+pub mod compare;
+pub mod complete;
+pub mod difference;
+pub mod goldens;
 pub mod inputs;
+pub mod points;
+pub mod report;
 pub mod slice;
+pub mod tokens;
+pub mod tolerance;
 pub mod trace_file;
+pub mod verify;
 
 pub use backend::{Backend, Reference};
 pub use case::Case;

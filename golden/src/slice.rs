@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::case::Tolerance;
+use crate::tolerance::Tolerance;
 
 /// A part of a tensor, as somebody published it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,10 +1,11 @@
 //! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::format::{FilePlan, TensorFile, safetensors};
+use deberta_converters::error::{Error, Result};
+use deberta_converters::format::safetensors::{self, SafetensorsFile};
+use deberta_converters::format::{FilePlan, TensorFile};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
@@ -78,33 +79,9 @@ impl Trace {
     /// Reads a trace file.
     ///
     /// # Errors
-    /// Not safetensors; a tensor that is neither an input, nor an activation, nor an output; a dtype other than i64
-    /// and f32; no inputs at all.
+    /// What [`TraceFile::open`] refuses.
     pub fn read(path: &Path) -> Result<Trace> {
-        let file = safetensors::open(Mapped::open(path)?)?;
-        let mut trace = Trace { metadata: file.metadata().to_vec(), tensors: Vec::new() };
-        for (index, info) in file.tensors().iter().enumerate() {
-            let wrong =
-                |message: &str| Error::new(Kind::Malformed, message).in_tensor(&info.name).in_file(path);
-            if !is_trace_name(&info.name) {
-                return Err(wrong("neither inputs.*, nor activations.*, nor outputs.*: not a trace"));
-            }
-            let bytes = file.read(index)?;
-            let data = match info.dtype {
-                Dtype::F32 => {
-                    Data::Floats(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
-                }
-                Dtype::I64 => {
-                    Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())
-                }
-                other => return Err(wrong(&format!("dtype {other}, a trace holds f32 and i64"))),
-            };
-            trace.tensors.push(Tensor { name: info.name.clone(), shape: info.shape.clone(), data });
-        }
-        if !trace.tensors.iter().any(|tensor| tensor.name.starts_with("inputs.")) {
-            return Err(Error::malformed("no tensor is named inputs.*: not a trace").in_file(path));
-        }
-        Ok(trace)
+        TraceFile::open(path)?.trace(|_| true)
     }
 
     /// Writes a trace file, replacing an existing one in one step. `format` is added to the metadata.
@@ -143,6 +120,89 @@ impl Trace {
     }
 }
 
+/// An open trace file, whose tensors are read when they are needed.
+pub struct TraceFile {
+    path: PathBuf,
+    file: SafetensorsFile,
+}
+
+impl TraceFile {
+    /// Opens a trace file.
+    ///
+    /// # Errors
+    /// Not safetensors; another format than [`FORMAT`]; a tensor that is neither an input, nor an activation, nor an
+    /// output; a dtype other than i64 and f32; no inputs at all.
+    pub fn open(path: &Path) -> Result<TraceFile> {
+        let file = safetensors::open(Mapped::open(path)?)?;
+        let format = file.metadata().iter().find(|(key, _)| key == "format").map(|(_, value)| value.as_str());
+        if let Some(format) = format.filter(|&format| format != FORMAT) {
+            let message = format!("format {format:?}, expected {FORMAT:?}");
+            return Err(Error::unsupported(message).in_file(path));
+        }
+        for info in file.tensors() {
+            let wrong = |message: String| Error::malformed(message).in_tensor(&info.name).in_file(path);
+            if !is_trace_name(&info.name) {
+                return Err(wrong(
+                    "neither inputs.*, nor activations.*, nor outputs.*: not a trace".to_owned(),
+                ));
+            }
+            if !matches!(info.dtype, Dtype::F32 | Dtype::I64) {
+                return Err(wrong(format!("dtype {}, a trace holds f32 and i64", info.dtype)));
+            }
+        }
+        if !file.tensors().iter().any(|info| info.name.starts_with("inputs.")) {
+            return Err(Error::malformed("no tensor is named inputs.*: not a trace").in_file(path));
+        }
+        Ok(TraceFile { path: path.to_owned(), file })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A value of the metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.file.metadata().iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The full names of the tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.file.tensors().iter().map(|info| info.name.as_str())
+    }
+
+    /// Reads a tensor; nothing if there is none of this full name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        let found = self.file.tensors().iter().position(|info| info.name == name);
+        found.map(|index| self.read(index)).transpose()
+    }
+
+    /// Reads the tensors whose full names are wanted, and the metadata.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn trace(&self, wanted: impl Fn(&str) -> bool) -> Result<Trace> {
+        let names = self.file.tensors().iter().enumerate().filter(|(_, info)| wanted(&info.name));
+        let tensors = names.map(|(index, _)| self.read(index)).collect::<Result<_>>()?;
+        Ok(Trace { metadata: self.file.metadata().to_vec(), tensors })
+    }
+
+    fn read(&self, index: usize) -> Result<Tensor> {
+        let info = self.file.tensors().get(index).ok_or_else(|| Error::malformed("no such tensor"))?;
+        let bytes = self.file.read(index)?;
+        let data = match info.dtype {
+            Dtype::I64 => {
+                Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())
+            }
+            _ => Data::Floats(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+        };
+        Ok(Tensor { name: info.name.clone(), shape: info.shape.clone(), data })
+    }
+}
+
 /// Writes nothing but what [`Trace::read`] takes.
 fn is_trace_name(name: &str) -> bool {
     ["inputs.", "activations.", "outputs."].iter().any(|prefix| name.starts_with(prefix))
@@ -152,7 +212,7 @@ fn is_trace_name(name: &str) -> bool {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn find(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+pub fn find(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, "open", error))?;
     let mut paths = Vec::new();
     for entry in entries {

@@ -30,7 +30,8 @@ impl Trace {
         Trace { patterns: patterns.into_iter().map(Into::into).collect(), ..Trace::default() }
     }
 
-    /// Replaces the activation `name` by `value`: all that follows is computed from `value`.
+    /// Replaces the activation `name` by `value`: all that follows is computed from `value`. What is recorded is the
+    /// activation that was computed.
     pub fn replacing(mut self, name: impl Into<String>, value: ArrayD<f32>) -> Trace {
         self.replacements.insert(name.into(), value);
         self
@@ -46,15 +47,15 @@ impl Trace {
     }
 
     fn keep<D: Dimension>(&mut self, name: String, mut value: Array<f32, D>) -> Result<Array<f32, D>> {
+        if self.patterns.iter().any(|pattern| matches(pattern, &name)) {
+            self.activations.push((name.clone(), value.to_owned().into_dyn()));
+        }
         if let Some(replacement) = self.replacements.get(&name) {
             if replacement.shape() != value.shape() {
                 let (expected, found) = (value.shape().to_vec(), replacement.shape().to_vec());
                 return Err(Error::Replacement { name, expected, found });
             }
             value.iter_mut().zip(replacement).for_each(|(value, replacement)| *value = *replacement);
-        }
-        if self.patterns.iter().any(|pattern| matches(pattern, &name)) {
-            self.activations.push((name, value.to_owned().into_dyn()));
         }
         Ok(value)
     }
@@ -160,7 +161,7 @@ mod tests {
     fn a_replacement_takes_the_place_of_the_value() {
         let mut trace = Trace::of_everything().replacing("x", arr1(&[5.0]).into_dyn());
         let x = trace.probe().keep("x", arr1(&[1.0])).unwrap();
-        assert_eq!((x[0], trace.activations[0].1[0]), (5.0, 5.0));
+        assert_eq!((x[0], trace.activations[0].1[0]), (5.0, 1.0));
         let error = trace.probe().keep("x", arr1(&[1.0, 2.0])).unwrap_err().to_string();
         assert_eq!(error, "x: the activation has shape [2], its replacement [1]");
     }

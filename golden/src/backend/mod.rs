@@ -6,6 +6,7 @@ pub use reference::Reference;
 
 use deberta_converters::error::Result;
 use deberta_reference::Inputs;
+use ndarray::ArrayD;
 
 use crate::trace_file::Trace;
 
@@ -15,9 +16,10 @@ pub trait Backend {
     fn name(&self) -> &'static str;
 
     /// Runs the model on `inputs` and records the outputs, and the activations whose names one of the patterns in
-    /// `points` matches, in the order of execution; `*` in a pattern stands for any text.
+    /// `points` matches, in the order of execution; `*` in a pattern stands for any text. After the activations named in
+    /// `replaced` were computed and recorded, the values given there take their place.
     ///
     /// # Errors
-    /// Inputs that do not fit the model.
-    fn run(&self, inputs: &Inputs, points: &[&str]) -> Result<Trace>;
+    /// Inputs that do not fit the model; replacements of another shape, or by a backend that cannot replace.
+    fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace>;
 }

@@ -7,7 +7,7 @@ use deberta_reference::{
     self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForQuestionAnswering,
     DebertaForSequenceClassification, DebertaForTokenClassification, DebertaModel, DebertaPreTrainedModel,
     EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows, ModelOutput, Probe, TFDebertaPreTrainedModel,
-    tf::TFLoss,
+    TensorSource, tf::TFLoss,
 };
 use ndarray::ArrayD;
 
@@ -31,10 +31,29 @@ impl Reference {
     /// An incomplete checkpoint; a configuration that the class cannot be built from.
     pub fn load(checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
         let path = checkpoint.source.path.clone();
+        let config = checkpoint.config.clone();
         let parameters = Parameters::new(checkpoint)?;
-        let (model, report) = load(&parameters, class, masked_rows)
-            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(&path))?;
+        Reference::of(config, &parameters, class, masked_rows).map_err(|error| error.in_file(&path))
+    }
+
+    /// Makes `class` from parameters of any source.
+    ///
+    /// # Errors
+    /// Missing and misshapen parameters; a configuration that the class cannot be built from.
+    pub fn of(
+        config: DebertaConfig,
+        parameters: &dyn TensorSource,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> Result<Reference> {
+        let (model, report) = load(config, parameters, class, masked_rows)
+            .map_err(|error| Error::new(Kind::Model, error.to_string()))?;
         Ok(Reference { model, class, masked_rows, report })
+    }
+
+    /// What becomes of attention rows whose every key is masked.
+    pub fn masked_rows(&self) -> MaskedRows {
+        self.masked_rows
     }
 
     /// Runs the model and throws the outputs away: for measuring.
@@ -51,8 +70,11 @@ impl Backend for Reference {
         "reference"
     }
 
-    fn run(&self, inputs: &Inputs, points: &[&str]) -> Result<Trace> {
+    fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
         let mut activations = reference::Trace::of(points.iter().copied());
+        for (name, value) in replaced {
+            activations = activations.replacing(name, value);
+        }
         let outputs = self.model.run(inputs, &mut activations.probe()).map_err(request)?;
         let metadata = [
             ("framework", self.name().to_owned()),
@@ -106,8 +128,7 @@ fn named(output: &impl ModelOutput) -> Vec<(String, ArrayD<f32>)> {
 
 type Loaded = reference::Result<(Box<dyn Run + Send + Sync>, LoadReport)>;
 
-fn load(parameters: &Parameters, class: Class, rows: MaskedRows) -> Loaded {
-    let config = parameters.checkpoint().config.clone();
+fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows: MaskedRows) -> Loaded {
     match class {
         Class::MaskDecoder => {
             let (model, report) = EnhancedMaskDecoder::from_pretrained(config, parameters)?;
@@ -140,7 +161,7 @@ fn load(parameters: &Parameters, class: Class, rows: MaskedRows) -> Loaded {
 
 fn pytorch<M: DebertaPreTrainedModel + Send + Sync + 'static>(
     config: DebertaConfig,
-    parameters: &Parameters,
+    parameters: &dyn TensorSource,
     rows: MaskedRows,
 ) -> Loaded {
     let (model, report) = M::from_pretrained(config, parameters)?;
@@ -149,7 +170,7 @@ fn pytorch<M: DebertaPreTrainedModel + Send + Sync + 'static>(
 
 fn tensorflow<M: TFLoss + Send + Sync + 'static>(
     config: DebertaConfig,
-    parameters: &Parameters,
+    parameters: &dyn TensorSource,
     rows: MaskedRows,
 ) -> Loaded {
     let (model, report) = TFDebertaPreTrainedModel::<M>::from_pretrained(config, parameters)?;

@@ -1,6 +1,6 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,14 +15,20 @@ use crate::class::Class;
 
 mod bench;
 mod record;
+mod verify;
 
-/// Runs DeBERTa models and records what every layer computes.
+/// Verifies DeBERTa models, layer by layer, against recorded outputs.
 #[derive(Debug, Parser)]
 #[command(name = "deberta-verify", bin_name = "deberta-verify", version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done, 2 failed or wrong usage.")]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit status: 0 everything agrees, 1 something differs, 2 something could not be judged."
+)]
 struct Cli {
+    #[command(flatten)]
+    verify: verify::VerifyArgs,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +44,11 @@ const FAILED: u8 = 2;
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Record(args) => args.run(),
-        Command::Bench(args) => args.run(),
+    let Cli { verify, command } = Cli::parse();
+    let result = match command {
+        None => verify.run(),
+        Some(Command::Record(args)) => args.run(),
+        Some(Command::Bench(args)) => args.run(),
     };
     match result {
         Ok(code) => code,
@@ -72,11 +80,7 @@ impl ModelArgs {
     /// Opens the checkpoint, for `class` if it is given, else for the class that the configuration or the tensors
     /// show. Returns the class too.
     fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
-                Error::new(Kind::Request, format!("cannot start {threads} threads: {error}"))
-            })?;
-        }
+        start_threads(self.threads)?;
         let source = Source::locate(&self.model, None, None)?;
         let (config, mut checkpoint) =
             Checkpoint::open(source, self.config.as_deref(), class.map(Class::head))?;
@@ -111,6 +115,25 @@ impl ModelArgs {
 enum BackendName {
     /// The reference implementation in this program
     Reference,
+}
+
+/// Computes with so many threads.
+fn start_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.into())
+        .build_global()
+        .map_err(|error| Error::new(Kind::Request, format!("cannot start {threads} threads: {error}")))
+}
+
+/// Says on a terminal what is being done, in one line that the next replaces.
+fn progress() -> impl Fn(&str) {
+    let terminal = std::io::stderr().is_terminal();
+    move |text| {
+        if terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
+        }
+    }
 }
 
 /// Says something on standard error.

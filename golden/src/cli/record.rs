@@ -11,6 +11,7 @@ use deberta_reference::{Inputs, MaskedRows};
 use super::ModelArgs;
 use crate::backend::Backend;
 use crate::class::{Class, masked_rows_of};
+use crate::complete::POINTS;
 use crate::inputs::inputs;
 use crate::trace_file::Trace;
 
@@ -78,8 +79,10 @@ impl RecordArgs {
 
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs };
         let points: Vec<&str> = self.points.iter().map(String::as_str).collect();
-        let mut trace = model.run(&inputs, &points).map_err(|error| error.in_file(&self.inputs))?;
+        let mut trace =
+            model.run(&inputs, &points, Vec::new()).map_err(|error| error.in_file(&self.inputs))?;
         let given = recorded.tensors.into_iter().filter(|tensor| tensor.name.starts_with("inputs."));
+        trace.metadata.push((POINTS.to_owned(), self.points.join(" ")));
         trace.tensors.splice(0..0, given);
         trace.write(&self.output)?;
 

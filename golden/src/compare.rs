@@ -1,0 +1,271 @@
+//! A candidate against a golden, at every point that the golden has.
+
+use deberta_converters::error::Result;
+use serde::Serialize;
+
+use crate::difference::{Difference, coordinates, difference};
+use crate::points::rank;
+use crate::tokens::Tokens;
+use crate::tolerance::{Precision, Tolerance, Tolerances};
+use crate::trace_file::{Data, Tensor, Trace, TraceFile};
+
+/// What became of one point of a golden.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PointReport {
+    /// The full name: `activations.deberta.encoder.layer.0`, `outputs.logits`.
+    pub name: String,
+    /// Whether the numbers agree, or why they could not be compared.
+    pub verdict: Verdict,
+    /// The shape in the golden.
+    pub shape: Vec<usize>,
+    /// What was allowed.
+    pub tolerance: Tolerance,
+    /// How the numbers of tokens differ.
+    pub real: Option<Difference>,
+    /// How the numbers of padding differ.
+    pub padded: Option<Difference>,
+}
+
+/// Whether the numbers of a point agree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every number is within the tolerance.
+    Match,
+    /// Every number is within the tolerance for the lower precision that the candidate's weights are stored with.
+    Rounded,
+    /// The numbers of tokens agree, those of padding do not.
+    Padding,
+    /// Numbers of tokens do not agree.
+    Diverges,
+    /// The candidate has NaN or infinity where the golden has numbers.
+    NotFinite {
+        /// How many.
+        count: usize,
+        /// Where the first is.
+        at: Vec<usize>,
+    },
+    /// The golden has NaN or infinity: nothing can be judged by it.
+    GoldenNotFinite {
+        /// How many.
+        count: usize,
+        /// Where the first is.
+        at: Vec<usize>,
+    },
+    /// The candidate computes another shape.
+    Shape {
+        /// The candidate's.
+        found: Vec<usize>,
+    },
+    /// One holds integers, the other numbers.
+    Dtype,
+    /// The candidate has no such point.
+    MissingInCandidate,
+    /// The golden lacks a point that it must have.
+    MissingInGolden,
+    /// The tensor has no elements.
+    Empty,
+}
+
+/// How a run, a file or all of it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Everything was compared and agrees.
+    Pass,
+    /// Something could not be judged.
+    Undecided,
+    /// Something differs.
+    Divergence,
+}
+
+impl Verdict {
+    /// What follows from it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Verdict::Match | Verdict::Rounded => Outcome::Pass,
+            Verdict::Padding
+            | Verdict::Diverges
+            | Verdict::NotFinite { .. }
+            | Verdict::Shape { .. }
+            | Verdict::Dtype
+            | Verdict::MissingInCandidate => Outcome::Divergence,
+            Verdict::GoldenNotFinite { .. } | Verdict::MissingInGolden | Verdict::Empty => Outcome::Undecided,
+        }
+    }
+}
+
+impl Outcome {
+    /// The exit status of the program.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Pass => 0,
+            Outcome::Divergence => 1,
+            Outcome::Undecided => 2,
+        }
+    }
+}
+
+impl PointReport {
+    /// A point that a golden does not have.
+    pub fn missing_in_golden(name: &str) -> PointReport {
+        let tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
+        let (name, shape) = (name.to_owned(), Vec::new());
+        PointReport { name, verdict: Verdict::MissingInGolden, shape, tolerance, real: None, padded: None }
+    }
+
+    /// How many numbers were compared.
+    pub fn compared(&self) -> usize {
+        [&self.real, &self.padded].into_iter().flatten().map(|part| part.count).sum()
+    }
+}
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'c> {
+    /// How far numbers may be off.
+    pub tolerances: &'c Tolerances,
+    /// The precision that the candidate's weights are stored with.
+    pub precision: Precision,
+    /// Which positions are padding.
+    pub tokens: &'c Tokens,
+}
+
+impl Comparison<'_> {
+    /// Compares a candidate with all activations and outputs of a golden, in the order of execution.
+    ///
+    /// # Errors
+    /// The golden's file cannot be read.
+    pub fn traces(&self, golden: &TraceFile, candidate: &Trace) -> Result<Vec<PointReport>> {
+        let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
+        names.sort_by_key(|name| (rank(name), *name));
+        let mut points = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(want) = golden.tensor(name)? {
+                points.push(self.tensors(&want, candidate.get(name)));
+            }
+        }
+        Ok(points)
+    }
+
+    /// Compares a tensor of a candidate with that of a golden.
+    pub fn tensors(&self, want: &Tensor, got: Option<&Tensor>) -> PointReport {
+        let mut report = PointReport {
+            name: want.name.clone(),
+            verdict: Verdict::Match,
+            shape: want.shape.clone(),
+            tolerance: self.tolerances.of(&want.name, Precision::F32),
+            real: None,
+            padded: None,
+        };
+        report.verdict = match (&want.data, got) {
+            (_, None) => Verdict::MissingInCandidate,
+            (_, Some(got)) if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
+            (Data::Floats(wanted), Some(Tensor { data: Data::Floats(found), .. })) => {
+                match (not_finite(wanted, &want.shape), wanted.len()) {
+                    (_, 0) => Verdict::Empty,
+                    (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
+                    (None, _) => self.numbers(wanted, found, &mut report),
+                }
+            }
+            (_, Some(_)) => Verdict::Dtype,
+        };
+        report
+    }
+
+    /// Compares numbers, for tokens and padding apart, by the tolerance of f32 and else by that of the precision.
+    fn numbers(&self, want: &[f32], got: &[f32], report: &mut PointReport) -> Verdict {
+        let flags = self.tokens.of_tensor(&report.name, &report.shape);
+        let half = self.tolerances.of(&report.name, self.precision);
+        let attempts: &[Tolerance] = match self.precision {
+            Precision::F32 => &[report.tolerance],
+            _ => &[report.tolerance, half],
+        };
+        for (attempt, &tolerance) in attempts.iter().enumerate() {
+            let part = |real| {
+                let flags = flags.as_deref().map(|flags| (flags, real));
+                difference(want, got, &report.shape, flags, tolerance)
+            };
+            report.real = part(true);
+            report.padded = flags.is_some().then(|| part(false)).flatten();
+            report.tolerance = tolerance;
+            let within = |part: &Option<Difference>| part.as_ref().is_none_or(|part| part.beyond == 0);
+            if let Some((count, at)) = not_finite(got, &report.shape) {
+                return Verdict::NotFinite { count, at };
+            }
+            match (within(&report.real), within(&report.padded), attempt) {
+                (true, true, 0) => return Verdict::Match,
+                (true, true, _) => return Verdict::Rounded,
+                _ => {}
+            }
+        }
+        match &report.real {
+            Some(real) if real.beyond > 0 => Verdict::Diverges,
+            _ => Verdict::Padding,
+        }
+    }
+}
+
+/// How many numbers are NaN or infinite, and where the first is.
+fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
+    let first = values.iter().position(|value| !value.is_finite())?;
+    let count = values.iter().skip(first).filter(|value| !value.is_finite()).count();
+    Some((count, coordinates(first, shape)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+    use deberta_reference::Inputs;
+    use ndarray::{Array, arr2};
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor { name: "outputs.logits".into(), shape: shape.into(), data: Data::Floats(values.into()) }
+    }
+
+    fn verdict(want: &Tensor, got: Option<&Tensor>, precision: Precision) -> Verdict {
+        let inputs = Inputs {
+            input_ids: Some(Array::zeros((1, 2))),
+            attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
+            ..Inputs::default()
+        };
+        let tokens = Tokens::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let tolerances = Tolerances::uniform(Tolerance { atol: 0.001, rtol: 0.0 });
+        Comparison { tolerances: &tolerances, precision, tokens: &tokens }.tensors(want, got).verdict
+    }
+
+    fn of(want: &[f32], got: &[f32]) -> Verdict {
+        verdict(&tensor(&[1, 2, 1], want), Some(&tensor(&[1, 2, 1], got)), Precision::F32)
+    }
+
+    #[test]
+    fn tokens_and_padding_are_judged_apart() {
+        assert_eq!(of(&[1.0, 2.0], &[1.0, 2.0005]), Verdict::Match);
+        assert_eq!(of(&[1.0, 2.0], &[1.0, 2.5]), Verdict::Padding);
+        assert_eq!(of(&[1.0, 2.0], &[1.5, 2.5]), Verdict::Diverges);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_has_a_verdict_of_its_own() {
+        assert_eq!(of(&[1.0, 2.0], &[1.0, f32::NAN]), Verdict::NotFinite { count: 1, at: vec![0, 1, 0] });
+        let nan = [f32::NAN, f32::NAN];
+        assert_eq!(of(&nan, &nan), Verdict::GoldenNotFinite { count: 2, at: vec![0, 0, 0] });
+        let want = tensor(&[1, 2, 1], &[1.0, 2.0]);
+        assert_eq!(verdict(&want, None, Precision::F32), Verdict::MissingInCandidate);
+        let turned = tensor(&[1, 1, 2], &[1.0, 2.0]);
+        assert_eq!(verdict(&want, Some(&turned), Precision::F32), Verdict::Shape { found: vec![1, 1, 2] });
+        let integers = Tensor { data: Data::Integers(vec![1, 2]), ..want.clone() };
+        assert_eq!(verdict(&want, Some(&integers), Precision::F32), Verdict::Dtype);
+        let empty = tensor(&[0], &[]);
+        assert_eq!(verdict(&empty, Some(&empty), Precision::F32), Verdict::Empty);
+    }
+
+    #[test]
+    fn low_precision_is_said() {
+        let (want, got) = (tensor(&[1, 2, 1], &[1.0, 2.0]), tensor(&[1, 2, 1], &[1.0, 2.015]));
+        assert_eq!(verdict(&want, Some(&got), Precision::F32), Verdict::Padding);
+        assert_eq!(verdict(&want, Some(&got), Precision::F16), Verdict::Rounded);
+        assert_eq!(verdict(&want, Some(&want), Precision::F16), Verdict::Match);
+    }
+}

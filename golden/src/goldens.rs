@@ -1,0 +1,138 @@
+//! Where goldens come from: a folder, with or without `case.yaml`, or this program.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::error::{Error, Kind, Result};
+
+use crate::case::{Case, FILE_NAME, Model};
+use crate::tolerance::Tolerances;
+use crate::trace_file;
+
+/// What a model is compared with.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    /// What reports call it.
+    pub name: String,
+    /// The folder; nothing if it came with this program.
+    pub folder: Option<PathBuf>,
+    /// The description, if there is one.
+    pub case: Option<Case>,
+    /// The trace files.
+    pub traces: Vec<PathBuf>,
+    /// How far numbers may be off.
+    pub tolerances: Tolerances,
+}
+
+/// The cases that come with this program: the id of the model on the hub, and the text of `case.yaml`.
+const SHIPPED: [(&str, &str); 2] = [
+    ("microsoft/deberta-base", include_str!("../data/microsoft--deberta-base/case.yaml")),
+    ("microsoft/deberta-base-mnli", include_str!("../data/microsoft--deberta-base-mnli/case.yaml")),
+];
+
+impl Golden {
+    /// The golden in a folder: what its `case.yaml` lists, or else every trace file.
+    ///
+    /// # Errors
+    /// Neither of them; a `case.yaml` that is wrong, lists a file that is not there, or does not list a trace that is
+    /// there.
+    pub fn open(folder: &Path) -> Result<Golden> {
+        match Golden::find(folder)? {
+            Some(golden) => Ok(golden),
+            None => {
+                let message = "no golden in this folder: neither case.yaml nor a safetensors file with tensors \
+                               inputs.*; deberta-verify record makes one";
+                Err(Error::new(Kind::Request, message).in_file(folder))
+            }
+        }
+    }
+
+    /// The golden in a folder, if there is one.
+    ///
+    /// # Errors
+    /// As [`Golden::open`].
+    pub fn find(folder: &Path) -> Result<Option<Golden>> {
+        let found = trace_file::find(folder)?;
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+        let folder_of = Some(folder.to_owned());
+        if !folder.join(FILE_NAME).exists() {
+            let tolerances = Tolerances::default();
+            let golden = Golden { name, folder: folder_of, case: None, traces: found, tolerances };
+            return Ok((!golden.traces.is_empty()).then_some(golden));
+        }
+        let case = Case::read(folder)?;
+        let traces = case.traces.iter().map(|entry| entry.path(folder)).collect::<Result<Vec<PathBuf>>>()?;
+        let listed: BTreeSet<_> = case.traces.iter().map(|entry| entry.file.as_str()).collect();
+        let stray = found.iter().find(|path| {
+            !path.file_name().is_some_and(|name| listed.contains(name.to_string_lossy().as_ref()))
+        });
+        if let Some(stray) = stray {
+            let message = "a trace that case.yaml does not list: list it, or move it out of the folder";
+            return Err(Error::malformed(message).in_file(stray));
+        }
+        let tolerances = case.tolerances.clone();
+        Ok(Some(Golden { name, folder: folder_of, case: Some(case), traces, tolerances }))
+    }
+
+    /// The golden that comes with this program for a model of the hub, if there is one.
+    ///
+    /// # Errors
+    /// A case that is wrong.
+    pub fn shipped(id: &str) -> Result<Option<Golden>> {
+        let Some((name, text)) = SHIPPED.iter().find(|(known, _)| *known == id) else { return Ok(None) };
+        let case = Case::from_yaml(text).map_err(|error| error.in_file(Path::new(name)))?;
+        let (name, tolerances) = ((*name).to_owned(), case.tolerances.clone());
+        Ok(Some(Golden { name, folder: None, case: Some(case), traces: Vec::new(), tolerances }))
+    }
+
+    /// The ids of the models whose goldens come with this program.
+    pub fn shipped_ids() -> impl Iterator<Item = &'static str> {
+        SHIPPED.iter().map(|(id, _)| *id)
+    }
+
+    /// The folder of the model that the case names, if it is a folder.
+    ///
+    /// # Errors
+    /// It does not exist, or leads out of the folder of the case by a link.
+    pub fn model_folder(&self) -> Result<Option<PathBuf>> {
+        match (&self.case, &self.folder) {
+            (Some(case), Some(folder)) => case.model_folder(folder),
+            _ => Ok(None),
+        }
+    }
+
+    /// The id on the hub of the model that the case names, if it has one.
+    pub fn hub_id(&self) -> Option<&str> {
+        match self.case.as_ref().map(|case| &case.model) {
+            Some(Model::Hub(id)) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The weight digest that the case states.
+    pub fn digest(&self) -> Option<&str> {
+        self.case.as_ref()?.digest.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_goldens_are_right() {
+        for id in Golden::shipped_ids() {
+            let golden = Golden::shipped(id).unwrap().unwrap();
+            assert_eq!(golden.hub_id(), Some(id));
+            assert!(!golden.case.unwrap().slices.is_empty());
+        }
+        assert!(Golden::shipped("microsoft/deberta-v3-base").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_without_goldens_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Golden::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no golden in this folder: neither case.yaml nor"), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! What was verified and what came of it, for people and for programs.
+
+use serde::Serialize;
+
+use crate::compare::{Outcome, PointReport};
+
+/// The schema of the JSON report.
+pub const SCHEMA: &str = "deberta-verify-report-1";
+
+/// The result of a verification.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// This program and its version.
+    pub producer: String,
+    /// The model as it was named.
+    pub model: String,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// One entry for every weight file.
+    pub files: Vec<FileReport>,
+    /// What concerns no single file.
+    pub findings: Vec<Finding>,
+}
+
+/// The result for a weight file.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileReport {
+    /// The file, or the index of its shards.
+    pub file: String,
+    /// `PyTorch`, `TensorFlow`, `safetensors`, `ONNX`; nothing if it could not be opened.
+    pub format: Option<String>,
+    /// The precision that the weights are stored with: `f32`, `f16`, `bf16`.
+    pub precision: Option<String>,
+    /// The weight digest.
+    pub digest: Option<String>,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// What concerns the file as a whole.
+    pub findings: Vec<Finding>,
+    /// One entry for every trace.
+    pub runs: Vec<RunReport>,
+}
+
+/// The result for a weight file and a trace, or the published values of a case.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// The golden.
+    pub golden: String,
+    /// The trace file; nothing for published values.
+    pub trace: Option<String>,
+    /// Who computed the golden.
+    pub producer: String,
+    /// The class that was run.
+    pub class: String,
+    /// What became of attention rows whose every key is masked: `uniform`, `zero`.
+    pub masked_rows: String,
+    /// What ran the candidate.
+    pub backend: String,
+    /// Whether every module was given the golden's input.
+    pub isolated: bool,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// The first point that does not agree, in the order of execution.
+    pub first_divergence: Option<String>,
+    /// What concerns the run as a whole.
+    pub findings: Vec<Finding>,
+    /// What the likely causes are, the likeliest first.
+    pub diagnoses: Vec<Diagnosis>,
+    /// Every point of the golden, in the order of execution.
+    pub points: Vec<PointReport>,
+    /// How long it took to run the model and to compare.
+    pub seconds: f64,
+}
+
+/// Something that a reader should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// A word for programs: `weights-differ`, `golden-incomplete`, ….
+    pub kind: FindingKind,
+    /// What follows from it.
+    pub outcome: Outcome,
+    /// What there is to say.
+    pub message: String,
+}
+
+/// Words for findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// A file could not be read, or a model not run.
+    Error,
+    /// The weights are not those of the golden.
+    WeightsDiffer,
+    /// Two weight files of a model hold different weights.
+    FilesDiffer,
+    /// Weights are NaN or infinite.
+    WeightsNotFinite,
+    /// The golden lacks points.
+    GoldenIncomplete,
+    /// There was nothing to compare.
+    NothingCompared,
+    /// Two traces are of different inputs.
+    InputsDiffer,
+    /// Padded rows follow the other convention.
+    MaskedRows,
+    /// Padded rows differ, and no convention explains it.
+    PaddingDiffers,
+    /// The weights were rounded to a lower precision.
+    HalfPrecision,
+    /// A file was left out.
+    NotJudged,
+    /// For information.
+    Note,
+}
+
+/// A likely cause of a divergence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// A word for programs: `transposed-kernel`, `swapped-heads`, ….
+    pub kind: String,
+    /// What is wrong, where.
+    pub cause: String,
+    /// What speaks for it.
+    pub evidence: String,
+    /// What to do.
+    pub repair: String,
+    /// Whether the numbers agree once it is repaired.
+    pub confirmed: bool,
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(kind: FindingKind, outcome: Outcome, message: impl Into<String>) -> Finding {
+        Finding { kind, outcome, message: message.into() }
+    }
+
+    /// Something that went wrong.
+    pub fn error(error: &deberta_converters::error::Error) -> Finding {
+        Finding::new(FindingKind::Error, Outcome::Undecided, error.to_string())
+    }
+}
+
+impl Report {
+    /// How many numbers were compared.
+    pub fn compared(&self) -> usize {
+        self.files.iter().flat_map(|file| &file.runs).map(RunReport::compared).sum()
+    }
+}
+
+impl RunReport {
+    /// How many numbers were compared.
+    pub fn compared(&self) -> usize {
+        self.points.iter().map(PointReport::compared).sum()
+    }
+
+    /// Sets what follows from the points and the findings.
+    pub(crate) fn conclude(&mut self) {
+        if self.compared() == 0 && self.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
+            let message = "no number was compared: the golden has nothing to compare with";
+            self.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
+        }
+        let explained = self.findings.iter().any(|finding| finding.kind == FindingKind::MaskedRows);
+        let of_point = |point: &PointReport| match point.verdict {
+            crate::compare::Verdict::Padding if explained => Outcome::Pass,
+            _ => point.verdict.outcome(),
+        };
+        self.first_divergence = self
+            .points
+            .iter()
+            .find(|point| of_point(point) == Outcome::Divergence)
+            .map(|point| point.name.clone());
+        self.outcome = worst(
+            self.points.iter().map(of_point).chain(self.findings.iter().map(|finding| finding.outcome)),
+        );
+    }
+}
+
+/// The worst of some outcomes.
+pub(crate) fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
+    outcomes.max().unwrap_or(Outcome::Pass)
+}

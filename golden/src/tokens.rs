@@ -1,0 +1,213 @@
+//! Which numbers of a tensor belong to tokens, and which to padding.
+//!
+//! What padded positions compute is a convention ([`deberta_reference::MaskedRows`]) that differs between frameworks
+//! and releases, so they are judged apart. A number belongs to padding if it depends on what a padded position computes.
+
+use deberta_reference::{Head, Inputs, Labels};
+use ndarray::Axis;
+
+use crate::class::Class;
+
+/// Which positions of the inputs hold tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// b
+    sequences: usize,
+    /// n
+    length: usize,
+    /// Whether position (b, i) is a token and may attend to anything, row by row.
+    real: Vec<bool>,
+    class: Class,
+    /// Whether the loss depends on padded positions; for every sequence.
+    loss_on_padding: Vec<bool>,
+}
+
+impl Tokens {
+    /// The positions of `inputs`, for a class: its head decides which of them the logits and the loss depend on.
+    pub fn of(inputs: &Inputs, class: Class) -> Tokens {
+        let (sequences, length) = match (&inputs.input_ids, &inputs.inputs_embeds) {
+            (Some(ids), _) => ids.dim(),
+            (None, Some(embeddings)) => (embeddings.dim().0, embeddings.dim().1),
+            (None, None) => (0, 0),
+        };
+        let mut real = vec![true; sequences * length];
+        if let Some(mask) = &inputs.attention_mask {
+            // [b, n]: a token or none. [b, n, n]: a query that may attend to some key, or to none.
+            let rows = match mask.ndim() {
+                3 => mask.map_axis(Axis(2), |keys| keys.iter().any(|&key| key != 0.0)),
+                _ => mask.mapv(|token| token != 0.0),
+            };
+            real.iter_mut().zip(&rows).for_each(|(real, &row)| *real = row);
+        }
+        let mut tokens = Tokens { sequences, length, real, class, loss_on_padding: vec![false; sequences] };
+        tokens.loss_on_padding = (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b)).collect();
+        tokens
+    }
+
+    /// Whether there is any padding.
+    pub fn padded(&self) -> bool {
+        self.real.contains(&false)
+    }
+
+    /// For every number of the tensor `name` of a trace, row-major, whether it belongs to tokens. Nothing if all do.
+    pub fn of_tensor(&self, name: &str, shape: &[usize]) -> Option<Vec<bool>> {
+        if !self.padded() {
+            return None;
+        }
+        let (b, n) = (self.sequences, self.length);
+        let last = name.rsplit('.').next().unwrap_or(name);
+        let real = |sequence: usize, position: usize| {
+            self.real.get(sequence * n + position).copied().unwrap_or(true)
+        };
+        let first_tokens = || (0..b).map(|sequence| real(sequence, 0));
+        let flat = match (last, shape) {
+            // Relative and absolute positions do not know the tokens.
+            ("pos_proj" | "pos_q_proj" | "position_embeddings", _) => return None,
+            ("loss", [] | [1]) => vec![!self.loss_on_padding.contains(&true)],
+            ("loss", [_]) => self.loss_on_padding.iter().map(|&padding| !padding).collect(),
+            _ if self.of_first_token(name, shape) => {
+                let each = shape.iter().skip(1).product();
+                first_tokens().flat_map(|real| std::iter::repeat_n(real, each)).collect()
+            }
+            // A score needs its query and its key.
+            ("c2c" | "c2p" | "p2c" | "scores", &[_, h, _, _]) => self
+                .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
+                .chunks(n.saturating_mul(n).max(1))
+                .flat_map(|matrix| matrix.repeat(h))
+                .collect(),
+            ("head_logits_proj", &[_, _, _, h]) => self
+                .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
+                .into_iter()
+                .flat_map(|real| std::iter::repeat_n(real, h))
+                .collect(),
+            // A probability is 0 where the key is padding: only its query counts.
+            (_, &[first, h, queries, keys])
+                if first == b && queries == n && keys == n && last != "head_weights_proj" =>
+            {
+                self.pairs(|sequence, i, _| real(sequence, i))
+                    .chunks(n.saturating_mul(n).max(1))
+                    .flat_map(|matrix| matrix.repeat(h))
+                    .collect()
+            }
+            (_, &[first, second, ..]) if first == b && second == n => {
+                let each = shape.iter().skip(2).product();
+                self.real.iter().flat_map(|&real| std::iter::repeat_n(real, each)).collect()
+            }
+            _ => return None,
+        };
+        Some(flat)
+    }
+
+    /// Whether the tensor is computed from the first token of every sequence alone.
+    fn of_first_token(&self, name: &str, shape: &[usize]) -> bool {
+        let of_the_head = ["pooler", "classifier", "outputs.logits"].iter().any(|part| name.contains(part));
+        self.class.head() == Head::SequenceClassification
+            && of_the_head
+            && shape.first() == Some(&self.sequences)
+    }
+
+    /// `of(b, i, j)` for all pairs of positions.
+    fn pairs(&self, of: impl Fn(usize, usize, usize) -> bool) -> Vec<bool> {
+        let (b, n) = (self.sequences, self.length);
+        let mut pairs = Vec::with_capacity(b * n * n);
+        for sequence in 0..b {
+            for i in 0..n {
+                pairs.extend((0..n).map(|j| of(sequence, i, j)));
+            }
+        }
+        pairs
+    }
+
+    fn loss_uses_padding(&self, inputs: &Inputs, sequence: usize) -> bool {
+        let n = self.length;
+        let positions = self.real.get(sequence * n..(sequence + 1) * n).unwrap_or_default();
+        match self.class.head() {
+            // The softmax is over all positions.
+            Head::QuestionAnswering => positions.contains(&false),
+            Head::SequenceClassification => positions.first() == Some(&false),
+            _ => match &inputs.labels {
+                Some(Labels::Classes(labels)) => labels
+                    .iter()
+                    .skip(sequence * n)
+                    .zip(positions)
+                    .any(|(&label, &real)| label != -100 && !real),
+                _ => positions.contains(&false),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array, arr2};
+
+    fn tokens(class: &str, mask: &[[f32; 3]; 2], labels: Option<Labels>) -> Tokens {
+        let inputs = Inputs {
+            input_ids: Some(Array::zeros((2, 3))),
+            attention_mask: Some(arr2(mask).into_dyn()),
+            labels,
+            ..Inputs::default()
+        };
+        Tokens::of(&inputs, Class::from_name(class).unwrap())
+    }
+
+    const RIGHT: [[f32; 3]; 2] = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]];
+    const LEFT: [[f32; 3]; 2] = [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]];
+
+    fn padding(flat: Option<Vec<bool>>) -> Vec<usize> {
+        let flat = flat.unwrap();
+        (0..flat.len()).filter(|&at| !flat[at]).collect()
+    }
+
+    #[test]
+    fn rows_of_padding_are_padding() {
+        let tokens = tokens("DebertaForTokenClassification", &RIGHT, None);
+        assert_eq!(padding(tokens.of_tensor("activations.deberta.embeddings", &[2, 3, 2])), [10, 11]);
+        assert_eq!(padding(tokens.of_tensor("outputs.start_logits", &[2, 3])), [5]);
+        let probs = padding(tokens.of_tensor("outputs.attentions.0", &[2, 1, 3, 3]));
+        assert_eq!(probs, [15, 16, 17]);
+        let scores =
+            padding(tokens.of_tensor("activations.encoder.layer.0.attention.self.scores", &[2, 2, 3, 3]));
+        assert_eq!(scores, [20, 23, 24, 25, 26, 29, 32, 33, 34, 35]);
+        let mixed = "activations.encoder.layer.0.attention.self.head_weights_proj";
+        assert_eq!(padding(tokens.of_tensor(mixed, &[2, 3, 3, 1])), [15, 16, 17]);
+        assert_eq!(tokens.of_tensor("activations.x.pos_proj", &[1, 6, 2]), None);
+    }
+
+    #[test]
+    fn a_sequence_is_classified_by_its_first_token() {
+        let right = tokens("DebertaForSequenceClassification", &RIGHT, None);
+        assert!(padding(right.of_tensor("outputs.logits", &[2, 2])).is_empty());
+        let left = tokens("DebertaForSequenceClassification", &LEFT, None);
+        assert_eq!(padding(left.of_tensor("outputs.logits", &[2, 2])), [2, 3]);
+        assert_eq!(padding(left.of_tensor("outputs.loss", &[])), [0]);
+        assert_eq!(padding(left.of_tensor("outputs.loss", &[2])), [1]);
+    }
+
+    #[test]
+    fn a_loss_is_of_padding_if_a_padded_position_has_a_label() {
+        let labels = |last| Some(Labels::Classes(arr2(&[[1_i64, 2, 3], [-100, 2, last]]).into_dyn()));
+        let without = tokens("DebertaForMaskedLM", &RIGHT, labels(-100));
+        assert!(padding(without.of_tensor("outputs.loss", &[])).is_empty());
+        let with = tokens("DebertaForMaskedLM", &RIGHT, labels(4));
+        assert_eq!(padding(with.of_tensor("outputs.loss", &[])), [0]);
+        let answers = tokens("DebertaForQuestionAnswering", &RIGHT, None);
+        assert_eq!(padding(answers.of_tensor("outputs.loss", &[2])), [1]);
+    }
+
+    #[test]
+    fn a_mask_of_pairs_has_padding_where_a_query_has_no_key() {
+        let mut mask = Array::<f32, _>::ones((1, 2, 2));
+        mask[[0, 1, 0]] = 0.0;
+        let inputs = |mask: &Array<f32, ndarray::Ix3>| Inputs {
+            input_ids: Some(Array::zeros((1, 2))),
+            attention_mask: Some(mask.clone().into_dyn()),
+            ..Inputs::default()
+        };
+        let class = Class::PyTorch(Head::Base);
+        assert!(!Tokens::of(&inputs(&mask), class).padded());
+        mask[[0, 1, 1]] = 0.0;
+        assert_eq!(padding(Tokens::of(&inputs(&mask), class).of_tensor("embeddings", &[1, 2, 1])), [1]);
+    }
+}

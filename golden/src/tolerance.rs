@@ -1,0 +1,194 @@
+//! How far numbers may be off.
+
+use std::collections::BTreeMap;
+
+use deberta_converters::tensor::Dtype;
+use deberta_reference::probe::matches;
+use serde::{Deserialize, Serialize};
+
+/// How far a number may be off: by `atol + rtol · |expected|`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerance {
+    /// The absolute part.
+    pub atol: f64,
+    /// The part that grows with the expected number.
+    #[serde(default)]
+    pub rtol: f64,
+}
+
+/// The precision that a model's weights were stored with, as far as it decides how close it can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 bits of significand, or more.
+    F32,
+    /// 11 bits of significand.
+    F16,
+    /// 8 bits of significand.
+    Bf16,
+}
+
+/// The tolerances of all tensors of a case.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerances {
+    default: Tolerance,
+    #[serde(default)]
+    patterns: Vec<PatternTolerance>,
+    #[serde(default)]
+    dtypes: BTreeMap<Precision, Tolerance>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatternTolerance {
+    pattern: String,
+    atol: f64,
+    #[serde(default)]
+    rtol: f64,
+    #[serde(default = "f32")]
+    dtype: Precision,
+}
+
+fn f32() -> Precision {
+    Precision::F32
+}
+
+impl Precision {
+    /// The precision of weights of which some are stored as `dtypes`: the lowest.
+    pub fn of(dtypes: impl IntoIterator<Item = Dtype>) -> Precision {
+        let precision = |dtype| match dtype {
+            Dtype::F16 => Precision::F16,
+            Dtype::BF16 => Precision::Bf16,
+            _ => Precision::F32,
+        };
+        dtypes.into_iter().map(precision).max().unwrap_or(Precision::F32)
+    }
+
+    /// The tolerance where nothing else is said. How the numbers were found: `docs/golden.md`.
+    pub fn tolerance(self) -> Tolerance {
+        let (atol, rtol) = match self {
+            Precision::F32 => (1e-5, 1e-5),
+            Precision::F16 => (2e-2, 1e-2),
+            Precision::Bf16 => (1e-1, 5e-2),
+        };
+        Tolerance { atol, rtol }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+impl Default for Tolerances {
+    fn default() -> Tolerances {
+        let default = Precision::F32.tolerance();
+        Tolerances { default, patterns: Vec::new(), dtypes: BTreeMap::new() }
+    }
+}
+
+impl Tolerances {
+    /// The tolerance of the tensor `name` (`outputs.logits`, `activations.pooler`) for weights stored with a
+    /// precision: of the first pattern that matches, or else the default. `*` stands for any text.
+    pub fn of(&self, name: &str, precision: Precision) -> Tolerance {
+        let matching = |entry: &&PatternTolerance| entry.dtype == precision && matches(&entry.pattern, name);
+        match (self.patterns.iter().find(matching), precision) {
+            (Some(entry), _) => Tolerance { atol: entry.atol, rtol: entry.rtol },
+            (None, Precision::F32) => self.default,
+            (None, half) => self.dtypes.get(&half).copied().unwrap_or(half.tolerance()),
+        }
+    }
+
+    /// The same tolerance for every tensor.
+    pub fn uniform(tolerance: Tolerance) -> Tolerances {
+        Tolerances { default: tolerance, ..Tolerances::default() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.default.check().map_err(|error| format!("tolerances.default.{error}"))?;
+        for (precision, tolerance) in &self.dtypes {
+            tolerance.check().map_err(|error| format!("tolerances.dtypes.{precision}.{error}"))?;
+        }
+        if self.dtypes.contains_key(&Precision::F32) {
+            return Err("tolerances.dtypes.f32: this is tolerances.default".to_owned());
+        }
+        self.patterns.iter().enumerate().try_for_each(|(index, entry)| {
+            let tolerance = Tolerance { atol: entry.atol, rtol: entry.rtol };
+            tolerance.check().map_err(|error| format!("tolerances.patterns[{index}].{error}"))
+        })
+    }
+}
+
+impl Tolerance {
+    /// Whether `found` may stand for `expected`. A number that is not finite stands only for itself.
+    pub fn allows(&self, expected: f32, found: f32) -> bool {
+        if expected.is_finite() && found.is_finite() {
+            (f64::from(found) - f64::from(expected)).abs() <= self.allowance(expected)
+        } else {
+            expected == found || (expected.is_nan() && found.is_nan())
+        }
+    }
+
+    /// How far a number may be from `expected`.
+    pub fn allowance(&self, expected: f32) -> f64 {
+        self.atol + self.rtol * f64::from(expected).abs()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (key, value) in [("atol", self.atol), ("rtol", self.rtol)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(format!("{key}: expected a number from 0, found {value}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tolerances() -> Tolerances {
+        let text = r#"
+default: {atol: 5.0e-6}
+dtypes: {f16: {atol: 0.001}}
+patterns:
+  - {pattern: "outputs.attentions.*", atol: 0, rtol: 0.5}
+  - {pattern: "outputs.*", atol: 1, dtype: f16}
+"#;
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_first_pattern_decides_the_tolerance() {
+        let of = |name| tolerances().of(name, Precision::F32);
+        assert_eq!(of("outputs.logits"), Tolerance { atol: 5e-6, rtol: 0.0 });
+        let half = of("outputs.attentions.3");
+        assert!(half.allows(2.0, 1.0) && half.allows(-2.0, -3.0) && !half.allows(2.0, 0.99));
+    }
+
+    #[test]
+    fn a_precision_has_tolerances_of_its_own() {
+        let of = |name, precision| tolerances().of(name, precision).atol;
+        assert_eq!(of("outputs.attentions.3", Precision::F16), 1.0);
+        assert_eq!(of("activations.pooler", Precision::F16), 0.001);
+        assert_eq!(of("activations.pooler", Precision::Bf16), Precision::Bf16.tolerance().atol);
+        assert_eq!(Precision::of([Dtype::F32, Dtype::BF16, Dtype::F16]), Precision::Bf16);
+        assert_eq!(Precision::of([Dtype::F64]), Precision::F32);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_never_close() {
+        let tolerance = Tolerance { atol: f64::MAX, rtol: 0.0 };
+        assert!(!tolerance.allows(1.0, f32::NAN) && !tolerance.allows(f32::INFINITY, 1.0));
+        assert!(tolerance.allows(f32::NAN, f32::NAN) && tolerance.allows(f32::INFINITY, f32::INFINITY));
+        assert!(!tolerance.allows(f32::INFINITY, f32::NEG_INFINITY));
+    }
+}

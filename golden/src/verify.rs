@@ -1,0 +1,438 @@
+//! The verification of a model: every weight file that it has, against every trace of its goldens.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::source::{Format, Source};
+use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
+use ndarray::ArrayD;
+
+use crate::backend::{Backend, Reference};
+use crate::case::TraceEntry;
+use crate::class::{Class, masked_rows_name, masked_rows_of};
+use crate::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::complete::missing;
+use crate::goldens::Golden;
+use crate::inputs::inputs;
+use crate::report::{FileReport, Finding, FindingKind, Report, RunReport, SCHEMA, worst};
+use crate::tokens::Tokens;
+use crate::tolerance::Precision;
+use crate::trace_file::{Data, Tensor, Trace, TraceFile};
+
+mod published;
+
+/// What to verify, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What reports call the model.
+    pub name: String,
+    /// A folder, a weight file or a shard index.
+    pub model: PathBuf,
+    /// The configuration, if it is not beside the weights.
+    pub config: Option<PathBuf>,
+    /// What to compare with.
+    pub goldens: Vec<Golden>,
+    /// Whether to give every module the golden's input.
+    pub isolate: bool,
+}
+
+/// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
+///
+/// # Errors
+/// There is no weight file, or no golden.
+pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
+    let sources = sources(&request.model)?;
+    if request.goldens.is_empty() {
+        return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
+    }
+    let mut files = Vec::with_capacity(sources.len());
+    for source in sources {
+        files.push(File { request, source, progress }.verify());
+    }
+    let mut report = Report {
+        schema: SCHEMA,
+        producer: concat!("deberta-verify ", env!("CARGO_PKG_VERSION")).to_owned(),
+        model: request.name.clone(),
+        outcome: Outcome::Pass,
+        findings: same_weights(&files),
+        files,
+    };
+    if report.compared() == 0 && report.findings.is_empty() {
+        let finding =
+            Finding::new(FindingKind::NothingCompared, Outcome::Undecided, "no number was compared");
+        report.findings.push(finding);
+    }
+    let outcomes = report.files.iter().map(|file| file.outcome);
+    report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
+    Ok(report)
+}
+
+/// The weights that a model has, one entry for every format.
+fn sources(model: &Path) -> Result<Vec<Source>> {
+    if !model.is_dir() {
+        return Ok(vec![Source::locate(model, None, None)?]);
+    }
+    let there =
+        |format: &Format| model.join(format.file_name()).exists() || model.join(format.index_name()).exists();
+    let formats: Vec<Format> = Format::ALL.into_iter().filter(there).collect();
+    match formats.is_empty() {
+        // Says what it looked for.
+        true => Source::locate(model, None, None).map(|source| vec![source]),
+        false => formats.into_iter().map(|format| Source::locate(model, Some(format), None)).collect(),
+    }
+}
+
+/// Whether all weight files of the same precision hold the same weights.
+fn same_weights(files: &[FileReport]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let first = files.iter().find(|file| file.digest.is_some());
+    for file in files.iter().filter(|file| file.digest.is_some()) {
+        let Some(first) = first.filter(|first| first.digest != file.digest) else { continue };
+        let (message, outcome) = match first.precision == file.precision {
+            true => (
+                format!(
+                    "{} and {} hold different weights; deberta-convert diff lists them",
+                    first.file, file.file
+                ),
+                Outcome::Divergence,
+            ),
+            false => (
+                format!(
+                    "{} holds the weights as {}, {} as {}: their digests cannot be equal",
+                    first.file,
+                    first.precision.as_deref().unwrap_or("?"),
+                    file.file,
+                    file.precision.as_deref().unwrap_or("?")
+                ),
+                Outcome::Pass,
+            ),
+        };
+        findings.push(Finding::new(FindingKind::FilesDiffer, outcome, message));
+    }
+    findings
+}
+
+/// The verification of one weight file.
+struct File<'v> {
+    request: &'v Request,
+    source: Source,
+    progress: &'v dyn Fn(&str),
+}
+
+impl File<'_> {
+    fn verify(&self) -> FileReport {
+        let path = &self.source.path;
+        let mut report = FileReport {
+            file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            format: None,
+            precision: None,
+            digest: None,
+            outcome: Outcome::Pass,
+            findings: Vec::new(),
+            runs: Vec::new(),
+        };
+        if let Err(error) = self.verify_into(&mut report) {
+            report.findings.push(Finding::error(&error));
+        }
+        let outcomes = report.runs.iter().map(|run| run.outcome);
+        report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
+        report
+    }
+
+    fn verify_into(&self, report: &mut FileReport) -> Result<()> {
+        (self.progress)(&format!("{}: reading the weights", report.file));
+        let checkpoint = self.open(None)?;
+        let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?).to_string();
+        let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
+        report.format = Some(checkpoint.format.to_string());
+        report.precision = Some(precision.to_string());
+        report.digest = Some(digest.clone());
+        drop(checkpoint);
+
+        for golden in &self.request.goldens {
+            let candidate = Candidate { file: self, golden, digest: &digest, precision };
+            candidate.check_digest(golden.digest(), report);
+            for path in &golden.traces {
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                (self.progress)(&format!("{}: {name}", report.file));
+                report.runs.push(candidate.run(path, name, &mut report.findings));
+            }
+            if let Some(run) = published::run(&candidate) {
+                report.runs.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
+    fn open(&self, class: Option<Class>) -> Result<Checkpoint> {
+        let config = self.request.config.as_deref();
+        let (_, mut checkpoint) = Checkpoint::open(self.source.clone(), config, class.map(Class::head))?;
+        checkpoint.check_copies()?;
+        Ok(checkpoint)
+    }
+}
+
+/// A weight file and a golden.
+struct Candidate<'v> {
+    file: &'v File<'v>,
+    golden: &'v Golden,
+    digest: &'v str,
+    precision: Precision,
+}
+
+impl Candidate<'_> {
+    /// Notes a weight digest that is not the golden's. One of rounded weights cannot be.
+    fn check_digest(&self, expected: Option<&str>, report: &mut FileReport) {
+        let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {
+            return;
+        };
+        let (digest, precision, golden) = (self.digest, self.precision, &self.golden.name);
+        let finding = match precision {
+            Precision::F32 => Finding::new(
+                FindingKind::WeightsDiffer,
+                Outcome::Divergence,
+                format!(
+                    "digest {digest}, those of golden {golden} had {expected}: the weights are not the same"
+                ),
+            ),
+            _ => Finding::new(
+                FindingKind::HalfPrecision,
+                Outcome::Pass,
+                format!("weights stored as {precision}: their digest cannot be that of golden {golden}"),
+            ),
+        };
+        if !report.findings.contains(&finding) {
+            report.findings.push(finding);
+        }
+    }
+
+    /// Runs the model on the inputs of a trace and compares.
+    fn run(&self, path: &Path, name: String, findings: &mut Vec<Finding>) -> RunReport {
+        let start = Instant::now();
+        let entry = self.golden.case.as_ref().and_then(|case| {
+            case.traces.iter().find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
+        });
+        let mut report = RunReport {
+            golden: self.golden.name.clone(),
+            trace: Some(name),
+            producer: String::new(),
+            class: String::new(),
+            masked_rows: String::new(),
+            backend: "reference".to_owned(),
+            isolated: self.file.request.isolate,
+            outcome: Outcome::Pass,
+            first_divergence: None,
+            findings: Vec::new(),
+            diagnoses: Vec::new(),
+            points: Vec::new(),
+            seconds: 0.0,
+        };
+        if let Err(error) = self.run_into(path, entry, &mut report, findings) {
+            report.findings.push(Finding::error(&error));
+        }
+        report.conclude();
+        report.seconds = start.elapsed().as_secs_f64();
+        report
+    }
+
+    fn run_into(
+        &self,
+        path: &Path,
+        entry: Option<&TraceEntry>,
+        report: &mut RunReport,
+        file_findings: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let file = TraceFile::open(path)?;
+        let given = file.trace(|name| name.starts_with("inputs."))?;
+        let of_trace = |error: Error| error.in_file(path);
+        let (class, masked_rows) = judged_as(&given, entry).map_err(of_trace)?;
+        report.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
+
+        let checkpoint = self.file.open(class)?;
+        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        let masked_rows = masked_rows.unwrap_or(class.masked_rows());
+        report.class = class.to_string();
+        report.masked_rows = masked_rows_name(masked_rows).to_owned();
+        let config = checkpoint.config.clone();
+        let given = inputs(&given).map_err(of_trace)?;
+        let asked = Inputs { output_hidden_states: true, output_attentions: true, ..given };
+        let tokens = Tokens::of(&asked, class);
+
+        let lacking = missing(&file, &config, class, &asked);
+        if let [first, rest @ ..] = lacking.as_slice() {
+            let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            let message = format!(
+                "the golden lacks {first}{others}; if that is intended, say so: metadata \"points\" with the \
+                 patterns of the activations that it has"
+            );
+            report.findings.push(Finding::new(FindingKind::GoldenIncomplete, Outcome::Undecided, message));
+            report.points.extend(lacking.iter().map(|name| PointReport::missing_in_golden(name)));
+        }
+
+        let comparison =
+            Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
+        let run = Run { file: &file, config: &config, class, inputs: &asked, comparison };
+        let model = Reference::load(checkpoint, class, masked_rows)?;
+        for bad in &model.report.not_finite {
+            let message = format!(
+                "{}: {} numbers are NaN or infinite, the first at {}",
+                bad.name, bad.count, bad.first
+            );
+            let finding = Finding::new(FindingKind::WeightsNotFinite, Outcome::Divergence, message);
+            if !file_findings.contains(&finding) {
+                file_findings.push(finding);
+            }
+        }
+        let mut points = run.compare(&model, self.file.request.isolate).map_err(of_trace)?;
+        drop(model);
+        if tokens.padded() && points.iter().any(|point| differs(&point.verdict)) {
+            report.findings.extend(self.explain_padding(&run, masked_rows, &points)?);
+        }
+        report.points.append(&mut points);
+        Ok(())
+    }
+
+    /// What the other convention for masked rows says about numbers that differ.
+    fn explain_padding(
+        &self,
+        run: &Run<'_>,
+        masked_rows: MaskedRows,
+        points: &[PointReport],
+    ) -> Result<Option<Finding>> {
+        let other = match masked_rows {
+            MaskedRows::Uniform => MaskedRows::Zero,
+            MaskedRows::Zero => MaskedRows::Uniform,
+        };
+        let model = Reference::load(self.file.open(Some(run.class))?, run.class, other)?;
+        let again = run.compare(&model, self.file.request.isolate)?;
+        let agrees = again.iter().all(|point| point.verdict.outcome() == Outcome::Pass);
+        let padding_alone = points
+            .iter()
+            .all(|point| point.verdict == Verdict::Padding || point.verdict.outcome() == Outcome::Pass);
+        let (this, other) = (convention(masked_rows), convention(other));
+        Ok(match (agrees, padding_alone) {
+            (true, true) => Some(Finding::new(
+                FindingKind::MaskedRows,
+                Outcome::Pass,
+                format!(
+                    "tokens agree. Padding differs, because the golden was computed with {other}, and the model was \
+                     run with {this}; run so, everything agrees. No token depends on it"
+                ),
+            )),
+            (true, false) => Some(Finding::new(
+                FindingKind::PaddingDiffers,
+                Outcome::Divergence,
+                format!(
+                    "the golden was computed with {other}, and the model was run with {this}; run so, everything \
+                     agrees. Some queries may attend to nothing and are themselves attended to, so that tokens depend on \
+                     it: correct masked_rows in the golden"
+                ),
+            )),
+            (false, true) => Some(Finding::new(
+                FindingKind::PaddingDiffers,
+                Outcome::Divergence,
+                format!("tokens agree. Padding differs, and neither {this} nor {other} explains it"),
+            )),
+            (false, false) => None,
+        })
+    }
+}
+
+/// The class and the masked rows that a trace, or its entry in `case.yaml`, asks for.
+fn judged_as(trace: &Trace, entry: Option<&TraceEntry>) -> Result<(Option<Class>, Option<MaskedRows>)> {
+    let (class, rows) = (Class::of(trace)?, masked_rows_of(trace)?);
+    let Some(entry) = entry else { return Ok((class, rows)) };
+    let listed = entry.class()?;
+    if let Some(class) = class.filter(|&class| class != listed) {
+        return Err(Error::malformed(format!("the trace is of {class}, case.yaml says {listed}")));
+    }
+    if let Some(rows) = rows.filter(|&rows| rows != entry.masked_rows) {
+        let (rows, listed) = (masked_rows_name(rows), masked_rows_name(entry.masked_rows));
+        return Err(Error::malformed(format!(
+            "masked_rows is {rows} in the trace and {listed} in case.yaml"
+        )));
+    }
+    Ok((Some(listed), Some(entry.masked_rows)))
+}
+
+fn convention(rows: MaskedRows) -> &'static str {
+    match rows {
+        MaskedRows::Uniform => "uniform attention in masked rows (transformers from 4.47)",
+        MaskedRows::Zero => "zero attention in masked rows (transformers to 4.46, TensorFlow, Microsoft)",
+    }
+}
+
+fn differs(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::NotFinite { .. })
+}
+
+/// A golden trace, and what is needed to compare a model with it.
+struct Run<'v> {
+    file: &'v TraceFile,
+    config: &'v DebertaConfig,
+    class: Class,
+    inputs: &'v Inputs,
+    comparison: Comparison<'v>,
+}
+
+impl Run<'_> {
+    /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
+    /// that it is judged alone.
+    fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
+        let names: Vec<&str> =
+            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
+        if !isolate {
+            let candidate = model.run(self.inputs, &names, Vec::new())?;
+            return self.comparison.traces(self.file, &candidate);
+        }
+        let states = self.hidden_states();
+        let mut replaced = Vec::new();
+        for name in &names {
+            replaced.extend(self.replacement(&format!("activations.{name}"), name)?);
+        }
+        for (output, point) in &states {
+            if !names.contains(&point.as_str()) {
+                replaced.extend(self.replacement(output, point)?);
+            }
+        }
+        let watched: Vec<&str> =
+            names.iter().copied().chain(states.iter().map(|(_, point)| point.as_str())).collect();
+        let mut candidate = model.run(self.inputs, &watched, replaced)?;
+        // The hidden states of the output were replaced: what was computed is recorded at the points.
+        for (output, point) in &states {
+            let computed = candidate.get(&format!("activations.{point}")).map(|tensor| tensor.clone());
+            if let (Some(computed), Some(tensor)) =
+                (computed, candidate.tensors.iter_mut().find(|tensor| tensor.name == *output))
+            {
+                *tensor = Tensor { name: output.clone(), ..computed };
+            }
+        }
+        self.comparison.traces(self.file, &candidate)
+    }
+
+    /// The hidden states that the golden has, and the points that are the same.
+    fn hidden_states(&self) -> Vec<(String, String)> {
+        let base =
+            if self.class == Class::MaskDecoder { "deberta." } else { self.class.head().base_prefix() };
+        let layers = (0..=self.config.num_hidden_layers).map(|i| {
+            let point = match i.checked_sub(1) {
+                None => format!("{base}embeddings"),
+                Some(layer) => format!("{base}encoder.layer.{layer}"),
+            };
+            (format!("outputs.hidden_states.{i}"), point)
+        });
+        layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
+    }
+
+    fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
+        let Some(Tensor { shape, data: Data::Floats(values), .. }) = self.file.tensor(tensor)? else {
+            return Ok(None);
+        };
+        let array = ArrayD::from_shape_vec(shape, values)
+            .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
+        Ok(Some((point.to_owned(), array)))
+    }
+}

@@ -1,0 +1,148 @@
+//! Published values: parts of what a model computes for inputs that the case writes out.
+
+use std::path::Path;
+use std::time::Instant;
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::{DebertaTokenizer, EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy};
+use ndarray::{Array2, ArrayD};
+
+use super::Candidate;
+use crate::backend::{Backend, Reference};
+use crate::case::Case;
+use crate::class::{Class, masked_rows_name};
+use crate::compare::{Comparison, Outcome, PointReport};
+use crate::report::{Finding, RunReport};
+use crate::slice::{Function, InlineInputs, Slice};
+use crate::tokens::Tokens;
+use crate::tolerance::{Precision, Tolerance, Tolerances};
+use crate::trace_file::{Data, Tensor, Trace};
+
+/// Compares the model with the published values of the golden, if there are any.
+pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
+    let start = Instant::now();
+    let case = candidate.golden.case.as_ref()?;
+    let given = case.inputs.as_ref()?;
+    let mut report = RunReport {
+        golden: candidate.golden.name.clone(),
+        trace: None,
+        producer: case.producer.clone(),
+        class: case.class.clone(),
+        masked_rows: masked_rows_name(MaskedRows::default()).to_owned(),
+        backend: "reference".to_owned(),
+        isolated: false,
+        outcome: Outcome::Pass,
+        first_divergence: None,
+        findings: Vec::new(),
+        diagnoses: Vec::new(),
+        points: Vec::new(),
+        seconds: 0.0,
+    };
+    match compare(candidate, case, given) {
+        Ok(points) => report.points = points,
+        Err(error) => report.findings.push(Finding::error(&error)),
+    }
+    report.conclude();
+    report.seconds = start.elapsed().as_secs_f64();
+    Some(report)
+}
+
+fn compare(candidate: &Candidate<'_>, case: &Case, given: &InlineInputs) -> Result<Vec<PointReport>> {
+    let class = Class::from_name(&case.class)?;
+    let inputs = inputs(given, candidate.file.source.folder())?;
+    let model = Reference::load(candidate.file.open(Some(class))?, class, class.masked_rows())?;
+    let points: Vec<&str> = case.slices.iter().filter_map(|slice| slice.activation.as_deref()).collect();
+    let trace = model.run(&inputs, &points, Vec::new())?;
+    case.slices.iter().map(|slice| judge(slice, &trace, class, candidate.precision)).collect()
+}
+
+/// The inputs as a model takes them.
+fn inputs(given: &InlineInputs, folder: &Path) -> Result<Inputs> {
+    if let Some(texts) = &given.texts {
+        let tokenizer = DebertaTokenizer::from_pretrained(folder)
+            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(folder))?;
+        let batch: Vec<_> = texts
+            .iter()
+            .map(|text| (text.first().map_or("", String::as_str), text.get(1).map(String::as_str)))
+            .collect();
+        let options = EncodeOptions { padding: PaddingStrategy::Longest, ..EncodeOptions::default() };
+        return tokenizer
+            .batch_encode_plus(&batch, &options)
+            .and_then(|encodings| Encoding::inputs(&encodings))
+            .map_err(|error| Error::new(Kind::Request, error.to_string()).in_file(folder));
+    }
+    let mask = given.attention_mask.as_ref();
+    Ok(Inputs {
+        input_ids: given.input_ids.as_deref().map(matrix).transpose()?,
+        attention_mask: match mask {
+            Some(mask) => Some(matrix(mask)?.mapv(|token| token as f32).into_dyn()),
+            None => None,
+        },
+        token_type_ids: given.token_type_ids.as_deref().map(matrix).transpose()?,
+        position_ids: given.position_ids.as_deref().map(matrix).transpose()?,
+        output_hidden_states: true,
+        output_attentions: true,
+        ..Inputs::default()
+    })
+}
+
+fn matrix(rows: &[Vec<i64>]) -> Result<Array2<i64>> {
+    let columns = rows.first().map_or(0, Vec::len);
+    Array2::from_shape_vec((rows.len(), columns), rows.concat())
+        .map_err(|error| Error::malformed(format!("inputs: {error}")))
+}
+
+/// Compares a part of a tensor with what was published. Whoever chose the part meant tokens: none of it is padding.
+fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Result<PointReport> {
+    let name = slice.tensor_name();
+    let want = Tensor { name: label(slice), shape: slice.shape(), data: Data::Floats(slice.values.flat()) };
+    let got = match trace.get(&name) {
+        Some(tensor) => Some(part(slice, tensor)?),
+        None => None,
+    };
+    let tolerances = Tolerances::uniform(Tolerance { atol: slice.atol, rtol: 0.0 });
+    let tokens = Tokens::of(&Inputs::default(), class);
+    let comparison = Comparison { tolerances: &tolerances, precision, tokens: &tokens };
+    Ok(comparison.tensors(&want, got.as_ref()))
+}
+
+/// The part of a computed tensor that a slice speaks of.
+fn part(slice: &Slice, tensor: &Tensor) -> Result<Tensor> {
+    let Data::Floats(values) = &tensor.data else {
+        return Err(Error::malformed("integers, expected numbers").in_tensor(&tensor.name));
+    };
+    let mut array = ArrayD::from_shape_vec(tensor.shape.clone(), values.clone())
+        .map_err(|error| Error::malformed(error.to_string()).in_tensor(&tensor.name))?;
+    if let Some(Function::Softmax) = slice.function
+        && array.ndim() > 0
+    {
+        for mut row in array.rows_mut() {
+            let max = row.fold(f32::NEG_INFINITY, |max, &x| max.max(x));
+            row.mapv_inplace(|x| (x - max).exp());
+            let total = row.sum();
+            row.mapv_inplace(|x| x / total);
+        }
+    }
+    let fits = slice.ranges.len() == array.ndim()
+        && slice.ranges.iter().zip(array.shape()).all(|([_, end], length)| end <= length);
+    if !fits {
+        let message = format!("shape {:?}, the case has values of {}", tensor.shape, label(slice));
+        return Err(Error::malformed(message).in_tensor(&tensor.name));
+    }
+    let taken = array.slice_each_axis(|axis| {
+        let [start, end] = slice.ranges.get(axis.axis.index()).copied().unwrap_or_default();
+        ndarray::Slice::from(start..end)
+    });
+    let data = Data::Floats(taken.iter().copied().collect());
+    Ok(Tensor { name: label(slice), shape: slice.shape(), data })
+}
+
+/// `outputs.logits[0:1, 0:3] (softmax)`
+fn label(slice: &Slice) -> String {
+    let ranges: Vec<String> = slice.ranges.iter().map(|[start, end]| format!("{start}:{end}")).collect();
+    let function = match slice.function {
+        Some(Function::Softmax) => " (softmax)",
+        None => "",
+    };
+    format!("{}[{}]{function}", slice.tensor_name(), ranges.join(", "))
+}
