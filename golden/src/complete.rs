@@ -1,7 +1,8 @@
 //! What a golden must have, so that a point that somebody removed or renamed is noticed.
 //!
-//! A golden records activations of a kind ([`PointKind`]) at every place or at none. One that is meant to have some of
-//! them says so: its metadata has `points`, patterns with a space between them.
+//! A golden that has a point of one layer has it of all layers; one that has half of the modules has all of them; one that
+//! has a loss to return has it. A golden that is meant to have less says so: its metadata has `points`, patterns with a
+//! space between them.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use deberta_reference::probe::matches;
 use deberta_reference::{DebertaConfig, Inputs};
 
 use crate::class::Class;
-use crate::points::{PointKind, outputs, points};
+use crate::points::{Point, PointKind, outputs, points};
 use crate::trace_file::TraceFile;
 
 /// The key of the metadata that says which activations a trace has.
@@ -20,18 +21,17 @@ pub fn missing(golden: &TraceFile, config: &DebertaConfig, class: Class, inputs:
     let names: BTreeSet<&str> = golden.names().collect();
     let patterns: Option<Vec<&str>> = golden.metadata(POINTS).map(|text| text.split_whitespace().collect());
     let known = points(config, class, inputs);
-    let has = |kind| {
-        known
-            .iter()
-            .any(|point| point.kind == kind && names.contains(format!("activations.{}", point.name).as_str()))
-    };
-    let kinds: Vec<PointKind> = [PointKind::Module, PointKind::Inner, PointKind::Step]
-        .into_iter()
-        .filter(|&kind| has(kind))
-        .collect();
+    let there = |point: &Point| names.contains(format!("activations.{}", point.name).as_str());
+    let modules = || known.iter().filter(|point| point.kind == PointKind::Module);
+    let all_modules = 2 * modules().filter(|point| there(point)).count() >= modules().count();
+    let layered: BTreeSet<&str> = known.iter().filter(|point| there(point)).filter_map(in_layer).collect();
     let activations = known.iter().filter(|point| match &patterns {
         Some(patterns) => patterns.iter().any(|pattern| matches(pattern, &point.name)),
-        None => kinds.contains(&point.kind),
+        None => {
+            (all_modules && point.kind == PointKind::Module)
+                || (point.kind != PointKind::Own
+                    && in_layer(point).is_some_and(|name| layered.contains(name)))
+        }
     });
 
     let layers = config.num_hidden_layers;
@@ -48,4 +48,13 @@ pub fn missing(golden: &TraceFile, config: &DebertaConfig, class: Class, inputs:
     expected.extend(outputs(class, inputs).into_iter().map(|name| format!("outputs.{name}")));
     expected.retain(|name| !names.contains(name.as_str()));
     expected
+}
+
+/// What all layers, or all steps of the mask decoder, call a point: the name behind the number.
+fn in_layer(point: &Point) -> Option<&str> {
+    ["encoder.layer.", "emd."].into_iter().find_map(|stage| {
+        let (_, rest) = point.name.split_once(stage)?;
+        // A layer itself has a number alone; it keeps apart from a step of that number.
+        Some(rest.split_once('.').map_or(stage, |(_, name)| name))
+    })
 }

@@ -403,7 +403,7 @@ impl Run<'_> {
         let mut candidate = model.run(self.inputs, &watched, replaced)?;
         // The hidden states of the output were replaced: what was computed is recorded at the points.
         for (output, point) in &states {
-            let computed = candidate.get(&format!("activations.{point}")).map(|tensor| tensor.clone());
+            let computed = candidate.get(&format!("activations.{point}")).cloned();
             if let (Some(computed), Some(tensor)) =
                 (computed, candidate.tensors.iter_mut().find(|tensor| tensor.name == *output))
             {
