@@ -42,6 +42,14 @@ pub fn difference(
     tolerance: Tolerance,
 ) -> Option<Difference> {
     const CHUNK: usize = 1 << 14;
+    let finite = |value: &f32| if value.is_finite() { value.abs() } else { 0.0 };
+    let largest = match tolerance.scale > 0.0 {
+        true => want
+            .par_chunks(CHUNK)
+            .map(|want| want.iter().map(finite).fold(0.0, f32::max))
+            .reduce(|| 0.0, f32::max),
+        false => 0.0,
+    };
     let chunks = want.len().min(got.len()).div_ceil(CHUNK);
     let sums = (0..chunks).into_par_iter().map(|chunk| {
         let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(want.len()).min(got.len()));
@@ -49,7 +57,7 @@ pub fn difference(
         for (at, (&want, &got)) in (start..end).zip(want[start..end].iter().zip(&got[start..end])) {
             let belongs = part.is_none_or(|(flags, wanted)| flags.get(at) == Some(&wanted));
             if belongs && want.is_finite() && got.is_finite() {
-                sums.add(at, want, got, tolerance);
+                sums.add(at, want, got, tolerance.allowance(want, largest));
             }
         }
         sums
@@ -126,7 +134,7 @@ struct Sums {
 
 impl Sums {
     #[inline]
-    fn add(&mut self, at: usize, want32: f32, got32: f32, tolerance: Tolerance) {
+    fn add(&mut self, at: usize, want32: f32, got32: f32, allowed: f64) {
         let (want, got) = (f64::from(want32), f64::from(got32));
         let off = (got - want).abs();
         self.count += 1;
@@ -141,7 +149,6 @@ impl Sums {
             }
             self.max_ulp = self.max_ulp.max(ulps(want32, got32));
         }
-        let allowed = tolerance.allowance(want32);
         let share = if off == 0.0 { 0.0 } else { off / allowed };
         self.beyond += usize::from(off > allowed);
         if self.worst.is_none() || (share, off) > (self.share, self.worst_abs) {
@@ -180,7 +187,7 @@ impl Sums {
 mod tests {
     use super::*;
 
-    const TOLERANCE: Tolerance = Tolerance { atol: 0.1, rtol: 0.0 };
+    const TOLERANCE: Tolerance = Tolerance::absolute(0.1);
 
     #[test]
     fn the_worst_number_has_a_place() {
@@ -206,9 +213,17 @@ mod tests {
 
     #[test]
     fn the_relative_part_decides_what_is_worst() {
-        let tolerance = Tolerance { atol: 0.01, rtol: 0.1 };
+        let tolerance = Tolerance { atol: 0.01, rtol: 0.1, scale: 0.0 };
         let found = difference(&[100.0, 0.0], &[105.0, 0.02], &[2], None, tolerance).unwrap();
         assert_eq!((found.at, found.beyond, found.max_abs), (vec![1], 1, 5.0));
+    }
+
+    #[test]
+    fn the_largest_number_of_the_tensor_counts() {
+        let tolerance = Tolerance { atol: 0.0, rtol: 0.0, scale: 0.001 };
+        let found = difference(&[100.0, 0.0, f32::NAN], &[100.0, 0.05, 0.0], &[3], None, tolerance).unwrap();
+        assert_eq!((found.count, found.beyond, found.at), (2, 0, vec![1]));
+        assert!((found.share - 0.5).abs() < 1e-6);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Slice {
         if let Some(value) = self.values.flat().iter().find(|value| !value.is_finite()) {
             return Err(format!("values: {value} is no value to compare with"));
         }
-        Tolerance { atol: self.atol, rtol: 0.0 }.check()
+        Tolerance::absolute(self.atol).check()
     }
 }
 

@@ -100,7 +100,7 @@ fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Re
         Some(tensor) => Some(part(slice, tensor)?),
         None => None,
     };
-    let tolerances = Tolerances::uniform(Tolerance { atol: slice.atol, rtol: 0.0 });
+    let tolerances = Tolerances::uniform(Tolerance::absolute(slice.atol));
     let tokens = Tokens::of(&Inputs::default(), class);
     let comparison = Comparison { tolerances: &tolerances, precision, tokens: &tokens };
     Ok(comparison.tensors(&want, got.as_ref()))
