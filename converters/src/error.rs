@@ -24,6 +24,8 @@ pub enum Kind {
     Request,
     /// The file that was written is not what was meant to be written.
     Verification,
+    /// The hub cannot be reached, or does not give what was asked for.
+    Hub,
 }
 
 /// An error with its place. Displays as `file: tensor "name": message`.
@@ -86,6 +88,13 @@ impl Error {
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// Adds `more` to the end of the message.
+    #[must_use]
+    pub fn followed_by(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
         self
     }
 

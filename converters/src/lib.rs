@@ -6,6 +6,7 @@ pub mod convert;
 pub mod digest;
 pub mod error;
 pub mod format;
+pub mod hub;
 pub mod ledger;
 pub mod loading;
 pub mod mapped;

@@ -7,6 +7,9 @@ pub trait Progress: Sync {
 
     /// `bytes` more bytes are done.
     fn advance(&self, bytes: u64);
+
+    /// Something happened that whoever waits should know, and that is no error.
+    fn warn(&self, _message: &str) {}
 }
 
 /// Shows nothing.

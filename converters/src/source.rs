@@ -1,4 +1,4 @@
-//! Where a model comes from: a file, a shard index, or a folder; and the configuration beside it.
+//! Where a model comes from: a file, a shard index, a folder, or the hub; and the configuration beside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::{TensorFile, keras, safetensors, torch};
+pub use crate::hub::{hub_id, resolve};
 use crate::mapped::Mapped;
 
 /// The formats that weights come in.
@@ -60,6 +61,26 @@ impl fmt::Display for Format {
             Format::Safetensors => "safetensors",
         })
     }
+}
+
+/// Checks that `file` is in `folder` however links lead to it. In a snapshot of the hub's cache links may lead to the
+/// contents of the same repository, `../../blobs`.
+///
+/// # Errors
+/// [`Kind::Refused`] for a link that leads elsewhere.
+pub(crate) fn require_inside(folder: &Path, file: &Path) -> Result<()> {
+    let real = |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path, "open", error));
+    let (inside, target) =
+        (real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?, real(file)?);
+    let repository = inside.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
+    let repository = repository
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("models--")));
+    let blobs = repository.map(|repository| repository.join("blobs"));
+    if target.starts_with(&inside) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
+        return Ok(());
+    }
+    let why = format!("leads out of the model's folder, to {}", target.display());
+    Err(Error::refused(why).in_file(file))
 }
 
 /// The files of a checkpoint, found but not opened.
@@ -131,7 +152,10 @@ impl Source {
                 return Err(Error::refused(why).in_file(index));
             }
         }
-        let files = names.into_iter().map(|name| folder.join(name)).collect();
+        let files: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+        for file in files.iter().filter(|file| file.exists()) {
+            require_inside(folder, file)?;
+        }
         Ok(Source { path: index.to_owned(), files, weight_map: Some(parsed.weight_map) })
     }
 
@@ -415,6 +439,34 @@ mod tests {
             index(r#"{"weight_map": {"t": "b.safetensors", "u": "a.safetensors", "v": "b.safetensors"}}"#)
                 .unwrap();
         assert_eq!(source.files.len(), 2);
+    }
+
+    #[test]
+    fn shards_must_not_be_links_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, commit) = (folder.path().join("model"), folder.path().join("models--a--b/snapshots/c"));
+        let blobs = folder.path().join("models--a--b/blobs");
+        for path in [&model, &commit, &blobs] {
+            fs::create_dir_all(path).unwrap();
+        }
+        for path in [folder.path(), &model, &blobs] {
+            fs::write(path.join("tensors"), "x").unwrap();
+        }
+        let locate = |folder: &Path, target: &str| {
+            let (index, link) = (folder.join("model.safetensors.index.json"), folder.join("shard"));
+            fs::write(&index, r#"{"weight_map": {"t": "shard"}}"#).unwrap();
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            Source::locate(&index, None, None)
+        };
+        locate(&model, "tensors").unwrap();
+        locate(&commit, "../../blobs/tensors").unwrap();
+        for (folder, target) in
+            [(&model, "../tensors"), (&model, "../models--a--b/blobs/tensors"), (&commit, "../../../tensors")]
+        {
+            let error = locate(folder, target).unwrap_err();
+            assert_eq!(error.kind(), Kind::Refused, "{target}: {error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the tokenizers in transformers, then deberta-convert in PyTorch and TensorFlow; see README.md. Arguments
+# Checks the tokenizers in transformers, the cache of hub models in huggingface_hub, then deberta-convert in PyTorch
+# and TensorFlow; see README.md. Arguments
 # go to interop.py (--keep FOLDER).
 #
 # DEBERTA_INTEROP_PT, DEBERTA_INTEROP_TF   Python interpreters to use instead of new virtual environments
@@ -28,4 +29,5 @@ if [[ -z ${DEBERTA_CONVERT:-} ]]; then
     DEBERTA_CONVERT=${CARGO_TARGET_DIR:-$repository/target}/release/deberta-convert
 fi
 DEBERTA_INTEROP_PT=$pt "$here/tokenizer/run.sh"
+DEBERTA_INTEROP_PT=$pt DEBERTA_CONVERT=$DEBERTA_CONVERT "$here/hub/run.sh"
 exec python3 "$here/interop.py" --convert "$DEBERTA_CONVERT" --pt "$pt" --tf "$tf" "$@"

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub mod hub_server;
+pub mod hub_world;
+
 /// The end of a program: its exit code and what it printed.
 #[derive(Debug)]
 pub struct Run {
@@ -19,7 +22,12 @@ pub struct Run {
 
 /// Runs `program` with `args` to its end.
 pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Run {
-    let output = Command::new(program).args(args).output().unwrap();
+    run_command(Command::new(program).args(args))
+}
+
+/// Runs a command to its end.
+pub fn run_command(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
     let run = Run {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

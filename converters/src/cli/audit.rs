@@ -1,16 +1,17 @@
 //! `audit`: what the pickles of a file would call.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Output, print, print_json};
-use crate::error::{Printable, Result};
+use super::{HubArgs, Output, print, print_json};
+use crate::error::{Error, Kind, Printable, Result};
 use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit};
 use crate::mapped::Mapped;
+use crate::source::{Format, hub_id};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
@@ -19,8 +20,10 @@ use crate::mapped::Mapped;
     the file could not be followed to its end."
 )]
 pub(super) struct AuditArgs {
-    /// PyTorch file, or any pickle; also one that conversion refuses
+    /// PyTorch file, or any pickle; also one that conversion refuses. Or a model folder or hub id with one PyTorch file
     input: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// List what is allowed too
     #[arg(long)]
     all: bool,
@@ -41,25 +44,39 @@ struct Report<'a> {
 
 impl AuditArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let audit = audit(&Mapped::open(&self.input)?)?;
+        let path = self.file()?;
+        let audit = audit(&Mapped::open(&path)?)?;
         let clean = audit.is_clean();
         match self.format {
             Output::Json => {
-                print_json(&Report { schema: "deberta-audit-1", path: &self.input, clean, audit: &audit })?;
+                print_json(&Report { schema: "deberta-audit-1", path: &path, clean, audit: &audit })?;
             }
-            Output::Text => print(&self.text(&audit))?,
+            Output::Text => print(&self.text(&path, &audit))?,
         }
         Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn text(&self, audit: &Audit) -> String {
+    fn file(&self) -> Result<PathBuf> {
+        if hub_id(&self.input)?.is_none() && !self.input.is_dir() {
+            return self.hub.check(&[&self.input]).map(|()| self.input.clone());
+        }
+        let source = self.hub.locate(&self.input, Some(Format::PyTorch), None)?;
+        match source.files.as_slice() {
+            [file] => Ok(file.clone()),
+            files => {
+                let why = format!("lists {} files: audit each of them", files.len());
+                Err(Error::new(Kind::Request, why).in_file(&source.path))
+            }
+        }
+    }
+
+    fn text(&self, path: &Path, audit: &Audit) -> String {
         let container = match audit.container {
             Container::Zip => "zip archive",
             Container::LegacyStream => "legacy stream",
             Container::Pickle => "bare pickle",
         };
-        let mut lines =
-            vec![format!("{}: {container}, {} pickles", self.input.display(), audit.pickles.len())];
+        let mut lines = vec![format!("{}: {container}, {} pickles", path.display(), audit.pickles.len())];
         lines.extend(audit.problems.iter().map(|problem| format!("problem: {}", Printable(problem))));
         for pickle in &audit.pickles {
             self.pickle(pickle, &mut lines);

@@ -1,6 +1,6 @@
 //! A progress bar, on a terminal only.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,6 +36,14 @@ impl Progress for Bar {
 
     fn advance(&self, bytes: u64) {
         self.with(|shown| shown.inc(bytes));
+    }
+
+    fn warn(&self, message: &str) {
+        self.with(|shown| {
+            shown.suspend(|| {
+                let _ = writeln!(std::io::stderr(), "warning: {message}");
+            });
+        });
     }
 }
 

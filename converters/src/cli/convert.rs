@@ -14,16 +14,17 @@ use crate::convert::{Companion, Request, convert};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::output::exists;
-use crate::source::{ConfigFile, Format, Source};
+use crate::source::{ConfigFile, Format, Source, hub_id};
 use crate::tensor::Dtype;
 
 /// Arguments of every conversion.
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
-    /// Weight file, shard index (*.index.json) or model folder
+    /// Weight file, shard index (*.index.json), model folder or hub id
     input: PathBuf,
     /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json; by
-    /// default the conventional name beside the input
+    /// default the conventional name beside the input, or for a hub id in a folder named after
+    /// the model
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -72,8 +73,10 @@ enum MlmHead {
 
 impl ConvertArgs {
     pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitCode> {
-        let source = Source::locate(&self.input, from, Some(to))?;
-        let output = Destination::new(self.output.as_deref(), &source, to)?;
+        // Nothing is written into the hub's cache.
+        let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
+        let source = self.model.hub.locate(&self.input, from, Some(to))?;
+        let output = Destination::new(self.output.as_deref().or(own_folder.as_deref()), &source, to)?;
         if output.file.exists() && !self.force {
             return Err(exists(&output.file));
         }

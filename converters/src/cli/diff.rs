@@ -1,22 +1,23 @@
 //! `diff`: whether two checkpoints are the same model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
-use super::{HeadName, ModelArgs, Output, print, print_json};
+use super::{HeadName, HubArgs, ModelArgs, Output, print, print_json};
 use crate::checkpoint::{Bound, Checkpoint};
 use crate::error::Result;
+use crate::hub::Wanted;
 use crate::source::Source;
 use crate::tensor::Dtype;
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
-    /// Weight file, shard index or model folder
+    /// Weight file, shard index, model folder or hub id
     a: PathBuf,
     /// The one to compare with it, of any format
     b: PathBuf,
@@ -26,6 +27,8 @@ pub(super) struct DiffArgs {
     /// Class of both; told by the configuration and the tensors when not given
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadName>,
+    #[command(flatten)]
+    hub: HubArgs,
     /// How the findings are printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Output,
@@ -77,9 +80,11 @@ struct Difference {
 
 impl DiffArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let model = ModelArgs { config: self.config.clone(), head: self.head };
-        let open = |path| {
-            let (_, mut checkpoint) = model.open(Source::locate(path, None, None)?)?;
+        let model = ModelArgs { config: self.config.clone(), head: self.head, hub: self.hub.clone() };
+        self.hub.check(&[&self.a, &self.b])?;
+        let open = |path: &Path| {
+            let path = self.hub.path(path, &Wanted::any())?;
+            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?)?;
             checkpoint.check_copies()?;
             Ok(checkpoint)
         };

@@ -1,6 +1,6 @@
 //! `digest`: the same 64 digits for a model in every format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,13 +8,14 @@ use clap::Args;
 use super::bar::Bar;
 use super::{ModelArgs, print};
 use crate::error::Result;
+use crate::hub::Wanted;
 use crate::progress::Progress;
 use crate::source::Source;
 
 /// Arguments of `digest`.
 #[derive(Debug, Args)]
 pub(super) struct DigestArgs {
-    /// Weight files, shard indexes or model folders
+    /// Weight files, shard indexes, model folders or hub ids
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -26,8 +27,11 @@ pub(super) struct DigestArgs {
 
 impl DigestArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        for input in &self.inputs {
-            let (_, mut checkpoint) = self.model.open(Source::locate(input, None, None)?)?;
+        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
+        self.model.hub.check(&inputs)?;
+        for input in inputs {
+            let path = self.model.hub.path(input, &Wanted::any())?;
+            let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?)?;
             checkpoint.check_copies()?;
             checkpoint.require_complete()?;
             let bar = Bar::new();

@@ -16,7 +16,7 @@ use crate::source::{Format, Source};
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Weight file, shard index or model folder
+    /// Weight file, shard index, model folder or hub id
     input: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
@@ -72,7 +72,7 @@ struct Finding {
 
 impl InspectArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let source = Source::locate(&self.input, None, None)?;
+        let source = self.model.hub.locate(&self.input, None, None)?;
         let (format, files) = source.open()?;
         let config = match self.model.config(&source) {
             Ok(config) => config,

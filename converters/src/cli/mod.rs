@@ -1,7 +1,7 @@
 //! The command line of `deberta-convert`: one file a subcommand.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,7 +9,8 @@ use deberta_reference::Head;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
-use crate::source::{ConfigFile, Format, Source};
+use crate::hub::Wanted;
+use crate::source::{ConfigFile, Format, Source, resolve};
 
 mod audit;
 mod bar;
@@ -24,6 +25,9 @@ mod names;
 /// Every tensor of the input becomes a tensor of the output, an alias, or a named entry that is kept aside;
 /// anything else is an error. The output is read back and compared with the input before it gets its name.
 /// A .bin file is never executed.
+///
+/// A model is a file, a folder, or else a hub id like microsoft/deberta-base: it is taken from the Hugging Face
+/// cache, else downloaded. HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE work as they do in Python.
 #[derive(Debug, Parser)]
 #[command(name = "deberta-convert", bin_name = "deberta-convert", version, max_term_width = 100)]
 #[command(
@@ -158,6 +162,39 @@ pub enum Output {
     Json,
 }
 
+/// What every subcommand needs to know about models on the hub.
+#[derive(Clone, Debug, Args)]
+struct HubArgs {
+    /// Branch, tag or commit of a hub id [default: main]
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+}
+
+impl HubArgs {
+    /// Checks that a revision is given only if one of the models is not on this disk.
+    fn check(&self, models: &[&Path]) -> Result<()> {
+        match (&self.revision, models) {
+            (Some(revision), [first, ..]) if models.iter().all(|model| model.exists()) => {
+                let why = format!("--revision {revision} is for hub ids, and this is a file or folder");
+                Err(Error::new(Kind::Request, why).in_file(first))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The path of a model: itself, or what is downloaded for a hub id.
+    fn path(&self, model: &Path, wanted: &Wanted) -> Result<PathBuf> {
+        resolve(model, self.revision.as_deref(), wanted, &bar::Bar::new())
+    }
+
+    /// Finds the weight files of the only model that the user names, as [`Source::locate`] does.
+    fn locate(&self, model: &Path, wanted: Option<Format>, unwanted: Option<Format>) -> Result<Source> {
+        self.check(&[model])?;
+        let path = self.path(model, &Wanted::as_located(wanted, unwanted))?;
+        Source::locate(&path, wanted, unwanted)
+    }
+}
+
 /// What every subcommand needs to know about a checkpoint.
 #[derive(Debug, Args)]
 struct ModelArgs {
@@ -167,6 +204,8 @@ struct ModelArgs {
     /// Class of the model; told by the configuration and the tensors when not given
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadName>,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 impl ModelArgs {

@@ -1,0 +1,84 @@
+//! What a user calls a model: a path, or else a hub id.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::{Hub, ModelId, Revision, Wanted};
+use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
+
+/// Turns what a user calls a model into a path: a file or folder is returned untouched, anything else is a hub id, of
+/// which `wanted` is downloaded unless it is in the cache. `revision` is the hub's; `main` when not given.
+///
+/// # Errors
+/// Neither a path nor a hub id; and what [`Hub::model`] reports.
+pub fn resolve(
+    model: impl AsRef<Path>,
+    revision: Option<&str>,
+    wanted: &Wanted,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
+    let model = model.as_ref();
+    let id = match hub_id(model)? {
+        None => return Ok(model.to_owned()),
+        Some(id) => id,
+    };
+    let revision = revision.map(str::parse::<Revision>).transpose()?.unwrap_or_default();
+    let found = Hub::from_env()?.model(&id, &revision, wanted, progress);
+    found.map_err(|error| match error.kind() {
+        Kind::Hub => error.followed_by(" (and there is no file or folder of this name)"),
+        _ => error,
+    })
+}
+
+/// The hub id that `model` is, unless it is a file or folder.
+///
+/// # Errors
+/// Neither there nor a hub id. What ends like a weight file is a path that is not there.
+pub fn hub_id(model: &Path) -> Result<Option<ModelId>> {
+    let Err(error) = fs::metadata(model) else { return Ok(None) };
+    let is_absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    if !is_absent || model.is_symlink() {
+        return Err(Error::io(model, "open", error));
+    }
+    let absent = |why: &str| Err(Error::io(model, "open", error).followed_by(why));
+    let extensions = ["bin", "h5", "hdf5", "safetensors", "onnx", "json", "pt", "pth", "ckpt", "zip"];
+    let extension = model.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if extensions.contains(&&*extension) {
+        return absent("");
+    }
+    match model.to_str().map(str::parse::<ModelId>) {
+        Some(Ok(id)) => Ok(Some(id)),
+        Some(Err(why)) => absent(&format!(", and {why}")),
+        None => absent(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(hub_id(folder.path()).unwrap(), None);
+        let resolved = resolve(folder.path(), None, &Wanted::any(), &()).unwrap();
+        assert_eq!(resolved, folder.path());
+    }
+
+    #[test]
+    fn what_is_neither_is_an_error_about_a_path() {
+        for absent in ["/nowhere/model", "./x", "nowhere/model.h5", "MODEL.BIN", "a/b/c", "nowhere/"] {
+            let error = hub_id(Path::new(absent)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Io, "{error}");
+            assert!(error.to_string().starts_with(&format!("{absent}: cannot open")), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let dangling = folder.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        assert_eq!(hub_id(&dangling).unwrap_err().kind(), Kind::Io);
+        assert!(hub_id(Path::new("a/b/c")).unwrap_err().to_string().contains("two parts"));
+        assert_eq!(hub_id(Path::new("no-owner/no-model")).unwrap().unwrap().as_str(), "no-owner/no-model");
+    }
+}

@@ -1,0 +1,152 @@
+//! Which files of a repository make a model.
+
+use std::collections::BTreeSet;
+
+use super::id::check_file_name;
+use crate::error::{Error, Kind, Result};
+use crate::source::Format;
+
+/// The files beside the weights: configuration and tokenizer.
+const ACCOMPANYING: [&str; 8] = [
+    "config.json",
+    "model_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// The weights that a caller has a use for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those in the first of the formats that the repository has.
+    First(Vec<Format>),
+    /// Those in every one of the formats that the repository has.
+    Every(Vec<Format>),
+}
+
+impl Wanted {
+    /// Weights in any format, the preferred one if there is a choice.
+    pub fn any() -> Wanted {
+        Wanted::First(Format::ALL.to_vec())
+    }
+
+    /// Weights in `format`, or else in the preferred format that is not `unwanted`, as [`Source::locate`] takes
+    /// them.
+    ///
+    /// [`Source::locate`]: crate::source::Source::locate
+    pub fn as_located(format: Option<Format>, unwanted: Option<Format>) -> Wanted {
+        Wanted::First(match format {
+            Some(format) => vec![format],
+            None => Format::ALL.into_iter().filter(|&other| Some(other) != unwanted).collect(),
+        })
+    }
+
+    fn formats(&self) -> &[Format] {
+        match self {
+            Wanted::First(formats) | Wanted::Every(formats) => formats,
+        }
+    }
+}
+
+/// The files of the configuration and the tokenizer among `files`.
+pub(super) fn accompanying(files: &BTreeSet<String>) -> impl Iterator<Item = &'static str> {
+    ACCOMPANYING.into_iter().filter(|&name| files.contains(name))
+}
+
+/// The weight files among `files` to start from: for each format the file itself, or the index of its shards.
+///
+/// # Errors
+/// None of the formats is there.
+pub(super) fn weights(files: &BTreeSet<String>, wanted: &Wanted) -> Result<Vec<String>> {
+    let of = |format: &Format| places(*format).into_iter().find(|name| files.contains(name));
+    let found: Vec<String> = match wanted {
+        Wanted::First(formats) => formats.iter().find_map(of).into_iter().collect(),
+        Wanted::Every(formats) => formats.iter().filter_map(of).collect(),
+    };
+    if found.is_empty() {
+        let looked_for: Vec<String> = wanted.formats().iter().flat_map(|&format| places(format)).collect();
+        return Err(Error::new(Kind::Hub, format!("no weights: looked for {}", looked_for.join(", "))));
+    }
+    Ok(found)
+}
+
+/// The files that hold the tensors of an ONNX model outside of it: `model.onnx_data`, `model.onnx_data_1`,
+/// `model.onnx.data`.
+///
+/// # Errors
+/// A name that starts like one of these and leaves the folder.
+pub(super) fn external_data<'f>(files: &'f BTreeSet<String>, weights: &str) -> Result<Vec<&'f str>> {
+    if !weights.ends_with(".onnx") {
+        return Ok(Vec::new());
+    }
+    let rest = |name: &'f str| name.strip_prefix(weights);
+    let found = files.iter().map(String::as_str);
+    let found =
+        found.filter(|name| rest(name).is_some_and(|rest| rest == ".data" || rest.starts_with("_data")));
+    found.map(|name| check_file_name(name).map(|()| name)).collect()
+}
+
+/// Where a repository has weights of a format.
+fn places(format: Format) -> Vec<String> {
+    places_of(format.file_name(), format.index_name())
+}
+
+fn places_of(file: &str, index: String) -> Vec<String> {
+    if file.ends_with(".onnx") {
+        // Optimum's place for exports. ONNX models have no shard index.
+        return vec![file.to_owned(), format!("onnx/{file}")];
+    }
+    vec![file.to_owned(), index]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn one_format_or_every_one() {
+        let files = files(&[
+            "tf_model.h5",
+            "pytorch_model.bin.index.json",
+            "config.json",
+            "vocab.json",
+            "rust_model.ot",
+        ]);
+        assert_eq!(weights(&files, &Wanted::any()).unwrap(), ["pytorch_model.bin.index.json"]);
+        assert_eq!(
+            weights(&files, &Wanted::as_located(Some(Format::TensorFlow), None)).unwrap(),
+            ["tf_model.h5"]
+        );
+        assert_eq!(
+            weights(&files, &Wanted::as_located(None, Some(Format::PyTorch))).unwrap(),
+            ["tf_model.h5"]
+        );
+        let every = weights(&files, &Wanted::Every(Format::ALL.to_vec())).unwrap();
+        assert_eq!(every, ["pytorch_model.bin.index.json", "tf_model.h5"]);
+        let error = weights(&files, &Wanted::First(vec![Format::Safetensors])).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors.index.json"), "{error}");
+        assert_eq!(accompanying(&files).collect::<Vec<_>>(), ["config.json", "vocab.json"]);
+    }
+
+    #[test]
+    fn onnx_models_have_data_beside_them() {
+        assert_eq!(places_of("model.onnx", String::new()), ["model.onnx", "onnx/model.onnx"]);
+        let names = [
+            "onnx/model.onnx",
+            "onnx/model.onnx_data",
+            "onnx/model.onnx_data_1",
+            "onnx/model_quantized.onnx",
+        ];
+        let found = files(&names);
+        assert_eq!(external_data(&found, "onnx/model.onnx").unwrap(), [names[1], names[2]]);
+        assert!(external_data(&found, "model.safetensors").unwrap().is_empty());
+        assert!(external_data(&files(&["model.onnx_data/../../../x"]), "model.onnx").is_err());
+    }
+}
