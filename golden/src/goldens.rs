@@ -74,6 +74,30 @@ impl Golden {
         Ok(Some(Golden { name, folder: folder_of, case: Some(case), traces, tolerances }))
     }
 
+    /// The goldens in the folders of a folder, by name.
+    ///
+    /// # Errors
+    /// None of the folders has one; as [`Golden::open`].
+    pub fn below(folder: &Path) -> Result<Vec<Golden>> {
+        let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, "open", error))?;
+        let mut folders = Vec::new();
+        for entry in entries {
+            folders.push(entry.map_err(|error| Error::io(folder, "read", error))?.path());
+        }
+        folders.retain(|path| path.is_dir());
+        folders.sort();
+        let mut goldens = Vec::new();
+        for folder in &folders {
+            goldens.extend(Golden::find(folder)?);
+        }
+        match goldens.is_empty() {
+            false => Ok(goldens),
+            true => {
+                Err(Error::new(Kind::Request, "no golden in this folder, nor in its folders").in_file(folder))
+            }
+        }
+    }
+
     /// The golden that comes with this program for a model of the hub, if there is one.
     ///
     /// # Errors

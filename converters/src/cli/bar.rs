@@ -8,13 +8,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::progress::Progress;
 
 /// Shows each step of a conversion as a bar on stderr, if that is a terminal.
-pub(super) struct Bar(Mutex<ProgressBar>);
+pub struct Bar(Mutex<ProgressBar>);
 
-impl Bar {
-    pub(super) fn new() -> Bar {
+impl Default for Bar {
+    /// A bar that appears with the first step.
+    fn default() -> Bar {
         Bar(Mutex::new(ProgressBar::hidden()))
     }
+}
 
+impl Bar {
     fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
         act(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }

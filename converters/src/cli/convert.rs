@@ -102,7 +102,7 @@ impl ConvertArgs {
             replace: self.force,
         };
         let ledger = in_folder(&output.folder, || {
-            let bar = Bar::new();
+            let bar = Bar::default();
             convert(&mut checkpoint, &request, &bar)
         })?;
         self.report(&ledger)?;

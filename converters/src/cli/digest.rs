@@ -34,7 +34,7 @@ impl DigestArgs {
             let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?)?;
             checkpoint.check_copies()?;
             checkpoint.require_complete()?;
-            let bar = Bar::new();
+            let bar = Bar::default();
             bar.start("hashing", checkpoint.data_len());
             let digests = checkpoint.tensor_digests(&bar)?;
             drop(bar);

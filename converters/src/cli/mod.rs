@@ -14,6 +14,7 @@ use crate::source::{ConfigFile, Format, Source, resolve};
 
 mod audit;
 mod bar;
+pub use bar::Bar;
 mod convert;
 mod diff;
 mod digest;
@@ -184,7 +185,7 @@ impl HubArgs {
 
     /// The path of a model: itself, or what is downloaded for a hub id.
     fn path(&self, model: &Path, wanted: &Wanted) -> Result<PathBuf> {
-        resolve(model, self.revision.as_deref(), wanted, &bar::Bar::new())
+        resolve(model, self.revision.as_deref(), wanted, &bar::Bar::default())
     }
 
     /// Finds the weight files of the only model that the user names, as [`Source::locate`] does.

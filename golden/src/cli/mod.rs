@@ -14,6 +14,8 @@ use crate::backend::Reference;
 use crate::class::Class;
 
 mod bench;
+mod compare;
+mod list;
 mod record;
 mod verify;
 
@@ -35,6 +37,10 @@ struct Cli {
 enum Command {
     /// Runs a model on the inputs of a trace and records every activation and output
     Record(record::RecordArgs),
+    /// Compares a recorded run with another one
+    Compare(compare::CompareArgs),
+    /// Lists goldens and what they hold
+    List(list::ListArgs),
     /// Measures how long a model takes to load and to run
     Bench(bench::BenchArgs),
 }
@@ -48,6 +54,8 @@ pub fn main() -> ExitCode {
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
+        Some(Command::Compare(args)) => args.run(),
+        Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
     };
     match result {

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use deberta_converters::cli::{print, print_json};
+use deberta_converters::cli::{Bar, print, print_json};
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::hub::Wanted;
+use deberta_converters::source::{self, Format};
 
 use super::{progress, start_threads};
 use crate::goldens::Golden;
+use crate::report::Report;
 use crate::verify::{Request, verify};
 
 /// Arguments without a subcommand.
@@ -24,6 +27,9 @@ pub(super) struct VerifyArgs {
     /// Configuration of the model; found beside the weights when not given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Branch, tag or commit of a model of the hub; main when not given
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
     /// Give every module the golden's input, so that one fault shows in one place
     #[arg(long)]
     isolate: bool,
@@ -43,46 +49,57 @@ impl VerifyArgs {
         let goldens = if goldens.is_empty() { found(&name, &model)? } else { goldens };
         let request = Request { name, model, config: self.config, goldens, isolate: self.isolate };
         let report = verify(&request, &progress())?;
-        if self.json {
-            print_json(&report)?;
-        } else {
-            for file in &report.files {
-                for run in &file.runs {
-                    let line = format!(
-                        "{} {:?} {:?} {} points {:?} {:?}",
-                        file.file,
-                        run.trace,
-                        run.outcome,
-                        run.points.len(),
-                        run.first_divergence,
-                        run.findings
-                    );
-                    print(&line)?;
-                }
-                print(&format!("{} {:?} {:?}", file.file, file.outcome, file.findings))?;
-            }
-            print(&format!("{:?} {:?}", report.outcome, report.findings))?;
-        }
-        Ok(ExitCode::from(report.outcome.exit_code()))
+        show(&report, self.json)
     }
 
     /// The model's name, and where it is.
     fn model(&self, goldens: &[Golden]) -> Result<(String, PathBuf)> {
         if let Some(model) = &self.model {
-            return Ok((model.clone(), PathBuf::from(model)));
+            return Ok((model.clone(), self.fetched(model)?));
         }
         let [golden] = goldens else {
             let message = "which model? --model names it, or one --golden whose case.yaml does";
             return Err(Error::new(Kind::Request, message));
         };
-        match golden.model_folder()? {
-            Some(folder) => Ok((golden.name.clone(), folder)),
-            None => {
+        match (golden.model_folder()?, golden.hub_id()) {
+            (Some(folder), _) => Ok((golden.name.clone(), folder)),
+            (None, Some(id)) => Ok((id.to_owned(), self.fetched(id)?)),
+            (None, None) => {
                 let message = "the golden does not say which model it is of: --model names it";
                 Err(Error::new(Kind::Request, message))
             }
         }
     }
+
+    /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
+    fn fetched(&self, model: &str) -> Result<PathBuf> {
+        source::resolve(model, self.revision.as_deref(), &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+    }
+}
+
+/// Prints a report; the exit status is its outcome.
+pub(super) fn show(report: &Report, json: bool) -> Result<ExitCode> {
+    if json {
+        print_json(report)?;
+    } else {
+        for file in &report.files {
+            for run in &file.runs {
+                let line = format!(
+                    "{} {:?} {:?} {} points {:?} {:?}",
+                    file.file,
+                    run.trace,
+                    run.outcome,
+                    run.points.len(),
+                    run.first_divergence,
+                    run.findings
+                );
+                print(&line)?;
+            }
+            print(&format!("{} {:?} {:?}", file.file, file.outcome, file.findings))?;
+        }
+        print(&format!("{:?} {:?}", report.outcome, report.findings))?;
+    }
+    Ok(ExitCode::from(report.outcome.exit_code()))
 }
 
 /// The golden in a folder, or the one of that name that comes with this program.

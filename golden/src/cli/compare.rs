@@ -1,0 +1,48 @@
+//! `compare`: a recorded run against another one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use deberta_converters::error::{Error, Kind, Result};
+
+use super::verify::show;
+use crate::recorded::{Settings, compare};
+use crate::tolerance::{Tolerance, Tolerances};
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// Trace that is taken to be right
+    golden: PathBuf,
+    /// Trace that is judged
+    candidate: PathBuf,
+    /// How far a number may be off; the default tolerances when not given
+    #[arg(long, value_name = "NUMBER")]
+    atol: Option<f64>,
+    /// How far a number may be off in relation to the expected one; 0 when only --atol is given
+    #[arg(long, value_name = "NUMBER")]
+    rtol: Option<f64>,
+    /// Compare what both traces have, and leave the rest out
+    #[arg(long)]
+    common: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl CompareArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let tolerances = match (self.atol, self.rtol) {
+            (None, None) => Tolerances::default(),
+            (atol, rtol) => {
+                let tolerance =
+                    Tolerance { atol: atol.unwrap_or(0.0), rtol: rtol.unwrap_or(0.0), scale: 0.0 };
+                tolerance.check().map_err(|error| Error::new(Kind::Request, format!("--{error}")))?;
+                Tolerances::uniform(tolerance)
+            }
+        };
+        let settings = Settings { tolerances, common: self.common };
+        show(&compare(&self.golden, &self.candidate, &settings)?, self.json)
+    }
+}

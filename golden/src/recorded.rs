@@ -1,0 +1,170 @@
+//! A recorded run against another one.
+
+use std::path::Path;
+use std::time::Instant;
+
+use deberta_converters::error::{Error, Result};
+
+use crate::class::{Class, masked_rows_name, masked_rows_of};
+use crate::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::inputs::inputs;
+use crate::points::rank;
+use crate::report::{FileReport, Finding, FindingKind, Report, RunReport, SCHEMA};
+use crate::tokens::Tokens;
+use crate::tolerance::{Precision, Tolerances};
+use crate::trace_file::{Data, Trace, TraceFile};
+
+/// How to compare two traces.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How far numbers may be off.
+    pub tolerances: Tolerances,
+    /// Whether points that only one of the traces has are left out.
+    pub common: bool,
+}
+
+/// Compares the trace `candidate` with the trace `golden`, at every point of both.
+///
+/// # Errors
+/// A file that is not a trace; inputs that no class has.
+pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<Report> {
+    let start = Instant::now();
+    let (want, got) = (TraceFile::open(golden)?, TraceFile::open(candidate)?);
+    let read_inputs = |file: &TraceFile| file.trace(|name| name.starts_with("inputs."));
+    let (given, others) = (read_inputs(&want)?, read_inputs(&got)?);
+    let in_golden = |error: Error| error.in_file(golden);
+    let class = Class::of(&given).map_err(in_golden)?;
+    let rows = masked_rows_of(&given).map_err(in_golden)?;
+    let other_rows = masked_rows_of(&others).map_err(|error| error.in_file(candidate))?;
+    let arguments = inputs(&given).map_err(in_golden)?;
+    let judged_as = class.unwrap_or(Class::PyTorch(deberta_reference::Head::Base));
+    let tokens = Tokens::of(&arguments, judged_as);
+
+    let text = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let mut run = RunReport {
+        golden: golden.parent().map(text).unwrap_or_default(),
+        trace: Some(text(golden)),
+        producer: want.metadata("producer").unwrap_or("unknown").to_owned(),
+        class: class.map_or_else(|| "unknown".to_owned(), |class| class.to_string()),
+        masked_rows: rows.map_or("unknown", masked_rows_name).to_owned(),
+        backend: got.metadata("framework").unwrap_or("unknown").to_owned(),
+        isolated: false,
+        outcome: Outcome::Pass,
+        first_divergence: None,
+        findings: different_inputs(&given, &others).into_iter().collect(),
+        diagnoses: Vec::new(),
+        points: Vec::new(),
+        seconds: 0.0,
+    };
+    if settings.common {
+        let one_sided = |a: &TraceFile, b: &TraceFile| {
+            let others: Vec<&str> = b.names().collect();
+            a.names().filter(|name| !name.starts_with("inputs.") && !others.contains(name)).count()
+        };
+        let (left, right) = (one_sided(&want, &got), one_sided(&got, &want));
+        if left + right > 0 {
+            let message = format!(
+                "left out as asked: {left} points of the golden alone, {right} of the candidate alone"
+            );
+            run.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+        }
+    }
+    let comparison =
+        Comparison { tolerances: &settings.tolerances, precision: Precision::F32, tokens: &tokens };
+    run.points = points(&want, &got, comparison, settings.common)?;
+    if run.points.iter().any(|point| point.verdict == Verdict::Padding) {
+        run.findings.push(match (rows, other_rows) {
+            (Some(rows), Some(other)) if rows != other => Finding::new(
+                FindingKind::MaskedRows,
+                Outcome::Pass,
+                format!(
+                    "tokens agree. Padding differs, because the traces follow different conventions for masked rows: \
+                     {} in the golden, {} in the candidate. No token depends on it",
+                    masked_rows_name(rows),
+                    masked_rows_name(other)
+                ),
+            ),
+            _ => Finding::new(
+                FindingKind::PaddingDiffers,
+                Outcome::Divergence,
+                "tokens agree. Padding differs, and the traces do not say that they follow different conventions for \
+                 masked rows (metadata masked_rows)",
+            ),
+        });
+    }
+    run.conclude();
+    run.seconds = start.elapsed().as_secs_f64();
+    let outcome = run.outcome;
+    let file = FileReport {
+        file: text(candidate),
+        format: Some("trace".to_owned()),
+        precision: None,
+        digest: None,
+        outcome,
+        findings: Vec::new(),
+        runs: vec![run],
+    };
+    Ok(Report {
+        schema: SCHEMA,
+        producer: concat!("deberta-verify ", env!("CARGO_PKG_VERSION")).to_owned(),
+        model: candidate.display().to_string(),
+        outcome,
+        files: vec![file],
+        findings: Vec::new(),
+    })
+}
+
+/// Every point of the golden, and those that the candidate alone has, in the order of execution.
+fn points(
+    want: &TraceFile,
+    got: &TraceFile,
+    comparison: Comparison<'_>,
+    common: bool,
+) -> Result<Vec<PointReport>> {
+    let mut names: Vec<&str> = want.names().chain(got.names()).collect();
+    names.retain(|name| !name.starts_with("inputs."));
+    names.sort_by_key(|name| (rank(name), *name));
+    names.dedup();
+    let mut points = Vec::with_capacity(names.len());
+    for name in names {
+        match (want.tensor(name)?, got.tensor(name)?) {
+            (Some(want), Some(got)) => points.push(comparison.tensors(&want, Some(&got))),
+            _ if common => {}
+            (Some(want), None) => points.push(comparison.tensors(&want, None)),
+            (None, _) => points.push(PointReport::missing_in_golden(name)),
+        }
+    }
+    Ok(points)
+}
+
+/// What differs first between the inputs of two traces.
+fn different_inputs(golden: &Trace, candidate: &Trace) -> Option<Finding> {
+    let found = |message: String| Some(Finding::new(FindingKind::InputsDiffer, Outcome::Undecided, message));
+    for want in &golden.tensors {
+        let Some(got) = candidate.get(&want.name) else {
+            return found(format!("the candidate has no {}", want.name));
+        };
+        if want.shape != got.shape {
+            return found(format!("{}: shape {:?}, the golden's is {:?}", want.name, got.shape, want.shape));
+        }
+        let different = match (&want.data, &got.data) {
+            (Data::Integers(a), Data::Integers(b)) => a
+                .iter()
+                .zip(b)
+                .position(|(a, b)| a != b)
+                .map(|at| (at, format!("{} instead of {}", b[at], a[at]))),
+            (Data::Floats(a), Data::Floats(b)) => a
+                .iter()
+                .zip(b)
+                .position(|(a, b)| a != b)
+                .map(|at| (at, format!("{} instead of {}", b[at], a[at]))),
+            _ => return found(format!("{}: one trace has integers, the other numbers", want.name)),
+        };
+        if let Some((at, values)) = different {
+            let place = crate::difference::coordinates(at, &want.shape);
+            return found(format!("{} at {place:?}: {values}; the two runs had different inputs", want.name));
+        }
+    }
+    let extra = candidate.tensors.iter().find(|tensor| golden.get(&tensor.name).is_none())?;
+    found(format!("the golden has no {}", extra.name))
+}
