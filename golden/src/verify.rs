@@ -24,7 +24,7 @@ use crate::trace_file::{Data, Tensor, Trace, TraceFile};
 mod published;
 
 /// What to verify, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// What reports call the model.
     pub name: String,

@@ -73,7 +73,12 @@ impl VerifyArgs {
 
     /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
     fn fetched(&self, model: &str) -> Result<PathBuf> {
-        source::resolve(model, self.revision.as_deref(), &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+        source::resolve(
+            model,
+            self.revision.as_deref(),
+            &Wanted::Every(Format::ALL.to_vec()),
+            &Bar::default(),
+        )
     }
 }
 
