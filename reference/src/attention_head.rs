@@ -13,43 +13,47 @@ pub(crate) struct Head<'f> {
     pub(crate) k: &'f [f32],
     /// [n, d]
     pub(crate) v: &'f [f32],
-    /// [2s, d]
-    pub(crate) pos_key: Option<&'f [f32]>,
+    /// pos_keyᵀ [d, 2s]
+    pub(crate) pos_key: Option<&'f Packed>,
     /// [2s, d]
     pub(crate) pos_query: Option<&'f [f32]>,
 }
 
 impl Head<'_> {
+    /// kᵀ [d, n]
+    pub(crate) fn keys(&self) -> Packed {
+        Packed::transposed(&rows(self.k, self.d))
+    }
+
     /// scores[i, j] = qᵢ · kⱼ
-    pub(crate) fn c2c(&self, scores: &mut [f32]) {
-        let (q, k) = (rows(self.q, self.d), rows(self.k, self.d));
-        product(&q, &Packed::transposed(&k), scores);
+    pub(crate) fn c2c(&self, keys: &Packed, scores: &mut [f32]) {
+        product(&rows(self.q, self.d), keys, scores);
     }
 
     /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
     pub(crate) fn add_c2p(&self, scores: &mut [f32], buffer: &mut Buffer) {
         let Some(pos_key) = self.pos_key else { return };
-        let (q, pos_key) = (rows(self.q, self.d), rows(pos_key, self.d));
-        let (n, distances) = (q.len(), pos_key.len());
+        let q = rows(self.q, self.d);
+        let (n, distances) = (q.len(), pos_key.columns());
         let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
-        product(&q, &Packed::transposed(&pos_key), products);
+        product(&q, pos_key, products);
         each_row_here(scores, n, &AddC2p { products, distances });
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
-    pub(crate) fn add_p2c(&self, scores: &mut [f32], buffer: &mut Buffer) {
+    pub(crate) fn add_p2c(&self, keys: &Packed, scores: &mut [f32], buffer: &mut Buffer) {
         let Some(pos_query) = self.pos_query else { return };
-        let (k, pos_query) = (rows(self.k, self.d), rows(pos_query, self.d));
-        let (n, distances) = (k.len(), pos_query.len());
-        let products = buffer.take(n * distances); // kⱼ · pos_query[m]                  [n, 2s]
-        product(&k, &Packed::transposed(&pos_query), products);
+        let pos_query = rows(pos_query, self.d);
+        let (n, distances) = (keys.columns(), pos_query.len());
+        let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
+        product(&pos_query, keys, products);
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
-        const BLOCK: usize = 32;
+        const BLOCK: usize = 16;
         for block in (0..n).step_by(BLOCK) {
             let js = block..(block + BLOCK).min(n);
             for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
                 for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
-                    *score += products[j * distances + delta(i, j, distances)];
+                    *score += products[delta(i, j, distances) * n + j];
                 }
             }
         }

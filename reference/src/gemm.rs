@@ -70,11 +70,17 @@ impl Packed {
         packed
     }
 
+    /// n
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     fn with_room(depth: usize, columns: usize) -> Packed {
         let lanes = Arch::new().dispatch(Lanes);
         // What is left there from before only gets into columns that are not stored.
         let mut storage = SPARE.take();
-        storage.resize(depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR, 0.0);
+        let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
+        storage.resize(room.max(storage.len()), 0.0);
         let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
         Packed { storage, start, depth, columns, lanes }
     }
@@ -102,12 +108,13 @@ impl Packed {
 
 impl Drop for Packed {
     fn drop(&mut self) {
-        SPARE.set(std::mem::take(&mut self.storage));
+        let (storage, spare) = (std::mem::take(&mut self.storage), SPARE.take());
+        SPARE.set(if storage.len() > spare.len() { storage } else { spare });
     }
 }
 
 thread_local! {
-    /// The memory of the last packed matrix of this thread: fresh memory costs as much as packing.
+    /// The memory of the largest packed matrix of this thread: fresh memory costs as much as packing.
     static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
