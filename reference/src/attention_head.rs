@@ -1,7 +1,7 @@
 //! What the attention computes for one head of one sequence: the three terms of the scores, and the context. Source:
 //! `DisentangledSelfAttention.forward` and `disentangled_att_bias`.
 
-use crate::gemm::{Packed, product, rows};
+use crate::gemm::{Packed, product, product_columns, rows};
 use crate::ops::{Buffer, RowOperation, each_row_here};
 
 /// One head of one sequence.
@@ -36,7 +36,12 @@ impl Head<'_> {
         let q = rows(self.q, self.d);
         let (n, distances) = (q.len(), pos_key.columns());
         let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
-        product(&q, pos_key, products);
+        for (block, q) in q.chunks(BLOCK).enumerate() {
+            let (first, last) = (block * BLOCK, block * BLOCK + q.len() - 1);
+            let used = delta(first, n - 1, distances)..delta(last, 0, distances) + 1;
+            let products = &mut products[first * distances..][..q.len() * distances];
+            product_columns(q, pos_key, used, products);
+        }
         each_row_here(scores, n, &AddC2p { products, distances });
     }
 
@@ -46,11 +51,16 @@ impl Head<'_> {
         let pos_query = rows(pos_query, self.d);
         let (n, distances) = (keys.columns(), pos_query.len());
         let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
-        product(&pos_query, keys, products);
+        for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
+            // i - j = m - s
+            let (first, last) = (block * BLOCK, block * BLOCK + pos_query.len() - 1);
+            let used = (distances / 2).saturating_sub(last)..n.min((n + distances / 2).saturating_sub(first));
+            product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
+        }
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
-        const BLOCK: usize = 16;
-        for block in (0..n).step_by(BLOCK) {
-            let js = block..(block + BLOCK).min(n);
+        const STEP: usize = 16;
+        for start in (0..n).step_by(STEP) {
+            let js = start..(start + STEP).min(n);
             for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
                 for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
                     *score += products[delta(i, j, distances) * n + j];
@@ -65,6 +75,9 @@ impl Head<'_> {
         product(&rows(probs, v.len()), &Packed::new(&v), context);
     }
 }
+
+/// Rows of a product that are computed together. Of the products of a row with all the others, at most n are used.
+const BLOCK: usize = 32;
 
 /// δ(i, j) = clamp(i - j + s, 0, 2s - 1), the row of the distance i - j among the 2s rows of the table.
 #[inline(always)]
