@@ -125,10 +125,13 @@ impl DisentangledSelfAttention {
         let (context, probs) = if inner || around.attentions || self.head_logits_proj.is_some() {
             // The definition, step by step for all heads                               [b, h, n, n]
             let all = (b, h, n, n);
-            let mut scores = probe.keep("c2c", per_head(all, |b, h, out, _| {
-                let head = head(b, h);
-                head.c2c(&head.keys(), out);
-            }))?;
+            let mut scores = probe.keep(
+                "c2c",
+                per_head(all, |b, h, out, _| {
+                    let head = head(b, h);
+                    head.c2c(&head.keys(), out);
+                }),
+            )?;
             if head(0, 0).pos_key.is_some() {
                 scores += &probe.keep(
                     "c2p",
