@@ -4,19 +4,36 @@
 //! FOLDER holds a question answering model and its tokenizer (vocab.json, merges.txt).
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
 use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 
+const USAGE: &str = "usage: answer_question FOLDER QUESTION TEXT";
 /// Tokens in an answer, at most.
 const LONGEST: usize = 30;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, question, text] = arguments.as_slice() else {
-        return Err("usage: answer_question FOLDER QUESTION TEXT".into());
+    let result = match arguments.as_slice() {
+        [flag] if flag == "--help" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [folder, question, text] => answer(folder, question, text),
+        _ => Err(USAGE.into()),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(folder: &str, question: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(question, Some(text), &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForQuestionAnswering>(folder)?;

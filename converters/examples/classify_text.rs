@@ -3,18 +3,35 @@
 //! FOLDER holds a sequence classifier and its tokenizer (vocab.json, merges.txt).
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
 use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 
-fn main() -> Result<(), Box<dyn Error>> {
+const USAGE: &str = "usage: classify_text FOLDER TEXT [TEXT]";
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (folder, text, pair) = match arguments.as_slice() {
-        [folder, text] => (folder, text, None),
-        [folder, text, pair] => (folder, text, Some(pair.as_str())),
-        _ => return Err("usage: classify_text FOLDER TEXT [TEXT]".into()),
+    let result = match arguments.as_slice() {
+        [flag] if flag == "--help" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [folder, text] => classify(folder, text, None),
+        [folder, text, pair] => classify(folder, text, Some(pair)),
+        _ => Err(USAGE.into()),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn classify(folder: &str, text: &str, pair: Option<&str>) -> Result<(), Box<dyn Error>> {
     let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, pair, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;

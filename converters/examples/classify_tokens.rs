@@ -3,17 +3,35 @@
 //! FOLDER holds a token classifier and its tokenizer (vocab.json, merges.txt).
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
 use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 use ndarray::Axis;
 
-fn main() -> Result<(), Box<dyn Error>> {
+const USAGE: &str = "usage: classify_tokens FOLDER TEXT";
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, text] = arguments.as_slice() else {
-        return Err("usage: classify_tokens FOLDER TEXT".into());
+    let result = match arguments.as_slice() {
+        [flag] if flag == "--help" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [folder, text] => classify(folder, text),
+        _ => Err(USAGE.into()),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn classify(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForTokenClassification>(folder)?;

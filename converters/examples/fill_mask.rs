@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use deberta_converters::loading::Parameters;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
@@ -13,12 +14,30 @@ use deberta_reference::{
 };
 use ndarray::Axis;
 
+const USAGE: &str = "usage: fill_mask FOLDER TEXT";
 /// Tokens that are shown for each mask.
 const SHOWN: usize = 5;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, text] = arguments.as_slice() else { return Err("usage: fill_mask FOLDER TEXT".into()) };
+    let result = match arguments.as_slice() {
+        [flag] if flag == "--help" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [folder, text] => fill_mask(folder, text),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fill_mask(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;

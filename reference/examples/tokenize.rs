@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufWriter, Write, stdin, stdout};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use deberta_reference::{
@@ -23,14 +24,30 @@ enum Either {
     Fast(Box<DebertaTokenizerFast>),
 }
 
-fn main() -> Result<()> {
+const USAGE: &str = "usage: tokenize FOLDER slow|fast [--bench FILE]";
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (folder, class, bench) = match arguments[..] {
-        [folder, class] => (folder, class, None),
-        [folder, class, "--bench", file] => (folder, class, Some(file)),
-        _ => return Err("usage: tokenize FOLDER slow|fast [--bench FILE]".into()),
+    let result = match arguments[..] {
+        ["--help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [folder, class] => tokenize(folder, class, None),
+        [folder, class, "--bench", file] => tokenize(folder, class, Some(file)),
+        _ => Err(USAGE.into()),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tokenize(folder: &str, class: &str, bench: Option<&str>) -> Result<()> {
     let mut tokenizer = match class {
         "slow" => Either::Slow(DebertaTokenizer::from_pretrained(folder)?.into()),
         "fast" => Either::Fast(DebertaTokenizerFast::from_pretrained(folder)?.into()),

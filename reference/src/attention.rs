@@ -14,10 +14,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array3, Array4};
+use rayon::prelude::*;
 
 use crate::attention_head::Head;
 use crate::config::DebertaConfig;
 use crate::error::Result;
+use crate::gemm::{Packed, rows};
 use crate::inputs::Mask;
 use crate::ops::{
     Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, matrix, mix_heads, per_head, split_heads,
@@ -32,10 +34,10 @@ pub(crate) struct DisentangledSelfAttention {
     scale: f32,
     /// [3H, H]: for every head the rows of q, then of k, then of v
     in_proj: Linear,
-    /// [h, 1, d]
-    q_bias: Array3<f32>,
-    /// [h, 1, d]
-    v_bias: Array3<f32>,
+    /// [H]
+    q_bias: Vec<f32>,
+    /// [H]
+    v_bias: Vec<f32>,
     /// [H, H], if there is a c2p term
     pos_proj: Option<Linear>,
     /// [H, H] and a bias, if there is a p2c term
@@ -62,17 +64,13 @@ impl DisentangledSelfAttention {
     pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
         let (h, d) = (config.num_attention_heads, config.head_size());
         let terms = 1 + config.pos_att_type.len(); // whatever they are, and even if none is computed
-        let bias = |name: &str| -> Result<Array3<f32>> {
-            let bias = weights.vector(name)?;
-            Ok(Array3::from_shape_fn((h, 1, d), |(h, _, feature)| bias[h * d + feature]))
-        };
         let talking = |name| config.talking_head.then(|| weights.linear_without_bias(name)).transpose();
         Ok(DisentangledSelfAttention {
             heads: h,
             scale: ((d * terms) as f32).sqrt(),
             in_proj: weights.linear_without_bias("in_proj")?,
-            q_bias: bias("q_bias")?,
-            v_bias: bias("v_bias")?,
+            q_bias: weights.vector("q_bias")?,
+            v_bias: weights.vector("v_bias")?,
             pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
             pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
             head_logits_proj: talking("head_logits_proj")?,
@@ -95,25 +93,27 @@ impl DisentangledSelfAttention {
 
         // [q; k; v] = in_proj x, interleaved by heads                                  [b, n, h 3 d]
         let qkv = probe.keep("in_proj", self.in_proj.forward(hidden))?;
-        let q = match queries {
-            Some(queries) => split_heads(&probe.keep("query_proj", self.in_proj.forward(queries))?, h, 0, 3),
-            None => split_heads(&qkv, h, 0, 3),
+        let others = match queries {
+            Some(queries) => Some(probe.keep("query_proj", self.in_proj.forward(queries))?),
+            None => None,
         };
-        let q = (q + &self.q_bias) / self.scale; //                                     [b, h, n, d]
-        let k = split_heads(&qkv, h, 1, 3);
-        let v = split_heads(&qkv, h, 2, 3) + &self.v_bias;
-        drop(qkv);
+        // q = (q + q_bias) / scale, v = v + v_bias                                     [b, h, n, d]
+        let q = split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(&self.q_bias), self.scale);
+        let k = split_heads(&qkv, (h, 1, 3), None, 1.0);
+        let v = split_heads(&qkv, (h, 2, 3), Some(&self.v_bias), 1.0);
+        drop((qkv, others));
 
         let positions = match around.relative {
             Some(table) => Some((self.positions(table, n, probe)?, n.min(table.rows / 2))),
             None => None,
         };
+        let pos_key = positions.as_ref().and_then(|(table, span)| table.packed_keys(*span));
         let head = |b, h| Head {
             d,
             q: matrix(&q, b, h),
             k: matrix(&k, b, h),
             v: matrix(&v, b, h),
-            pos_key: positions.as_ref().and_then(|(table, span)| table.rows(&table.key, h, *span)),
+            pos_key: pos_key.as_ref().map(|heads| &heads[h]),
             pos_query: positions.as_ref().and_then(|(table, span)| table.rows(&table.query, h, *span)),
         };
         let softmax = |b, scores: &mut [f32]| {
@@ -125,7 +125,13 @@ impl DisentangledSelfAttention {
         let (context, probs) = if inner || around.attentions || self.head_logits_proj.is_some() {
             // The definition, step by step for all heads                               [b, h, n, n]
             let all = (b, h, n, n);
-            let mut scores = probe.keep("c2c", per_head(all, |b, h, out, _| head(b, h).c2c(out)))?;
+            let mut scores = probe.keep(
+                "c2c",
+                per_head(all, |b, h, out, _| {
+                    let head = head(b, h);
+                    head.c2c(&head.keys(), out);
+                }),
+            )?;
             if head(0, 0).pos_key.is_some() {
                 scores += &probe.keep(
                     "c2p",
@@ -135,7 +141,10 @@ impl DisentangledSelfAttention {
             if head(0, 0).pos_query.is_some() {
                 scores += &probe.keep(
                     "p2c",
-                    per_head(all, |b, h, out, scratch| head(b, h).add_p2c(out, &mut scratch.products)),
+                    per_head(all, |b, h, out, scratch| {
+                        let head = head(b, h);
+                        head.add_p2c(&head.keys(), out, &mut scratch.products);
+                    }),
                 )?;
             }
             let mut scores = probe.keep("scores", scores)?;
@@ -158,10 +167,11 @@ impl DisentangledSelfAttention {
             // The same, one head at a time: nothing of the size n² is kept              [n, n]
             let context = per_head((b, h, n, d), |b, h, out, scratch| {
                 let head = head(b, h);
-                let scores = scratch.scores.take(n * n);
-                head.c2c(scores);
+                let (keys, scores) = (head.keys(), scratch.scores.take(n * n));
+                head.c2c(&keys, scores);
                 head.add_c2p(scores, &mut scratch.products);
-                head.add_p2c(scores, &mut scratch.products);
+                head.add_p2c(&keys, scores, &mut scratch.products);
+                drop(keys);
                 softmax(b, scores);
                 head.context(scores, out);
             });
@@ -196,11 +206,11 @@ impl DisentangledSelfAttention {
         let mut positions = Positions { span, key: None, query: None };
         if let Some(proj) = &self.pos_proj {
             let key = probe.keep("pos_proj", proj.forward(&r))?; // pos_key = pos_proj R     [1, 2s, H]
-            positions.key = Some(split_heads(&key, self.heads, 0, 1));
+            positions.key = Some(split_heads(&key, (self.heads, 0, 1), None, 1.0));
         }
         if let Some(proj) = &self.pos_q_proj {
             let query = probe.keep("pos_q_proj", proj.forward(&r))?; // pos_query = (pos_q_proj R + b) / scale
-            positions.query = Some(split_heads(&query, self.heads, 0, 1) / self.scale);
+            positions.query = Some(split_heads(&query, (self.heads, 0, 1), None, self.scale));
         }
         Ok(positions)
     }
@@ -217,6 +227,16 @@ struct Positions {
 }
 
 impl Positions {
+    /// The keys of every head for the distances -s .. s, s <= S, packed: each serves all sequences.
+    fn packed_keys(&self, span: usize) -> Option<Vec<Packed>> {
+        let heads = self.key.as_ref()?.dim().1;
+        let pack = |head| {
+            let keys = self.rows(&self.key, head, span)?;
+            Some(Packed::transposed(&rows(keys, keys.len() / (2 * span))))
+        };
+        (0..heads).into_par_iter().map(pack).collect()
+    }
+
     /// The rows of one head for the distances -s .. s, s <= S: [2s, d].
     fn rows<'p>(&self, table: &'p Option<Array4<f32>>, head: usize, span: usize) -> Option<&'p [f32]> {
         let table = matrix(table.as_ref()?, 0, head); // [2S, d]

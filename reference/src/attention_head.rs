@@ -1,7 +1,7 @@
 //! What the attention computes for one head of one sequence: the three terms of the scores, and the context. Source:
 //! `DisentangledSelfAttention.forward` and `disentangled_att_bias`.
 
-use crate::gemm::{Packed, product, rows};
+use crate::gemm::{Packed, product, product_columns, rows};
 use crate::ops::{Buffer, RowOperation, each_row_here};
 
 /// One head of one sequence.
@@ -13,43 +13,57 @@ pub(crate) struct Head<'f> {
     pub(crate) k: &'f [f32],
     /// [n, d]
     pub(crate) v: &'f [f32],
-    /// [2s, d]
-    pub(crate) pos_key: Option<&'f [f32]>,
+    /// pos_keyᵀ [d, 2s]
+    pub(crate) pos_key: Option<&'f Packed>,
     /// [2s, d]
     pub(crate) pos_query: Option<&'f [f32]>,
 }
 
 impl Head<'_> {
+    /// kᵀ [d, n]
+    pub(crate) fn keys(&self) -> Packed {
+        Packed::transposed(&rows(self.k, self.d))
+    }
+
     /// scores[i, j] = qᵢ · kⱼ
-    pub(crate) fn c2c(&self, scores: &mut [f32]) {
-        let (q, k) = (rows(self.q, self.d), rows(self.k, self.d));
-        product(&q, &Packed::transposed(&k), scores);
+    pub(crate) fn c2c(&self, keys: &Packed, scores: &mut [f32]) {
+        product(&rows(self.q, self.d), keys, scores);
     }
 
     /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
     pub(crate) fn add_c2p(&self, scores: &mut [f32], buffer: &mut Buffer) {
         let Some(pos_key) = self.pos_key else { return };
-        let (q, pos_key) = (rows(self.q, self.d), rows(pos_key, self.d));
-        let (n, distances) = (q.len(), pos_key.len());
+        let q = rows(self.q, self.d);
+        let (n, distances) = (q.len(), pos_key.columns());
         let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
-        product(&q, &Packed::transposed(&pos_key), products);
+        for (block, q) in q.chunks(BLOCK).enumerate() {
+            let (first, last) = (block * BLOCK, block * BLOCK + q.len() - 1);
+            let used = delta(first, n - 1, distances)..delta(last, 0, distances) + 1;
+            let products = &mut products[first * distances..][..q.len() * distances];
+            product_columns(q, pos_key, used, products);
+        }
         each_row_here(scores, n, &AddC2p { products, distances });
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
-    pub(crate) fn add_p2c(&self, scores: &mut [f32], buffer: &mut Buffer) {
+    pub(crate) fn add_p2c(&self, keys: &Packed, scores: &mut [f32], buffer: &mut Buffer) {
         let Some(pos_query) = self.pos_query else { return };
-        let (k, pos_query) = (rows(self.k, self.d), rows(pos_query, self.d));
-        let (n, distances) = (k.len(), pos_query.len());
-        let products = buffer.take(n * distances); // kⱼ · pos_query[m]                  [n, 2s]
-        product(&k, &Packed::transposed(&pos_query), products);
+        let pos_query = rows(pos_query, self.d);
+        let (n, distances) = (keys.columns(), pos_query.len());
+        let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
+        for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
+            // i - j = m - s
+            let (first, last) = (block * BLOCK, block * BLOCK + pos_query.len() - 1);
+            let used = (distances / 2).saturating_sub(last)..n.min((n + distances / 2).saturating_sub(first));
+            product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
+        }
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
-        const BLOCK: usize = 32;
-        for block in (0..n).step_by(BLOCK) {
-            let js = block..(block + BLOCK).min(n);
+        const STEP: usize = 16;
+        for start in (0..n).step_by(STEP) {
+            let js = start..(start + STEP).min(n);
             for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
                 for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
-                    *score += products[j * distances + delta(i, j, distances)];
+                    *score += products[delta(i, j, distances) * n + j];
                 }
             }
         }
@@ -61,6 +75,9 @@ impl Head<'_> {
         product(&rows(probs, v.len()), &Packed::new(&v), context);
     }
 }
+
+/// Rows of a product that are computed together. Of the products of a row with all the others, at most n are used.
+const BLOCK: usize = 32;
 
 /// δ(i, j) = clamp(i - j + s, 0, 2s - 1), the row of the distance i - j among the 2s rows of the table.
 #[inline(always)]

@@ -6,7 +6,7 @@ use ndarray::{Array3, Array4};
 use crate::attention::{DisentangledSelfAttention, Surroundings};
 use crate::config::{Activation, DebertaConfig};
 use crate::error::Result;
-use crate::ops::{LayerNorm, Linear, activate};
+use crate::ops::{LayerNorm, Linear, activate, add};
 use crate::outputs::BaseModelOutput;
 use crate::probe::Probe;
 use crate::weights::{Matrix, Scope};
@@ -113,7 +113,7 @@ impl Output {
     /// LayerNorm(W x + b + residual): [b, n, H].
     fn forward(&self, x: &Array3<f32>, residual: &Array3<f32>, probe: &mut Probe<'_>) -> Result<Array3<f32>> {
         let x = probe.keep("dense", self.dense.forward(x))?;
-        let x = probe.keep("LayerNorm", self.layer_norm.forward(x + residual))?;
+        let x = probe.keep("LayerNorm", self.layer_norm.forward(add(x, residual)))?;
         probe.keep("", x)
     }
 }

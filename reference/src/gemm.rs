@@ -70,11 +70,17 @@ impl Packed {
         packed
     }
 
+    /// n
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     fn with_room(depth: usize, columns: usize) -> Packed {
         let lanes = Arch::new().dispatch(Lanes);
         // What is left there from before only gets into columns that are not stored.
         let mut storage = SPARE.take();
-        storage.resize(depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR, 0.0);
+        let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
+        storage.resize(room.max(storage.len()), 0.0);
         let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
         Packed { storage, start, depth, columns, lanes }
     }
@@ -102,12 +108,13 @@ impl Packed {
 
 impl Drop for Packed {
     fn drop(&mut self) {
-        SPARE.set(std::mem::take(&mut self.storage));
+        let (storage, spare) = (std::mem::take(&mut self.storage), SPARE.take());
+        SPARE.set(if storage.len() > spare.len() { storage } else { spare });
     }
 }
 
 thread_local! {
-    /// The memory of the last packed matrix of this thread: fresh memory costs as much as packing.
+    /// The memory of the largest packed matrix of this thread: fresh memory costs as much as packing.
     static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
@@ -142,13 +149,19 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, k: usize, 
     let weights = weight.par_chunks(FEATURES * k);
     tasks.par_iter_mut().zip(weights).enumerate().for_each(|(task, (tokens, weight))| {
         let bias = bias.map(|bias| &bias[task * FEATURES..]);
-        multiply(&rows(weight, k), &x, Transposed { tokens, bias });
+        let transposed = vec![[0.0; FEATURES]; VECTORS * LONGEST_VECTOR].into_boxed_slice();
+        multiply(&rows(weight, k), &x, 0..m, Transposed { tokens, bias, transposed });
     });
 }
 
 /// C = A B on this thread: `a` has the rows of A [m, k], `out` gets C [m, n].
 pub(crate) fn product(a: &[&[f32]], b: &Packed, out: &mut [f32]) {
-    multiply(a, b, RowMajor { out, stride: b.columns });
+    product_columns(a, b, 0..b.columns, out);
+}
+
+/// The same where only some columns of C are wanted; others may be left as they are.
+pub(crate) fn product_columns(a: &[&[f32]], b: &Packed, columns: Range<usize>, out: &mut [f32]) {
+    multiply(a, b, columns, RowMajor { out, stride: b.columns });
 }
 
 /// The rows of a matrix with `columns` columns.
@@ -197,6 +210,8 @@ impl Store for RowMajor<'_> {
 struct Transposed<'a, 'y> {
     tokens: &'a mut [&'y mut [f32]],
     bias: Option<&'a [f32]>,
+    /// Room for a block of Cᵀ.
+    transposed: Box<[[f32; FEATURES]]>,
 }
 
 impl Store for Transposed<'_, '_> {
@@ -208,7 +223,7 @@ impl Store for Transposed<'_, '_> {
         columns: usize,
         tiles: &[Tile<S, R>],
     ) {
-        let mut transposed = [[0.0; FEATURES]; VECTORS * LONGEST_VECTOR];
+        let transposed = &mut self.transposed;
         let features = tiles.len() * R;
         for (stripe, tile) in tiles.iter().enumerate() {
             let mut values = [&[0.0; 0][..]; R];
@@ -221,7 +236,7 @@ impl Store for Transposed<'_, '_> {
                 }
             }
         }
-        for (y, token) in self.tokens[column..column + columns].iter_mut().zip(&transposed) {
+        for (y, token) in self.tokens[column..column + columns].iter_mut().zip(transposed) {
             let (y, token) = (&mut y[row..row + features], &token[..features]);
             match self.bias {
                 Some(bias) => {
@@ -240,13 +255,15 @@ fn numbers<S: Simd>(vectors: &[S::f32s]) -> &[f32] {
 }
 
 /// Computes A B tile by tile and stores it.
-fn multiply(a: &[&[f32]], b: &Packed, store: impl Store) {
-    Arch::new().dispatch(Multiply { a, b, store });
+fn multiply(a: &[&[f32]], b: &Packed, columns: Range<usize>, store: impl Store) {
+    Arch::new().dispatch(Multiply { a, b, columns, store });
 }
 
 struct Multiply<'a, T> {
     a: &'a [&'a [f32]],
     b: &'a Packed,
+    /// The columns of B that are wanted.
+    columns: Range<usize>,
     store: T,
 }
 
@@ -263,11 +280,15 @@ impl<T: Store> Multiply<'_, T> {
     /// Some panels of B at a time; for those, all of A.
     #[inline(always)]
     fn groups<S: Simd, const R: usize>(mut self, simd: S) {
-        let panel = VECTORS * S::F32_LANES * self.b.depth;
+        let width = VECTORS * S::F32_LANES;
+        let panel = width * self.b.depth;
+        let first = self.columns.start / width;
+        let wanted = &self.b.panels()[first * panel..];
+        let wanted = &wanted[..wanted.len().min((self.columns.end.div_ceil(width) - first) * panel)];
         let (stripes, rest) = self.a.as_chunks::<R>();
         let mut sums = Vec::new();
-        for (index, panels) in self.b.panels().chunks(MOST_PANELS * panel).enumerate() {
-            let column = index * MOST_PANELS * VECTORS * S::F32_LANES;
+        for (index, panels) in wanted.chunks(MOST_PANELS * panel).enumerate() {
+            let column = (first + index * MOST_PANELS) * width;
             // A single panel waits for A, which is then best read from one end to the other.
             let block = if panels.len() > panel { STRIPES } else { 1 };
             for (index, stripes) in stripes.chunks(block).enumerate() {

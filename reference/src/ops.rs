@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ndarray::{Array, Array3, Array4, ArrayBase, ArrayView2, Data, Dimension, s};
+use ndarray::{Array, Array3, Array4, ArrayBase, ArrayView2, Data, Dim, Dimension};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -38,9 +38,19 @@ pub(crate) fn linear<D: Dimension>(
     if let Some(features) = shape.as_array_view_mut().last_mut() {
         *features = weight.rows;
     }
-    let mut y = Array::zeros(shape);
+    let mut y = zeros(shape);
     gemm::linear(&row_major(x), weight.values(), bias, weight.columns, row_major_mut(&mut y));
     y
+}
+
+/// x + y.
+pub(crate) fn add<D: Dimension>(mut x: Array<f32, D>, y: &Array<f32, D>) -> Array<f32, D> {
+    const BLOCK: usize = 1 << 14;
+    let y = row_major(y);
+    row_major_mut(&mut x).par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    });
+    x
 }
 
 /// A layer normalisation: y = w (x - mean) / √(variance + ε) + b, over the features.
@@ -201,7 +211,7 @@ pub(crate) fn per_head(
     fill: impl Fn(usize, usize, &mut [f32], &mut Scratch) + Sync,
 ) -> Array4<f32> {
     let (_, h, n, m) = shape;
-    let mut array = Array4::zeros(shape);
+    let mut array = zeros(Dim(shape));
     let matrices = row_major_mut(&mut array).par_chunks_exact_mut(n * m).enumerate();
     matrices.for_each_init(Scratch::default, |scratch, (index, matrix)| {
         fill(index / h, index % h, matrix, scratch);
@@ -228,6 +238,14 @@ impl Buffer {
     }
 }
 
+/// An array of zeros, which all threads write: a large part of the time if one did.
+fn zeros<D: Dimension>(shape: D) -> Array<f32, D> {
+    const BLOCK: usize = 1 << 16;
+    let mut values = Vec::new();
+    rayon::iter::repeat_n(0.0, shape.size()).with_min_len(BLOCK).collect_into_vec(&mut values);
+    Array::from_shape_vec(shape, values).unwrap_or_default()
+}
+
 /// The numbers in row-major order.
 pub(crate) fn row_major<S: Data<Elem = f32>, D: Dimension>(x: &ArrayBase<S, D>) -> Cow<'_, [f32]> {
     match x.as_slice() {
@@ -251,15 +269,28 @@ pub(crate) fn matrix(array: &Array4<f32>, b: usize, h: usize) -> &[f32] {
     &all[(b * heads + h) * n * m..][..n * m]
 }
 
-/// Part `part` of the `parts` parts of each head: features [b, n, h parts d] to heads [b, h, n, d].
-pub(crate) fn split_heads(x: &Array3<f32>, h: usize, part: usize, parts: usize) -> Array4<f32> {
+/// Part `part` of the `parts` parts of each head: features [b, n, h parts d] to heads [b, h, n, d], (x + b) / scale.
+/// The bias [h d], if there is one, is that of the part.
+pub(crate) fn split_heads(
+    x: &Array3<f32>,
+    (h, part, parts): (usize, usize, usize),
+    bias: Option<&[f32]>,
+    scale: f32,
+) -> Array4<f32> {
     let (b, n, width) = x.dim();
     let d = width / (h * parts);
     let x = row_major(x);
     per_head((b, h, n, d), |b, h, out, _| {
         let tokens = x[b * n * width..].chunks_exact(width);
         for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
-            out.copy_from_slice(&token[(parts * h + part) * d..][..d]);
+            let token = &token[(parts * h + part) * d..][..d];
+            match bias {
+                Some(bias) => {
+                    let features = token.iter().zip(&bias[h * d..]);
+                    out.iter_mut().zip(features).for_each(|(out, (x, b))| *out = (x + b) / scale);
+                }
+                None => out.iter_mut().zip(token).for_each(|(out, x)| *out = x / scale),
+            }
         }
     })
 }
@@ -267,12 +298,14 @@ pub(crate) fn split_heads(x: &Array3<f32>, h: usize, part: usize, parts: usize) 
 /// Heads [b, h, n, d] to features [b, n, h d].
 pub(crate) fn join_heads(heads: &Array4<f32>) -> Array3<f32> {
     let (b, h, n, d) = heads.dim();
-    let mut joined = Array3::zeros((b, n, h * d));
-    for (mut joined, heads) in joined.outer_iter_mut().zip(heads.outer_iter()) {
-        for (head, heads) in heads.outer_iter().enumerate() {
-            joined.slice_mut(s![.., head * d..(head + 1) * d]).assign(&heads);
+    let mut joined = zeros(Dim((b, n, h * d)));
+    let heads = row_major(heads);
+    row_major_mut(&mut joined).par_chunks_exact_mut(h * d).enumerate().for_each(|(token, features)| {
+        let heads = heads[token / n * h * n * d..].chunks_exact(n * d);
+        for (features, head) in features.chunks_exact_mut(d).zip(heads) {
+            features.copy_from_slice(&head[token % n * d..][..d]);
         }
-    }
+    });
     joined
 }
 

@@ -54,7 +54,7 @@ pub struct DebertaTokenizerFast {
     /// Without its post-processor, since pairs are truncated between the two.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
-    /// How texts are encoded when nobody asks for offsets.
+    /// How texts are encoded; none if the crate alone can.
     byte_level: Option<ByteLevelWords>,
     special: HashSet<String>,
     unk_token: String,
@@ -153,8 +153,8 @@ impl DebertaTokenizerFast {
     /// Encodes and truncates a text or a pair, and puts in the special tokens.
     fn run(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<tokenizers::Encoding> {
         let encode = |text: &str| match &self.byte_level {
-            Some(byte_level) if !pass.offsets => byte_level.encode(&self.tokenizer, text),
-            _ => self.tokenizer.encode_char_offsets(text, false),
+            Some(byte_level) => byte_level.encode(&self.tokenizer, text, pass.offsets),
+            None => self.tokenizer.encode_char_offsets(text, false),
         };
         let mut encoding = encode(text).map_err(backend)?;
         let mut pair = text_pair.map(encode).transpose().map_err(backend)?;

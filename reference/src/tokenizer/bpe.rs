@@ -20,7 +20,7 @@ pub(super) struct Bpe {
     /// A pair of symbols -> the merge that joins them.
     merges: HashMap<(Symbol, Symbol), Merge>,
     /// The words that were encoded before.
-    caches: Caches,
+    caches: Caches<Symbol>,
 }
 
 /// A line of merges.txt.
@@ -68,8 +68,8 @@ impl Bpe {
     }
 
     /// Calls `emit` with the symbols of each word of a text.
-    pub(super) fn encode(&self, text: &str, emit: impl FnMut(&[Symbol])) {
-        self.caches.each(words(text, Unicode::V18), |word| self.merge(word), emit);
+    pub(super) fn encode(&self, text: &str, mut emit: impl FnMut(&[Symbol])) {
+        self.caches.each(words(text, Unicode::V18), |word| self.merge(word), |_, symbols| emit(symbols));
     }
 
     /// The symbols of one word.

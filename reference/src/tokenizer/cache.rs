@@ -6,48 +6,48 @@ use foldhash::HashMap;
 
 /// The caches of a tokenizer. A thread takes one and puts it back, so that threads do not wait for each other.
 #[derive(Debug, Default)]
-pub(crate) struct Caches(Mutex<Vec<Cache>>);
+pub(crate) struct Caches<T>(Mutex<Vec<Cache<T>>>);
 
 /// One cache. It forgets everything when it is full.
 #[derive(Debug, Default)]
-struct Cache {
+struct Cache<T> {
     /// Word -> its part of `tokens`.
     words: HashMap<Box<str>, (usize, usize)>,
-    tokens: Vec<u32>,
+    tokens: Vec<T>,
 }
 
-impl Caches {
-    /// Calls `emit` with the tokens of each word, which are those that `merge` gives.
+impl<T: Default> Caches<T> {
+    /// Calls `emit` with each word and its tokens, which are those that `merge` gives.
     pub(crate) fn each<'t>(
         &self,
         words: impl Iterator<Item = &'t str>,
-        mut merge: impl FnMut(&str) -> Vec<u32>,
-        mut emit: impl FnMut(&[u32]),
+        mut merge: impl FnMut(&str) -> Vec<T>,
+        mut emit: impl FnMut(&str, &[T]),
     ) {
         let caches = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cache = caches().pop().unwrap_or_default();
         for word in words {
-            if word.len() > Cache::LONGEST {
-                emit(&merge(word));
+            if word.len() > Cache::<T>::LONGEST {
+                emit(word, &merge(word));
             } else {
-                emit(cache.tokens(word, &mut merge));
+                emit(word, cache.tokens(word, &mut merge));
             }
         }
         caches().push(cache);
     }
 }
 
-impl Cache {
+impl<T> Cache<T> {
     /// How many words are kept.
     const WORDS: usize = 1 << 16;
     /// Longer words, in bytes, are not kept: they hardly ever come again.
     const LONGEST: usize = 64;
 
-    fn tokens(&mut self, word: &str, merge: impl FnOnce(&str) -> Vec<u32>) -> &[u32] {
+    fn tokens(&mut self, word: &str, merge: impl FnOnce(&str) -> Vec<T>) -> &[T] {
         if let Some(&(start, end)) = self.words.get(word) {
             return self.tokens.get(start..end).unwrap_or_default();
         }
-        if self.words.len() >= Cache::WORDS {
+        if self.words.len() >= Cache::<T>::WORDS {
             self.words.clear();
             self.tokens.clear();
         }
