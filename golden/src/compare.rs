@@ -1,5 +1,7 @@
 //! A candidate against a golden, at every point that the golden has.
 
+use std::collections::HashMap;
+
 use deberta_converters::error::Result;
 use serde::Serialize;
 
@@ -132,17 +134,20 @@ pub struct Comparison<'c> {
 }
 
 impl Comparison<'_> {
-    /// Compares a candidate with all activations and outputs of a golden, in the order of execution.
+    /// Compares a candidate with all activations and outputs of a golden, in the order of execution. One tensor of the
+    /// golden is in memory at a time, and those of the candidate leave it one by one.
     ///
     /// # Errors
     /// The golden's file cannot be read.
-    pub fn traces(&self, golden: &TraceFile, candidate: &Trace) -> Result<Vec<PointReport>> {
+    pub fn traces(&self, golden: &TraceFile, candidate: Trace) -> Result<Vec<PointReport>> {
+        let mut candidate: HashMap<String, Tensor> =
+            candidate.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
         names.sort_by_key(|name| (rank(name), *name));
         let mut points = Vec::with_capacity(names.len());
         for name in names {
             if let Some(want) = golden.tensor(name)? {
-                points.push(self.tensors(&want, candidate.get(name)));
+                points.push(self.tensors(&want, candidate.remove(name).as_ref()));
             }
         }
         Ok(points)

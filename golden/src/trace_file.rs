@@ -1,17 +1,20 @@
 //! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
-use deberta_converters::format::safetensors::{self, SafetensorsFile};
-use deberta_converters::format::{FilePlan, TensorFile};
+use deberta_converters::format::{FilePlan, TensorFile, safetensors};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
 /// The value of `format` in a trace file's metadata.
 pub const FORMAT: &str = "deberta-trace-1";
+
+/// How the format of every version begins. Other programs write other things there, `pt` for one.
+const FAMILY: &str = "deberta-trace-";
 
 /// A recorded run of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -120,26 +123,33 @@ impl Trace {
     }
 }
 
-/// An open trace file, whose tensors are read when they are needed.
+/// An open trace file, whose tensors are read when they are needed. It is not mapped: the pages of a long trace would stay
+/// in memory.
 pub struct TraceFile {
     path: PathBuf,
-    file: SafetensorsFile,
+    file: File,
+    metadata: Vec<(String, String)>,
+    /// Every tensor, and where its bytes start.
+    tensors: Vec<(TensorInfo, u64)>,
 }
 
 impl TraceFile {
     /// Opens a trace file.
     ///
     /// # Errors
-    /// Not safetensors; another format than [`FORMAT`]; a tensor that is neither an input, nor an activation, nor an
+    /// Not safetensors; another version than [`FORMAT`]; a tensor that is neither an input, nor an activation, nor an
     /// output; a dtype other than i64 and f32; no inputs at all.
     pub fn open(path: &Path) -> Result<TraceFile> {
-        let file = safetensors::open(Mapped::open(path)?)?;
-        let format = file.metadata().iter().find(|(key, _)| key == "format").map(|(_, value)| value.as_str());
-        if let Some(format) = format.filter(|&format| format != FORMAT) {
+        let opened = File::open(path).map_err(|error| Error::io(path, "open", error))?;
+        let mapped = safetensors::open(Mapped::from_file(&opened, path)?)?;
+        let format =
+            mapped.metadata().iter().find(|(key, _)| key == "format").map(|(_, value)| value.as_str());
+        if let Some(format) = format.filter(|format| format.starts_with(FAMILY) && *format != FORMAT) {
             let message = format!("format {format:?}, expected {FORMAT:?}");
             return Err(Error::unsupported(message).in_file(path));
         }
-        for info in file.tensors() {
+        let mut tensors = Vec::with_capacity(mapped.tensors().len());
+        for (info, &(start, _)) in mapped.tensors().iter().zip(mapped.ranges()) {
             let wrong = |message: String| Error::malformed(message).in_tensor(&info.name).in_file(path);
             if !is_trace_name(&info.name) {
                 return Err(wrong(
@@ -149,11 +159,12 @@ impl TraceFile {
             if !matches!(info.dtype, Dtype::F32 | Dtype::I64) {
                 return Err(wrong(format!("dtype {}, a trace holds f32 and i64", info.dtype)));
             }
+            tensors.push((info.clone(), start as u64));
         }
-        if !file.tensors().iter().any(|info| info.name.starts_with("inputs.")) {
+        if !tensors.iter().any(|(info, _)| info.name.starts_with("inputs.")) {
             return Err(Error::malformed("no tensor is named inputs.*: not a trace").in_file(path));
         }
-        Ok(TraceFile { path: path.to_owned(), file })
+        Ok(TraceFile { path: path.to_owned(), file: opened, metadata: mapped.metadata().to_vec(), tensors })
     }
 
     /// The file.
@@ -163,12 +174,12 @@ impl TraceFile {
 
     /// A value of the metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.file.metadata().iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// The full names of the tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.file.tensors().iter().map(|info| info.name.as_str())
+        self.tensors.iter().map(|(info, _)| info.name.as_str())
     }
 
     /// Reads a tensor; nothing if there is none of this full name.
@@ -176,8 +187,8 @@ impl TraceFile {
     /// # Errors
     /// The file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
-        let found = self.file.tensors().iter().position(|info| info.name == name);
-        found.map(|index| self.read(index)).transpose()
+        let found = self.tensors.iter().find(|(info, _)| info.name == name);
+        found.map(|(info, start)| self.read(info, *start)).transpose()
     }
 
     /// Reads the tensors whose full names are wanted, and the metadata.
@@ -185,14 +196,14 @@ impl TraceFile {
     /// # Errors
     /// The file cannot be read.
     pub fn trace(&self, wanted: impl Fn(&str) -> bool) -> Result<Trace> {
-        let names = self.file.tensors().iter().enumerate().filter(|(_, info)| wanted(&info.name));
-        let tensors = names.map(|(index, _)| self.read(index)).collect::<Result<_>>()?;
-        Ok(Trace { metadata: self.file.metadata().to_vec(), tensors })
+        let tensors = self.tensors.iter().filter(|(info, _)| wanted(&info.name));
+        let tensors = tensors.map(|(info, start)| self.read(info, *start)).collect::<Result<_>>()?;
+        Ok(Trace { metadata: self.metadata.clone(), tensors })
     }
 
-    fn read(&self, index: usize) -> Result<Tensor> {
-        let info = self.file.tensors().get(index).ok_or_else(|| Error::malformed("no such tensor"))?;
-        let bytes = self.file.read(index)?;
+    fn read(&self, info: &TensorInfo, start: u64) -> Result<Tensor> {
+        let mut bytes = vec![0; info.byte_len()?];
+        self.file.read_exact_at(&mut bytes, start).map_err(|error| Error::io(&self.path, "read", error))?;
         let data = match info.dtype {
             Dtype::I64 => {
                 Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())

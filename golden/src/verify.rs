@@ -386,7 +386,7 @@ impl Run<'_> {
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
             let candidate = model.run(self.inputs, &names, Vec::new())?;
-            return self.comparison.traces(self.file, &candidate);
+            return self.comparison.traces(self.file, candidate);
         }
         let states = self.hidden_states();
         let mut replaced = Vec::new();
@@ -410,7 +410,7 @@ impl Run<'_> {
                 *tensor = Tensor { name: output.clone(), ..computed };
             }
         }
-        self.comparison.traces(self.file, &candidate)
+        self.comparison.traces(self.file, candidate)
     }
 
     /// The hidden states that the golden has, and the points that are the same.

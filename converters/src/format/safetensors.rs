@@ -30,6 +30,11 @@ pub struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
+    /// Where each tensor's bytes start and end in the file.
+    pub fn ranges(&self) -> &[(usize, usize)] {
+        &self.ranges
+    }
+
     /// The entries of `__metadata__`, sorted by key.
     pub fn metadata(&self) -> &[(String, String)] {
         &self.metadata

@@ -85,13 +85,25 @@ impl Backend for Reference {
         let named = |prefix: &str, (name, values): (String, ArrayD<f32>)| Tensor {
             name: format!("{prefix}.{name}"),
             shape: values.shape().to_vec(),
-            data: Data::Floats(values.into_iter().collect()),
+            data: Data::Floats(flat(values)),
         };
         let activations = activations.activations.into_iter().map(|value| named("activations", value));
         Ok(Trace {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
         })
+    }
+}
+
+/// The numbers in row-major order: moved where they are so in memory, which is faster than one by one.
+fn flat(values: ArrayD<f32>) -> Vec<f32> {
+    let count = values.len();
+    if !values.is_standard_layout() {
+        return values.iter().copied().collect();
+    }
+    match values.into_raw_vec_and_offset() {
+        (numbers, None | Some(0)) if numbers.len() == count => numbers,
+        (numbers, offset) => numbers.into_iter().skip(offset.unwrap_or(0)).take(count).collect(),
     }
 }
 
