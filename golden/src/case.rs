@@ -280,7 +280,7 @@ pub(crate) fn bounded_text(path: &Path) -> Result<String> {
         .read_to_string(&mut text)
         .map_err(|error| Error::io(path, "read as UTF-8", error))?;
     if text.len() as u64 > LONGEST {
-        let message = format!("more than {LONGEST} bytes: put tensors into trace files");
+        let message = format!("more than {LONGEST} bytes: tensors belong into trace files");
         return Err(Error::refused(message).in_file(path));
     }
     Ok(text)
