@@ -1,5 +1,6 @@
 //! `case.yaml`: what a folder of goldens holds, and how close a model must come. The schema is in `docs/golden.md`.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
@@ -125,16 +126,7 @@ impl Case {
     /// No such file; more than a megabyte; what [`Case::from_yaml`] refuses.
     pub fn read(folder: &Path) -> Result<Case> {
         let path = folder.join(FILE_NAME);
-        let file = File::open(&path).map_err(|error| Error::io(&path, "open", error))?;
-        let mut text = String::new();
-        file.take(LONGEST + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| Error::io(&path, "read as UTF-8", error))?;
-        if text.len() as u64 > LONGEST {
-            let message = format!("more than {LONGEST} bytes: put tensors into trace files");
-            return Err(Error::refused(message).in_file(&path));
-        }
-        Case::from_yaml(&text).map_err(|error| error.in_file(&path))
+        Case::from_yaml(&bounded_text(&path)?).map_err(|error| error.in_file(&path))
     }
 
     /// Reads the text of a case.
@@ -229,6 +221,15 @@ impl FileName {
     }
 }
 
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Model::Folder(path) => path.display().fmt(f),
+            Model::Hub(id) => f.pad(id),
+        }
+    }
+}
+
 impl TryFrom<String> for Model {
     type Error = String;
 
@@ -268,14 +269,34 @@ fn check_class(class: &str) -> std::result::Result<(), String> {
     Head::from_class_name(class).map(|_| ()).ok_or_else(|| format!("class: {class:?} is none of DeBERTa's"))
 }
 
+/// The text of a YAML file of at most a megabyte.
+///
+/// # Errors
+/// No such file; it is longer, or not UTF-8.
+pub(crate) fn bounded_text(path: &Path) -> Result<String> {
+    let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
+    let mut text = String::new();
+    file.take(LONGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::io(path, "read as UTF-8", error))?;
+    if text.len() as u64 > LONGEST {
+        let message = format!("more than {LONGEST} bytes: tensors belong into trace files");
+        return Err(Error::refused(message).in_file(path));
+    }
+    Ok(text)
+}
+
 /// `path` in `folder`, links resolved.
-fn confined(folder: &Path, path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// It does not exist, or leads out of the folder by a link.
+pub(crate) fn confined(folder: &Path, path: &Path) -> Result<PathBuf> {
     let resolve = |path: &Path| path.canonicalize().map_err(|error| Error::io(path, "open", error));
     let (root, path) = (resolve(folder)?, resolve(&folder.join(path))?);
     match path.starts_with(&root) {
         true => Ok(path),
         false => {
-            let message = format!("a link out of {}; a case holds its own files", folder.display());
+            let message = format!("a link out of {}: copy the file there", folder.display());
             Err(Error::new(Kind::Refused, message).in_file(&path))
         }
     }

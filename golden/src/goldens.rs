@@ -109,6 +109,24 @@ impl Golden {
         Ok(Some(Golden { name, folder: None, case: Some(case), traces: Vec::new(), tolerances }))
     }
 
+    /// The goldens of a model: in its folder, and those that come with this program for its name.
+    ///
+    /// # Errors
+    /// There is none; a golden that is wrong.
+    pub fn of_model(name: &str, model: &Path) -> Result<Vec<Golden>> {
+        let folder = if model.is_dir() { model } else { model.parent().unwrap_or(model) };
+        let mut goldens: Vec<Golden> = Golden::find(folder)?.into_iter().collect();
+        goldens.extend(Golden::shipped(name)?);
+        match goldens.is_empty() {
+            false => Ok(goldens),
+            true => {
+                let message = "no golden for this model: there is none in its folder, and none came with this \
+                               program; --golden names one, deberta-verify record makes one";
+                Err(Error::new(Kind::Request, message).in_file(model))
+            }
+        }
+    }
+
     /// The ids of the models whose goldens come with this program.
     pub fn shipped_ids() -> impl Iterator<Item = &'static str> {
         SHIPPED.iter().map(|(id, _)| *id)

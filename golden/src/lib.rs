@@ -13,6 +13,7 @@ pub mod difference;
 pub mod goldens;
 pub mod inputs;
 pub mod points;
+pub mod policy;
 pub mod recorded;
 pub mod report;
 pub mod slice;

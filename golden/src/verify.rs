@@ -16,7 +16,7 @@ use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::complete::missing;
 use crate::goldens::Golden;
 use crate::inputs::inputs;
-use crate::report::{FileReport, Finding, FindingKind, Report, RunReport, SCHEMA, worst};
+use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, worst};
 use crate::tokens::Tokens;
 use crate::tolerance::Precision;
 use crate::trace_file::{Data, Tensor, Trace, TraceFile};
@@ -53,7 +53,7 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
     }
     let mut report = Report {
         schema: SCHEMA,
-        producer: concat!("deberta-verify ", env!("CARGO_PKG_VERSION")).to_owned(),
+        producer: PRODUCER.to_owned(),
         model: request.name.clone(),
         outcome: Outcome::Pass,
         findings: same_weights(&files),

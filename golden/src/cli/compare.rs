@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use deberta_converters::error::{Error, Kind, Result};
 
-use super::verify::show;
+use super::output::OutputArgs;
 use crate::recorded::{Settings, compare};
+use crate::report::Document;
 use crate::tolerance::{Tolerance, Tolerances};
 
 /// Arguments of `compare`.
@@ -26,9 +27,8 @@ pub(super) struct CompareArgs {
     /// Compare what both traces have, and leave the rest out
     #[arg(long)]
     common: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl CompareArgs {
@@ -43,6 +43,8 @@ impl CompareArgs {
             }
         };
         let settings = Settings { tolerances, common: self.common };
-        show(&compare(&self.golden, &self.candidate, &settings)?, self.json)
+        let output = self.output.open(Vec::new())?;
+        let report = compare(&self.golden, &self.candidate, &settings)?;
+        output.show(&Document::of(&report), |_| self.candidate.clone())
     }
 }

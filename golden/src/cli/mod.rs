@@ -16,6 +16,7 @@ use crate::class::Class;
 mod bench;
 mod compare;
 mod list;
+mod output;
 mod record;
 mod verify;
 

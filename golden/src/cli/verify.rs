@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use deberta_converters::cli::{Bar, print, print_json};
+use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
 use deberta_converters::source::{self, Format};
 
+use super::output::OutputArgs;
 use super::{progress, start_threads};
 use crate::goldens::Golden;
-use crate::report::Report;
+use crate::policy::Policy;
+use crate::report::{Document, Report};
 use crate::verify::{Request, verify};
 
 /// Arguments without a subcommand.
@@ -30,32 +32,61 @@ pub(super) struct VerifyArgs {
     /// Branch, tag or commit of a model of the hub; main when not given
     #[arg(long, value_name = "REV")]
     revision: Option<String>,
+    /// Verify what a policy asks for (verify.yaml, see docs/gate.md)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "golden", "config", "revision", "isolate"])]
+    policy: Option<PathBuf>,
     /// Give every module the golden's input, so that one fault shows in one place
     #[arg(long)]
     isolate: bool,
     /// Threads to compute with; as many as there are processors when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         start_threads(self.threads)?;
+        match &self.policy {
+            Some(policy) => run_policy(&Policy::open(policy)?, &self.output),
+            None => self.run_model(),
+        }
+    }
+
+    /// Verifies one model. That it could not be done is reported, too.
+    fn run_model(self) -> Result<ExitCode> {
+        let output = self.output.open(Vec::new())?;
+        let progress = progress();
+        let verified = self.request().and_then(|request| verify(&request, &progress));
+        progress("");
+        let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
+        match verified {
+            Ok(report) => output.show(&Document::of(&report), |report| PathBuf::from(&report.model)),
+            Err(error) => {
+                let report = Report::failed(named, &error);
+                let document = Document::of(&report);
+                // As text it is told on standard error.
+                if !output.is_text() {
+                    output.print(&document)?;
+                }
+                output.write(&document, |report| PathBuf::from(&report.model))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn request(&self) -> Result<Request> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens)?;
-        let goldens = if goldens.is_empty() { found(&name, &model)? } else { goldens };
-        let request = Request { name, model, config: self.config, goldens, isolate: self.isolate };
-        let report = verify(&request, &progress())?;
-        show(&report, self.json)
+        let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
+        Ok(Request { name, model, config: self.config.clone(), goldens, isolate: self.isolate })
     }
 
     /// The model's name, and where it is.
     fn model(&self, goldens: &[Golden]) -> Result<(String, PathBuf)> {
         if let Some(model) = &self.model {
-            return Ok((model.clone(), self.fetched(model)?));
+            return Ok((model.clone(), fetched(model, self.revision.as_deref())?));
         }
         let [golden] = goldens else {
             let message = "which model? --model names it, or one --golden whose case.yaml does";
@@ -63,48 +94,28 @@ impl VerifyArgs {
         };
         match (golden.model_folder()?, golden.hub_id()) {
             (Some(folder), _) => Ok((golden.name.clone(), folder)),
-            (None, Some(id)) => Ok((id.to_owned(), self.fetched(id)?)),
+            (None, Some(id)) => Ok((id.to_owned(), fetched(id, self.revision.as_deref())?)),
             (None, None) => {
                 let message = "the golden does not say which model it is of: --model names it";
                 Err(Error::new(Kind::Request, message))
             }
         }
     }
-
-    /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
-    fn fetched(&self, model: &str) -> Result<PathBuf> {
-        source::resolve(
-            model,
-            self.revision.as_deref(),
-            &Wanted::Every(Format::ALL.to_vec()),
-            &Bar::default(),
-        )
-    }
 }
 
-/// Prints a report; the exit status is its outcome.
-pub(super) fn show(report: &Report, json: bool) -> Result<ExitCode> {
-    if json {
-        print_json(report)?;
-    } else {
-        for file in &report.files {
-            for run in &file.runs {
-                let line = format!(
-                    "{} {:?} {:?} {} points {:?} {:?}",
-                    file.file,
-                    run.trace,
-                    run.outcome,
-                    run.points.len(),
-                    run.first_divergence,
-                    run.findings
-                );
-                print(&line)?;
-            }
-            print(&format!("{} {:?} {:?}", file.file, file.outcome, file.findings))?;
-        }
-        print(&format!("{:?} {:?}", report.outcome, report.findings))?;
-    }
-    Ok(ExitCode::from(report.outcome.exit_code()))
+/// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
+fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
+    source::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+}
+
+/// Verifies the models of a policy.
+fn run_policy(policy: &Policy, output: &OutputArgs) -> Result<ExitCode> {
+    let output = output.open(policy.reports()?)?;
+    let progress = progress();
+    let reports = policy.verify(&|id| fetched(id, None), &progress);
+    progress("");
+    let document = Document { policy: Some(&policy.name), rules: policy.rules(), reports: &reports };
+    output.show(&document, |report| policy.place(&report.model))
 }
 
 /// The golden in a folder, or the one of that name that comes with this program.
@@ -113,20 +124,5 @@ fn named(name: &str) -> Result<Golden> {
     match Golden::shipped(name)? {
         Some(golden) if !folder.exists() => Ok(golden),
         _ => Golden::open(&folder),
-    }
-}
-
-/// The goldens of a model: in its folder, and those that come with this program.
-fn found(name: &str, model: &std::path::Path) -> Result<Vec<Golden>> {
-    let folder = if model.is_dir() { model } else { model.parent().unwrap_or(model) };
-    let mut goldens: Vec<Golden> = Golden::find(folder)?.into_iter().collect();
-    goldens.extend(Golden::shipped(name)?);
-    match goldens.is_empty() {
-        false => Ok(goldens),
-        true => {
-            let message = "no golden for this model: there is none in its folder, and none came with this program; \
-                           --golden names one, deberta-verify record makes one";
-            Err(Error::new(Kind::Request, message).in_file(model))
-        }
     }
 }

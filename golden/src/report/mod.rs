@@ -4,6 +4,29 @@ use serde::Serialize;
 
 use crate::compare::{Outcome, PointReport};
 
+pub mod annotations;
+mod document;
+mod escape;
+mod format;
+mod growth;
+mod html;
+mod json;
+mod junit;
+mod markdown;
+mod numbers;
+mod rules;
+mod text;
+mod verdict;
+
+pub use document::{Document, Totals};
+pub use format::Format;
+pub(crate) use json::number;
+pub use rules::{PaddingRule, Rule, Rules};
+pub use text::Style;
+
+/// This program and its version.
+pub const PRODUCER: &str = concat!("deberta-verify ", env!("CARGO_PKG_VERSION"));
+
 /// The schema of the JSON report.
 pub const SCHEMA: &str = "deberta-verify-report-1";
 
@@ -111,6 +134,8 @@ pub enum FindingKind {
     HalfPrecision,
     /// A file was left out.
     NotJudged,
+    /// A format that the policy asks for is not there.
+    FormatMissing,
     /// For information.
     Note,
 }
@@ -143,6 +168,18 @@ impl Finding {
 }
 
 impl Report {
+    /// The report of a model that could not be verified at all.
+    pub fn failed(model: impl Into<String>, error: &deberta_converters::error::Error) -> Report {
+        Report {
+            schema: SCHEMA,
+            producer: PRODUCER.to_owned(),
+            model: model.into(),
+            outcome: Outcome::Undecided,
+            files: Vec::new(),
+            findings: vec![Finding::error(error)],
+        }
+    }
+
     /// How many numbers were compared.
     pub fn compared(&self) -> usize {
         self.files.iter().flat_map(|file| &file.runs).map(RunReport::compared).sum()
@@ -153,27 +190,6 @@ impl RunReport {
     /// How many numbers were compared.
     pub fn compared(&self) -> usize {
         self.points.iter().map(PointReport::compared).sum()
-    }
-
-    /// Sets what follows from the points and the findings.
-    pub(crate) fn conclude(&mut self) {
-        if self.compared() == 0 && self.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
-            let message = "no number was compared: the golden has nothing to compare with";
-            self.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
-        }
-        let explained = self.findings.iter().any(|finding| finding.kind == FindingKind::MaskedRows);
-        let of_point = |point: &PointReport| match point.verdict {
-            crate::compare::Verdict::Padding if explained => Outcome::Pass,
-            _ => point.verdict.outcome(),
-        };
-        self.first_divergence = self
-            .points
-            .iter()
-            .find(|point| of_point(point) == Outcome::Divergence)
-            .map(|point| point.name.clone());
-        self.outcome = worst(
-            self.points.iter().map(of_point).chain(self.findings.iter().map(|finding| finding.outcome)),
-        );
     }
 }
 

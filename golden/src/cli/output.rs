@@ -1,0 +1,142 @@
+//! Where reports go: the terminal, files, GitHub.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use deberta_converters::cli::print;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::output::Staged;
+
+use super::say;
+use crate::report::annotations::annotations;
+use crate::report::{Document, Format, Report, Style};
+
+/// Which reports to write, and how.
+#[derive(Debug, Args)]
+pub(super) struct OutputArgs {
+    /// What to print; text when not given
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Write a report to a file, too, and replace what is there; may be repeated. The extension says the format (.txt,
+    /// .json, .xml for junit, .md, .html), and --format for any other
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Show every point, and not only those around the first divergence
+    #[arg(long)]
+    all_points: bool,
+}
+
+/// What was asked for, found to be possible.
+pub(super) struct Output {
+    format: Format,
+    files: Vec<(PathBuf, Format)>,
+    all_points: bool,
+}
+
+impl OutputArgs {
+    /// Checks, before anything is computed, that the reports, and `more`, can be written.
+    ///
+    /// # Errors
+    /// An extension that says no format; the same file twice; a folder that is not there.
+    pub(super) fn open(&self, more: Vec<PathBuf>) -> Result<Output> {
+        let asked = if self.json { Some(Format::Json) } else { self.format };
+        let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
+        for path in self.report.iter().cloned().chain(more) {
+            let format = Format::of_file(&path).or(asked).ok_or_else(|| {
+                let message = "which format? expected .txt, .json, .xml, .md or .html, or --format";
+                Error::new(Kind::Request, message).in_file(&path)
+            })?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let real = folder.canonicalize().map_err(|error| Error::io(folder, "write to", error))?;
+            if path.is_dir() {
+                return Err(Error::new(Kind::Request, "a folder: --report names a file").in_file(&path));
+            }
+            if !seen.insert(real.join(path.file_name().unwrap_or_default())) {
+                return Err(Error::new(Kind::Request, "two reports in one file").in_file(&path));
+            }
+            files.push((path, format));
+        }
+        Ok(Output { format: asked.unwrap_or(Format::Text), files, all_points: self.all_points })
+    }
+}
+
+impl Output {
+    /// Whether the report is printed as text.
+    pub(super) fn is_text(&self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Prints and writes the report; the exit status is its outcome.
+    pub(super) fn show(
+        &self,
+        document: &Document<'_>,
+        place: impl Fn(&Report) -> PathBuf,
+    ) -> Result<ExitCode> {
+        self.print(document)?;
+        self.write(document, place)?;
+        Ok(ExitCode::from(document.outcome().exit_code()))
+    }
+
+    /// Prints the report.
+    pub(super) fn print(&self, document: &Document<'_>) -> Result<()> {
+        let text = self.format.render(document, self.style(colors()));
+        print(text.strip_suffix('\n').unwrap_or(&text))
+    }
+
+    /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this. `place` is where
+    /// the model of a report lies.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(super) fn write(&self, document: &Document<'_>, place: impl Fn(&Report) -> PathBuf) -> Result<()> {
+        for (path, format) in &self.files {
+            let staged = Staged::create(path)?;
+            staged.write_at(0, format.render(document, self.style(false)).as_bytes())?;
+            staged.sync()?;
+            staged.commit(true)?;
+        }
+        if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+            // Both streams are searched for commands; standard output may be a report in a format of its own.
+            for line in annotations(document, |report, file| in_repository(&place(report), file)) {
+                say(&line);
+            }
+            summarize(&Format::Markdown.render(document, self.style(false)));
+        }
+        Ok(())
+    }
+
+    fn style(&self, color: bool) -> Style {
+        Style { color, all_points: self.all_points }
+    }
+}
+
+/// Whether to print in colours: on a terminal, unless <https://no-color.org> is asked for.
+fn colors() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    std::io::stdout().is_terminal() && !unwanted && !dumb
+}
+
+/// The path of a weight file in the repository that GitHub checked out, if it is there.
+fn in_repository(model: &Path, file: &str) -> Option<String> {
+    let path = if model.is_dir() { model.join(file) } else { model.to_owned() };
+    let workspace = PathBuf::from(std::env::var_os("GITHUB_WORKSPACE")?).canonicalize().ok()?;
+    let path = path.canonicalize().ok()?;
+    Some(path.strip_prefix(workspace).ok()?.to_str()?.to_owned())
+}
+
+/// Adds Markdown to the summary of the step, if GitHub gave it a file.
+fn summarize(markdown: &str) {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return };
+    let file = std::fs::File::options().append(true).create(true).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(markdown.as_bytes())) {
+        say(&format!("warning: {}: cannot write the summary: {error}", PathBuf::from(path).display()));
+    }
+}

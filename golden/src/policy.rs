@@ -1,0 +1,276 @@
+//! `verify.yaml`: which models a release must have verified, by what, and what fails. The schema is in `docs/gate.md`.
+
+use std::path::{Path, PathBuf};
+
+use deberta_converters::error::{Error, Result};
+use serde::Deserialize;
+
+use crate::case::{Model, bounded_text, confined};
+use crate::compare::Outcome;
+use crate::goldens::Golden;
+use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules};
+use crate::tolerance::Tolerances;
+use crate::verify::{Request, verify};
+
+/// A policy and where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// What reports call it: the path of the file.
+    pub name: String,
+    /// The folder that all paths in it are relative to.
+    folder: PathBuf,
+    text: Text,
+}
+
+/// The text of a policy.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    models: Vec<ModelPolicy>,
+    #[serde(default)]
+    undecided: Rule,
+    #[serde(default)]
+    padding: PaddingRule,
+    notes: Option<Rule>,
+    reports: Option<Vec<String>>,
+}
+
+/// What is asked of a model.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelPolicy {
+    /// A folder or a weight file beside the policy (`.`, `./release`), or an id of the hub.
+    model: Model,
+    /// The formats that must be there.
+    formats: Option<Vec<WeightFormat>>,
+    /// Folders of goldens, or ids of models whose goldens come with this program.
+    goldens: Option<Vec<Model>>,
+    /// How far numbers may be off, instead of what the goldens say.
+    tolerances: Option<Tolerances>,
+    /// Whether to give every module the golden's input.
+    #[serde(default)]
+    isolate: bool,
+}
+
+/// Formats of weights by the names that people use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WeightFormat {
+    Pytorch,
+    Tensorflow,
+    Safetensors,
+    Onnx,
+}
+
+/// Where the model of an id of the hub is.
+pub type Locate<'l> = dyn Fn(&str) -> Result<PathBuf> + 'l;
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// No such file; more than a megabyte; text that is not YAML or not of the schema, with line and column; a policy
+    /// that checks nothing; a path out of its folder; a tolerance that is negative or no number.
+    pub fn open(path: &Path) -> Result<Policy> {
+        let text = bounded_text(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let text = Text::from_yaml(&text).map_err(|error| error.in_file(path))?;
+        Ok(Policy { name: path.display().to_string(), folder: folder.to_owned(), text })
+    }
+
+    /// What fails.
+    pub fn rules(&self) -> Rules {
+        let Text { undecided, padding, notes, .. } = self.text;
+        Rules { undecided, padding, notes: notes.unwrap_or(Rules::DEFAULT.notes) }
+    }
+
+    /// The reports to write.
+    ///
+    /// # Errors
+    /// A folder that is not there, or leads out of the policy's by a link.
+    pub fn reports(&self) -> Result<Vec<PathBuf>> {
+        let resolved = |text: &String| {
+            let path = Path::new(text);
+            let folder = confined(&self.folder, path.parent().unwrap_or(Path::new("")))?;
+            Ok(folder.join(path.file_name().unwrap_or_default()))
+        };
+        self.text.reports.iter().flatten().map(resolved).collect()
+    }
+
+    /// Where a model of the policy lies, as seen from the folder of the process.
+    pub fn place(&self, model: &str) -> PathBuf {
+        self.folder.join(model)
+    }
+
+    /// Verifies every model and judges what was found by the rules. What goes wrong with a model is in its report.
+    /// `locate` finds the model of an id of the hub.
+    pub fn verify(&self, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Report> {
+        self.text.models.iter().map(|model| self.verify_model(model, locate, progress)).collect()
+    }
+
+    fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Report {
+        let name = asked.model.to_string();
+        let verified = self.request(asked, locate).and_then(|request| verify(&request, progress));
+        let mut report = verified.unwrap_or_else(|error| Report::failed(name, &error));
+        for format in asked.formats.iter().flatten() {
+            let there = report.files.iter().filter_map(|file| file.format.as_deref());
+            if !there.map(str::to_ascii_lowercase).any(|name| name == format.name()) {
+                let message = format!("the policy asks for weights in {}: none were verified", format.name());
+                report.findings.push(Finding::new(FindingKind::FormatMissing, Outcome::Undecided, message));
+            }
+        }
+        report.judge(&self.rules());
+        report
+    }
+
+    fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<Request> {
+        let name = asked.model.to_string();
+        let model = match &asked.model {
+            Model::Folder(path) => confined(&self.folder, path)?,
+            Model::Hub(id) => locate(id)?,
+        };
+        let mut goldens = match &asked.goldens {
+            Some(goldens) => goldens.iter().map(|golden| self.golden(golden)).collect::<Result<_>>()?,
+            None => Golden::of_model(&name, &model)?,
+        };
+        if let Some(tolerances) = &asked.tolerances {
+            goldens.iter_mut().for_each(|golden| golden.tolerances = tolerances.clone());
+        }
+        Ok(Request { name, model, config: None, goldens, isolate: asked.isolate })
+    }
+
+    fn golden(&self, golden: &Model) -> Result<Golden> {
+        match golden {
+            Model::Folder(path) => Golden::open(&confined(&self.folder, path)?),
+            Model::Hub(id) => Golden::shipped(id)?.ok_or_else(|| {
+                let known: Vec<&str> = Golden::shipped_ids().collect();
+                let known = known.join(", ");
+                Error::malformed(format!(
+                    "no golden {id:?} comes with this program, only {known}; a folder starts with ./"
+                ))
+            }),
+        }
+    }
+}
+
+impl Text {
+    fn from_yaml(text: &str) -> Result<Text> {
+        let policy: Text = serde_yaml::from_str(text)
+            .map_err(|error| Error::malformed(format!("not a policy: {error}")).caused_by(error))?;
+        policy.check().map_err(Error::malformed)?;
+        Ok(policy)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.models.is_empty() {
+            return Err("models: the list is empty, nothing to verify".to_owned());
+        }
+        for (index, model) in self.models.iter().enumerate() {
+            model.check().map_err(|error| format!("models[{index}].{error}"))?;
+            if self.models.iter().take(index).any(|other| other == model) {
+                return Err(format!("models[{index}]: {} is listed twice", model.model));
+            }
+        }
+        for (index, report) in self.reports.iter().flatten().enumerate() {
+            let path = Path::new(report);
+            let inside = path
+                .components()
+                .all(|part| matches!(part, std::path::Component::CurDir | std::path::Component::Normal(_)));
+            if !inside || report.contains('\\') || path.file_name().is_none() {
+                return Err(format!("reports[{index}]: {report:?} is no file in the folder of the policy"));
+            }
+            if crate::report::Format::of_file(path).is_none() {
+                return Err(format!(
+                    "reports[{index}]: {report:?}: expected a name that ends in .txt, .json, .xml, .md or .html"
+                ));
+            }
+        }
+        match &self.reports {
+            Some(reports) if reports.is_empty() => Err("reports: the list is empty: leave it out".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ModelPolicy {
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.formats.as_ref().is_some_and(Vec::is_empty) {
+            return Err("formats: the list is empty: leave it out if every format will do".to_owned());
+        }
+        if self.goldens.as_ref().is_some_and(Vec::is_empty) {
+            return Err("goldens: the list is empty, nothing to compare with".to_owned());
+        }
+        self.tolerances.as_ref().map_or(Ok(()), Tolerances::check)
+    }
+}
+
+impl WeightFormat {
+    /// The name of the format in lower case.
+    fn name(self) -> &'static str {
+        match self {
+            WeightFormat::Pytorch => "pytorch",
+            WeightFormat::Tensorflow => "tensorflow",
+            WeightFormat::Safetensors => "safetensors",
+            WeightFormat::Onnx => "onnx",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Text::from_yaml(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_not_said_is_strict() {
+        let text = Text::from_yaml("models: [{model: ./release}]").unwrap();
+        let policy = Policy { name: String::new(), folder: PathBuf::new(), text };
+        assert_eq!(policy.rules(), Rules::DEFAULT);
+    }
+
+    #[test]
+    fn a_policy_that_checks_nothing_is_refused() {
+        assert!(error("").contains("models"));
+        assert!(error("{}").contains("missing field `models`"));
+        assert!(error("models: []").contains("nothing to verify"));
+        assert!(error("models: [{model: ., goldens: []}]").contains("models[0].goldens: the list is empty"));
+        assert!(error("models: [{model: ., formats: []}]").contains("models[0].formats: the list is empty"));
+        assert!(error("models: [{model: .}]\nreports: []").contains("reports: the list is empty"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        assert!(error("models: [{model: .}]\npading: allow").contains("unknown field `pading`"));
+        assert!(error("models: [{model: ., golden: ./g}]").contains("unknown field `golden`"));
+        assert!(error("models: [{model: ., formats: [h5]}]").contains("unknown variant `h5`"));
+        assert!(error("models: [{model: .}]\nundecided: explained").contains("unknown variant `explained`"));
+        assert!(error("models: [{model: .}, {model: .}]").contains("listed twice"));
+        let tolerances = "models: [{model: ., tolerances: {default: {atol: -1}}}]";
+        assert!(error(tolerances).contains("models[0].tolerances.default.atol: expected a number from 0"));
+    }
+
+    #[test]
+    fn paths_stay_in_the_folder() {
+        for model in ["./../x", "/etc", "./a/../../b"] {
+            assert!(error(&format!("models: [{{model: {model}}}]")).starts_with("not a policy"), "{model}");
+        }
+        for report in ["../r.json", "/tmp/r.json", "a/../../r.json", "r.png", ".."] {
+            let error = error(&format!("models: [{{model: .}}]\nreports: [{report}]"));
+            assert!(error.starts_with("reports[0]: "), "{report}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_yaml_bomb_ends_in_an_error() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let previous = format!("*a{}", level - 1);
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", [previous.as_str(); 9].join(", ")));
+        }
+        assert!(error(&text).starts_with("not a policy: "));
+        assert!(error(&"[".repeat(10_000)).starts_with("not a policy: "));
+    }
+}

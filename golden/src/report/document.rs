@@ -1,0 +1,199 @@
+//! What a report is made of, whatever its format.
+
+use super::numbers::count;
+use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport};
+use crate::compare::{Outcome, PointReport};
+use crate::points::rank;
+
+/// The verification of one model, or of all models of a policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'r> {
+    /// The policy, if one was given.
+    pub policy: Option<&'r str>,
+    /// What failed.
+    pub rules: Rules,
+    /// One entry for every model.
+    pub reports: &'r [Report],
+}
+
+/// How much was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Weight files.
+    pub files: usize,
+    /// Weight files by traces, published values counting as one.
+    pub runs: usize,
+    /// Points that were judged.
+    pub points: usize,
+    /// Numbers.
+    pub numbers: usize,
+}
+
+/// Where to look first.
+#[derive(Clone, Copy, Debug)]
+pub struct Headline<'r> {
+    /// The model.
+    pub report: &'r Report,
+    /// The weight file, if it is about one.
+    pub file: Option<&'r FileReport>,
+    /// The trace, if it is about one.
+    pub run: Option<&'r RunReport>,
+    /// What there is to see there.
+    pub subject: Subject<'r>,
+}
+
+/// A point or a finding.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'r> {
+    /// A point that does not agree, or cannot be judged.
+    Point(&'r PointReport),
+    /// What concerns more than a point.
+    Finding(&'r Finding),
+}
+
+impl<'r> Document<'r> {
+    /// The report of one model, without a policy.
+    pub fn of(report: &'r Report) -> Document<'r> {
+        Document { policy: None, rules: Rules::DEFAULT, reports: std::slice::from_ref(report) }
+    }
+
+    /// How it ends.
+    pub fn outcome(&self) -> Outcome {
+        self.reports.iter().map(|report| report.outcome).max().unwrap_or(Outcome::Undecided)
+    }
+
+    /// What was verified: the model, or the policy.
+    pub fn subject(&self) -> &'r str {
+        match (self.policy, self.reports) {
+            (Some(policy), _) => policy,
+            (None, [report, ..]) => &report.model,
+            (None, []) => "nothing",
+        }
+    }
+
+    /// The program that made the report.
+    pub fn producer(&self) -> &'r str {
+        self.reports.first().map_or(super::PRODUCER, |report| report.producer.as_str())
+    }
+
+    /// The weight files with their models.
+    pub fn files(&self) -> impl Iterator<Item = (&'r Report, &'r FileReport)> {
+        self.reports.iter().flat_map(|report| report.files.iter().map(move |file| (report, file)))
+    }
+
+    /// The runs with their weight files and models.
+    pub fn runs(&self) -> impl Iterator<Item = (&'r Report, &'r FileReport, &'r RunReport)> {
+        self.files().flat_map(|(report, file)| file.runs.iter().map(move |run| (report, file, run)))
+    }
+
+    /// How much was compared.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { files: self.files().count(), ..Totals::default() };
+        for (.., run) in self.runs() {
+            totals.runs += 1;
+            totals.points += run.points.iter().filter(|point| judged(point)).count();
+            totals.numbers += run.compared();
+        }
+        totals
+    }
+
+    /// Everything that could not be judged, counted, whatever the rules make of it.
+    pub fn not_judged(&self) -> Vec<String> {
+        let points = self.runs().flat_map(|(.., run)| &run.points).filter(|point| !judged(point)).count();
+        let undecided = |findings: &[Finding]| {
+            findings.iter().any(|finding| {
+                finding.outcome == Outcome::Undecided || finding.kind == FindingKind::NotJudged
+            })
+        };
+        let runs = self.runs().filter(|(.., run)| undecided(&run.findings)).count();
+        let files = self.files().filter(|(_, file)| undecided(&file.findings)).count();
+        let models = self.reports.iter().filter(|report| undecided(&report.findings)).count();
+        [(points, "point"), (runs, "trace"), (files, "file"), (models, "model")]
+            .into_iter()
+            .filter(|&(number, _)| number > 0)
+            .map(|(number, noun)| count(number, noun))
+            .collect()
+    }
+
+    /// Where to look first: the first point that differs, else the first finding that something differs, else what
+    /// could not be judged. Nothing if everything passes.
+    pub fn headline(&self) -> Option<Headline<'r>> {
+        [Outcome::Divergence, Outcome::Undecided]
+            .into_iter()
+            .find_map(|outcome| self.first_point(outcome).or_else(|| self.first_finding(outcome)))
+    }
+
+    /// The first point, in the order of execution, of the first weight file that has one: traces with more points tell
+    /// more exactly where it is.
+    fn first_point(&self, outcome: Outcome) -> Option<Headline<'r>> {
+        self.files().find_map(|(report, file)| {
+            let (run, point) = self.earliest(file, outcome)?;
+            let subject = Subject::Point(point);
+            Some(Headline { report, file: Some(file), run: Some(run), subject })
+        })
+    }
+
+    fn earliest(&self, file: &'r FileReport, outcome: Outcome) -> Option<(&'r RunReport, &'r PointReport)> {
+        let firsts = file.runs.iter().filter_map(|run| {
+            let point = run.points.iter().find(|point| self.rules.point(run, point) == outcome)?;
+            Some((run, point))
+        });
+        firsts.min_by_key(|(run, point)| (rank(&point.name), run.diagnoses.is_empty()))
+    }
+
+    /// Whether a run is the one of its weight file that tells most exactly where something goes wrong.
+    pub fn leads(&self, file: &'r FileReport, run: &RunReport) -> bool {
+        let outcomes = [Outcome::Divergence, Outcome::Undecided];
+        let leading = outcomes.into_iter().find_map(|outcome| self.earliest(file, outcome));
+        leading.is_some_and(|(leading, _)| std::ptr::eq(leading, run))
+    }
+
+    /// The first point of a run that differs, or else cannot be judged.
+    pub fn first_of(&self, run: &'r RunReport) -> Option<&'r PointReport> {
+        let outcomes = [Outcome::Divergence, Outcome::Undecided];
+        outcomes
+            .into_iter()
+            .find_map(|outcome| run.points.iter().find(|point| self.rules.point(run, point) == outcome))
+    }
+
+    fn first_finding(&self, outcome: Outcome) -> Option<Headline<'r>> {
+        let first = |findings: &'r [Finding]| {
+            findings.iter().find(|finding| self.rules.finding(finding) == outcome).map(Subject::Finding)
+        };
+        let of_report = |report: &'r Report| {
+            let of_run = |file: &'r FileReport, run: &'r RunReport| {
+                Some(Headline { report, file: Some(file), run: Some(run), subject: first(&run.findings)? })
+            };
+            let of_file = |file: &'r FileReport| {
+                let own = first(&file.findings);
+                own.map(|subject| Headline { report, file: Some(file), run: None, subject })
+                    .or_else(|| file.runs.iter().find_map(|run| of_run(file, run)))
+            };
+            let own = first(&report.findings);
+            report
+                .files
+                .iter()
+                .find_map(of_file)
+                .or_else(|| own.map(|subject| Headline { report, file: None, run: None, subject }))
+        };
+        self.reports.iter().find_map(of_report)
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Totals { files, runs, points, numbers } = *self;
+        let parts = [(files, "file"), (runs, "trace"), (points, "point"), (numbers, "number")];
+        f.write_str(&parts.map(|(number, noun)| count(number, noun)).join(", "))
+    }
+}
+
+/// Whether a point was judged at all.
+pub(super) fn judged(point: &PointReport) -> bool {
+    point.verdict.outcome() != Outcome::Undecided
+}
+
+/// What a trace is called; published values have none.
+pub(super) fn trace_name(run: &RunReport) -> &str {
+    run.trace.as_deref().unwrap_or("published values")
+}

@@ -1,0 +1,140 @@
+//! JUnit XML: a suite for every weight file and trace, a test for every point.
+
+use super::document::trace_name;
+use super::escape::{markup, plain};
+use super::numbers::grouped;
+use super::verdict::{detail, kind};
+use super::{Document, FileReport, Finding, FindingKind, Report, RunReport};
+use crate::compare::Outcome;
+
+/// The report as JUnit XML.
+pub(super) fn render(document: &Document<'_>) -> String {
+    let mut suites = Vec::new();
+    for report in document.reports {
+        suites.extend(Suite::of_findings(document, &report.model, &report.findings));
+        for file in &report.files {
+            let name = format!("{}/{}", report.model, file.file);
+            suites.extend(Suite::of_findings(document, &name, &file.findings));
+            suites.extend(file.runs.iter().map(|run| Suite::of_run(document, report, file, run)));
+        }
+    }
+    let total = |count: fn(&Suite) -> usize| suites.iter().map(count).sum::<usize>();
+    let seconds: f64 = suites.iter().map(|suite| suite.seconds).sum();
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    out.push_str(&format!(
+        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{seconds:.3}\">\n",
+        markup(&format!("deberta-verify {}", document.subject())),
+        total(|suite| suite.tests),
+        total(|suite| suite.failures),
+        total(|suite| suite.errors),
+    ));
+    for suite in &suites {
+        out.push_str(&format!(
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"0\" time=\"{:.3}\">\n",
+            markup(&suite.name),
+            suite.tests,
+            suite.failures,
+            suite.errors,
+            suite.seconds
+        ));
+        out.push_str(&suite.cases);
+        if !suite.notes.is_empty() {
+            out.push_str(&format!("    <system-out>{}</system-out>\n", suite.notes));
+        }
+        out.push_str("  </testsuite>\n");
+    }
+    out + "</testsuites>\n"
+}
+
+#[derive(Default)]
+struct Suite {
+    name: String,
+    tests: usize,
+    failures: usize,
+    errors: usize,
+    seconds: f64,
+    /// Escaped.
+    cases: String,
+    /// Escaped.
+    notes: String,
+}
+
+impl Suite {
+    /// Nothing if there are no findings.
+    fn of_findings(document: &Document<'_>, name: &str, findings: &[Finding]) -> Option<Suite> {
+        let mut suite = Suite { name: plain(name), ..Suite::default() };
+        suite.findings(document, findings);
+        (!findings.is_empty()).then_some(suite)
+    }
+
+    fn of_run(document: &Document<'_>, report: &Report, file: &FileReport, run: &RunReport) -> Suite {
+        let name = format!("{}/{}: {}", report.model, file.file, trace_name(run));
+        let mut suite = Suite { name, seconds: run.seconds, ..Suite::default() };
+        suite.note(&format!(
+            "class {}, masked rows {}, golden {} by {}, {} numbers compared",
+            run.class,
+            run.masked_rows,
+            run.golden,
+            run.producer,
+            grouped(run.compared())
+        ));
+        suite.findings(document, &run.findings);
+        for point in &run.points {
+            let outcome = document.rules.point(run, point);
+            let mut lines = vec![detail(point)];
+            if run.first_divergence.as_deref() == Some(point.name.as_str()) {
+                lines.extend(run.diagnoses.iter().map(|diagnosis| {
+                    format!("{}. {}. {}", diagnosis.cause, diagnosis.evidence, diagnosis.repair)
+                }));
+            }
+            suite.case(&point.name, outcome, kind(&point.verdict), &lines);
+        }
+        suite
+    }
+
+    fn findings(&mut self, document: &Document<'_>, findings: &[Finding]) {
+        for finding in findings {
+            let kind = word(finding.kind);
+            self.case(&kind, document.rules.finding(finding), &kind, std::slice::from_ref(&finding.message));
+            if finding.outcome == Outcome::Pass {
+                self.note(&finding.message);
+            }
+        }
+    }
+
+    fn case(&mut self, name: &str, outcome: Outcome, kind: &str, lines: &[String]) {
+        self.tests += 1;
+        let start = format!("    <testcase classname=\"{}\" name=\"{}\"", markup(&self.name), markup(name));
+        let element = match outcome {
+            Outcome::Pass => {
+                self.cases.push_str(&format!("{start}/>\n"));
+                return;
+            }
+            Outcome::Divergence => {
+                self.failures += 1;
+                "failure"
+            }
+            Outcome::Undecided => {
+                self.errors += 1;
+                "error"
+            }
+        };
+        let lines: Vec<String> = lines.iter().map(|line| markup(line)).collect();
+        let message = lines.first().map_or("", String::as_str);
+        self.cases.push_str(&format!(
+            "{start}>\n      <{element} type=\"{}\" message=\"{message}\">{}</{element}>\n    </testcase>\n",
+            markup(kind),
+            lines.join("\n")
+        ));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push_str(&markup(text));
+        self.notes.push('\n');
+    }
+}
+
+/// The word for it in the JSON report.
+fn word(kind: FindingKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
