@@ -33,7 +33,6 @@ fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
         config: None,
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
-        ..Request::default()
     };
     verify(&request, &|_| {}).unwrap()
 }
