@@ -14,6 +14,7 @@ use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::fault::{Change, Model};
 use crate::points::rank;
 use crate::report::Diagnosis;
+use crate::tolerance::Precision;
 use crate::trace_file::Trace;
 
 mod attention;
@@ -134,10 +135,17 @@ impl Search<'_> {
     fn run(&mut self) -> Result<Vec<Diagnosis>> {
         let mut model = self.divergence.model.clone();
         let mut points = self.divergence.compare(&model)?;
+        if let Some(rounded) = self.rounded(&model)? {
+            return Ok(vec![rounded.diagnosis("", false)]);
+        }
         let mut causes: Vec<Cause> = Vec::new();
         let mut rest = Vec::new();
         for _ in 0..CAUSES {
             let Some(first) = first_divergence(&points) else { break };
+            if self.started.elapsed() > PATIENCE {
+                self.cut_short = true;
+                break;
+            }
             let before = rank(&first.name);
             let section = Section::of(&self.divergence, &model, &first.name);
             let Some(mut cause) = self.cause(&model, &section, &mut rest)? else {
@@ -178,6 +186,35 @@ impl Search<'_> {
         }
         diagnoses.sort_by_key(|diagnosis| !diagnosis.confirmed);
         Ok(diagnoses)
+    }
+
+    /// Weights that were rounded: they are all numbers of a lower precision, and agree as well as that allows.
+    fn rounded(&self, model: &Model) -> Result<Option<Hypothesis>> {
+        if self.divergence.comparison.precision != Precision::F32 {
+            return Ok(None);
+        }
+        for precision in [Precision::F16, Precision::Bf16] {
+            let exact = |name: &str| {
+                let values = model.values(name).unwrap_or_default();
+                values.iter().all(|&value| precision.round(value) == value)
+            };
+            if !model.names().all(exact) {
+                continue;
+            }
+            let comparison = Comparison { precision, ..self.divergence.comparison };
+            let points = Divergence { comparison, ..self.divergence }.compare(model)?;
+            if first_divergence(&points).is_none() {
+                let evidence = format!(
+                    "all weights are numbers of {precision} though they are stored as f32, and all {} points agree within \
+                     the tolerance for {precision}",
+                    points.len()
+                );
+                let repair = "convert the original weights again, without rounding";
+                let cause = format!("the weights were rounded to {precision}");
+                return Ok(Some(Hypothesis::new("half-precision", cause, repair).because(evidence)));
+            }
+        }
+        Ok(None)
     }
 
     /// The hypothesis that makes the section agree, or else the one that makes it agree further than before.

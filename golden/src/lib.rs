@@ -17,6 +17,7 @@ pub mod inputs;
 pub mod points;
 pub mod recorded;
 pub mod report;
+pub mod selftest;
 pub mod slice;
 pub mod tokens;
 pub mod tolerance;

@@ -4,17 +4,11 @@ use super::Hypothesis;
 use super::residual::{Residual, shifted};
 use super::section::{Pair, Section};
 use crate::fault::{Change, Model};
-use crate::tolerance::Tolerance;
 use crate::trace_file::Trace;
 
 /// The bias of the values: their probabilities sum to 1, so that it is added to every context.
-pub(super) fn value_bias(
-    model: &Model,
-    path: &str,
-    pair: Pair<'_>,
-    tolerance: Tolerance,
-) -> Option<Hypothesis> {
-    let residual = Residual::new(pair, tolerance);
+pub(super) fn value_bias(model: &Model, path: &str, pair: Pair<'_>) -> Option<Hypothesis> {
+    let residual = Residual::new(pair);
     let channels = residual.channels();
     shifted(model, &format!("{path}.attention.self.v_bias"), &residual, &channels)
 }

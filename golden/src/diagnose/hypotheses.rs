@@ -56,8 +56,7 @@ impl Search<'_> {
     }
 
     fn residual(&self, path: &str) -> Option<Residual<'_>> {
-        let pair = self.section.pair(self.isolated, path)?;
-        Some(Residual::new(pair, self.divergence.comparison.tolerances.of(pair.name, self.divergence.comparison.precision)))
+        self.section.pair(self.isolated, path).map(Residual::new)
     }
 
     /// What the numbers at a point say about its parameters.
@@ -70,10 +69,8 @@ impl Search<'_> {
         let last = path.rsplit('.').next().unwrap_or(path);
         match (last, self.layer(path)) {
             ("self", Some(layer)) => {
-                let tolerance = self.divergence.comparison.tolerances.of(path, self.divergence.comparison.precision);
                 let pair = self.section.pair(self.isolated, path);
-                let layer = model.layer(layer);
-                return pair.and_then(|pair| value_bias(model, &layer, pair, tolerance)).into_iter().collect();
+                return pair.and_then(|pair| value_bias(model, &model.layer(layer), pair)).into_iter().collect();
             }
             ("word_embeddings" | "position_embeddings" | "token_type_embeddings", _) => {
                 return match self.looked_up(last, path) {
@@ -369,7 +366,7 @@ impl Search<'_> {
         let weight = self.model.values(&name)?;
         let bias = layer.bias.and_then(|bias| self.model.values(bias));
         let (want, width) = self.section.rows(path)?;
-        let tolerance = self.divergence.comparison.tolerances.of(path, self.divergence.comparison.precision);
+        let allowed = self.section.pair(self.isolated, path)?.allowed;
         let computes = |order: &[usize]| {
             want.chunks_exact(width).zip(layer.input.chunks_exact(hidden)).take(3).all(|(want, x)| {
                 (0..width).step_by((width / 6).max(1)).all(|channel| {
@@ -378,7 +375,7 @@ impl Search<'_> {
                     let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
                     let sum = terms.sum::<f64>() + bias;
                     want.get(channel)
-                        .is_some_and(|&want| (sum - f64::from(want)).abs() <= 4.0 * tolerance.allowance(want))
+                        .is_some_and(|&want| (sum - f64::from(want)).abs() <= 4.0 * allowed.allowance(want))
                 })
             })
         };
@@ -519,13 +516,12 @@ impl Search<'_> {
         }
         // A single row of the table: its projection differs in one row.
         if let Some(pair) = self.section.pair(self.isolated, path) {
-            let tolerance = self.divergence.comparison.tolerances.of(pair.name, self.divergence.comparison.precision);
             let differing: Vec<usize> = pair
                 .want
                 .chunks_exact(pair.width)
                 .zip(pair.got.chunks_exact(pair.width))
                 .enumerate()
-                .filter(|(_, (want, got))| want.iter().zip(*got).any(|(&want, &got)| !tolerance.allows(want, got)))
+                .filter(|(_, (want, got))| want.iter().zip(*got).any(|(&want, &got)| !pair.allowed.allows(want, got)))
                 .map(|(row, _)| row)
                 .collect();
             let (weight, _) = parameters(self.model, path);
@@ -541,7 +537,7 @@ impl Search<'_> {
                     let explained = k()
                         .zip(off())
                         .zip(&want)
-                        .all(|((k, off), &want)| (off - slope * k).abs() <= 2.0 * tolerance.allowance(want));
+                        .all(|((k, off), &want)| (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want));
                     if explained {
                         found.push(
                             Hypothesis::new(

@@ -5,25 +5,23 @@ use std::collections::BTreeMap;
 use super::Hypothesis;
 use super::section::Pair;
 use crate::fault::{Change, Model};
-use crate::tolerance::Tolerance;
 
 /// The difference of a point, row by row.
 pub(super) struct Residual<'p> {
     pair: Pair<'p>,
-    tolerance: Tolerance,
     rows: usize,
 }
 
 impl<'p> Residual<'p> {
-    pub(super) fn new(pair: Pair<'p>, tolerance: Tolerance) -> Residual<'p> {
-        Residual { pair, tolerance, rows: pair.want.len().min(pair.got.len()) / pair.width }
+    pub(super) fn new(pair: Pair<'p>) -> Residual<'p> {
+        Residual { pair, rows: pair.want.len().min(pair.got.len()) / pair.width }
     }
 
     /// Want, got and what may be off, of a channel in every row.
     fn channel(&self, channel: usize) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
         let (want, got) = (self.pair.want.iter(), self.pair.got.iter());
         want.zip(got).skip(channel).step_by(self.pair.width).map(|(&want, &got)| {
-            (f64::from(want), f64::from(got), self.tolerance.allowance(want))
+            (f64::from(want), f64::from(got), self.pair.allowed.allowance(want))
         })
     }
 
@@ -146,7 +144,7 @@ pub(super) fn misplaced(model: &Model, layer: &Linear<'_>, residual: &Residual<'
                 let product: f64 = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
                 let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
                 want.get(channel).is_some_and(|&want| {
-                    (product + bias - f64::from(want)).abs() <= 4.0 * residual.tolerance.allowance(want)
+                    (product + bias - f64::from(want)).abs() <= 4.0 * residual.pair.allowed.allowance(want)
                 })
             })
         })
@@ -171,7 +169,7 @@ pub(super) fn block_order(residual: &Residual<'_>, block: usize) -> Option<Vec<u
         let rows = residual.pair.want.chunks_exact(width).zip(residual.pair.got.chunks_exact(width));
         rows.take(64).all(|(want_row, got_row)| {
             let want = want_row.iter().skip(want * block).take(block);
-            want.zip(got_row.iter().skip(got * block)).all(|(&want, &got)| residual.tolerance.allows(want, got))
+            want.zip(got_row.iter().skip(got * block)).all(|(&want, &got)| residual.pair.allowed.allows(want, got))
         })
     };
     let mut taken = vec![false; blocks];
@@ -270,7 +268,7 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
     for (&row, want) in rows.iter().zip(residual.pair.want.chunks_exact(width)) {
         wanted.insert(row, want);
         let own = table.get(row).copied().unwrap_or_default();
-        let differs = own.iter().zip(want).enumerate().filter(|(_, (own, want))| !residual.tolerance.allows(**want, **own));
+        let differs = own.iter().zip(want).enumerate().filter(|(_, (own, want))| !residual.pair.allowed.allows(**want, **own));
         let differs: Vec<(usize, f32)> = differs.map(|(at, (own, want))| (at, want - own)).collect();
         if !differs.is_empty() {
             off.insert(row, differs);
@@ -294,7 +292,7 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
     }
     // The golden's rows, at other places of the table.
     let at = |want: &[f32]| {
-        table.iter().position(|row| row.iter().zip(want).all(|(&own, &want)| residual.tolerance.allows(want, own)))
+        table.iter().position(|row| row.iter().zip(want).all(|(&own, &want)| residual.pair.allowed.allows(want, own)))
     };
     let moved: Option<BTreeMap<usize, usize>> =
         off.keys().map(|row| Some((*row, at(wanted.get(row)?)?))).collect();

@@ -9,6 +9,7 @@ use crate::backend::Backend as _;
 use crate::class::Class;
 use crate::fault::Model;
 use crate::points::points;
+use crate::tolerance::Tolerance;
 use crate::trace_file::{Data, Tensor, Trace};
 
 /// A part of a model.
@@ -36,11 +37,28 @@ pub(super) struct Section<'d> {
 /// Both numbers of a point.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'p> {
-    pub(super) name: &'p str,
     pub(super) want: &'p [f32],
     pub(super) got: &'p [f32],
     /// The length of the last axis.
     pub(super) width: usize,
+    pub(super) allowed: Allowed,
+}
+
+/// How far the numbers of a tensor may be off.
+#[derive(Clone, Copy)]
+pub(super) struct Allowed {
+    tolerance: Tolerance,
+    largest: f32,
+}
+
+impl Allowed {
+    pub(super) fn allowance(&self, want: f32) -> f64 {
+        self.tolerance.allowance(want, self.largest)
+    }
+
+    pub(super) fn allows(&self, want: f32, got: f32) -> bool {
+        (f64::from(want) - f64::from(got)).abs() <= self.allowance(want)
+    }
 }
 
 impl<'d> Section<'d> {
@@ -145,19 +163,21 @@ impl<'d> Section<'d> {
         let want = self.want(path)?;
         let got = trace.get(&want.name).filter(|got| got.shape == want.shape)?;
         let width = want.shape.last().copied().filter(|&width| width > 0)?;
-        Some(Pair { name: &want.name, want: floats(want)?, got: floats(got)?, width })
+        let (name, want, got) = (want.name.as_str(), floats(want)?, floats(got)?);
+        let comparison = &self.divergence.comparison;
+        let tolerance = comparison.tolerances.of(name, comparison.precision);
+        let largest = want.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        Some(Pair { want, got, width, allowed: Allowed { tolerance, largest } })
     }
 
     /// How a difference is spread, in words.
     pub(super) fn spread(&self, model: &Model, path: &str) -> Option<String> {
         let trace = self.run(model, true).or_else(|_| self.run(model, false)).ok()?;
         let pair = self.pair(&trace, path)?;
-        let comparison = &self.divergence.comparison;
-        let tolerance = comparison.tolerances.of(pair.name, comparison.precision);
         let mut channels = std::collections::BTreeSet::new();
         let mut rows = std::collections::BTreeSet::new();
         for (at, (&want, &got)) in pair.want.iter().zip(pair.got).enumerate() {
-            if !tolerance.allows(want, got) {
+            if !pair.allowed.allows(want, got) {
                 channels.insert(at % pair.width);
                 rows.insert(at / pair.width);
             }
