@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::backend::Backend as _;
 use crate::class::Class;
-use crate::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::compare::{Comparison, Outcome, PointReport};
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Absent, Fault, Model, faults};
 use crate::points::rank;
@@ -264,11 +264,13 @@ impl Subject {
 }
 
 fn as_class(model: &Model, golden: &Recorded) -> Model {
-    Model { class: golden.class, masked_rows: golden.masked_rows, ..model.clone() }
+    let mut model = model.clone();
+    (model.class, model.masked_rows) = (golden.class, golden.masked_rows);
+    model
 }
 
 fn seen(point: &PointReport) -> bool {
-    point.verdict.outcome() == Outcome::Divergence && point.verdict != Verdict::Padding
+    point.verdict.outcome() == Outcome::Divergence
 }
 
 /// Whether a fault was seen at the first point of the golden that can show it.

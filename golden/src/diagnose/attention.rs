@@ -33,6 +33,8 @@ pub(super) fn query_bias(
         return None;
     }
     let n = pair.width;
+    // What padding attends to is a convention.
+    let real = section.real(&format!("{path}.probs"));
     let b = pair.want.len() / (h * n * n).max(1);
     let mut bias = vec![0.0_f32; h * d];
     for head in 0..h {
@@ -41,6 +43,9 @@ pub(super) fn query_bias(
         for row in (0..b * n).filter(|row| *row < 4096) {
             let (sequence, i) = (row / n, row % n);
             let start = ((sequence * h + head) * n + i) * n;
+            if real.as_ref().is_some_and(|real| real.get(start) != Some(&true)) {
+                continue;
+            }
             let (want, got) = (pair.want.get(start..start + n)?, pair.got.get(start..start + n)?);
             let mut features: Vec<(Vec<f64>, f64)> = Vec::with_capacity(n);
             for (j, (&want, &got)) in want.iter().zip(got).enumerate() {

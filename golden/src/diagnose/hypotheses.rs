@@ -25,12 +25,14 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     let Some(at) = at else { return Vec::new() };
     let suspects = section.suspects(at).to_vec();
     let search = Search { model, section, divergence, isolated: &isolated, free: &free };
-    let mut found: Vec<Hypothesis> = suspects.iter().flat_map(|path| search.evidence(path)).collect();
+    let mut found: Vec<Hypothesis> = search.fresh_head().into_iter().collect();
+    found.extend(suspects.iter().flat_map(|path| search.evidence(path)));
     found.extend(suspects.iter().flat_map(|path| search.usual(path)));
     if suspects.iter().any(|path| of_scores(path)) {
         found.extend(search.scores());
+    } else if suspects.iter().any(|path| path.ends_with("pos_proj") || path.ends_with("pos_q_proj")) {
+        found.extend(search.terms());
     }
-    found.extend(search.fresh_head());
     found
 }
 
@@ -124,6 +126,14 @@ impl Search<'_> {
             if zero(&weight) {
                 let cause = format!("{weight} is all zero");
                 found.push(Hypothesis::new("zero-parameter", cause, "convert the original model again"));
+            }
+            let same = |other: &&str| {
+                **other != weight && model.shape(other) == model.shape(&weight) && model.values(other) == model.values(&weight)
+            };
+            if let Some(other) = model.names().find(same) {
+                let cause = format!("{weight} is the same as {other}");
+                let repair = "convert the original model again: one of them was written twice";
+                found.push(Hypothesis::new("misplaced-parameter", cause, repair).because("every number is equal"));
             }
             let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
             let cause = format!("{weight} has the other sign");
@@ -557,13 +567,30 @@ impl Search<'_> {
 
     /// What goes wrong between the projections and the context.
     fn scores(&self) -> Vec<Hypothesis> {
-        let (model, config) = (self.model, &self.model.config);
+        let model = self.model;
         let mut found = Vec::new();
         let layer = match self.section.stage {
             Stage::Layer(layer) => layer,
             _ => 0,
         };
         found.extend(query_bias(model, self.section, self.free, layer));
+        found.extend(self.terms());
+        found.extend(self.scales(layer));
+        for name in ["q_bias", "v_bias"] {
+            let name = format!("{}.attention.self.{name}", model.layer(layer));
+            if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
+                let kind = if name.ends_with("q_bias") { "dropped-q-bias" } else { "dropped-v-bias" };
+                let cause = format!("{name} is all zero: it may have been dropped");
+                found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
+            }
+        }
+        found
+    }
+
+    /// Other position terms.
+    fn terms(&self) -> Vec<Hypothesis> {
+        let config = &self.model.config;
+        let mut found = Vec::new();
         let own = format!("pos_att_type {:?}", config.pos_att_type.join("|"));
         for terms in [&["c2p", "p2c"][..], &["c2p"], &["p2c"], &[]] {
             let terms: Vec<String> = terms.iter().map(|&term| term.to_owned()).collect();
@@ -578,15 +605,6 @@ impl Search<'_> {
         let mut more = config.pos_att_type.clone();
         more.push("p2p".to_owned());
         found.push(setting("pos-att-type", Setting::Terms(more), &own));
-        found.extend(self.scales(layer));
-        for name in ["q_bias", "v_bias"] {
-            let name = format!("{}.attention.self.{name}", model.layer(layer));
-            if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
-                let kind = if name.ends_with("q_bias") { "dropped-q-bias" } else { "dropped-v-bias" };
-                let cause = format!("{name} is all zero: it may have been dropped");
-                found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
-            }
-        }
         found
     }
 

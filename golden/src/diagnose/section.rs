@@ -143,6 +143,12 @@ impl<'d> Section<'d> {
         self.wanted.iter().find(|(at, _)| *at == place).map(|(_, tensor)| *tensor)
     }
 
+    /// For every number of a point, whether it belongs to tokens; nothing if all do.
+    pub(super) fn real(&self, path: &str) -> Option<Vec<bool>> {
+        let want = self.want(path)?;
+        self.divergence.comparison.tokens.of_tensor(&want.name, &want.shape)
+    }
+
     /// The input of the part, row by row.
     pub(super) fn input(&self) -> Option<(&'d [f32], usize)> {
         let tensor = self.input?;

@@ -85,7 +85,10 @@ impl Candidate<'_> {
             let source: Source = self.file.source.clone();
             let (format, files) = source.open()?;
             let checkpoint = Checkpoint::from_files(source, format, files, &config, Some(model.class.head()))?;
-            for bound in checkpoint.bound.iter().filter(|bound| model.shape(&bound.param.name).is_none()) {
+            for bound in &checkpoint.bound {
+                if model.shape(&bound.param.name).is_some() {
+                    continue;
+                }
                 let values = checkpoint.values(bound)?;
                 let mut floats = Vec::with_capacity(values.len());
                 values.strips(deberta_converters::tensor::Dtype::F32, false, |strip| {
