@@ -44,6 +44,7 @@ fn a_model_of_ones_own_is_tested_with_its_golden() {
 
 #[test]
 fn a_model_that_differs_to_begin_with_is_not_tested() {
-    let other = run(VERIFY, &["selftest", "--model", &data("masked-lm"), "--golden", &data("masked-lm-untied")]);
+    let other =
+        run(VERIFY, &["selftest", "--model", &data("masked-lm"), "--golden", &data("masked-lm-untied")]);
     assert_eq!(other.code, 2, "{}{}", other.stdout, other.stderr);
 }

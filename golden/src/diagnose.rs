@@ -178,7 +178,9 @@ impl Search<'_> {
             })
             .collect();
         diagnoses.extend(rest.into_iter().map(|hypothesis| hypothesis.diagnosis("", false)));
-        if self.cut_short && let Some(last) = diagnoses.last_mut() {
+        if self.cut_short
+            && let Some(last) = diagnoses.last_mut()
+        {
             last.evidence.push_str(&format!(
                 "; {} hypotheses were tested, and not all, because it took too long",
                 self.tried
@@ -226,7 +228,11 @@ impl Search<'_> {
     ) -> Result<Option<Cause>> {
         let Some(before) = section.first_divergence(model) else {
             let cause = "rounding errors add up: given the golden's input, the part agrees";
-            rest.push(Hypothesis::new("accumulated-error", cause, "widen the tolerance, if the golden is right"));
+            rest.push(Hypothesis::new(
+                "accumulated-error",
+                cause,
+                "widen the tolerance, if the golden is right",
+            ));
             return Ok(None);
         };
         let mut further: Option<(usize, Hypothesis)> = None;

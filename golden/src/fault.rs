@@ -16,7 +16,9 @@ mod catalogue;
 mod change;
 
 pub use catalogue::{Absent, Listed, faults};
-pub(crate) use catalogue::{Noise, by_head_to_thirds, exchange, inverse, same as same_activation, scaled_queries, swapped_layers};
+pub(crate) use catalogue::{
+    Noise, by_head_to_thirds, exchange, inverse, same as same_activation, scaled_queries, swapped_layers,
+};
 pub use change::{Change, Setting};
 
 /// A model that can be changed: what it takes to build it. A copy shares the numbers that were not changed.

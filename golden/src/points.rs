@@ -154,7 +154,9 @@ pub fn rank(name: &str) -> (usize, usize, usize) {
         let numbered = |prefix: &str| output.strip_prefix(prefix)?.parse::<usize>().ok();
         // Beside the point that is the same; attentions after the modules of their layer.
         if let Some(state) = numbered("hidden_states.") {
-            return state.checked_sub(1).map_or((0, EMBEDDINGS.len(), 0), |layer| (1, layer, LAYER.len() + 1));
+            return state
+                .checked_sub(1)
+                .map_or((0, EMBEDDINGS.len(), 0), |layer| (1, layer, LAYER.len() + 1));
         }
         if let Some(layer) = numbered("attentions.") {
             return (1, layer, LAYER.len());

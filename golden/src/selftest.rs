@@ -230,7 +230,8 @@ impl Subject {
     fn unseen(&self, faulty: &Model) -> Result<(Fate, Option<String>)> {
         let mut largest: Option<(f64, String)> = None;
         for golden in &self.goldens {
-            let run = |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
+            let run =
+                |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
             let (good, bad) = (run(&self.model)?, run(faulty)?);
             let tokens = Tokens::of(&golden.inputs, golden.class);
             for want in &good.tensors {
@@ -282,6 +283,8 @@ fn in_place(fault: &Fault, seen: &str, golden: &Trace) -> bool {
     }
     let place = rank(&format!("activations.{place}"));
     let names = golden.tensors.iter().map(|tensor| tensor.name.as_str());
-    let first = names.filter(|name| !name.starts_with("inputs.") && rank(name) >= place).min_by_key(|name| rank(name));
+    let first = names
+        .filter(|name| !name.starts_with("inputs.") && rank(name) >= place)
+        .min_by_key(|name| rank(name));
     first.is_some_and(|first| rank(first) == rank(seen))
 }

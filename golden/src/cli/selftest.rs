@@ -104,7 +104,10 @@ fn text(report: &SelftestReport) -> String {
             lines.push(format!("  {fate}  {:<22}  {}", fault.kind, fault.description));
             if let Some(point) = &fault.first_divergence {
                 let place = if fault.in_place { "" } else { ", which is not where the fault is" };
-                lines.push(format!("               seen at {}{place}", point.trim_start_matches("activations.")));
+                lines.push(format!(
+                    "               seen at {}{place}",
+                    point.trim_start_matches("activations.")
+                ));
                 let said = fault.diagnoses.first().map_or("nothing", String::as_str);
                 let named = if fault.diagnosed { "" } else { "another: " };
                 lines.push(format!("               diagnosis: {named}{said}"));

@@ -47,7 +47,8 @@ impl VerifyArgs {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens)?;
         let goldens = if goldens.is_empty() { found(&name, &model)? } else { goldens };
-        let request = Request { name, model, config: self.config, goldens, isolate: self.isolate, diagnose: true };
+        let request =
+            Request { name, model, config: self.config, goldens, isolate: self.isolate, diagnose: true };
         let report = verify(&request, &progress())?;
         show(&report, self.json)
     }

@@ -21,7 +21,7 @@ pub(super) fn query_bias(
     section: &Section<'_>,
     trace: &Trace,
     layer: usize,
-) -> Option<Hypothesis> {
+) -> Option<Vec<Hypothesis>> {
     let path = format!("{}.attention.self", model.layer(layer));
     let name = format!("{path}.q_bias");
     let (h, d) = (model.config.num_attention_heads, model.config.head_size());
@@ -37,6 +37,8 @@ pub(super) fn query_bias(
     let real = section.real(&format!("{path}.probs"));
     let b = pair.want.len() / (h * n * n).max(1);
     let mut bias = vec![0.0_f32; h * d];
+    // The number of the bias that alone explains most, how much of the squares, and by how much it is off.
+    let mut alone = (0, 0.0_f64, 0.0_f64);
     for head in 0..h {
         let mut normal = vec![0.0_f64; d * d];
         let mut right = vec![0.0_f64; d];
@@ -80,27 +82,34 @@ pub(super) fn query_bias(
                 right.iter_mut().zip(&centred).for_each(|(sum, &a)| *sum += a * (y - mean_y));
             }
         }
+        for (at, &y) in right.iter().enumerate() {
+            let energy = normal.get(at * d + at).copied().unwrap_or(0.0);
+            if energy > 0.0 && y * y / energy > alone.1 {
+                alone = (head * d + at, y * y / energy, y / energy);
+            }
+        }
         let solved = solve(normal, right, d);
         bias.iter_mut().skip(head * d).zip(solved).for_each(|(bias, x)| *bias = x as f32);
     }
     let own = model.values(&name)?;
     let zero = own.iter().all(|&value| value == 0.0);
-    let largest = bias.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    let numbers: Vec<(usize, f32)> =
-        bias.iter().copied().enumerate().filter(|(_, x)| x.abs() > largest * 0.05).collect();
-    let (kind, cause, numbers) = match (zero, numbers.as_slice()) {
-        (true, _) => ("dropped-q-bias", format!("{name} is all zero: it was dropped"), None),
-        (false, [(at, by)]) => {
-            ("changed-weight", format!("{name}[{at}] is off by {:.3e}", -by), Some(numbers.clone()))
-        }
-        (false, _) => ("changed-bias", format!("numbers of {name} are off"), None),
+    let evidence = "the logarithms of the probabilities differ as a bias of the queries makes them differ";
+    let mut found = Vec::new();
+    if !zero {
+        let (at, _, by) = alone;
+        let cause = format!("{name}[{at}] is off by {:.3e}", -by);
+        let repair = format!("restore {name} from the original model");
+        let change = Change::Add(name.clone(), vec![(at, by as f32)]);
+        found.push(Hypothesis::new("changed-weight", cause, repair).because(evidence).undone_by([change]));
+    }
+    let (kind, cause) = match zero {
+        true => ("dropped-q-bias", format!("{name} is all zero: it was dropped")),
+        false => ("changed-bias", format!("numbers of {name} are off")),
     };
-    let changes = numbers.unwrap_or_else(|| bias.into_iter().enumerate().collect());
-    Some(
-        Hypothesis::new(kind, cause, "convert the original model again, with this bias")
-            .because("the logarithms of the probabilities differ as a bias of the queries makes them differ")
-            .undone_by([Change::Add(name, changes)]),
-    )
+    let change = Change::Add(name, bias.into_iter().enumerate().collect());
+    let repair = "convert the original model again, with this bias";
+    found.push(Hypothesis::new(kind, cause, repair).because(evidence).undone_by([change]));
+    Some(found)
 }
 
 /// Solves A x = y for a symmetric A [d, d], by elimination; a direction that A does not determine gets 0.

@@ -10,7 +10,8 @@ use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, ta
 use super::section::{Section, Stage};
 use super::{Divergence, Hypothesis};
 use crate::fault::{
-    Change, Model, Setting, by_head_to_thirds, exchange, inverse, same_activation, scaled_queries, swapped_layers,
+    Change, Model, Setting, by_head_to_thirds, exchange, inverse, same_activation, scaled_queries,
+    swapped_layers,
 };
 use crate::trace_file::Trace;
 
@@ -33,6 +34,7 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     } else if suspects.iter().any(|path| path.ends_with("pos_proj") || path.ends_with("pos_q_proj")) {
         found.extend(search.terms());
     }
+    found.sort_by_key(|hypothesis| !hypothesis.proves);
     found
 }
 
@@ -72,7 +74,10 @@ impl Search<'_> {
         match (last, self.layer(path)) {
             ("self", Some(layer)) => {
                 let pair = self.section.pair(self.isolated, path);
-                return pair.and_then(|pair| value_bias(model, &model.layer(layer), pair)).into_iter().collect();
+                return pair
+                    .and_then(|pair| value_bias(model, &model.layer(layer), pair))
+                    .into_iter()
+                    .collect();
             }
             ("word_embeddings" | "position_embeddings" | "token_type_embeddings", _) => {
                 return match self.looked_up(last, path) {
@@ -97,8 +102,7 @@ impl Search<'_> {
             _ => {}
         }
         if let Some((input, width)) = self.input(path, residual_rows(self.section, path)) {
-            let linear_layer =
-                Linear { weight: &weight, bias: bias.as_deref(), input: &input, width };
+            let linear_layer = Linear { weight: &weight, bias: bias.as_deref(), input: &input, width };
             found.extend(linear(model, &linear_layer, &residual));
             for (other, with_bias) in misplaced(model, &linear_layer, &residual) {
                 found.extend(self.taken_from(path, &weight, &other, with_bias));
@@ -116,7 +120,8 @@ impl Search<'_> {
         let mut found = Vec::new();
         let (weight, bias) = parameters(model, path);
         let last = path.rsplit('.').next().unwrap_or(path);
-        let zero = |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
+        let zero =
+            |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
         if let Some(&[rows, columns]) = model.shape(&weight)
             && !last.ends_with("embeddings")
         {
@@ -128,17 +133,22 @@ impl Search<'_> {
                 found.push(Hypothesis::new("zero-parameter", cause, "convert the original model again"));
             }
             let same = |other: &&str| {
-                **other != weight && model.shape(other) == model.shape(&weight) && model.values(other) == model.values(&weight)
+                **other != weight
+                    && model.shape(other) == model.shape(&weight)
+                    && model.values(other) == model.values(&weight)
             };
             if let Some(other) = model.names().find(same) {
                 let cause = format!("{weight} is the same as {other}");
                 let repair = "convert the original model again: one of them was written twice";
-                found.push(Hypothesis::new("misplaced-parameter", cause, repair).because("every number is equal"));
+                found.push(
+                    Hypothesis::new("misplaced-parameter", cause, repair).because("every number is equal"),
+                );
             }
             let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
             let cause = format!("{weight} has the other sign");
             found.push(
-                Hypothesis::new("negated-parameter", cause, "restore it from the original model").undone_by([negate]),
+                Hypothesis::new("negated-parameter", cause, "restore it from the original model")
+                    .undone_by([negate]),
             );
         }
         if let Some(bias) = bias.filter(|bias| zero(bias)) {
@@ -160,7 +170,9 @@ impl Search<'_> {
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
             }
-            ("intermediate" | "pooler" | "transform", _) | ("LayerNorm", None) => found.extend(self.activations(last)),
+            ("intermediate" | "pooler" | "transform", _) | ("LayerNorm", None) => {
+                found.extend(self.activations(last))
+            }
             ("embeddings", _) => found.extend(self.other_embeddings()),
             _ => {}
         }
@@ -247,7 +259,8 @@ impl Search<'_> {
         let square = |param: &deberta_reference::Param| {
             param.role == Role::LinearWeight && matches!(param.shape[..], [rows, columns] if rows == columns)
         };
-        let kernels: Vec<String> = model.params().into_iter().filter(square).map(|param| param.name).collect();
+        let kernels: Vec<String> =
+            model.params().into_iter().filter(square).map(|param| param.name).collect();
         let alike = |name: &&String| in_layer(name) == in_layer(weight);
         let turn = |names: Vec<String>| names.into_iter().map(Change::Transpose).collect::<Vec<_>>();
         let same: Vec<String> = kernels.iter().filter(alike).cloned().collect();
@@ -281,7 +294,9 @@ impl Search<'_> {
     fn other_eps(&self) -> Vec<Hypothesis> {
         let own = self.model.config.layer_norm_eps;
         let usual = [1e-7, 1e-12, 1e-5, 1e-6, 1e-8, 1e-3].into_iter().filter(|eps| *eps != own);
-        usual.map(|eps| setting("layer-norm-eps", Setting::Eps(eps), &format!("layer_norm_eps {own:e}"))).collect()
+        usual
+            .map(|eps| setting("layer-norm-eps", Setting::Eps(eps), &format!("layer_norm_eps {own:e}")))
+            .collect()
     }
 
     fn activations(&self, last: &str) -> Vec<Hypothesis> {
@@ -311,11 +326,17 @@ impl Search<'_> {
             let own = format!("position_biased_input {biased}");
             found.push(setting("position-biased-input", Setting::PositionBiased(!biased), &own));
         }
-        let types = model.shape(&format!("{base}embeddings.token_type_embeddings.weight")).and_then(|shape| shape.first());
+        let types = model
+            .shape(&format!("{base}embeddings.token_type_embeddings.weight"))
+            .and_then(|shape| shape.first());
         if let Some(&types) = types {
             let own = model.config.type_vocab_size;
             let other = if own == 0 { types } else { 0 };
-            found.push(setting("type-vocab-size", Setting::TokenTypes(other), &format!("type_vocab_size {own}")));
+            found.push(setting(
+                "type-vocab-size",
+                Setting::TokenTypes(other),
+                &format!("type_vocab_size {own}"),
+            ));
         }
         found
     }
@@ -335,12 +356,17 @@ impl Search<'_> {
         let name = format!("{path}.attention.self.in_proj.weight");
         let only = Change::Rows { name: name.clone(), order: rows };
         let heads: Vec<usize> = order.iter().step_by(3).map(|block| block / 3).collect();
-        let whole = order.iter().enumerate().all(|(at, block)| heads.get(at / 3).map(|head| head * 3 + at % 3) == Some(*block));
-        let mut found = vec![permuted_heads(&name, if whole { &heads } else { &order }).undone_by([only.clone()])];
+        let whole = order
+            .iter()
+            .enumerate()
+            .all(|(at, block)| heads.get(at / 3).map(|head| head * 3 + at % 3) == Some(*block));
+        let mut found =
+            vec![permuted_heads(&name, if whole { &heads } else { &order }).undone_by([only.clone()])];
         if whole {
             let order = rows_of(&heads, d);
             let attention = format!("{path}.attention.self");
-            let rows = |name: &str| Change::Rows { name: format!("{attention}.{name}"), order: order.clone() };
+            let rows =
+                |name: &str| Change::Rows { name: format!("{attention}.{name}"), order: order.clone() };
             let mut all = vec![only, rows("q_bias"), rows("v_bias")];
             if config.c2p() {
                 all.push(rows("pos_proj.weight"));
@@ -381,7 +407,10 @@ impl Search<'_> {
             want.chunks_exact(width).zip(layer.input.chunks_exact(hidden)).take(3).all(|(want, x)| {
                 (0..width).step_by((width / 6).max(1)).all(|channel| {
                     let row = weight.get(channel * hidden..(channel + 1) * hidden).unwrap_or_default();
-                    let terms = order.iter().zip(x).filter_map(|(&at, &x)| Some(f64::from(*row.get(at)?) * f64::from(x)));
+                    let terms = order
+                        .iter()
+                        .zip(x)
+                        .filter_map(|(&at, &x)| Some(f64::from(*row.get(at)?) * f64::from(x)));
                     let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
                     let sum = terms.sum::<f64>() + bias;
                     want.get(channel)
@@ -403,26 +432,30 @@ impl Search<'_> {
         let thirds = by_head_to_thirds(config.num_attention_heads, config.head_size());
         let back = inverse(&thirds);
         let name = |layer| format!("{}.attention.self.in_proj.weight", self.model.layer(layer));
-        [(back, "all of q, all of k, all of v"), (thirds, "a third per head where the golden has all of q, k, v")]
-            .into_iter()
-            .map(|(order, how)| {
-                let rows = |layer| Change::Rows { name: name(layer), order: order.clone() };
-                Hypothesis::new(
-                    "naive-split",
-                    format!("the rows of {} are split naively: {how}", name(layer)),
-                    "DeBERTa stores the rows head by head, each as q, k, v: convert the original model again",
-                )
-                .undone_by([rows(layer)])
-                .wider(", and so they are in every layer", (0..config.num_hidden_layers).map(rows).collect())
-            })
-            .collect()
+        [
+            (back, "all of q, all of k, all of v"),
+            (thirds, "a third per head where the golden has all of q, k, v"),
+        ]
+        .into_iter()
+        .map(|(order, how)| {
+            let rows = |layer| Change::Rows { name: name(layer), order: order.clone() };
+            Hypothesis::new(
+                "naive-split",
+                format!("the rows of {} are split naively: {how}", name(layer)),
+                "DeBERTa stores the rows head by head, each as q, k, v: convert the original model again",
+            )
+            .undone_by([rows(layer)])
+            .wider(", and so they are in every layer", (0..config.num_hidden_layers).map(rows).collect())
+        })
+        .collect()
     }
 
     /// Queries that are a factor too large, or too small.
     fn scales(&self, layer: usize) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let terms = 1 + config.pos_att_type.len();
-        let numbers = [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
+        let numbers =
+            [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
         let numbers = numbers.into_iter().filter(|(number, _)| *number > 1);
         let undone = |layer, factor| scaled_queries(self.model, layer, factor);
         numbers
@@ -489,7 +522,9 @@ impl Search<'_> {
         let span_of = |shape: &[usize]| shape.iter().rev().nth(1).map(|rows| rows / 2);
         let want = self.section.want(path);
         let got = want.and_then(|want| self.free.get(&want.name));
-        if let (Some(want), Some(got)) = (want.and_then(|want| span_of(&want.shape)), got.and_then(|got| span_of(&got.shape))) {
+        if let (Some(want), Some(got)) =
+            (want.and_then(|want| span_of(&want.shape)), got.and_then(|got| span_of(&got.shape)))
+        {
             if want > got {
                 found.push(Hypothesis::new(
                     "span",
@@ -505,7 +540,10 @@ impl Search<'_> {
                 found.push(
                     Hypothesis::new(
                         "span",
-                        format!("the golden knows relative distances up to {want}, the model up to {got}{}", of_heads(want)),
+                        format!(
+                            "the golden knows relative distances up to {want}, the model up to {got}{}",
+                            of_heads(want)
+                        ),
                         format!("{}, if the golden is right", Setting::MaxRelative(want).line()),
                     )
                     .undone_by([change, Change::Config(Setting::MaxRelative(want))]),
@@ -531,23 +569,27 @@ impl Search<'_> {
                 .chunks_exact(pair.width)
                 .zip(pair.got.chunks_exact(pair.width))
                 .enumerate()
-                .filter(|(_, (want, got))| want.iter().zip(*got).any(|(&want, &got)| !pair.allowed.allows(want, got)))
+                .filter(|(_, (want, got))| {
+                    want.iter().zip(*got).any(|(&want, &got)| !pair.allowed.allows(want, got))
+                })
                 .map(|(row, _)| row)
                 .collect();
             let (weight, _) = parameters(self.model, path);
             if let ([row], Some(kernel)) = (differing.as_slice(), self.model.values(&weight)) {
-                let at = |values: &[f32]| values.get(row * pair.width..(row + 1) * pair.width).map(<[f32]>::to_vec);
+                let at = |values: &[f32]| {
+                    values.get(row * pair.width..(row + 1) * pair.width).map(<[f32]>::to_vec)
+                };
                 let (want, got) = (at(pair.want).unwrap_or_default(), at(pair.got).unwrap_or_default());
                 let table_row = rows / 2 + row - pair.want.len() / pair.width / 2;
                 for column in 0..width {
                     let k = || kernel.iter().skip(column).step_by(width).map(|&k| f64::from(k));
                     let off = || want.iter().zip(&got).map(|(&want, &got)| f64::from(want) - f64::from(got));
                     let energy: f64 = k().map(|k| k * k).sum();
-                    let slope = k().zip(off()).map(|(k, off)| k * off).sum::<f64>() / energy.max(f64::MIN_POSITIVE);
-                    let explained = k()
-                        .zip(off())
-                        .zip(&want)
-                        .all(|((k, off), &want)| (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want));
+                    let slope =
+                        k().zip(off()).map(|(k, off)| k * off).sum::<f64>() / energy.max(f64::MIN_POSITIVE);
+                    let explained = k().zip(off()).zip(&want).all(|((k, off), &want)| {
+                        (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want)
+                    });
                     if explained {
                         found.push(
                             Hypothesis::new(
@@ -556,7 +598,10 @@ impl Search<'_> {
                                 format!("restore {name} from the original model"),
                             )
                             .because(format!("only row {row} of {path} differs"))
-                            .undone_by([Change::Add(name.clone(), vec![(table_row * width + column, slope as f32)])]),
+                            .undone_by([Change::Add(
+                                name.clone(),
+                                vec![(table_row * width + column, slope as f32)],
+                            )]),
                         );
                     }
                 }
@@ -573,7 +618,7 @@ impl Search<'_> {
             Stage::Layer(layer) => layer,
             _ => 0,
         };
-        found.extend(query_bias(model, self.section, self.free, layer));
+        found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
         found.extend(self.terms());
         found.extend(self.scales(layer));
         for name in ["q_bias", "v_bias"] {
@@ -632,7 +677,8 @@ impl Search<'_> {
              (initializer_range {})",
             model.config.initializer_range
         );
-        let repair = "load the head from the checkpoint that has it: its parameters were missing or had other names";
+        let repair =
+            "load the head from the checkpoint that has it: its parameters were missing or had other names";
         Some(Hypothesis::new("random-head", "the head is as before training", repair).because(evidence))
     }
 }

@@ -20,14 +20,16 @@ impl<'p> Residual<'p> {
     /// Want, got and what may be off, of a channel in every row.
     fn channel(&self, channel: usize) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
         let (want, got) = (self.pair.want.iter(), self.pair.got.iter());
-        want.zip(got).skip(channel).step_by(self.pair.width).map(|(&want, &got)| {
-            (f64::from(want), f64::from(got), self.pair.allowed.allowance(want))
-        })
+        want.zip(got)
+            .skip(channel)
+            .step_by(self.pair.width)
+            .map(|(&want, &got)| (f64::from(want), f64::from(got), self.pair.allowed.allowance(want)))
     }
 
     /// The channels that differ in some row.
     pub(super) fn channels(&self) -> Vec<usize> {
-        let differs = |channel: &usize| self.channel(*channel).any(|(want, got, off)| (want - got).abs() > off);
+        let differs =
+            |channel: &usize| self.channel(*channel).any(|(want, got, off)| (want - got).abs() > off);
         (0..self.pair.width).filter(differs).collect()
     }
 
@@ -40,9 +42,11 @@ impl<'p> Residual<'p> {
     /// How much of `x` the difference of a channel is, if it is nothing else.
     fn slope(&self, channel: usize, x: impl Iterator<Item = f64> + Clone) -> Option<f64> {
         let energy: f64 = x.clone().map(|x| x * x).sum();
-        let product: f64 = self.channel(channel).zip(x.clone()).map(|((want, got, _), x)| (want - got) * x).sum();
+        let product: f64 =
+            self.channel(channel).zip(x.clone()).map(|((want, got, _), x)| (want - got) * x).sum();
         let slope = if energy > 0.0 { product / energy } else { return None };
-        let explained = |((want, got, off), x): ((f64, f64, f64), f64)| (want - got - slope * x).abs() <= 2.0 * off;
+        let explained =
+            |((want, got, off), x): ((f64, f64, f64), f64)| (want - got - slope * x).abs() <= 2.0 * off;
         self.channel(channel).zip(x).all(explained).then_some(slope)
     }
 }
@@ -119,7 +123,7 @@ pub(super) fn shifted(
     let evidence = format!("the difference is the same in all {rows} rows, at most {largest:.3e}");
     let hypothesis = Hypothesis::new(kind, cause, "convert the original model again, with this bias");
     let mut hypothesis = hypothesis.because(evidence).undone_by([Change::Add(bias.to_owned(), shifts)]);
-    hypothesis.proves = rows > 1 || zero;
+    hypothesis.proves = rows > 1;
     Some(hypothesis)
 }
 
@@ -138,22 +142,26 @@ pub(super) fn misplaced(model: &Model, layer: &Linear<'_>, residual: &Residual<'
     let own_bias = layer.bias.and_then(|bias| model.values(bias));
     let computes = |weight: &[f32], bias: Option<&[f32]>| {
         let step = (channels / 8).max(1);
-        residual.pair.want.chunks_exact(channels).zip(layer.input.chunks_exact(width)).take(4).all(|(want, x)| {
-            (0..channels).step_by(step).all(|channel| {
-                let row = weight.chunks_exact(width).nth(channel).unwrap_or_default();
-                let product: f64 = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
-                let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
-                want.get(channel).is_some_and(|&want| {
-                    (product + bias - f64::from(want)).abs() <= 4.0 * residual.pair.allowed.allowance(want)
+        residual.pair.want.chunks_exact(channels).zip(layer.input.chunks_exact(width)).take(4).all(
+            |(want, x)| {
+                (0..channels).step_by(step).all(|channel| {
+                    let row = weight.chunks_exact(width).nth(channel).unwrap_or_default();
+                    let product: f64 = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
+                    let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
+                    want.get(channel).is_some_and(|&want| {
+                        (product + bias - f64::from(want)).abs()
+                            <= 4.0 * residual.pair.allowed.allowance(want)
+                    })
                 })
-            })
-        })
+            },
+        )
     };
     let others = model.names().filter(|name| *name != layer.weight && model.shape(name) == Some(shape));
     others
         .filter_map(|name| {
             let weight = model.values(name)?;
-            let its_bias = name.strip_suffix("weight").and_then(|module| model.values(&format!("{module}bias")));
+            let its_bias =
+                name.strip_suffix("weight").and_then(|module| model.values(&format!("{module}bias")));
             let with_its_own = layer.bias.is_some() && computes(weight, its_bias);
             (with_its_own || computes(weight, own_bias)).then(|| (name.to_owned(), with_its_own))
         })
@@ -169,7 +177,8 @@ pub(super) fn block_order(residual: &Residual<'_>, block: usize) -> Option<Vec<u
         let rows = residual.pair.want.chunks_exact(width).zip(residual.pair.got.chunks_exact(width));
         rows.take(64).all(|(want_row, got_row)| {
             let want = want_row.iter().skip(want * block).take(block);
-            want.zip(got_row.iter().skip(got * block)).all(|(&want, &got)| residual.pair.allowed.allows(want, got))
+            want.zip(got_row.iter().skip(got * block))
+                .all(|(&want, &got)| residual.pair.allowed.allows(want, got))
         })
     };
     let mut taken = vec![false; blocks];
@@ -199,9 +208,8 @@ pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hy
         let normal = |got: f64| (got - f64::from(beta)) / f64::from(gamma);
         let points = || residual.channel(channel).map(|(want, got, _)| (normal(got), want));
         let (sx, sy) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x / n, sy + y / n));
-        let (sxx, sxy) = points().fold((0.0, 0.0), |(sxx, sxy), (x, y)| {
-            (sxx + (x - sx) * (x - sx), sxy + (x - sx) * (y - sy))
-        });
+        let (sxx, sxy) = points()
+            .fold((0.0, 0.0), |(sxx, sxy), (x, y)| (sxx + (x - sx) * (x - sx), sxy + (x - sx) * (y - sy)));
         let slope = if sxx > 0.0 { sxy / sxx } else { f64::from(gamma) };
         let shift = sy - slope * sx;
         let explained = residual
@@ -223,7 +231,8 @@ pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hy
         let its_bias = format!("{module}.bias");
         if same(name, |fit| fit.0) && model.shape(name) == model.shape(&weight) {
             let swap = |part: &str| Change::Swap(format!("{path}.{part}"), format!("{module}.{part}"));
-            let copy = |part: &str| Change::Copy { from: format!("{module}.{part}"), to: format!("{path}.{part}") };
+            let copy =
+                |part: &str| Change::Copy { from: format!("{module}.{part}"), to: format!("{path}.{part}") };
             let both = same(&its_bias, |fit| fit.1);
             let hypothesis = || {
                 let cause = format!("the parameters of {module} belong to {path}");
@@ -236,18 +245,25 @@ pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hy
             found.push(hypothesis().undone_by(parts.iter().map(|part| copy(part))));
         }
     }
-    let off: Vec<usize> = (0..fit.len())
-        .filter(|&at| fit.get(at).is_none_or(|&(slope, _)| far(at, &weight, slope)))
-        .collect();
+    let off: Vec<usize> =
+        (0..fit.len()).filter(|&at| fit.get(at).is_none_or(|&(slope, _)| far(at, &weight, slope))).collect();
     let fresh = gamma.iter().all(|&gamma| gamma == 1.0) && beta.iter().all(|&beta| beta == 0.0);
     let restore = "restore them from the original model";
     let hypothesis = match (off.as_slice(), channels.as_slice()) {
-        _ if fresh => Hypothesis::new("fresh-layer-norm", format!("{path} is as before training: γ is 1, β is 0"), restore),
+        _ if fresh => Hypothesis::new(
+            "fresh-layer-norm",
+            format!("{path} is as before training: γ is 1, β is 0"),
+            restore,
+        ),
         ([at], [_]) => {
             let by = fit.get(*at).zip(gamma.get(*at)).map_or(0.0, |(fit, gamma)| gamma - fit.0);
             Hypothesis::new("changed-weight", format!("{weight}[{at}] is off by {by:.3e}"), restore)
         }
-        _ => Hypothesis::new("changed-layer-norm", format!("γ and β of {path}: {} channels", channels.len()), restore),
+        _ => Hypothesis::new(
+            "changed-layer-norm",
+            format!("γ and β of {path}: {} channels", channels.len()),
+            restore,
+        ),
     };
     let (slopes, shifts) = fit.into_iter().unzip();
     found.push(
@@ -268,7 +284,11 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
     for (&row, want) in rows.iter().zip(residual.pair.want.chunks_exact(width)) {
         wanted.insert(row, want);
         let own = table.get(row).copied().unwrap_or_default();
-        let differs = own.iter().zip(want).enumerate().filter(|(_, (own, want))| !residual.pair.allowed.allows(**want, **own));
+        let differs = own
+            .iter()
+            .zip(want)
+            .enumerate()
+            .filter(|(_, (own, want))| !residual.pair.allowed.allows(**want, **own));
         let differs: Vec<(usize, f32)> = differs.map(|(at, (own, want))| (at, want - own)).collect();
         if !differs.is_empty() {
             off.insert(row, differs);
@@ -292,7 +312,9 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
     }
     // The golden's rows, at other places of the table.
     let at = |want: &[f32]| {
-        table.iter().position(|row| row.iter().zip(want).all(|(&own, &want)| residual.pair.allowed.allows(want, own)))
+        table
+            .iter()
+            .position(|row| row.iter().zip(want).all(|(&own, &want)| residual.pair.allowed.allows(want, own)))
     };
     let moved: Option<BTreeMap<usize, usize>> =
         off.keys().map(|row| Some((*row, at(wanted.get(row)?)?))).collect();
@@ -322,9 +344,9 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
             .undone_by([Change::Rows { name: name.to_owned(), order }]),
         );
     }
-    let numbers = off.iter().flat_map(|(row, channels)| {
-        channels.iter().map(move |(channel, by)| (row * width + channel, *by))
-    });
+    let numbers = off
+        .iter()
+        .flat_map(|(row, channels)| channels.iter().map(move |(channel, by)| (row * width + channel, *by)));
     let first: Vec<String> = off.keys().take(4).map(usize::to_string).collect();
     found.push(
         Hypothesis::new(

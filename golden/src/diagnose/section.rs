@@ -216,7 +216,8 @@ impl<'d> Section<'d> {
                     replaced.extend(array(want).map(|array| (path.clone(), array)));
                 }
                 points.push(path);
-            } else if let (true, Stage::Layer(layer), false) = (isolate, self.stage, model.config.talking_head)
+            } else if let (true, Stage::Layer(layer), false) =
+                (isolate, self.stage, model.config.talking_head)
                 && want.name == format!("outputs.attentions.{layer}")
             {
                 let path = part.inside(&format!("{}.attention.self.probs", model.layer(layer)));
@@ -264,11 +265,8 @@ impl Part {
                 outputs: Vec::new(),
             },
             Stage::Embeddings => {
-                let config = DebertaConfig {
-                    num_hidden_layers: 0,
-                    relative_attention: false,
-                    ..model.config.clone()
-                };
+                let config =
+                    DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
                 let mut part = Model::empty(config, Class::PyTorch(Head::Base), model.masked_rows);
                 copy(model, &mut part, &format!("{base}embeddings."), "embeddings.");
                 Part {
@@ -304,16 +302,16 @@ impl Part {
     }
 
     fn inside(&self, path: &str) -> String {
-        let renamed = self.names.iter().find_map(|(whole, part)| Some(format!("{part}{}", path.strip_prefix(whole)?)));
+        let renamed =
+            self.names.iter().find_map(|(whole, part)| Some(format!("{part}{}", path.strip_prefix(whole)?)));
         renamed.unwrap_or_else(|| path.to_owned())
     }
 
     fn outside(&self, name: &str) -> String {
         let renamed = match name.strip_prefix("activations.") {
-            Some(path) => self
-                .names
-                .iter()
-                .find_map(|(whole, part)| Some(format!("activations.{whole}{}", path.strip_prefix(part.as_str())?))),
+            Some(path) => self.names.iter().find_map(|(whole, part)| {
+                Some(format!("activations.{whole}{}", path.strip_prefix(part.as_str())?))
+            }),
             None => self.outputs.iter().find(|(_, part)| part == name).map(|(whole, _)| whole.clone()),
         };
         renamed.unwrap_or_else(|| name.to_owned())

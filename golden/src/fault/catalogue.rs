@@ -57,9 +57,7 @@ pub(crate) fn scores_of(path: &str, layer: usize) -> Vec<String> {
 pub(crate) fn by_head_to_thirds(heads: usize, d: usize) -> Vec<usize> {
     let row = |part: usize, head: usize, feature: usize| (head * 3 + part) * d + feature;
     (0..3)
-        .flat_map(|part| {
-            (0..heads).flat_map(move |head| (0..d).map(move |feature| row(part, head, feature)))
-        })
+        .flat_map(|part| (0..heads).flat_map(move |head| (0..d).map(move |feature| row(part, head, feature))))
         .collect()
 }
 
@@ -120,7 +118,12 @@ impl List<'_> {
                 && rows == columns
             {
                 let description = format!("{} transposed", param.name);
-                self.add("transposed-kernel", description, vec![module.clone()], vec![Change::Transpose(name())]);
+                self.add(
+                    "transposed-kernel",
+                    description,
+                    vec![module.clone()],
+                    vec![Change::Transpose(name())],
+                );
             }
         }
         let weight = format!("{}.output.dense.weight", self.at);
@@ -144,7 +147,10 @@ impl List<'_> {
         } else {
             let thirds = by_head_to_thirds(h, d);
             let back = inverse(&thirds);
-            for (order, how) in [(thirds, "all q, all k, all v instead of q, k, v per head"), (back, "q, k, v per head twice")] {
+            for (order, how) in [
+                (thirds, "all q, all k, all v instead of q, k, v per head"),
+                (back, "q, k, v per head twice"),
+            ] {
                 let changes = vec![Change::Rows { name: weight.clone(), order }];
                 self.add("naive-split", format!("rows of {weight}: {how}"), vec![in_proj.clone()], changes);
             }
@@ -187,13 +193,20 @@ impl List<'_> {
                 continue;
             }
             tried.push(activation);
-            let description =
-                format!("hidden_act {} for {}", activation_name(activation), activation_name(config.hidden_act));
+            let description = format!(
+                "hidden_act {} for {}",
+                activation_name(activation),
+                activation_name(config.hidden_act)
+            );
             let changes = vec![Change::Config(Setting::HiddenAct(activation))];
             self.add("hidden-act", description, vec![format!("{first}.intermediate")], changes);
         }
         if self.model.class.head() == Head::SequenceClassification {
-            let other = if same(config.pooler_hidden_act, Activation::Gelu) { Activation::GeluTanh } else { Activation::Gelu };
+            let other = if same(config.pooler_hidden_act, Activation::Gelu) {
+                Activation::GeluTanh
+            } else {
+                Activation::Gelu
+            };
             let description = format!("pooler_hidden_act {}", activation_name(other));
             let changes = vec![Change::Config(Setting::PoolerAct(other))];
             self.add("hidden-act", description, vec!["pooler".to_owned()], changes);
@@ -201,7 +214,12 @@ impl List<'_> {
         let norm = format!("{}embeddings.LayerNorm", self.model.base());
         for eps in [1e-12, 1e-5].into_iter().filter(|eps| *eps != config.layer_norm_eps) {
             let description = format!("layer_norm_eps {eps:e} for {:e}", config.layer_norm_eps);
-            self.add("layer-norm-eps", description, vec![norm.clone()], vec![Change::Config(Setting::Eps(eps))]);
+            self.add(
+                "layer-norm-eps",
+                description,
+                vec![norm.clone()],
+                vec![Change::Config(Setting::Eps(eps))],
+            );
         }
         let positions = format!("{}embeddings.position_embeddings", self.model.base());
         if config.position_biased_input {
@@ -240,7 +258,12 @@ impl List<'_> {
         let mut terms = config.pos_att_type.clone();
         terms.push("p2p".to_owned());
         let changes = vec![Change::Config(Setting::Terms(terms))];
-        self.add("pos-att-type", "pos_att_type with an unknown term, which counts in the scale", scores_of(&first, 0), changes);
+        self.add(
+            "pos-att-type",
+            "pos_att_type with an unknown term, which counts in the scale",
+            scores_of(&first, 0),
+            changes,
+        );
 
         if !config.c2p() && !config.p2c() {
             for kind in ["span", "reversed-positions"] {
@@ -257,11 +280,14 @@ impl List<'_> {
                 continue;
             }
             let order = (max - span..max + span).collect();
-            let changes = vec![
-                Change::Rows { name: table.clone(), order },
-                Change::Config(Setting::MaxRelative(span)),
-            ];
-            self.add("span", format!("relative distances up to {span}, {why}, instead of {max}"), place.clone(), changes);
+            let changes =
+                vec![Change::Rows { name: table.clone(), order }, Change::Config(Setting::MaxRelative(span))];
+            self.add(
+                "span",
+                format!("relative distances up to {span}, {why}, instead of {max}"),
+                place.clone(),
+                changes,
+            );
         }
         let changes = vec![Change::Rows { name: table, order: (0..2 * max).rev().collect() }];
         self.add("reversed-positions", "distances j - i for i - j", place, changes);
@@ -274,7 +300,12 @@ impl List<'_> {
                 Role::LayerNormScale => {
                     let shift = format!("{module}.bias");
                     let changes = vec![Change::Swap(param.name.clone(), shift)];
-                    self.add("swapped-gamma-beta", format!("{module}: γ and β exchanged"), vec![module], changes);
+                    self.add(
+                        "swapped-gamma-beta",
+                        format!("{module}: γ and β exchanged"),
+                        vec![module],
+                        changes,
+                    );
                 }
                 Role::Bias | Role::LayerNormShift => {
                     let (kind, places) = match param.name.rsplit('.').next() {
@@ -310,7 +341,12 @@ impl List<'_> {
             let to = format!("{at}.{module}.weight");
             let from = format!("{}.{module}.weight", self.model.layer(elsewhere));
             let description = format!("{to} is that of layer {elsewhere}");
-            self.add("misplaced-parameter", description, vec![format!("{at}.{module}")], vec![Change::Copy { from, to }]);
+            self.add(
+                "misplaced-parameter",
+                description,
+                vec![format!("{at}.{module}")],
+                vec![Change::Copy { from, to }],
+            );
         }
     }
 
@@ -324,7 +360,8 @@ impl List<'_> {
             self.add("half-precision", format!("all weights rounded to {precision}"), Vec::new(), changes);
         }
         let base = "deberta.";
-        let head: Vec<_> = self.model.params().into_iter().filter(|param| !param.name.starts_with(base)).collect();
+        let head: Vec<_> =
+            self.model.params().into_iter().filter(|param| !param.name.starts_with(base)).collect();
         if self.model.class.head() == Head::Base {
             self.absent("random-head", "the class has no head");
         } else {
@@ -367,7 +404,10 @@ impl List<'_> {
             let width = param.shape.last().copied().unwrap_or(1);
             let rows = param.shape.first().copied().unwrap_or(1);
             let at = match (param.role, param.name.as_str()) {
-                (_, name) if name.ends_with("position_embeddings.weight") && !self.model.config.position_biased_input => {
+                (_, name)
+                    if name.ends_with("position_embeddings.weight")
+                        && !self.model.config.position_biased_input =>
+                {
                     continue;
                 }
                 (Role::WordEmbedding, _) => token * width + width / 2,
@@ -410,8 +450,10 @@ pub(crate) fn scaled_queries(model: &Model, layer: usize, factor: f32) -> Vec<Ch
     let attention = format!("{}.attention.self", model.layer(layer));
     let queries = (0..h).map(|head| head * 3 * d..head * 3 * d + d).collect();
     let all = |name: &str| Change::Scale { name: format!("{attention}.{name}"), rows: None, factor };
-    let mut changes =
-        vec![Change::Scale { name: format!("{attention}.in_proj.weight"), rows: Some(queries), factor }, all("q_bias")];
+    let mut changes = vec![
+        Change::Scale { name: format!("{attention}.in_proj.weight"), rows: Some(queries), factor },
+        all("q_bias"),
+    ];
     if model.config.p2c() {
         changes.extend([all("pos_q_proj.weight"), all("pos_q_proj.bias")]);
     }

@@ -242,7 +242,8 @@ mod tests {
         assert_eq!(after(rows, "wide"), [4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let columns = Change::Columns { name: name("wide"), order: vec![2, 1, 0] };
         assert_eq!(after(columns, "wide"), [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
-        let scale = Change::Scale { name: name("square"), rows: Some(std::iter::once(1..2).collect()), factor: 2.0 };
+        let scale =
+            Change::Scale { name: name("square"), rows: Some(std::iter::once(1..2).collect()), factor: 2.0 };
         assert_eq!(after(scale, "square"), [1.0, 2.0, 6.0, 8.0]);
         assert_eq!(after(Change::Add(name("square"), vec![(2, 0.5)]), "square"), [1.0, 2.0, 3.5, 4.0]);
         let eps = model().with(&[Change::Config(Setting::Eps(1e-12))]).unwrap();

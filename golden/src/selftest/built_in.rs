@@ -27,7 +27,8 @@ pub fn subjects() -> Result<Vec<Subject>> {
 }
 
 fn subject(head: Head) -> Result<Subject> {
-    let config = DebertaConfig::from_json(CONFIG).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
+    let config =
+        DebertaConfig::from_json(CONFIG).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
     let class = Class::PyTorch(head);
     let masked_rows = MaskedRows::Uniform;
     let mut model = Model::empty(config, class, masked_rows);
@@ -47,7 +48,11 @@ fn subject(head: Head) -> Result<Subject> {
     }
     let reference = model.build()?;
     // More tokens than heads, and than twice the heads; padding right and left; a single token.
-    let inputs = [("padded", inputs(5, 10, &[0, 3, 0, 0, 1])), ("plain", inputs(4, 4, &[0; 4])), ("short", inputs(2, 1, &[0; 2]))];
+    let inputs = [
+        ("padded", inputs(5, 10, &[0, 3, 0, 0, 1])),
+        ("plain", inputs(4, 4, &[0; 4])),
+        ("short", inputs(2, 1, &[0; 2])),
+    ];
     let goldens = inputs.into_iter().map(|(name, inputs)| {
         let trace = reference.run(&inputs, &["*"], Vec::new())?;
         Ok(Recorded { name: name.to_owned(), trace, inputs, class, masked_rows })

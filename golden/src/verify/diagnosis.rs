@@ -28,7 +28,9 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
     let length = |path: &Path| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
     let mut chosen: BTreeMap<_, (u64, usize, PathBuf)> = BTreeMap::new();
     for (at, run) in runs.iter().enumerate().filter(|(_, run)| run.outcome == Outcome::Divergence) {
-        let path = candidate.golden.traces.iter().find(|path| path.file_name().is_some_and(|name| Some(name.to_string_lossy().as_ref()) == run.trace.as_deref()));
+        let path = candidate.golden.traces.iter().find(|path| {
+            path.file_name().is_some_and(|name| Some(name.to_string_lossy().as_ref()) == run.trace.as_deref())
+        });
         let (Some(first), Some(path)) = (&run.first_divergence, path) else { continue };
         let entry = (length(path), at, path.clone());
         let known = chosen.entry((rank(first), first.clone())).or_insert_with(|| entry.clone());
@@ -79,12 +81,17 @@ impl Candidate<'_> {
                 relative_attention: true,
                 pos_att_type: vec!["c2p".to_owned(), "p2c".to_owned()],
                 position_biased_input: true,
-                type_vocab_size: if model.config.type_vocab_size > 0 { model.config.type_vocab_size } else { type_vocab_size },
+                type_vocab_size: if model.config.type_vocab_size > 0 {
+                    model.config.type_vocab_size
+                } else {
+                    type_vocab_size
+                },
                 ..model.config.clone()
             };
             let source: Source = self.file.source.clone();
             let (format, files) = source.open()?;
-            let checkpoint = Checkpoint::from_files(source, format, files, &config, Some(model.class.head()))?;
+            let checkpoint =
+                Checkpoint::from_files(source, format, files, &config, Some(model.class.head()))?;
             for bound in &checkpoint.bound {
                 if model.shape(&bound.param.name).is_some() {
                     continue;
@@ -117,10 +124,14 @@ impl Candidate<'_> {
             Ok(names.zip(digests.into_iter().map(|digest| digest.values)).collect())
         };
         let (own, original) = (digests(&own)?, digests(&original)?);
-        let differ: Vec<&String> =
-            original.iter().filter(|(name, digest)| own.get(*name) != Some(digest)).map(|(name, _)| name).collect();
+        let differ: Vec<&String> = original
+            .iter()
+            .filter(|(name, digest)| own.get(*name) != Some(digest))
+            .map(|(name, _)| name)
+            .collect();
         let [first, rest @ ..] = differ.as_slice() else { return Ok(None) };
-        let shown: Vec<&str> = std::iter::once(*first).chain(rest.iter().copied()).take(6).map(String::as_str).collect();
+        let shown: Vec<&str> =
+            std::iter::once(*first).chain(rest.iter().copied()).take(6).map(String::as_str).collect();
         let more = if differ.len() > shown.len() { ", …" } else { "" };
         Ok(Some(Diagnosis {
             kind: "tensors-differ".to_owned(),
