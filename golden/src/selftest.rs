@@ -281,10 +281,14 @@ fn in_place(fault: &Fault, seen: &str, golden: &Trace) -> bool {
     if fault.places.contains(&named(seen)) {
         return true;
     }
+    // Probabilities come before the context of their layer.
+    let computed = |name: &str| match name.strip_prefix("outputs.attentions.") {
+        Some(layer) => rank(&format!("activations.encoder.layer.{layer}.attention.self.probs")),
+        None => rank(name),
+    };
     let place = rank(&format!("activations.{place}"));
     let names = golden.tensors.iter().map(|tensor| tensor.name.as_str());
-    let first = names
-        .filter(|name| !name.starts_with("inputs.") && rank(name) >= place)
-        .min_by_key(|name| rank(name));
-    first.is_some_and(|first| rank(first) == rank(seen))
+    let names = names.filter(|name| !name.starts_with("inputs.") && computed(name) >= place);
+    let first = names.min_by_key(|name| computed(name));
+    first.is_some_and(|first| computed(first) == computed(seen))
 }
