@@ -161,7 +161,7 @@ impl Search<'_> {
                 found.extend(self.splits(layer));
                 found.extend(self.scales(layer));
                 if self.section.want(path).is_none() {
-                    found.extend(self.exchanged_heads(layer));
+                    found.extend(self.exchanged_heads(layer, false));
                 }
                 if self.section.want(path).is_none() || self.section.stage == Stage::Whole {
                     let others = (0..model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
@@ -169,6 +169,11 @@ impl Search<'_> {
                 }
             }
             ("pos_proj" | "pos_q_proj", _) => found.extend(self.distances(path)),
+            ("dense", Some(layer))
+                if path.ends_with("attention.output.dense") && self.section.want(path).is_none() =>
+            {
+                found.extend(self.exchanged_heads(layer, true));
+            }
             ("LayerNorm", layer) if self.residual(path).is_none() => {
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());

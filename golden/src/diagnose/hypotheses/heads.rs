@@ -92,8 +92,8 @@ impl Search<'_> {
         Some(permuted_heads(&name, &heads).undone_by([Change::Columns { name, order }]))
     }
 
-    /// Any two heads, where the golden does not show which.
-    pub(super) fn exchanged_heads(&self, layer: usize) -> Vec<Hypothesis> {
+    /// Any two heads, where the golden does not show which: of in_proj, or of what takes the context.
+    pub(super) fn exchanged_heads(&self, layer: usize, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
         let attention = format!("{}.attention", self.model.layer(layer));
@@ -103,10 +103,17 @@ impl Search<'_> {
         for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
             let mut heads: Vec<usize> = (0..h).collect();
             heads.swap(a, b);
-            let rows = Change::Rows { name: in_proj.clone(), order: exchange(3 * hidden, 3 * d, a, b) };
-            let columns = Change::Columns { name: dense.clone(), order: exchange(hidden, d, a, b) };
-            found.push(permuted_heads(&in_proj, &heads).undone_by([rows]));
-            found.push(permuted_heads(&dense, &heads).undone_by([columns]));
+            found.push(match columns {
+                true => {
+                    let order = exchange(hidden, d, a, b);
+                    permuted_heads(&dense, &heads).undone_by([Change::Columns { name: dense.clone(), order }])
+                }
+                false => {
+                    let order = exchange(3 * hidden, 3 * d, a, b);
+                    permuted_heads(&in_proj, &heads)
+                        .undone_by([Change::Rows { name: in_proj.clone(), order }])
+                }
+            });
         }
         found
     }
