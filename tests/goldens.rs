@@ -33,6 +33,7 @@ fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
         config: None,
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
+        diagnose: false,
     };
     verify(&request, &|_| {}).unwrap()
 }

@@ -147,20 +147,22 @@ pub fn outputs(class: Class, inputs: &Inputs) -> Vec<&'static str> {
     names
 }
 
-/// The place of a tensor of a trace in the order of execution: activations first, then outputs in the order in which
-/// they were computed. Unknown names come last.
+/// The place of a tensor of a trace in the order of execution. Unknown names come last.
 pub fn rank(name: &str) -> (usize, usize, usize) {
     const UNKNOWN: (usize, usize, usize) = (usize::MAX, 0, 0);
     if let Some(output) = name.strip_prefix("outputs.") {
         let numbered = |prefix: &str| output.strip_prefix(prefix)?.parse::<usize>().ok();
-        if let Some(i) = numbered("hidden_states.") {
-            return (4, i, 1);
+        // Beside the point that is the same; attentions after the modules of their layer.
+        if let Some(state) = numbered("hidden_states.") {
+            return state
+                .checked_sub(1)
+                .map_or((0, EMBEDDINGS.len(), 0), |layer| (1, layer, LAYER.len() + 1));
         }
-        if let Some(i) = numbered("attentions.") {
-            return (4, i.saturating_add(1), 0);
+        if let Some(layer) = numbered("attentions.") {
+            return (1, layer, LAYER.len());
         }
         let last = ["last_hidden_state", "logits", "start_logits", "end_logits", "loss"];
-        return last.iter().position(|&known| known == output).map_or(UNKNOWN, |at| (5, at, 0));
+        return last.iter().position(|&known| known == output).map_or(UNKNOWN, |at| (4, at, 0));
     }
     let name = name.strip_prefix("activations.").unwrap_or(name);
     let name = name.strip_prefix("deberta.").unwrap_or(name);
@@ -206,12 +208,17 @@ mod tests {
     #[test]
     fn outputs_are_in_the_order_of_execution() {
         let names = [
-            "activations.classifier",
+            "activations.deberta.embeddings",
             "outputs.hidden_states.0",
+            "activations.deberta.encoder.layer.0.attention.self",
+            "activations.deberta.encoder.layer.0",
             "outputs.attentions.0",
             "outputs.hidden_states.1",
+            "activations.deberta.encoder.layer.1.attention.self",
             "outputs.attentions.1",
             "outputs.hidden_states.2",
+            "activations.emd.0",
+            "activations.classifier",
             "outputs.logits",
             "outputs.loss",
             "outputs.something",

@@ -136,7 +136,7 @@ impl Policy {
         if let Some(tolerances) = &asked.tolerances {
             goldens.iter_mut().for_each(|golden| golden.tolerances = tolerances.clone());
         }
-        Ok(Request { name, model, config: None, goldens, isolate: asked.isolate })
+        Ok(Request { name, model, config: None, goldens, isolate: asked.isolate, diagnose: true })
     }
 
     fn golden(&self, golden: &Model) -> Result<Golden> {

@@ -21,6 +21,7 @@ use crate::tokens::Tokens;
 use crate::tolerance::Precision;
 use crate::trace_file::{Data, Tensor, Trace, TraceFile};
 
+mod diagnosis;
 mod published;
 
 /// What to verify, and how.
@@ -36,6 +37,8 @@ pub struct Request {
     pub goldens: Vec<Golden>,
     /// Whether to give every module the golden's input.
     pub isolate: bool,
+    /// Whether to look for the causes of divergences.
+    pub diagnose: bool,
 }
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
@@ -154,10 +157,15 @@ impl File<'_> {
         for golden in &self.request.goldens {
             let candidate = Candidate { file: self, golden, digest: &digest, precision };
             candidate.check_digest(golden.digest(), report);
+            let start = report.runs.len();
             for path in &golden.traces {
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 (self.progress)(&format!("{}: {name}", report.file));
                 report.runs.push(candidate.run(path, name, &mut report.findings));
+            }
+            if self.request.diagnose {
+                (self.progress)(&format!("{}: looking for causes", report.file));
+                diagnosis::diagnose_runs(&candidate, report.runs.get_mut(start..).unwrap_or_default());
             }
             if let Some(run) = published::run(&candidate) {
                 report.runs.push(run);
@@ -209,12 +217,16 @@ impl Candidate<'_> {
         }
     }
 
+    /// What `case.yaml` says about a trace.
+    fn entry(&self, path: &Path) -> Option<&TraceEntry> {
+        let mut entries = self.golden.case.as_ref()?.traces.iter();
+        entries.find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
+    }
+
     /// Runs the model on the inputs of a trace and compares.
     fn run(&self, path: &Path, name: String, findings: &mut Vec<Finding>) -> RunReport {
         let start = Instant::now();
-        let entry = self.golden.case.as_ref().and_then(|case| {
-            case.traces.iter().find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
-        });
+        let entry = self.entry(path);
         let mut report = RunReport {
             golden: self.golden.name.clone(),
             trace: Some(name),

@@ -18,6 +18,7 @@ mod compare;
 mod list;
 mod output;
 mod record;
+mod selftest;
 mod verify;
 
 /// Verifies DeBERTa models, layer by layer, against recorded outputs.
@@ -44,6 +45,8 @@ enum Command {
     List(list::ListArgs),
     /// Measures how long a model takes to load and to run
     Bench(bench::BenchArgs),
+    /// Puts faults into a good model, and tests that the comparison sees them
+    Selftest(selftest::SelftestArgs),
 }
 
 /// Could not judge: bad input, nothing compared.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => args.run(),
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
+        Some(Command::Selftest(args)) => args.run(),
     };
     match result {
         Ok(code) => code,

@@ -38,6 +38,9 @@ pub(super) struct VerifyArgs {
     /// Give every module the golden's input, so that one fault shows in one place
     #[arg(long)]
     isolate: bool,
+    /// Do not look for the causes of a divergence
+    #[arg(long)]
+    no_diagnosis: bool,
     /// Threads to compute with; as many as there are processors when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -80,7 +83,14 @@ impl VerifyArgs {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
-        Ok(Request { name, model, config: self.config.clone(), goldens, isolate: self.isolate })
+        Ok(Request {
+            name,
+            model,
+            config: self.config.clone(),
+            goldens,
+            isolate: self.isolate,
+            diagnose: !self.no_diagnosis,
+        })
     }
 
     /// The model's name, and where it is.

@@ -1,0 +1,130 @@
+//! `deberta-verify selftest`: does the comparison see faults?
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::cli::{print, print_json};
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
+use deberta_converters::source::Source;
+use deberta_reference::Inputs;
+
+use super::{progress, start_threads};
+use crate::class::{Class, masked_rows_of};
+use crate::fault::Model;
+use crate::goldens::Golden;
+use crate::inputs::inputs;
+use crate::selftest::{Fate, Recorded, SelftestReport, Subject, selftest, subjects};
+use crate::tolerance::Precision;
+use crate::trace_file::Trace;
+
+/// Arguments of `deberta-verify selftest`.
+#[derive(Debug, Args)]
+pub(super) struct SelftestArgs {
+    /// Folder of a good model; small ones that are made in memory when not given
+    #[arg(long, value_name = "FOLDER", requires = "golden")]
+    model: Option<PathBuf>,
+    /// Folder with its golden
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    golden: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Threads to compute with; as many as there are processors when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line for every fault
+    Text,
+    /// For programs
+    Json,
+}
+
+impl SelftestArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        start_threads(self.threads)?;
+        let subjects = match (&self.model, &self.golden) {
+            (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
+            _ => subjects()?,
+        };
+        let report = selftest(&subjects, &progress())?;
+        progress()("");
+        match self.format {
+            Format::Json => print_json(&report)?,
+            Format::Text => print(&text(&report))?,
+        }
+        Ok(ExitCode::from(u8::from(!report.passes())))
+    }
+}
+
+/// A model in a folder, and what its golden has.
+fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
+    let name = model.display().to_string();
+    let source = Source::locate(&model, None, None)?;
+    let mut goldens = Vec::new();
+    for path in &golden.traces {
+        let trace = Trace::read(path)?;
+        let given = inputs(&trace).map_err(|error| error.in_file(path))?;
+        let class = match Class::of(&trace)? {
+            Some(class) => class,
+            None => Class::PyTorch(Checkpoint::open(source.clone(), None, None)?.1.head),
+        };
+        let masked_rows = masked_rows_of(&trace)?.unwrap_or(class.masked_rows());
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given };
+        goldens.push(Recorded { name, trace, inputs, class, masked_rows });
+    }
+    let Some(first) = goldens.first() else {
+        return Err(Error::new(Kind::Request, "the golden has no trace").in_file(&model));
+    };
+    let (class, masked_rows) = (first.class, first.masked_rows);
+    let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head()))?;
+    let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
+    let config = checkpoint.config.clone();
+    let model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;
+    let tolerances = golden.tolerances.clone();
+    Ok(Subject { name, model, goldens, tolerances, precision, sensitive: false })
+}
+
+fn text(report: &SelftestReport) -> String {
+    let mut lines = Vec::new();
+    for subject in &report.subjects {
+        lines.push(subject.model.clone());
+        for fault in &subject.faults {
+            let fate = match fault.fate {
+                Fate::Killed => "killed     ",
+                Fate::Survived => "SURVIVED   ",
+                Fate::NotVisible => "not visible",
+            };
+            lines.push(format!("  {fate}  {:<22}  {}", fault.kind, fault.description));
+            if let Some(point) = &fault.first_divergence {
+                let place = if fault.in_place { "" } else { ", which is not where the fault is" };
+                lines.push(format!(
+                    "               seen at {}{place}",
+                    point.trim_start_matches("activations.")
+                ));
+                let said = fault.diagnoses.first().map_or("nothing", String::as_str);
+                let named = if fault.diagnosed { "" } else { "another: " };
+                lines.push(format!("               diagnosis: {named}{said}"));
+            }
+            if let Some(reason) = &fault.reason {
+                lines.push(format!("               {reason}"));
+            }
+        }
+        for absent in &subject.absent {
+            lines.push(format!("  no such      {:<22}  {}", absent.kind, absent.reason));
+        }
+    }
+    let visible = report.killed + report.survived;
+    let rate = 100.0 * report.killed as f64 / visible.max(1) as f64;
+    lines.push(format!(
+        "{} of {visible} faults killed ({rate:.1} %), {} of them seen where they are, {} named by the diagnosis; {} not visible",
+        report.killed, report.in_place, report.diagnosed, report.not_visible
+    ));
+    lines.join("\n")
+}

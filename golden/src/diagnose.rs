@@ -1,0 +1,322 @@
+//! The diagnosis of a divergence: which known cause explains it.
+//!
+//! The part of the model that first goes wrong (the embeddings, a layer, the head) is run alone on the golden's input.
+//! What the numbers say there, and what is known to go wrong there, gives hypotheses; each is tested by undoing it and
+//! running the part again, and the first that makes it agree by running the whole model. `docs/diagnosis.md` lists the causes.
+
+use std::time::{Duration, Instant};
+
+use deberta_converters::error::Result;
+use deberta_reference::Inputs;
+
+use crate::backend::Backend as _;
+use crate::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::fault::{Change, Model};
+use crate::points::rank;
+use crate::report::Diagnosis;
+use crate::tolerance::Precision;
+use crate::trace_file::Trace;
+
+mod attention;
+mod hypotheses;
+mod residual;
+mod section;
+
+use section::{Section, Stage};
+
+/// A model that diverges from a golden.
+#[derive(Clone, Copy)]
+pub struct Divergence<'d> {
+    /// The model.
+    pub model: &'d Model,
+    /// What it should compute.
+    pub golden: &'d Trace,
+    /// The inputs of the golden; hidden states and attentions are asked for.
+    pub inputs: &'d Inputs,
+    /// How to compare.
+    pub comparison: Comparison<'d>,
+}
+
+/// The most time that new hypotheses are tested for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The most causes that are looked for, one after the other.
+const CAUSES: usize = 64;
+/// The most hypotheses that are tested for one cause.
+const HYPOTHESES: usize = 400;
+
+/// What may be the cause of a divergence.
+#[derive(Clone, Debug)]
+pub(crate) struct Hypothesis {
+    kind: &'static str,
+    cause: String,
+    evidence: String,
+    repair: String,
+    /// What undoes it; empty if that cannot be known.
+    changes: Vec<Change>,
+    /// What undoes it in more places.
+    wider: Vec<(String, Vec<Change>)>,
+    /// Whether agreement after the changes proves it. Not if they were computed from as few numbers as they change.
+    proves: bool,
+}
+
+impl Hypothesis {
+    fn new(kind: &'static str, cause: impl Into<String>, repair: impl Into<String>) -> Hypothesis {
+        let (cause, repair) = (cause.into(), repair.into());
+        let (evidence, changes, wider) = (String::new(), Vec::new(), Vec::new());
+        Hypothesis { kind, cause, evidence, repair, changes, wider, proves: true }
+    }
+
+    fn because(self, evidence: impl Into<String>) -> Hypothesis {
+        Hypothesis { evidence: evidence.into(), ..self }
+    }
+
+    fn undone_by(self, changes: impl IntoIterator<Item = Change>) -> Hypothesis {
+        Hypothesis { changes: changes.into_iter().collect(), ..self }
+    }
+
+    fn wider(mut self, where_else: impl Into<String>, changes: Vec<Change>) -> Hypothesis {
+        self.wider.push((where_else.into(), changes));
+        self
+    }
+
+    fn diagnosis(&self, found: &str, confirmed: bool) -> Diagnosis {
+        let join = if self.evidence.is_empty() || found.is_empty() { "" } else { "; " };
+        Diagnosis {
+            kind: self.kind.to_owned(),
+            cause: self.cause.clone(),
+            evidence: format!("{}{join}{found}", self.evidence),
+            repair: self.repair.clone(),
+            confirmed,
+        }
+    }
+}
+
+/// Looks for the causes of a divergence; those that were confirmed come first. Nothing if the tokens agree everywhere.
+///
+/// # Errors
+/// The model cannot be built or run at all.
+pub fn diagnose(divergence: &Divergence<'_>) -> Result<Vec<Diagnosis>> {
+    let started = Instant::now();
+    let mut search = Search { divergence: *divergence, started, tried: 0, cut_short: false };
+    search.run()
+}
+
+/// The first point whose tokens diverge, in the order of execution.
+pub(crate) fn first_divergence(points: &[PointReport]) -> Option<&PointReport> {
+    points.iter().find(|point| diverges(&point.verdict))
+}
+
+/// Whether a point diverges otherwise than in padding.
+fn diverges(verdict: &Verdict) -> bool {
+    verdict.outcome() == Outcome::Divergence && *verdict != Verdict::Padding
+}
+
+impl Divergence<'_> {
+    /// Runs a model on the inputs and compares all points of the golden, in the order of execution.
+    pub(crate) fn compare(&self, model: &Model) -> Result<Vec<PointReport>> {
+        let mut wanted: Vec<_> =
+            self.golden.tensors.iter().filter(|tensor| !tensor.name.starts_with("inputs.")).collect();
+        wanted.sort_by_key(|tensor| (rank(&tensor.name), &tensor.name));
+        let names: Vec<&str> =
+            wanted.iter().filter_map(|tensor| tensor.name.strip_prefix("activations.")).collect();
+        let candidate = model.build()?.run(self.inputs, &names, Vec::new())?;
+        Ok(wanted.iter().map(|want| self.comparison.tensors(want, candidate.get(&want.name))).collect())
+    }
+}
+
+struct Search<'d> {
+    divergence: Divergence<'d>,
+    started: Instant,
+    tried: usize,
+    cut_short: bool,
+}
+
+impl Search<'_> {
+    fn run(&mut self) -> Result<Vec<Diagnosis>> {
+        let mut model = self.divergence.model.clone();
+        let mut points = self.divergence.compare(&model)?;
+        if let Some(rounded) = self.rounded(&model)? {
+            return Ok(vec![rounded.diagnosis("", false)]);
+        }
+        let mut causes: Vec<Cause> = Vec::new();
+        let mut rest = Vec::new();
+        for _ in 0..CAUSES {
+            let Some(first) = first_divergence(&points) else { break };
+            if self.started.elapsed() > PATIENCE {
+                self.cut_short = true;
+                break;
+            }
+            let before = rank(&first.name);
+            let section = Section::of(&self.divergence, &model, &first.name);
+            let Some(mut cause) = self.cause(&model, &section, &mut rest)? else {
+                if rest.is_empty() {
+                    rest.push(self.unknown(&section, &model, first));
+                }
+                break;
+            };
+            (model, points) = self.everywhere(&model, &mut cause)?;
+            causes.push(cause);
+            if first_divergence(&points).is_some_and(|next| rank(&next.name) <= before) {
+                break;
+            }
+        }
+        let remaining = first_divergence(&points).map(|point| short(&point.name).to_owned());
+        let mut diagnoses: Vec<Diagnosis> = causes
+            .iter()
+            .map(|cause| {
+                let found = match (&remaining, cause.whole) {
+                    (None, _) => format!("undone, all {} points of the golden agree", points.len()),
+                    (Some(rest), true) => {
+                        format!("undone, {} agrees as a whole; what differs then first: {rest}", cause.stage)
+                    }
+                    (Some(rest), false) => {
+                        format!("undone, {} agrees; what differs then first: {rest}", cause.point)
+                    }
+                };
+                let confirmed = cause.hypothesis.proves && (remaining.is_none() || cause.whole);
+                cause.hypothesis.diagnosis(&found, confirmed)
+            })
+            .collect();
+        diagnoses.extend(rest.into_iter().map(|hypothesis| hypothesis.diagnosis("", false)));
+        if self.cut_short
+            && let Some(last) = diagnoses.last_mut()
+        {
+            last.evidence.push_str(&format!(
+                "; {} hypotheses were tested, and not all, because it took too long",
+                self.tried
+            ));
+        }
+        diagnoses.sort_by_key(|diagnosis| !diagnosis.confirmed);
+        Ok(diagnoses)
+    }
+
+    /// Weights that were rounded: they are all numbers of a lower precision, and agree as well as that allows.
+    fn rounded(&self, model: &Model) -> Result<Option<Hypothesis>> {
+        if self.divergence.comparison.precision != Precision::F32 {
+            return Ok(None);
+        }
+        for precision in [Precision::F16, Precision::Bf16] {
+            let exact = |name: &str| {
+                let values = model.values(name).unwrap_or_default();
+                values.iter().all(|&value| precision.round(value) == value)
+            };
+            if !model.names().all(exact) {
+                continue;
+            }
+            let comparison = Comparison { precision, ..self.divergence.comparison };
+            let points = Divergence { comparison, ..self.divergence }.compare(model)?;
+            if first_divergence(&points).is_none() {
+                let evidence = format!(
+                    "all weights are numbers of {precision} though they are stored as f32, and all {} points agree within \
+                     the tolerance for {precision}",
+                    points.len()
+                );
+                let repair = "convert the original weights again, without rounding";
+                let cause = format!("the weights were rounded to {precision}");
+                return Ok(Some(Hypothesis::new("half-precision", cause, repair).because(evidence)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The hypothesis that makes the section agree, or else the one that makes it agree further than before.
+    fn cause(
+        &mut self,
+        model: &Model,
+        section: &Section<'_>,
+        rest: &mut Vec<Hypothesis>,
+    ) -> Result<Option<Cause>> {
+        let Some(before) = section.first_divergence(model) else {
+            let cause = "rounding errors add up: given the golden's input, the part agrees";
+            rest.push(Hypothesis::new(
+                "accumulated-error",
+                cause,
+                "widen the tolerance, if the golden is right",
+            ));
+            return Ok(None);
+        };
+        let mut further: Option<(usize, Hypothesis)> = None;
+        for hypothesis in hypotheses::of(model, section, &self.divergence).into_iter().take(HYPOTHESES) {
+            if hypothesis.changes.is_empty() {
+                rest.push(hypothesis);
+                continue;
+            }
+            if self.started.elapsed() > PATIENCE {
+                self.cut_short = true;
+                break;
+            }
+            let Some(repaired) = model.with(&hypothesis.changes) else { continue };
+            self.tried += 1;
+            match section.first_divergence(&repaired) {
+                None => {
+                    rest.clear();
+                    let (stage, point) = (section.stage.to_string(), section.point(before).to_owned());
+                    return Ok(Some(Cause { hypothesis, stage, point, whole: true }));
+                }
+                Some(at) if at > before && further.as_ref().is_none_or(|(best, _)| at > *best) => {
+                    further = Some((at, hypothesis));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(further.map(|(_, hypothesis)| {
+            rest.clear();
+            let (stage, point) = (section.stage.to_string(), section.point(before).to_owned());
+            Cause { hypothesis, stage, point, whole: false }
+        }))
+    }
+
+    /// Undoes a cause where it was found, and in more places if that makes more points agree.
+    fn everywhere(&mut self, model: &Model, cause: &mut Cause) -> Result<(Model, Vec<PointReport>)> {
+        let here = model.with(&cause.hypothesis.changes).unwrap_or_else(|| model.clone());
+        let mut points = self.divergence.compare(&here)?;
+        let mut best = here;
+        for (where_else, changes) in cause.hypothesis.wider.clone() {
+            let Some(first) = first_divergence(&points) else { break };
+            let Some(wider) = model.with(&changes) else { continue };
+            let again = self.divergence.compare(&wider)?;
+            if first_divergence(&again).is_none_or(|next| rank(&next.name) > rank(&first.name)) {
+                cause.hypothesis.cause.push_str(&where_else);
+                (best, points) = (wider, again);
+            }
+        }
+        Ok((best, points))
+    }
+
+    /// What there is to say if nothing explains it.
+    fn unknown(&self, section: &Section<'_>, model: &Model, first: &PointReport) -> Hypothesis {
+        let at = section.first_divergence(model).map_or(short(&first.name), |at| section.point(at));
+        let evidence = match section.spread(model, at) {
+            Some(spread) => format!("{spread}; {} hypotheses were tested", self.tried),
+            None => format!("{} hypotheses were tested", self.tried),
+        };
+        let cause = format!("{at}: no known cause explains it");
+        let repair = "compare the parameters of this module with those of the original model";
+        Hypothesis::new("unknown", cause, repair).because(evidence)
+    }
+}
+
+/// A hypothesis that made numbers agree.
+struct Cause {
+    hypothesis: Hypothesis,
+    stage: String,
+    point: String,
+    /// Whether all of the section agrees then.
+    whole: bool,
+}
+
+/// A point without `activations.`.
+fn short(name: &str) -> &str {
+    name.strip_prefix("activations.").unwrap_or(name)
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stage::Embeddings => f.write_str("the embedding part"),
+            Stage::Layer(layer) => write!(f, "layer {layer}"),
+            Stage::Head => f.write_str("the head"),
+            Stage::Whole => f.write_str("the model"),
+        }
+    }
+}

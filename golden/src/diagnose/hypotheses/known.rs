@@ -1,0 +1,178 @@
+//! Known causes that are tried whatever the numbers say.
+
+use deberta_reference::Role;
+use deberta_reference::config::Activation;
+
+use super::{Search, in_layer, setting};
+use crate::diagnose::Hypothesis;
+use crate::diagnose::section::Stage;
+use crate::fault::{Change, Setting, same_activation, swapped_layers};
+
+impl Search<'_> {
+    pub(super) fn transposed(&self, weight: &str) -> Hypothesis {
+        let model = self.model;
+        let square = |param: &deberta_reference::Param| {
+            param.role == Role::LinearWeight && matches!(param.shape[..], [rows, columns] if rows == columns)
+        };
+        let kernels: Vec<String> =
+            model.params().into_iter().filter(square).map(|param| param.name).collect();
+        let alike = |name: &&String| in_layer(name) == in_layer(weight);
+        let turn = |names: Vec<String>| names.into_iter().map(Change::Transpose).collect::<Vec<_>>();
+        let same: Vec<String> = kernels.iter().filter(alike).cloned().collect();
+        Hypothesis::new(
+            "transposed-kernel",
+            format!("{weight} is transposed"),
+            "convert the original model again with deberta-convert, which transposes every kernel of Keras; square ones \
+             do not show it in their shape",
+        )
+        .undone_by([Change::Transpose(weight.to_owned())])
+        .wider(", and so it is in the other layers", turn(same))
+        .wider(", and so is every square kernel", turn(kernels))
+    }
+
+    pub(super) fn swapped_gamma_beta(&self, path: &str) -> Option<Hypothesis> {
+        let swap = |path: &str| Change::Swap(format!("{path}.weight"), format!("{path}.bias"));
+        self.model.shape(&format!("{path}.weight"))?;
+        let norms = self.model.names().filter_map(|name| name.strip_suffix(".weight"));
+        let norms = norms.filter(|name| name.ends_with("LayerNorm")).map(swap).collect();
+        Some(
+            Hypothesis::new(
+                "swapped-gamma-beta",
+                format!("{path}: γ (weight) and β (bias) are exchanged"),
+                "exchange weight and bias of this normalisation",
+            )
+            .undone_by([swap(path)])
+            .wider(", and so are those of every normalisation", norms),
+        )
+    }
+
+    pub(super) fn other_eps(&self) -> Vec<Hypothesis> {
+        let own = self.model.config.layer_norm_eps;
+        let usual = [1e-7, 1e-12, 1e-5, 1e-6, 1e-8, 1e-3].into_iter().filter(|eps| *eps != own);
+        usual
+            .map(|eps| setting("layer-norm-eps", Setting::Eps(eps), &format!("layer_norm_eps {own:e}")))
+            .collect()
+    }
+
+    pub(super) fn activations(&self, last: &str) -> Vec<Hypothesis> {
+        let config = &self.model.config;
+        let pooler = last == "pooler";
+        let own = if pooler { config.pooler_hidden_act } else { config.hidden_act };
+        let mut tried = vec![own];
+        let mut found = Vec::new();
+        for name in Activation::NAMES {
+            let Some(activation) = Activation::from_name(name) else { continue };
+            if tried.iter().any(|&known| same_activation(known, activation)) {
+                continue;
+            }
+            tried.push(activation);
+            let own = if pooler { Setting::PoolerAct(own) } else { Setting::HiddenAct(own) };
+            let other = if pooler { Setting::PoolerAct(activation) } else { Setting::HiddenAct(activation) };
+            found.push(setting("hidden-act", other, &own.line()));
+        }
+        found
+    }
+
+    pub(super) fn other_embeddings(&self) -> Vec<Hypothesis> {
+        let (model, base) = (self.model, self.model.base());
+        let mut found = Vec::new();
+        let biased = model.config.position_biased_input;
+        if model.shape(&format!("{base}embeddings.position_embeddings.weight")).is_some() {
+            let own = format!("position_biased_input {biased}");
+            found.push(setting("position-biased-input", Setting::PositionBiased(!biased), &own));
+        }
+        let types = model
+            .shape(&format!("{base}embeddings.token_type_embeddings.weight"))
+            .and_then(|shape| shape.first());
+        if let Some(&types) = types {
+            let own = model.config.type_vocab_size;
+            let other = if own == 0 { types } else { 0 };
+            found.push(setting(
+                "type-vocab-size",
+                Setting::TokenTypes(other),
+                &format!("type_vocab_size {own}"),
+            ));
+        }
+        found
+    }
+
+    pub(super) fn exchanged_norms(&self, layer: usize) -> Hypothesis {
+        let layer = self.model.layer(layer);
+        let (one, other) =
+            (format!("{layer}.attention.output.LayerNorm"), format!("{layer}.output.LayerNorm"));
+        let swap = |part: &str| Change::Swap(format!("{one}.{part}"), format!("{other}.{part}"));
+        let repair =
+            "put each normalisation's parameters under its own name (deberta-convert names lists them)";
+        Hypothesis::new("misplaced-parameter", format!("{one} and {other} are exchanged"), repair)
+            .undone_by([swap("weight"), swap("bias")])
+    }
+
+    pub(super) fn swapped(&self, layer: usize, other: usize) -> Hypothesis {
+        Hypothesis::new(
+            "permuted-layers",
+            format!("layers {layer} and {other} are exchanged"),
+            "restore the order of the layers: names are sorted as text somewhere, 10 before 2",
+        )
+        .undone_by(swapped_layers(self.model, layer, other))
+    }
+
+    pub(super) fn taken_from(
+        &self,
+        path: &str,
+        weight: &str,
+        other: &str,
+        with_bias: bool,
+    ) -> Vec<Hypothesis> {
+        let mut found = Vec::new();
+        if let (Some(layer), Some(elsewhere)) = (self.layer(path), self.layer(other))
+            && in_layer(weight) == in_layer(other)
+        {
+            found.push(self.swapped(layer, elsewhere));
+        }
+        let bias = |name: &str| format!("{}bias", name.trim_end_matches("weight"));
+        let hypothesis = || {
+            let cause = format!("{other} belongs to {weight}");
+            let repair = "convert the original model again: parameters were mixed up";
+            Hypothesis::new("misplaced-parameter", cause, repair)
+                .because(format!("{path} of the golden was computed with {other}"))
+        };
+        let mut swap = vec![Change::Swap(other.to_owned(), weight.to_owned())];
+        let mut copy = vec![Change::Copy { from: other.to_owned(), to: weight.to_owned() }];
+        if with_bias {
+            swap.push(Change::Swap(bias(other), bias(weight)));
+            copy.push(Change::Copy { from: bias(other), to: bias(weight) });
+        }
+        found.push(hypothesis().undone_by(swap));
+        found.push(hypothesis().undone_by(copy));
+        found
+    }
+
+    /// A head that was never trained.
+    pub(super) fn fresh_head(&self) -> Option<Hypothesis> {
+        let model = self.model;
+        if self.section.stage != Stage::Head {
+            return None;
+        }
+        let mut kernels = Vec::new();
+        for param in model.params().into_iter().filter(|param| !param.name.starts_with("deberta.")) {
+            let values = model.values(&param.name)?;
+            let all = |expected: f32| values.iter().all(|&value| value == expected);
+            match param.role {
+                Role::LayerNormScale if !all(1.0) => return None,
+                Role::Bias | Role::LayerNormShift if !all(0.0) => return None,
+                Role::LinearWeight => kernels.extend_from_slice(values),
+                _ => {}
+            }
+        }
+        let energy: f64 = kernels.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+        let deviation = (energy / kernels.len().max(1) as f64).sqrt();
+        let evidence = format!(
+            "every bias is exactly 0, every γ exactly 1, and the weights have a standard deviation of {deviation:.4} \
+             (initializer_range {})",
+            model.config.initializer_range
+        );
+        let repair =
+            "load the head from the checkpoint that has it: its parameters were missing or had other names";
+        Some(Hypothesis::new("random-head", "the head is as before training", repair).because(evidence))
+    }
+}

@@ -1,0 +1,150 @@
+//! Causes in the relative positions and the terms of the scores.
+
+use super::{Search, parameters, setting};
+use crate::diagnose::Hypothesis;
+use crate::diagnose::attention::query_bias;
+use crate::diagnose::section::Stage;
+use crate::fault::{Change, Setting};
+
+impl Search<'_> {
+    /// Other relative distances than the golden's.
+    pub(super) fn distances(&self, path: &str) -> Vec<Hypothesis> {
+        let name = format!("{}encoder.rel_embeddings.weight", self.model.base());
+        let Some(&[rows, width]) = self.model.shape(&name) else { return Vec::new() };
+        let h = self.model.config.num_attention_heads;
+        let mut found = Vec::new();
+        let of_heads = |span: usize| if span == h { ": the number of heads, taken for a length" } else { "" };
+        let span_of = |shape: &[usize]| shape.iter().rev().nth(1).map(|rows| rows / 2);
+        let want = self.section.want(path);
+        let got = want.and_then(|want| self.free.get(&want.name));
+        if let (Some(want), Some(got)) =
+            (want.and_then(|want| span_of(&want.shape)), got.and_then(|got| span_of(&got.shape)))
+        {
+            if want > got {
+                found.push(Hypothesis::new(
+                    "span",
+                    format!(
+                        "the model knows relative distances up to {got}, the golden up to {want} or more{}",
+                        of_heads(got)
+                    ),
+                    "correct max_relative_positions, and take all rows of rel_embeddings from the original model",
+                ));
+            } else if want < got {
+                let order = (rows / 2 - want.min(rows / 2)..rows / 2 + want.min(rows / 2)).collect();
+                let change = Change::Rows { name: name.clone(), order };
+                found.push(
+                    Hypothesis::new(
+                        "span",
+                        format!(
+                            "the golden knows relative distances up to {want}, the model up to {got}{}",
+                            of_heads(want)
+                        ),
+                        format!("{}, if the golden is right", Setting::MaxRelative(want).line()),
+                    )
+                    .undone_by([change, Change::Config(Setting::MaxRelative(want))]),
+                );
+            }
+        }
+        let reversed: Vec<usize> = (0..rows).rev().collect();
+        let shifted = (0..rows).map(|row| (rows - row).min(rows - 1)).collect();
+        for order in [reversed, shifted] {
+            found.push(
+                Hypothesis::new(
+                    "reversed-positions",
+                    "relative distances are j - i for i - j: the table is upside down",
+                    "reverse the rows of rel_embeddings",
+                )
+                .undone_by([Change::Rows { name: name.clone(), order }]),
+            );
+        }
+        // A single row of the table: its projection differs in one row.
+        if let Some(pair) = self.section.pair(self.isolated, path) {
+            let differing: Vec<usize> = pair
+                .want
+                .chunks_exact(pair.width)
+                .zip(pair.got.chunks_exact(pair.width))
+                .enumerate()
+                .filter(|(_, (want, got))| {
+                    want.iter().zip(*got).any(|(&want, &got)| !pair.allowed.allows(want, got))
+                })
+                .map(|(row, _)| row)
+                .collect();
+            let (weight, _) = parameters(self.model, path);
+            if let ([row], Some(kernel)) = (differing.as_slice(), self.model.values(&weight)) {
+                let at = |values: &[f32]| {
+                    values.get(row * pair.width..(row + 1) * pair.width).map(<[f32]>::to_vec)
+                };
+                let (want, got) = (at(pair.want).unwrap_or_default(), at(pair.got).unwrap_or_default());
+                let table_row = rows / 2 + row - pair.want.len() / pair.width / 2;
+                for column in 0..width {
+                    let k = || kernel.iter().skip(column).step_by(width).map(|&k| f64::from(k));
+                    let off = || want.iter().zip(&got).map(|(&want, &got)| f64::from(want) - f64::from(got));
+                    let energy: f64 = k().map(|k| k * k).sum();
+                    let slope =
+                        k().zip(off()).map(|(k, off)| k * off).sum::<f64>() / energy.max(f64::MIN_POSITIVE);
+                    let explained = k().zip(off()).zip(&want).all(|((k, off), &want)| {
+                        (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want)
+                    });
+                    if explained {
+                        found.push(
+                            Hypothesis::new(
+                                "changed-weight",
+                                format!("{name}[{table_row}, {column}] is off by {:.3e}", -slope),
+                                format!("restore {name} from the original model"),
+                            )
+                            .because(format!("only row {row} of {path} differs"))
+                            .undone_by([Change::Add(
+                                name.clone(),
+                                vec![(table_row * width + column, slope as f32)],
+                            )]),
+                        );
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// What goes wrong between the projections and the context.
+    pub(super) fn scores(&self) -> Vec<Hypothesis> {
+        let model = self.model;
+        let mut found = Vec::new();
+        let layer = match self.section.stage {
+            Stage::Layer(layer) => layer,
+            _ => 0,
+        };
+        found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
+        found.extend(self.terms());
+        found.extend(self.scales(layer));
+        for name in ["q_bias", "v_bias"] {
+            let name = format!("{}.attention.self.{name}", model.layer(layer));
+            if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
+                let kind = if name.ends_with("q_bias") { "dropped-q-bias" } else { "dropped-v-bias" };
+                let cause = format!("{name} is all zero: it may have been dropped");
+                found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
+            }
+        }
+        found
+    }
+
+    /// Other position terms.
+    pub(super) fn terms(&self) -> Vec<Hypothesis> {
+        let config = &self.model.config;
+        let mut found = Vec::new();
+        let own = format!("pos_att_type {:?}", config.pos_att_type.join("|"));
+        for terms in [&["c2p", "p2c"][..], &["c2p"], &["p2c"], &[]] {
+            let terms: Vec<String> = terms.iter().map(|&term| term.to_owned()).collect();
+            if terms != config.pos_att_type {
+                let relative = config.relative_attention || !terms.is_empty();
+                found.push(
+                    setting("pos-att-type", Setting::Terms(terms.clone()), &own)
+                        .undone_by([Setting::Terms(terms), Setting::Relative(relative)].map(Change::Config)),
+                );
+            }
+        }
+        let mut more = config.pos_att_type.clone();
+        more.push("p2p".to_owned());
+        found.push(setting("pos-att-type", Setting::Terms(more), &own));
+        found
+    }
+}

@@ -1,0 +1,416 @@
+//! A part of a model, run alone on the golden's input.
+
+use deberta_converters::error::Result;
+use deberta_reference::{DebertaConfig, Head, Inputs, Tensor as Parameter};
+use ndarray::{Array3, ArrayD};
+
+use super::{Divergence, diverges};
+use crate::backend::Backend as _;
+use crate::class::Class;
+use crate::fault::Model;
+use crate::points::points;
+use crate::tolerance::Tolerance;
+use crate::trace_file::{Data, Tensor, Trace};
+
+/// A part of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Embeddings,
+    Layer(usize),
+    Head,
+    /// All of it: where the golden lacks the input of a part.
+    Whole,
+}
+
+/// A part of the model and what the golden has of it.
+pub(super) struct Section<'d> {
+    pub(super) stage: Stage,
+    /// The paths of all points of the part, in the order of execution, whether the golden has them or not.
+    pub(super) paths: Vec<String>,
+    /// What the golden has, with the place in [`Section::paths`].
+    wanted: Vec<(usize, &'d Tensor)>,
+    divergence: Divergence<'d>,
+    /// What the part is given.
+    input: Option<&'d Tensor>,
+}
+
+/// Both numbers of a point.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'p> {
+    pub(super) want: &'p [f32],
+    pub(super) got: &'p [f32],
+    /// The length of the last axis.
+    pub(super) width: usize,
+    pub(super) allowed: Allowed,
+}
+
+/// How far the numbers of a tensor may be off.
+#[derive(Clone, Copy)]
+pub(super) struct Allowed {
+    tolerance: Tolerance,
+    largest: f32,
+}
+
+impl Allowed {
+    pub(super) fn allowance(&self, want: f32) -> f64 {
+        self.tolerance.allowance(want, self.largest)
+    }
+
+    pub(super) fn allows(&self, want: f32, got: f32) -> bool {
+        (f64::from(want) - f64::from(got)).abs() <= self.allowance(want)
+    }
+}
+
+impl<'d> Section<'d> {
+    /// The part that a point belongs to.
+    pub(super) fn of(divergence: &Divergence<'d>, model: &Model, name: &str) -> Section<'d> {
+        let golden = divergence.golden;
+        let layers = model.config.num_hidden_layers;
+        let state = |layer: usize| {
+            let point = match layer.checked_sub(1) {
+                None => format!("activations.{}embeddings", model.base()),
+                Some(layer) => format!("activations.{}", model.layer(layer)),
+            };
+            golden.get(&point).or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
+        };
+        let mut stage = stage_of(name, model);
+        let input = match stage {
+            Stage::Embeddings | Stage::Whole => None,
+            Stage::Layer(layer) => state(layer),
+            Stage::Head if model.class == Class::MaskDecoder && !model.config.position_biased_input => {
+                golden.get("activations.emd.1")
+            }
+            Stage::Head => state(layers),
+        };
+        if input.is_none() && stage != Stage::Embeddings {
+            stage = Stage::Whole;
+        }
+        // Every point that there could be: the golden may have some that the model lacks.
+        let config = DebertaConfig {
+            relative_attention: true,
+            pos_att_type: ["c2p", "p2c"].map(str::to_owned).to_vec(),
+            position_biased_input: model.class != Class::MaskDecoder || model.config.position_biased_input,
+            type_vocab_size: model.config.type_vocab_size.max(1),
+            ..model.config.clone()
+        };
+        let paths: Vec<String> = points(&config, model.class, divergence.inputs)
+            .into_iter()
+            .map(|point| point.name)
+            .filter(|path| stage == Stage::Whole || stage_of(path, model) == stage)
+            .collect();
+        let mut wanted: Vec<(usize, &Tensor)> = golden
+            .tensors
+            .iter()
+            .filter(|tensor| !tensor.name.starts_with("inputs."))
+            .filter(|tensor| stage == Stage::Whole || stage_of(&tensor.name, model) == stage)
+            .map(|tensor| (place(&tensor.name, &paths, model), tensor))
+            .collect();
+        wanted.sort_by_key(|(place, tensor)| (*place, &tensor.name));
+        Section { stage, paths, wanted, divergence: *divergence, input }
+    }
+
+    /// The place of the first point that diverges when the model is run on the golden's input, in the order of
+    /// execution. A model that cannot be run diverges from the start.
+    pub(super) fn first_divergence(&self, model: &Model) -> Option<usize> {
+        match self.run(model, false) {
+            Ok(trace) => self.diverging(&trace).first().copied(),
+            Err(_) => Some(0),
+        }
+    }
+
+    /// The places of the points that diverge.
+    pub(super) fn diverging(&self, trace: &Trace) -> Vec<usize> {
+        let comparison = &self.divergence.comparison;
+        let differs = |want: &Tensor| diverges(&comparison.tensors(want, trace.get(&want.name)).verdict);
+        self.wanted.iter().filter(|(_, want)| differs(want)).map(|(place, _)| *place).collect()
+    }
+
+    /// The path of a place.
+    pub(super) fn point(&self, place: usize) -> &str {
+        self.paths.get(place).map_or("the outputs", String::as_str)
+    }
+
+    /// The paths after the last point that agrees, up to the given place.
+    pub(super) fn suspects(&self, place: usize) -> &[String] {
+        let before = self.wanted.iter().map(|(at, _)| *at).filter(|&at| at < place).max();
+        let start = before.map_or(0, |at| at + 1);
+        self.paths.get(start..self.paths.len().min(place + 1)).unwrap_or_default()
+    }
+
+    /// What the golden has of a point.
+    pub(super) fn want(&self, path: &str) -> Option<&'d Tensor> {
+        let place = self.paths.iter().position(|known| known == path)?;
+        self.wanted.iter().find(|(at, _)| *at == place).map(|(_, tensor)| *tensor)
+    }
+
+    /// For every number of a point, whether it belongs to tokens; nothing if all do.
+    pub(super) fn real(&self, path: &str) -> Option<Vec<bool>> {
+        let want = self.want(path)?;
+        self.divergence.comparison.tokens.of_tensor(&want.name, &want.shape)
+    }
+
+    /// The input of the part, row by row.
+    pub(super) fn input(&self) -> Option<(&'d [f32], usize)> {
+        let tensor = self.input?;
+        Some((floats(tensor)?, tensor.shape.last().copied()?))
+    }
+
+    /// What the golden has of a point, row by row.
+    pub(super) fn rows(&self, path: &str) -> Option<(&'d [f32], usize)> {
+        let tensor = self.want(path)?;
+        Some((floats(tensor)?, tensor.shape.last().copied()?))
+    }
+
+    /// Both numbers of a point.
+    pub(super) fn pair<'p>(&self, trace: &'p Trace, path: &str) -> Option<Pair<'p>>
+    where
+        'd: 'p,
+    {
+        let want = self.want(path)?;
+        let got = trace.get(&want.name).filter(|got| got.shape == want.shape)?;
+        let width = want.shape.last().copied().filter(|&width| width > 0)?;
+        let (name, want, got) = (want.name.as_str(), floats(want)?, floats(got)?);
+        let comparison = &self.divergence.comparison;
+        let tolerance = comparison.tolerances.of(name, comparison.precision);
+        let largest = want.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        Some(Pair { want, got, width, allowed: Allowed { tolerance, largest } })
+    }
+
+    /// How a difference is spread, in words.
+    pub(super) fn spread(&self, model: &Model, path: &str) -> Option<String> {
+        let trace = self.run(model, true).or_else(|_| self.run(model, false)).ok()?;
+        let pair = self.pair(&trace, path)?;
+        let mut channels = std::collections::BTreeSet::new();
+        let mut rows = std::collections::BTreeSet::new();
+        for (at, (&want, &got)) in pair.want.iter().zip(pair.got).enumerate() {
+            if !pair.allowed.allows(want, got) {
+                channels.insert(at % pair.width);
+                rows.insert(at / pair.width);
+            }
+        }
+        let first: Vec<String> = channels.iter().take(4).map(usize::to_string).collect();
+        let more = if channels.len() > 4 { ", …" } else { "" };
+        Some(format!(
+            "{} of {} channels differ ({}{more}), in {} of {} rows",
+            channels.len(),
+            pair.width,
+            first.join(", "),
+            rows.len(),
+            pair.want.len() / pair.width
+        ))
+    }
+
+    /// Runs the part of a model on the golden's input. If `isolate`, every module gets the golden's input.
+    pub(super) fn run(&self, model: &Model, isolate: bool) -> Result<Trace> {
+        let part = Part::of(self, model);
+        let mut points: Vec<String> = Vec::new();
+        let mut replaced: Vec<(String, ArrayD<f32>)> = Vec::new();
+        let mut probabilities = None;
+        if let Some(input) = self.input.and_then(array) {
+            replaced.push((part.entrance.clone(), input));
+        }
+        for (_, want) in &self.wanted {
+            if let Some(path) = want.name.strip_prefix("activations.") {
+                let path = part.inside(path);
+                if isolate && path != part.entrance {
+                    replaced.extend(array(want).map(|array| (path.clone(), array)));
+                }
+                points.push(path);
+            } else if let (true, Stage::Layer(layer), false) =
+                (isolate, self.stage, model.config.talking_head)
+                && want.name == format!("outputs.attentions.{layer}")
+            {
+                let path = part.inside(&format!("{}.attention.self.probs", model.layer(layer)));
+                replaced.extend(array(want).map(|array| (path.clone(), array)));
+                points.push(path.clone());
+                probabilities = Some((path, want.name.clone()));
+            }
+        }
+        let watched: Vec<&str> = points.iter().map(String::as_str).collect();
+        let mut trace = part.model.build()?.run(&part.inputs, &watched, replaced)?;
+        if let Some((path, output)) = probabilities
+            && let Some(computed) = trace.get(&format!("activations.{path}")).cloned()
+        {
+            trace.tensors.retain(|tensor| tensor.name != "outputs.attentions.0");
+            trace.tensors.push(Tensor { name: output, ..computed });
+        }
+        for tensor in &mut trace.tensors {
+            tensor.name = part.outside(&tensor.name);
+        }
+        Ok(trace)
+    }
+}
+
+/// A small model for a part of another one, and what its points are called there.
+struct Part {
+    model: Model,
+    inputs: Inputs,
+    /// The point that is replaced by the input of the part.
+    entrance: String,
+    /// Prefixes: in the whole model, and in the part.
+    names: Vec<(String, String)>,
+    outputs: Vec<(String, String)>,
+}
+
+impl Part {
+    fn of(section: &Section<'_>, model: &Model) -> Part {
+        let inputs = section.divergence.inputs;
+        let base = model.base();
+        match section.stage {
+            Stage::Whole => Part {
+                model: model.clone(),
+                inputs: inputs.clone(),
+                entrance: String::new(),
+                names: Vec::new(),
+                outputs: Vec::new(),
+            },
+            Stage::Embeddings => {
+                let config =
+                    DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
+                let mut part = Model::empty(config, Class::PyTorch(Head::Base), model.masked_rows);
+                copy(model, &mut part, &format!("{base}embeddings."), "embeddings.");
+                Part {
+                    model: part,
+                    inputs: Inputs { labels: None, output_attentions: false, ..inputs.clone() },
+                    entrance: String::new(),
+                    names: vec![(format!("{base}embeddings"), "embeddings".to_owned())],
+                    outputs: Vec::new(),
+                }
+            }
+            Stage::Layer(layer) => Part {
+                model: one_layer(model, layer),
+                inputs: layer_inputs(section, model),
+                entrance: "embeddings".to_owned(),
+                names: vec![(model.layer(layer), "encoder.layer.0".to_owned())],
+                outputs: vec![
+                    (format!("outputs.attentions.{layer}"), "outputs.attentions.0".to_owned()),
+                    (format!("outputs.hidden_states.{}", layer + 1), "outputs.hidden_states.1".to_owned()),
+                ],
+            },
+            Stage::Head => {
+                let mut part = model.clone();
+                part.config.num_hidden_layers = 0;
+                Part {
+                    model: part,
+                    inputs: inputs.clone(),
+                    entrance: format!("{base}embeddings"),
+                    names: Vec::new(),
+                    outputs: Vec::new(),
+                }
+            }
+        }
+    }
+
+    fn inside(&self, path: &str) -> String {
+        let renamed =
+            self.names.iter().find_map(|(whole, part)| Some(format!("{part}{}", path.strip_prefix(whole)?)));
+        renamed.unwrap_or_else(|| path.to_owned())
+    }
+
+    fn outside(&self, name: &str) -> String {
+        let renamed = match name.strip_prefix("activations.") {
+            Some(path) => self.names.iter().find_map(|(whole, part)| {
+                Some(format!("activations.{whole}{}", path.strip_prefix(part.as_str())?))
+            }),
+            None => self.outputs.iter().find(|(_, part)| part == name).map(|(whole, _)| whole.clone()),
+        };
+        renamed.unwrap_or_else(|| name.to_owned())
+    }
+}
+
+/// One layer under embeddings that cost nothing.
+fn one_layer(model: &Model, layer: usize) -> Model {
+    let config = &model.config;
+    let hidden = config.hidden_size;
+    let config = DebertaConfig {
+        num_hidden_layers: 1,
+        vocab_size: 1,
+        embedding_size: hidden,
+        position_biased_input: false,
+        type_vocab_size: 0,
+        pad_token_id: None,
+        ..config.clone()
+    };
+    let mut part = Model::empty(config, Class::PyTorch(Head::Base), model.masked_rows);
+    copy(model, &mut part, &format!("{}.", model.layer(layer)), "encoder.layer.0.");
+    copy(model, &mut part, &format!("{}encoder.rel_embeddings.", model.base()), "encoder.rel_embeddings.");
+    part.insert("embeddings.word_embeddings.weight", Parameter::new(vec![1, hidden], vec![0.0; hidden]));
+    for name in ["weight", "bias"] {
+        part.insert(format!("embeddings.LayerNorm.{name}"), Parameter::new(vec![hidden], vec![0.0; hidden]));
+    }
+    part
+}
+
+fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
+    let given = section.divergence.inputs;
+    let (b, n) = match (&given.input_ids, &given.inputs_embeds) {
+        (Some(ids), _) => ids.dim(),
+        (None, Some(embeds)) => (embeds.dim().0, embeds.dim().1),
+        (None, None) => (0, 0),
+    };
+    Inputs {
+        inputs_embeds: Some(Array3::zeros((b, n, model.config.hidden_size))),
+        attention_mask: given.attention_mask.clone(),
+        output_hidden_states: true,
+        output_attentions: true,
+        ..Inputs::default()
+    }
+}
+
+fn copy(from: &Model, to: &mut Model, whole: &str, part: &str) {
+    for name in from.names() {
+        if let (Some(rest), Some(tensor)) = (name.strip_prefix(whole), from.parameter(name)) {
+            to.insert(format!("{part}{rest}"), tensor.clone());
+        }
+    }
+}
+
+/// The part that a tensor of a trace, or a point, belongs to.
+fn stage_of(name: &str, model: &Model) -> Stage {
+    let layers = model.config.num_hidden_layers;
+    if let Some(output) = name.strip_prefix("outputs.") {
+        let numbered = |prefix: &str| output.strip_prefix(prefix)?.parse::<usize>().ok();
+        return match (numbered("hidden_states."), numbered("attentions.")) {
+            (Some(0), _) => Stage::Embeddings,
+            (Some(state), _) => Stage::Layer(state - 1),
+            (_, Some(layer)) => Stage::Layer(layer),
+            _ if output == "last_hidden_state" => Stage::Layer(layers.saturating_sub(1)),
+            _ => Stage::Head,
+        };
+    }
+    let path = super::short(name);
+    let path = path.strip_prefix(model.base()).unwrap_or(path);
+    let layer = path.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    match layer {
+        Some(layer) => Stage::Layer(layer),
+        None if path.starts_with("embeddings") => Stage::Embeddings,
+        None if path.starts_with("emd.") => Stage::Whole,
+        None => Stage::Head,
+    }
+}
+
+/// The place of a tensor of a trace among the points.
+fn place(name: &str, paths: &[String], model: &Model) -> usize {
+    let numbered = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok();
+    let path = match (numbered("outputs.hidden_states."), numbered("outputs.attentions.")) {
+        (Some(0), _) => format!("{}embeddings", model.base()),
+        (Some(state), _) => model.layer(state - 1),
+        (_, Some(layer)) if model.config.talking_head => {
+            format!("{}.attention.self.head_weights_proj", model.layer(layer))
+        }
+        (_, Some(layer)) => format!("{}.attention.self.probs", model.layer(layer)),
+        _ => super::short(name).to_owned(),
+    };
+    paths.iter().position(|known| *known == path).unwrap_or(paths.len())
+}
+
+fn floats(tensor: &Tensor) -> Option<&[f32]> {
+    match &tensor.data {
+        Data::Floats(values) => Some(values),
+        Data::Integers(_) => None,
+    }
+}
+
+fn array(tensor: &Tensor) -> Option<ArrayD<f32>> {
+    ArrayD::from_shape_vec(tensor.shape.clone(), floats(tensor)?.to_vec()).ok()
+}

@@ -1,0 +1,294 @@
+//! The selftest: faults are put into a good model, one at a time, and the comparison must see each of them.
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::Inputs;
+use serde::Serialize;
+
+use crate::backend::Backend as _;
+use crate::class::Class;
+use crate::compare::{Comparison, Outcome, PointReport};
+use crate::diagnose::{Divergence, diagnose};
+use crate::fault::{Absent, Fault, Model, faults};
+use crate::points::rank;
+use crate::tokens::Tokens;
+use crate::tolerance::{Precision, Tolerances};
+use crate::trace_file::Trace;
+
+mod built_in;
+
+pub use built_in::subjects;
+
+/// The schema of the JSON report.
+pub const SCHEMA: &str = "deberta-verify-selftest-1";
+
+/// A good model, and what it must compute.
+pub struct Subject {
+    /// What reports call it.
+    pub name: String,
+    /// The model, whose class and masked rows are those of the first golden.
+    pub model: Model,
+    /// What it must compute.
+    pub goldens: Vec<Recorded>,
+    /// How far numbers may be off.
+    pub tolerances: Tolerances,
+    /// The precision that the weights are stored with.
+    pub precision: Precision,
+    /// Whether every fault must be visible.
+    pub sensitive: bool,
+}
+
+/// A golden of a subject.
+pub struct Recorded {
+    /// What reports call it.
+    pub name: String,
+    /// The activations and outputs.
+    pub trace: Trace,
+    /// The inputs; hidden states and attentions are asked for.
+    pub inputs: Inputs,
+    /// The class that is run.
+    pub class: Class,
+    /// What becomes of attention rows whose every key is masked.
+    pub masked_rows: deberta_reference::MaskedRows,
+}
+
+/// What the selftest found.
+#[derive(Clone, Debug, Serialize)]
+pub struct SelftestReport {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// How many faults were seen.
+    pub killed: usize,
+    /// How many of those were seen where they are.
+    pub in_place: usize,
+    /// How many of those the diagnosis named.
+    pub diagnosed: usize,
+    /// How many were not seen.
+    pub survived: usize,
+    /// How many no comparison of these numbers can see.
+    pub not_visible: usize,
+    /// One entry for every model.
+    pub subjects: Vec<SubjectReport>,
+}
+
+/// What the selftest found with one model.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubjectReport {
+    /// The model.
+    pub model: String,
+    /// One entry for every fault.
+    pub faults: Vec<FaultReport>,
+    /// Faults that the model cannot have.
+    pub absent: Vec<Absent>,
+}
+
+/// What became of one fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultReport {
+    /// The word for it.
+    pub kind: &'static str,
+    /// What is wrong, where.
+    pub description: String,
+    /// Whether it was seen.
+    pub fate: Fate,
+    /// The first point that diverges.
+    pub first_divergence: Option<String>,
+    /// Whether that is where the fault is, as far as the golden has points.
+    pub in_place: bool,
+    /// Whether the diagnosis named it.
+    pub diagnosed: bool,
+    /// What the diagnosis said: the kinds, the confirmed ones first.
+    pub diagnoses: Vec<String>,
+    /// Why it was not seen.
+    pub reason: Option<String>,
+}
+
+/// Whether a fault was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// The comparison diverges.
+    Killed,
+    /// The comparison agrees, although the fault changes what the model computes.
+    Survived,
+    /// The fault changes no number by more than the tolerance.
+    NotVisible,
+}
+
+impl SelftestReport {
+    /// Whether every visible fault was seen, and there was one.
+    pub fn passes(&self) -> bool {
+        self.survived == 0 && self.killed > 0
+    }
+}
+
+/// Puts every fault into every model. `progress` is told what is being done.
+///
+/// # Errors
+/// A model that differs from its goldens to begin with.
+pub fn selftest(subjects: &[Subject], progress: &dyn Fn(&str)) -> Result<SelftestReport> {
+    let mut report = SelftestReport {
+        schema: SCHEMA,
+        killed: 0,
+        in_place: 0,
+        diagnosed: 0,
+        survived: 0,
+        not_visible: 0,
+        subjects: Vec::new(),
+    };
+    for subject in subjects {
+        let subject_report = subject.test(progress)?;
+        for fault in &subject_report.faults {
+            match fault.fate {
+                Fate::Killed => report.killed += 1,
+                Fate::Survived => report.survived += 1,
+                Fate::NotVisible => report.not_visible += 1,
+            }
+            report.in_place += usize::from(fault.in_place);
+            report.diagnosed += usize::from(fault.diagnosed);
+        }
+        report.subjects.push(subject_report);
+    }
+    Ok(report)
+}
+
+impl Subject {
+    fn test(&self, progress: &dyn Fn(&str)) -> Result<SubjectReport> {
+        let Some(first) = self.goldens.first() else {
+            return Err(Error::new(Kind::Request, format!("{}: no golden to compare with", self.name)));
+        };
+        for golden in &self.goldens {
+            let points = self.compare(golden, &self.model)?;
+            if let Some(point) = points.iter().find(|point| seen(point)) {
+                let message = format!(
+                    "the model must agree with its golden before faults are put into it, and {} does not: \
+                     deberta-verify says more",
+                    point.name
+                );
+                return Err(Error::new(Kind::Request, message).in_tensor(&golden.name));
+            }
+        }
+        let listed = faults(&self.model, &first.inputs);
+        let mut reports = Vec::with_capacity(listed.faults.len());
+        for fault in listed.faults {
+            progress(&format!("{}: {}", self.name, fault.description));
+            reports.push(self.inject(fault)?);
+        }
+        Ok(SubjectReport { model: self.name.clone(), faults: reports, absent: listed.absent })
+    }
+
+    fn inject(&self, fault: Fault) -> Result<FaultReport> {
+        let mut report = FaultReport {
+            kind: fault.kind,
+            description: fault.description.clone(),
+            fate: Fate::Survived,
+            first_divergence: None,
+            in_place: false,
+            diagnosed: false,
+            diagnoses: Vec::new(),
+            reason: None,
+        };
+        let Some(faulty) = self.model.with(&fault.changes) else {
+            report.reason = Some("the fault could not be put into the model".to_owned());
+            return Ok(report);
+        };
+        let mut first: Option<(&Recorded, String)> = None;
+        for golden in &self.goldens {
+            let points = self.compare(golden, &faulty)?;
+            let Some(point) = points.iter().find(|point| seen(point)) else { continue };
+            if first.as_ref().is_none_or(|(_, known)| rank(&point.name) < rank(known)) {
+                first = Some((golden, point.name.clone()));
+            }
+        }
+        let Some((golden, point)) = first else {
+            (report.fate, report.reason) = self.unseen(&faulty)?;
+            return Ok(report);
+        };
+        report.fate = Fate::Killed;
+        report.in_place = in_place(&fault, &point, &golden.trace);
+        report.first_divergence = Some(point);
+        let model = as_class(&faulty, golden);
+        let tokens = Tokens::of(&golden.inputs, golden.class);
+        let divergence = Divergence {
+            model: &model,
+            golden: &golden.trace,
+            inputs: &golden.inputs,
+            comparison: self.comparison(&tokens),
+        };
+        let diagnoses = diagnose(&divergence)?;
+        report.diagnosed = diagnoses.iter().any(|diagnosis| diagnosis.kind == fault.kind);
+        report.diagnoses = diagnoses
+            .into_iter()
+            .map(|diagnosis| match diagnosis.confirmed {
+                true => format!("{}: {}", diagnosis.kind, diagnosis.cause),
+                false => format!("{} (not confirmed): {}", diagnosis.kind, diagnosis.cause),
+            })
+            .collect();
+        Ok(report)
+    }
+
+    /// Whether a fault that no golden shows changes any number of the model at all.
+    fn unseen(&self, faulty: &Model) -> Result<(Fate, Option<String>)> {
+        let mut largest: Option<(f64, String)> = None;
+        for golden in &self.goldens {
+            let run =
+                |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
+            let (good, bad) = (run(&self.model)?, run(faulty)?);
+            let tokens = Tokens::of(&golden.inputs, golden.class);
+            for want in &good.tensors {
+                let point = self.comparison(&tokens).tensors(want, bad.get(&want.name));
+                if seen(&point) {
+                    let reason = format!("{} differs, and the golden lacks it", point.name);
+                    return Ok((Fate::Survived, Some(reason)));
+                }
+                let share = [&point.real, &point.padded].into_iter().flatten().map(|part| part.share);
+                let share = share.fold(0.0, f64::max);
+                if largest.as_ref().is_none_or(|(known, _)| share > *known) {
+                    largest = Some((share, point.name));
+                }
+            }
+        }
+        let (share, point) = largest.unwrap_or_default();
+        let reason = format!("the largest change is {:.1} % of what is allowed, at {point}", 100.0 * share);
+        Ok((if self.sensitive { Fate::Survived } else { Fate::NotVisible }, Some(reason)))
+    }
+
+    fn comparison<'c>(&'c self, tokens: &'c Tokens) -> Comparison<'c> {
+        Comparison { tolerances: &self.tolerances, precision: self.precision, tokens }
+    }
+
+    fn compare(&self, golden: &Recorded, model: &Model) -> Result<Vec<PointReport>> {
+        let model = as_class(model, golden);
+        let tokens = Tokens::of(&golden.inputs, golden.class);
+        let (golden, inputs) = (&golden.trace, &golden.inputs);
+        Divergence { model: &model, golden, inputs, comparison: self.comparison(&tokens) }.compare(&model)
+    }
+}
+
+fn as_class(model: &Model, golden: &Recorded) -> Model {
+    let mut model = model.clone();
+    (model.class, model.masked_rows) = (golden.class, golden.masked_rows);
+    model
+}
+
+fn seen(point: &PointReport) -> bool {
+    point.verdict.outcome() == Outcome::Divergence
+}
+
+/// Whether a fault was seen at the first point of the golden that can show it.
+fn in_place(fault: &Fault, seen: &str, golden: &Trace) -> bool {
+    let Some(place) = fault.places.first() else { return true };
+    let named = |name: &str| name.strip_prefix("activations.").unwrap_or(name).to_owned();
+    if fault.places.contains(&named(seen)) {
+        return true;
+    }
+    // Probabilities come before the context of their layer.
+    let computed = |name: &str| match name.strip_prefix("outputs.attentions.") {
+        Some(layer) => rank(&format!("activations.encoder.layer.{layer}.attention.self.probs")),
+        None => rank(name),
+    };
+    let place = rank(&format!("activations.{place}"));
+    let names = golden.tensors.iter().map(|tensor| tensor.name.as_str());
+    let names = names.filter(|name| !name.starts_with("inputs.") && computed(name) >= place);
+    let first = names.min_by_key(|name| computed(name));
+    first.is_some_and(|first| computed(first) == computed(seen))
+}

@@ -1,0 +1,150 @@
+//! The diagnosis of runs that diverge: once for every first divergence of a file, in the shortest trace that has it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::Result;
+use deberta_converters::loading::Parameters;
+use deberta_converters::source::{Format, Source};
+use deberta_reference::{DebertaConfig, Inputs, Tensor};
+
+use super::{Candidate, judged_as};
+use crate::class::Class;
+use crate::compare::{Comparison, Outcome};
+use crate::diagnose::{Divergence, diagnose};
+use crate::fault::Model;
+use crate::inputs::inputs;
+use crate::points::rank;
+use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
+use crate::tokens::Tokens;
+use crate::trace_file::TraceFile;
+
+/// The most first divergences of a file that are diagnosed.
+const MOST: usize = 2;
+
+/// Diagnoses the runs of one golden that diverge.
+pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
+    let length = |path: &Path| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
+    let mut chosen: BTreeMap<_, (u64, usize, PathBuf)> = BTreeMap::new();
+    for (at, run) in runs.iter().enumerate().filter(|(_, run)| run.outcome == Outcome::Divergence) {
+        let path = candidate.golden.traces.iter().find(|path| {
+            path.file_name().is_some_and(|name| Some(name.to_string_lossy().as_ref()) == run.trace.as_deref())
+        });
+        let (Some(first), Some(path)) = (&run.first_divergence, path) else { continue };
+        let entry = (length(path), at, path.clone());
+        let known = chosen.entry((rank(first), first.clone())).or_insert_with(|| entry.clone());
+        if entry.0 < known.0 {
+            *known = entry;
+        }
+    }
+    for (_, at, path) in chosen.into_values().take(MOST) {
+        let Some(run) = runs.get_mut(at) else { continue };
+        match candidate.diagnose(&path) {
+            Ok(diagnoses) => run.diagnoses = diagnoses,
+            Err(error) => {
+                let message = format!("the divergence could not be diagnosed: {error}");
+                run.findings.push(Finding::new(FindingKind::Note, Outcome::Pass, message));
+            }
+        }
+    }
+}
+
+impl Candidate<'_> {
+    fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
+        let file = TraceFile::open(path)?;
+        let golden = file.trace(|_| true)?;
+        let (class, masked_rows) = judged_as(&golden, self.entry(path))?;
+        let checkpoint = self.file.open(class)?;
+        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        let given = inputs(&golden)?;
+        let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
+        let config = checkpoint.config.clone();
+        let masked_rows = masked_rows.unwrap_or(class.masked_rows());
+        let mut model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;
+        self.add_unused(&mut model)?;
+        let tokens = Tokens::of(&given, class);
+        let comparison =
+            Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
+        let mut diagnoses =
+            diagnose(&Divergence { model: &model, golden: &golden, inputs: &given, comparison })?;
+        if let Some(difference) = self.differing_tensors(class)? {
+            diagnoses.push(difference);
+        }
+        Ok(diagnoses)
+    }
+
+    /// Adds what the file holds and the model would have with another configuration.
+    fn add_unused(&self, model: &mut Model) -> Result<()> {
+        for type_vocab_size in [2, 1, 3] {
+            let config = DebertaConfig {
+                relative_attention: true,
+                pos_att_type: vec!["c2p".to_owned(), "p2c".to_owned()],
+                position_biased_input: true,
+                type_vocab_size: if model.config.type_vocab_size > 0 {
+                    model.config.type_vocab_size
+                } else {
+                    type_vocab_size
+                },
+                ..model.config.clone()
+            };
+            let source: Source = self.file.source.clone();
+            let (format, files) = source.open()?;
+            let checkpoint =
+                Checkpoint::from_files(source, format, files, &config, Some(model.class.head()))?;
+            for bound in &checkpoint.bound {
+                if model.shape(&bound.param.name).is_some() {
+                    continue;
+                }
+                let values = checkpoint.values(bound)?;
+                let mut floats = Vec::with_capacity(values.len());
+                values.strips(deberta_converters::tensor::Dtype::F32, false, |strip| {
+                    floats.extend(strip.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+                    Ok(())
+                })?;
+                model.insert(bound.param.name.clone(), Tensor::new(bound.param.shape.clone(), floats));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors that differ from those of the weights that the golden's folder has, if it has any.
+    fn differing_tensors(&self, class: Class) -> Result<Option<Diagnosis>> {
+        let Some(folder) = self.golden.folder.as_deref() else { return Ok(None) };
+        let path = folder.join(Format::Safetensors.file_name());
+        if !path.is_file() || path == self.file.source.path {
+            return Ok(None);
+        }
+        let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head()));
+        let Ok((_, original)) = original else { return Ok(None) };
+        let own = self.file.open(Some(class))?;
+        let digests = |checkpoint: &Checkpoint| -> Result<BTreeMap<String, _>> {
+            let digests = checkpoint.tensor_digests(&())?;
+            let names = checkpoint.bound.iter().map(|bound| bound.param.name.clone());
+            Ok(names.zip(digests.into_iter().map(|digest| digest.values)).collect())
+        };
+        let (own, original) = (digests(&own)?, digests(&original)?);
+        let differ: Vec<&String> = original
+            .iter()
+            .filter(|(name, digest)| own.get(*name) != Some(digest))
+            .map(|(name, _)| name)
+            .collect();
+        let [first, rest @ ..] = differ.as_slice() else { return Ok(None) };
+        let shown: Vec<&str> =
+            std::iter::once(*first).chain(rest.iter().copied()).take(6).map(String::as_str).collect();
+        let more = if differ.len() > shown.len() { ", …" } else { "" };
+        Ok(Some(Diagnosis {
+            kind: "tensors-differ".to_owned(),
+            cause: format!(
+                "{} of {} tensors are not those of {}: {}{more}",
+                differ.len(),
+                original.len(),
+                path.display(),
+                shown.join(", ")
+            ),
+            evidence: "their digests differ".to_owned(),
+            repair: "deberta-convert diff shows by how much; convert the original model again".to_owned(),
+            confirmed: false,
+        }))
+    }
+}

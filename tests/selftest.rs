@@ -1,0 +1,50 @@
+//! `deberta-verify selftest` as people run it.
+
+use std::path::Path;
+
+use deberta_tests::{run, succeed};
+
+const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+
+fn data(case: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(case);
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_fault_of_the_models_in_memory_is_seen_where_it_is_and_named() {
+    let json = succeed(VERIFY, &["selftest", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["survived"], &report["not_visible"]), (&0.into(), &0.into()));
+    let faults: Vec<&serde_json::Value> = report["subjects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|subject| subject["faults"].as_array().unwrap())
+        .collect();
+    assert!(faults.len() > 100, "{}", faults.len());
+    for fault in &faults {
+        assert_eq!(fault["fate"], "killed", "{fault}");
+        assert_eq!(fault["in_place"], true, "{fault}");
+        assert_eq!(fault["diagnosed"], true, "{fault}");
+    }
+    println!("{} faults killed", faults.len());
+}
+
+#[test]
+fn a_model_of_ones_own_is_tested_with_its_golden() {
+    let (model, golden) = (data("masked-lm"), data("masked-lm"));
+    let text = succeed(VERIFY, &["selftest", "--model", &model, "--golden", &golden]);
+    assert!(text.contains("(100.0 %)") && text.contains("transposed-kernel"), "{text}");
+    // Faults that these numbers cannot show are listed with the reason, and not counted.
+    for line in text.lines().filter(|line| line.trim_start().starts_with("not visible")) {
+        println!("{line}");
+    }
+}
+
+#[test]
+fn a_model_that_differs_to_begin_with_is_not_tested() {
+    let other =
+        run(VERIFY, &["selftest", "--model", &data("masked-lm"), "--golden", &data("masked-lm-untied")]);
+    assert_eq!(other.code, 2, "{}{}", other.stdout, other.stderr);
+}
