@@ -32,10 +32,9 @@ impl Stage {
     /// The stage of a point, by its full name.
     pub(super) fn of(name: &str) -> Stage {
         match rank(name) {
-            (0, ..) | (4, 0, _) => Stage::Embeddings,
+            (0, ..) => Stage::Embeddings,
             (1, layer, _) => Stage::Layer(layer),
             (2, step, _) => Stage::Step(step),
-            (4, layer, _) => Stage::Layer(layer.saturating_sub(1)),
             _ => Stage::Head,
         }
     }
