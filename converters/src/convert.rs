@@ -160,6 +160,7 @@ impl<'a> Shard<'a> {
         let mut names = Vec::new();
         let plan: Box<dyn FilePlan> = match request.to {
             Format::Safetensors => Box::new(safetensors::plan(&infos, &[("format", "pt")])?),
+            Format::Onnx => return Err(Error::unsupported("ONNX is read, not written")),
             Format::TensorFlow => {
                 let layers: Vec<String> =
                     keras::layers(input.head).iter().map(|&name| name.to_owned()).collect();

@@ -48,7 +48,7 @@ pub(crate) fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Targe
             (dtype, _) => dtype,
         };
         let (names, transposed) = match request.to {
-            Format::PyTorch | Format::Safetensors => {
+            Format::PyTorch | Format::Safetensors | Format::Onnx => {
                 let Stored { name, transposed } = torch::stored(&bound.param);
                 (vec![name], transposed)
             }

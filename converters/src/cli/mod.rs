@@ -48,6 +48,12 @@ enum Command {
     Pt2st(convert::ConvertArgs),
     /// Converts safetensors to PyTorch (pytorch_model.bin)
     St2pt(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to PyTorch (pytorch_model.bin)
+    Onnx2pt(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to TensorFlow (tf_model.h5)
+    Onnx2tf(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to safetensors
+    Onnx2st(convert::ConvertArgs),
     /// Converts any format, told by the file's content, to the one that --to names
     Convert {
         /// Format of the output
@@ -77,6 +83,9 @@ pub fn main() -> ExitCode {
         Command::St2tf(args) => args.run(Some(Format::Safetensors), Format::TensorFlow),
         Command::Pt2st(args) => args.run(Some(Format::PyTorch), Format::Safetensors),
         Command::St2pt(args) => args.run(Some(Format::Safetensors), Format::PyTorch),
+        Command::Onnx2pt(args) => args.run(Some(Format::Onnx), Format::PyTorch),
+        Command::Onnx2tf(args) => args.run(Some(Format::Onnx), Format::TensorFlow),
+        Command::Onnx2st(args) => args.run(Some(Format::Onnx), Format::Safetensors),
         Command::Convert { to, args } => args.run(None, to.into()),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
@@ -170,8 +179,9 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
-    fn config(&self, source: &Source) -> Result<ConfigFile> {
-        ConfigFile::find(self.config.as_deref(), source.folder())
+    fn config(&self, source: &Source, held: Option<&str>) -> Result<ConfigFile> {
+        let held = held.map(|text| (source.path.as_path(), text));
+        ConfigFile::find(self.config.as_deref(), source.folder(), held)
     }
 
     fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {
