@@ -35,9 +35,12 @@ impl<'a> Shard<'a> {
         request: &Request,
         targets: &'a [Target],
     ) -> Result<Vec<Shard<'a>>> {
-        if request.to == Format::Onnx {
-            return plan_onnx(input, request, targets);
-        }
+        let plan: fn(&Checkpoint, &[TensorInfo]) -> Result<Planned> = match request.to {
+            Format::Safetensors => plan_safetensors,
+            Format::TensorFlow => plan_keras,
+            Format::PyTorch => plan_torch,
+            Format::Onnx => return plan_onnx(input, request, targets),
+        };
         let groups = split(targets, request.max_shard_size)?;
         let count = groups.len();
         let folder = request.output.parent().unwrap_or(Path::new(""));
@@ -45,40 +48,43 @@ impl<'a> Shard<'a> {
             1 => request.output.clone(),
             _ => folder.join(request.to.shard_name(number + 1, count)),
         };
-        let shard = |(number, group)| Shard::plan(input, request, group, path(number));
+        let shard = |(number, targets): (usize, Vec<&'a Target>)| {
+            let infos: Vec<TensorInfo> = targets.iter().map(|target| target.info.clone()).collect();
+            let Planned { plan, aliases } = plan(input, &infos)?;
+            Ok(Shard { path: path(number), targets, plan, aliases })
+        };
         groups.into_iter().enumerate().map(shard).collect()
     }
+}
 
-    fn plan(
-        input: &Checkpoint,
-        request: &Request,
-        targets: Vec<&'a Target>,
-        path: PathBuf,
-    ) -> Result<Shard<'a>> {
-        let infos: Vec<TensorInfo> = targets.iter().map(|target| target.info.clone()).collect();
-        let mut names = Vec::new();
-        let plan: Box<dyn FilePlan> = match request.to {
-            Format::Safetensors | Format::Onnx => Box::new(safetensors::plan(&infos, &[("format", "pt")])?),
-            Format::TensorFlow => {
-                let layers: Vec<String> =
-                    keras::layers(input.head).iter().map(|&name| name.to_owned()).collect();
-                Box::new(keras_format::plan(&layers, &infos)?)
-            }
-            Format::PyTorch => {
-                let tied = tied_names(&input.config, input.head);
-                let aliases: Vec<torch_format::Alias<'_>> = tied
-                    .iter()
-                    .filter_map(|tied| {
-                        let of = infos.iter().position(|info| info.name == tied.of)?;
-                        Some(torch_format::Alias { name: &tied.name, of })
-                    })
-                    .collect();
-                names.extend(aliases.iter().map(|alias| alias.name.to_owned()));
-                Box::new(torch_format::plan(&infos, &aliases)?)
-            }
-        };
-        Ok(Shard { path, targets, plan, aliases: names })
-    }
+/// The plan of a file, and the second names in it.
+struct Planned {
+    plan: Box<dyn FilePlan>,
+    aliases: Vec<String>,
+}
+
+fn plan_safetensors(_: &Checkpoint, infos: &[TensorInfo]) -> Result<Planned> {
+    let plan = safetensors::plan(infos, &[("format", "pt")])?;
+    Ok(Planned { plan: Box::new(plan), aliases: Vec::new() })
+}
+
+fn plan_keras(input: &Checkpoint, infos: &[TensorInfo]) -> Result<Planned> {
+    let layers: Vec<String> = keras::layers(input.head).iter().map(|&name| name.to_owned()).collect();
+    Ok(Planned { plan: Box::new(keras_format::plan(&layers, infos)?), aliases: Vec::new() })
+}
+
+fn plan_torch(input: &Checkpoint, infos: &[TensorInfo]) -> Result<Planned> {
+    let tied = tied_names(&input.config, input.head);
+    let aliases: Vec<torch_format::Alias<'_>> = tied
+        .iter()
+        .filter_map(|tied| {
+            let of = infos.iter().position(|info| info.name == tied.of)?;
+            Some(torch_format::Alias { name: &tied.name, of })
+        })
+        .collect();
+    let plan = torch_format::plan(infos, &aliases)?;
+    let aliases = aliases.iter().map(|alias| alias.name.to_owned()).collect();
+    Ok(Planned { plan: Box::new(plan), aliases })
 }
 
 /// A model with its weights, or after a file with the weights.

@@ -6,8 +6,9 @@
 //! context[i]   = Σⱼ softmaxⱼ(scores[i, j]) vⱼ
 //! ```
 //!
-//! The relative position table is projected as a whole. That depends on the weights alone, so that a runtime does it
-//! when it loads the model; what is left for every run is to take the rows within reach.
+//! The relative position table is projected as a whole, in f32. That depends on the weights alone, so that a runtime does
+//! it when it loads the model (in f32, because ONNX Runtime has no other kernels for it); what is left for every run is to
+//! take the rows within reach.
 
 use super::graph::{Attribute, Dim, Graph, Module, Value};
 use super::{Around, Positions};
@@ -24,7 +25,8 @@ pub(super) fn attention(
     let config = g.config;
     let (h, d, width) = (config.num_attention_heads, config.head_size(), config.hidden_size);
     let terms = 1 + config.pos_att_type.len(); // whatever they are, and even if none is computed
-    let scale = g.number(((d * terms) as f32).sqrt(), g.dtype);
+    let scale = ((d * terms) as f32).sqrt();
+    let divisor = g.number(scale, g.dtype);
     let tokens = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
     let pairs = [Dim::Batch, Dim::Of(h), Dim::Sequence, Dim::Sequence];
 
@@ -39,7 +41,7 @@ pub(super) fn attention(
         [q, _, _] = split_heads(g, at, &projected);
     }
     let q = add_bias(g, at, &q, "q_bias");
-    let q = g.node(at, "Div", &[&q, &scale], &[]);
+    let q = g.node(at, "Div", &[&q, &divisor], &[]);
     let v = add_bias(g, at, &v, "v_bias");
     let k_transposed = g.transpose(at, &k, &[0, 1, 3, 2]); //                            [b, h, d, n]
 
@@ -48,9 +50,10 @@ pub(super) fn attention(
     if let Some(positions) = around.positions.as_ref().filter(|_| config.c2p()) {
         // c2p[i, j] = (q pos_keyᵀ)[i, δ(i, j)]
         let proj = at.at("pos_proj");
-        let table = g.linear_without_bias(&proj, &positions.table); //                   [2K, H]
+        let (table, weight) = (g.widened(&proj, &positions.table), g.widened(&proj, &proj.parameter("weight")));
+        let table = g.node(&proj, "Gemm", &[&table, &weight], &[Attribute::Int("transB", 1)]); // [2K, H]
         keep_rows(g, &proj, &table, positions);
-        let key = rows_by_head(g, &proj, &table, positions, None); //                    [h, 2s, d]
+        let key = rows_by_head(g, &proj, &table, positions); //                          [h, 2s, d]
         let key = g.transpose(&proj, &key, &[0, 2, 1]);
         let all = g.node(at, "MatMul", &[&q, &key], &[]); //                             [b, h, n, 2s]
         let c2p = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 3)]);
@@ -60,9 +63,13 @@ pub(super) fn attention(
     if let Some(positions) = around.positions.as_ref().filter(|_| config.p2c()) {
         // p2c[i, j] = (pos_query kᵀ)[δ(i, j), j], with pos_query = (pos_q_proj R + b) / scale
         let proj = at.at("pos_q_proj");
-        let table = g.linear(&proj, &positions.table);
+        let operands = [positions.table.clone(), proj.parameter("weight"), proj.parameter("bias")];
+        let [table, weight, bias] = operands.map(|operand| g.widened(&proj, &operand));
+        let table = g.node(&proj, "Gemm", &[&table, &weight, &bias], &[Attribute::Int("transB", 1)]);
         keep_rows(g, &proj, &table, positions);
-        let query = rows_by_head(g, &proj, &table, positions, Some(&scale)); //          [h, 2s, d]
+        let divisor = g.number(scale, Dtype::F32);
+        let table = g.node(&proj, "Div", &[&table, &divisor], &[]);
+        let query = rows_by_head(g, &proj, &table, positions); //                        [h, 2s, d]
         let all = g.node(at, "MatMul", &[&query, &k_transposed], &[]); //                [b, h, 2s, n]
         let p2c = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 2)]);
         g.keep(at, "p2c", &p2c, &pairs);
@@ -107,19 +114,11 @@ fn add_bias(g: &mut Graph<'_>, at: &Module, x: &Value, name: &str) -> Value {
 }
 
 /// The rows of the projected table [2K, H] for the distances -s .. s, by heads: [h, 2s, d].
-fn rows_by_head(
-    g: &mut Graph<'_>,
-    at: &Module,
-    table: &Value,
-    positions: &Positions,
-    scale: Option<&Value>,
-) -> Value {
+fn rows_by_head(g: &mut Graph<'_>, at: &Module, table: &Value, positions: &Positions) -> Value {
     let (h, d) = (g.config.num_attention_heads as i64, g.config.head_size() as i64);
-    let table = g.reshape(at, table, &[-1, h, d]);
-    let mut table = g.transpose(at, &table, &[1, 0, 2]); //                              [h, 2K, d]
-    if let Some(scale) = scale {
-        table = g.node(at, "Div", &[&table, scale], &[]);
-    }
+    let table = g.narrowed(at, table);
+    let table = g.reshape(at, &table, &[-1, h, d]);
+    let table = g.transpose(at, &table, &[1, 0, 2]); //                                  [h, 2K, d]
     let axis = g.integers(&[1]);
     g.node(at, "Slice", &[&table, &positions.first, &positions.end, &axis], &[])
 }
@@ -128,7 +127,8 @@ fn rows_by_head(
 fn keep_rows(g: &mut Graph<'_>, at: &Module, table: &Value, positions: &Positions) {
     if g.wants_at(at, "") {
         let axis = g.integers(&[0]);
-        let rows = g.node(at, "Slice", &[table, &positions.first, &positions.end, &axis], &[]);
+        let table = g.narrowed(at, table);
+        let rows = g.node(at, "Slice", &[&table, &positions.first, &positions.end, &axis], &[]);
         let rows = g.node(at, "Unsqueeze", &[&rows, &axis], &[]);
         g.keep(at, "", &rows, &[Dim::Of(1), Dim::Positions, Dim::Of(g.config.hidden_size)]);
     }

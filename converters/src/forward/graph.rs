@@ -217,12 +217,19 @@ impl<'c> Graph<'c> {
         value: &Value,
         compute: impl FnOnce(&mut Self, &Value) -> Value,
     ) -> Value {
-        if self.dtype == Dtype::F32 {
-            return compute(self, value);
-        }
-        let wide = self.cast(at, value, Dtype::F32);
+        let wide = self.widened(at, value);
         let wide = compute(self, &wide);
-        self.cast(at, &wide, self.dtype)
+        self.narrowed(at, &wide)
+    }
+
+    /// A value of the model's dtype as f32.
+    pub(super) fn widened(&mut self, at: &Module, value: &Value) -> Value {
+        if self.dtype == Dtype::F32 { value.clone() } else { self.cast(at, value, Dtype::F32) }
+    }
+
+    /// A value of f32 in the model's dtype.
+    pub(super) fn narrowed(&mut self, at: &Module, value: &Value) -> Value {
+        if self.dtype == Dtype::F32 { value.clone() } else { self.cast(at, value, self.dtype) }
     }
 
     /// y = x Wᵀ + b: [k, in] to [k, out], W being stored as it is in PyTorch.
@@ -254,10 +261,11 @@ impl<'c> Graph<'c> {
             _ => vec![value.0.clone()],
         };
         let operation = if operands.len() == 2 { "Reshape" } else { "Identity" };
+        let node = self.unique(format!("/{}/{operation}", name.replace('.', "/")));
         self.nodes.push(NodeProto {
             input: operands,
             output: vec![name.to_owned()],
-            name: Some(format!("/{name}/{operation}")),
+            name: Some(node),
             op_type: Some(operation.to_owned()),
             ..NodeProto::default()
         });
