@@ -50,7 +50,8 @@ pub(super) fn attention(
     if let Some(positions) = around.positions.as_ref().filter(|_| config.c2p()) {
         // c2p[i, j] = (q pos_keyᵀ)[i, δ(i, j)]
         let proj = at.at("pos_proj");
-        let (table, weight) = (g.widened(&proj, &positions.table), g.widened(&proj, &proj.parameter("weight")));
+        let (table, weight) =
+            (g.widened(&proj, &positions.table), g.widened(&proj, &proj.parameter("weight")));
         let table = g.node(&proj, "Gemm", &[&table, &weight], &[Attribute::Int("transB", 1)]); // [2K, H]
         keep_rows(g, &proj, &table, positions);
         let key = rows_by_head(g, &proj, &table, positions); //                          [h, 2s, d]

@@ -183,3 +183,6 @@ impl TensorFile for OnnxFile {
         &self.metadata
     }
 }
+
+#[cfg(test)]
+mod lies;
