@@ -253,6 +253,26 @@ fn what_an_export_has_lost_is_named() {
     );
 }
 
+#[test]
+fn nodes_without_names_are_told_by_their_place() {
+    for folder in fixtures("onnx").iter().filter(|folder| !folder.ends_with("fresh")) {
+        let source = fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors");
+        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
+            let out = tempfile::tempdir().unwrap();
+            fs::copy(folder.join("config.json"), out.path().join("config.json")).unwrap();
+            let mut model = decode(&folder.join(exporter));
+            for node in &mut model.graph.mut_or_insert_default().node {
+                node.name.clear();
+                // What this decoder does not know is the metadata with the module paths.
+                node.special_fields.mut_unknown_fields().clear();
+            }
+            let path = out.path().join("model.onnx");
+            fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+            assert_eq!(digest(&path), digest(&source), "{} {exporter}", folder.display());
+        }
+    }
+}
+
 /// Reads everything that a damaged file claims to hold. Errors are fine, panics are not.
 fn exercise(bytes: Vec<u8>) -> bool {
     let nowhere = |location: &Path| Mapped::open(&Path::new("/nonexistent").join(location));

@@ -54,7 +54,8 @@ impl<'a> Externals<'a> {
             return Ok(Arc::clone(file));
         }
         let path = Path::new(location);
-        let inside = path.components().all(|component| matches!(component, Component::Normal(_)));
+        let inside =
+            path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
         if !inside || location.is_empty() || location.contains(['\\', '\0']) {
             let why = format!("external data: \"{location}\" is not a file in the model's own folder");
             return Err(Error::refused(why));

@@ -3,8 +3,8 @@
 //! An exporter keeps the names of some parameters and makes up others: it stores the transpose of a linear layer's
 //! matrix as `onnx::MatMul_1431` or `val_51`, `q_bias` as a tensor `[1, h, 1, d]`, and equal tensors once. What is left
 //! is the path of the module in whose code a node stands: in the name of the node (TorchScript's exporter), or in its
-//! metadata (the one built on `torch.export`). The path and the place of the operand give the name,
-//! the operation gives the layout. Shapes decide nothing: most matrices of this model are square.
+//! metadata (the one built on `torch.export`). The path and the place of the operand give the name, or where there is
+//! no path, the place in the model does ([`mod@structure`]); the operation gives the layout. Shapes decide nothing: most matrices of this model are square.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,8 +12,10 @@ use crate::format::TensorFile;
 use crate::format::onnx::proto::{GraphProto, NodeProto};
 use crate::tensor::{Dtype, TensorInfo};
 
+mod structure;
+
 /// What a tensor of a graph is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recovered {
     /// The canonical name, without the prefix of the base model; or the name that a module path suggests, which may
     /// be no parameter's.
@@ -25,7 +27,7 @@ pub struct Recovered {
 }
 
 /// How a graph stores a matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layout {
     /// In the canonical layout, `[out, in]` for a linear layer.
     Canonical,
@@ -57,7 +59,9 @@ const PARTS: [&str; 7] =
 /// Nothing at all if the file has no graph.
 pub fn recover(file: &dyn TensorFile) -> Option<Vec<Vec<Recovered>>> {
     let walk = Walk::new(file.graph()?, file);
-    Some(file.tensors().iter().map(|info| walk.recover(info)).collect())
+    let mut recovered: Vec<_> = file.tensors().iter().map(|info| walk.recover(info)).collect();
+    structure::complete(&walk, file.tensors(), &mut recovered);
+    Some(recovered)
 }
 
 /// Whether the nodes compute with integers that stand for weights.
@@ -162,6 +166,12 @@ impl<'g> Walk<'g> {
 
     /// The name that the module path and the place of the operand suggest.
     fn name(&self, operand: &Use<'_>, info: &TensorInfo) -> Option<String> {
+        // Tied to the decoder, the word embeddings may have the decoder's name.
+        if let ("Gather", 0, [_, ids]) = (operand.node.op_type(), operand.operand, &operand.node.input[..])
+            && ids == "input_ids"
+        {
+            return Some("embeddings.word_embeddings.weight".to_owned());
+        }
         let module = local(&module_path(operand.node)?)?;
         let leaf = match (operand.node.op_type(), operand.operand, info.shape.len()) {
             ("MatMul" | "Gemm", 1, 2) | ("Gather", 0, 2) => "weight",
