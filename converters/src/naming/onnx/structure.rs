@@ -85,8 +85,8 @@ impl<'g> Places<'_, 'g> {
             return self.modules.get(bias.as_str()).cloned();
         }
         let [sum] = self.consumers(node)[..] else { return None };
-        let biases = sum.input.iter().filter_map(|name| self.modules.get(name.as_str()));
-        biases.last().filter(|_| sum.op_type() == "Add").cloned()
+        let mut biases = sum.input.iter().filter_map(|name| self.modules.get(name.as_str()));
+        biases.next().filter(|_| sum.op_type() == "Add").cloned()
     }
 
     /// What a product without a bias is, by where it comes from and where it goes.
