@@ -1,6 +1,6 @@
 //! ONNX: a protobuf message that holds a computation and its weights, or says in which files beside it they are.
 //!
-//! `prost` decodes the message over the memory map without copying tensor data; [`mod@wire`] has counted before what
+//! `prost` decodes the message over the memory map without copying tensor data; `wire.rs` has counted before what
 //! there is to decode. Graphs in attributes (branches, loops) are decoded and not looked into: their initializers are
 //! no parameters.
 

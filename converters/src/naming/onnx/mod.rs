@@ -4,7 +4,7 @@
 //! matrix as `onnx::MatMul_1431` or `val_51`, `q_bias` as a tensor `[1, h, 1, d]`, and equal tensors once. What is left
 //! is the path of the module in whose code a node stands: in the name of the node (TorchScript's exporter), or in its
 //! metadata (the one built on `torch.export`). The path and the place of the operand give the name, or where there is
-//! no path, the place in the model does ([`mod@structure`]); the operation gives the layout. Shapes decide nothing: most matrices of this model are square.
+//! no path, the place in the model does (`structure.rs`); the operation gives the layout. Shapes decide nothing: most matrices of this model are square.
 
 use std::collections::{BTreeSet, HashMap};
 
