@@ -254,6 +254,23 @@ fn what_an_export_has_lost_is_named() {
 }
 
 #[test]
+fn weights_that_were_changed_after_the_export_are_noted() {
+    let out = tempfile::tempdir().unwrap();
+    let path = export(&fixture("transformers/qa/model.safetensors"), out.path(), &[]);
+    let convert = |to: &str| {
+        let target = out.path().join(to);
+        succeed(CONVERT, &["onnx2st", &arg(&path), "-o", &arg(&target)])
+    };
+    assert!(!convert("before.safetensors").contains("changed afterwards"));
+    let mut model = decode(&path);
+    let tensors = &mut model.graph.mut_or_insert_default().initializer;
+    let bias = tensors.iter_mut().find(|tensor| tensor.name == "qa_outputs.bias").unwrap();
+    bias.raw_data[3] ^= 1;
+    fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+    assert!(convert("after.safetensors").contains("changed afterwards"));
+}
+
+#[test]
 fn nodes_without_names_are_told_by_their_place() {
     for folder in fixtures("onnx").iter().filter(|folder| !folder.ends_with("fresh")) {
         let source = fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors");

@@ -345,6 +345,12 @@ impl Checkpoint {
         Ok(tensor_digest(&first)?.values == tensor_digest(&second)?.values)
     }
 
+    /// What the metadata of the files say under `key`.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        let mut entries = self.files.iter().flat_map(|file| file.metadata());
+        entries.find(|(name, _)| name == key).map(|(_, text)| text.as_str())
+    }
+
     fn info(&self, place: Place) -> Option<&TensorInfo> {
         self.files.get(place.file)?.tensors().get(place.index)
     }

@@ -298,6 +298,14 @@ fn ledger(
             "{widened} tensors were bf16, which HDF5 does not have: written as f32, without loss"
         ));
     }
+    let digest = checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string();
+    if input.metadata(forward::CLASS_KEY) == Some(input.head.class_name())
+        && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != digest)
+    {
+        notes.push(format!(
+            "the input's metadata tell the digest {told}: its weights were changed afterwards"
+        ));
+    }
     let transposed = targets.iter().filter(|target| {
         !target.repeated
             && input.bound.get(target.bound).is_some_and(|bound| bound.transposed != target.transposed)
@@ -313,7 +321,7 @@ fn ledger(
             format: input.format.to_string(),
             files: input.source.files.len(),
             bytes: input.source.files.iter().map(bytes).sum(),
-            digest: checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string(),
+            digest,
         },
         output: Side {
             path: index_path(request, shards).unwrap_or_else(|| request.output.clone()),

@@ -31,6 +31,9 @@ const IR_VERSION: i64 = 8;
 /// The key under which the metadata tell the weight digest.
 pub const DIGEST_KEY: &str = "deberta.weight_digest";
 
+/// The key under which the metadata tell the class.
+pub const CLASS_KEY: &str = "deberta.class";
+
 /// What a graph may be asked to be, besides right.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -86,7 +89,7 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
         value: Some(value.to_owned()),
     };
     let mut metadata = vec![
-        entry("deberta.class", class_name(head, options)),
+        entry(CLASS_KEY, class_name(head, options)),
         entry(
             "deberta.masked_rows",
             match masked_rows(options) {
