@@ -242,7 +242,8 @@ impl Matcher<'_> {
             return;
         }
         for (copy, info) in candidates {
-            if fits(&copy, info, matched) {
+            // A graph may give one tensor several names.
+            if copy.place != first.place && fits(&copy, info, matched) {
                 matched.copies.push(Repetition {
                     stored_name: info.name.clone(),
                     of,

@@ -12,7 +12,7 @@ python=${DEBERTA_INTEROP_PT:?a Python interpreter with torch, transformers, onnx
 cargo build --quiet --release -p deberta-converters --bin deberta-convert
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-bench() { "$python" tests/bench/onnx.py "$@"; }
+bench() { "$python" tests/bench/onnx_graph.py "$@"; }
 bench make "$work"
 bench export "$work" "${CARGO_TARGET_DIR:-target}/release/deberta-convert"
 for tokens in 16 128 512; do bench run "$work" "$tokens" "$runs"; done

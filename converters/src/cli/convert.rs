@@ -39,14 +39,14 @@ pub(super) struct ConvertArgs {
     /// Write shards of at most so much tensor data: a number of bytes, or with KB, MB, GB, KiB, MiB, GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_shard_size: Option<u64>,
-    #[command(flatten)]
-    onnx: OnnxArgs,
     /// Replace existing files
     #[arg(long)]
     force: bool,
     /// How the ledger is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Output,
+    #[command(flatten)]
+    onnx: OnnxArgs,
 }
 
 /// Arguments of a conversion to ONNX.
