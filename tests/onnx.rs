@@ -95,6 +95,21 @@ fn exports_of_every_class_and_flag_import_to_the_same_digest() {
 }
 
 #[test]
+fn every_format_is_exported_and_imported() {
+    let files = [("pt", "pytorch_model.bin"), ("tf", "tf_model.h5"), ("st", "model.safetensors")];
+    let source = fixture("transformers/seqcls");
+    let expected = digest(&source.join("model.safetensors"));
+    for (format, name) in files {
+        let out = tempfile::tempdir().unwrap();
+        let folder = format!("{}/", out.path().display());
+        succeed(CONVERT, &[&format!("{format}2onnx"), &arg(&source.join(name)), "-o", &folder]);
+        assert_eq!(digest(&out.path().join("model.onnx")), expected, "{format}2onnx");
+        succeed(CONVERT, &[&format!("onnx2{format}"), &arg(&out.path().join("model.onnx")), "-o", &folder]);
+        assert_eq!(digest(&out.path().join(name)), expected, "onnx2{format}");
+    }
+}
+
+#[test]
 fn options_change_what_is_computed_and_no_weight() {
     let seqcls = fixture("transformers/seqcls/model.safetensors");
     let emd = fixture("microsoft/emd/model.safetensors");
