@@ -11,6 +11,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[path = "../converters/fuzz/exercise/keras.rs"]
 mod keras;
+#[path = "../converters/fuzz/exercise/onnx.rs"]
+mod onnx;
 #[path = "../converters/fuzz/exercise/safetensors.rs"]
 mod safetensors;
 #[path = "../converters/fuzz/exercise/tensors.rs"]
@@ -21,6 +23,11 @@ mod torch;
 #[test]
 fn findings_for_keras_stay_repaired() {
     replay("keras", keras::exercise);
+}
+
+#[test]
+fn findings_for_onnx_stay_repaired() {
+    replay("onnx", onnx::exercise);
 }
 
 #[test]

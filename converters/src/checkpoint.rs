@@ -9,8 +9,9 @@ use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
 use crate::format::TensorFile;
 use crate::matching::{Matched, Matcher, Parts};
-use crate::naming::Naming;
+use crate::naming::onnx::{self, Recovered};
 use crate::naming::torch::Prefixes;
+use crate::naming::{CONFIG_KEY, Naming};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::source::{ConfigFile, Format, Source};
@@ -114,6 +115,8 @@ pub enum ProblemKind {
     Dtype(Dtype),
     /// It should repeat a parameter, and differs from it.
     DiffersFrom(String),
+    /// It is this parameter, and the graph does not say whether it is transposed.
+    Layout(String),
     /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
     NotCounting,
 }
@@ -134,6 +137,9 @@ impl fmt::Display for ProblemKind {
                 let decoder = name.ends_with("word_embeddings.weight");
                 f.write_str(if decoder { " (an untied decoder needs tie_word_embeddings false)" } else { "" })
             }
+            ProblemKind::Layout(name) => {
+                write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
+            }
             ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
         }
     }
@@ -153,7 +159,9 @@ impl Checkpoint {
     ) -> Result<(ConfigFile, Checkpoint)> {
         // A download that went wrong is wrong in the weights first: their error says more than a missing config.
         let (format, files) = source.open()?;
-        let config = ConfigFile::find(config, source.folder())?;
+        let held = files.iter().find_map(|file| held_config(file.as_ref()));
+        let config =
+            ConfigFile::find(config, source.folder(), held.map(|text| (source.path.as_path(), text)))?;
         let checkpoint = Checkpoint::from_files(source, format, files, &config.config, head)?;
         Ok((config, checkpoint))
     }
@@ -166,8 +174,15 @@ impl Checkpoint {
         config: &DebertaConfig,
         head: Option<Head>,
     ) -> Result<Checkpoint> {
-        let names = || files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str());
-        let naming = Naming::of(names());
+        let recovered: Vec<Vec<Vec<Recovered>>> =
+            files.iter().filter_map(|file| onnx::recover(file.as_ref())).collect();
+        let names: Vec<&str> = if recovered.is_empty() {
+            files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str()).collect()
+        } else {
+            recovered.iter().flatten().flatten().map(|recovered| recovered.name.as_str()).collect()
+        };
+        let names = || names.iter().copied();
+        let naming = if recovered.is_empty() { Naming::of(names()) } else { Naming::Onnx };
         let prefixes = Prefixes::of(names());
         let mut notes = if naming == Naming::Torch { prefixes.describe() } else { Vec::new() };
 
@@ -183,7 +198,8 @@ impl Checkpoint {
         let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
         let head = head.or(declared.filter(|&head| head != Head::Base)).unwrap_or_else(|| parts.head());
 
-        let matcher = Matcher { config: &config, head, naming, prefixes, files: &files };
+        let matcher =
+            Matcher { config: &config, head, naming, prefixes, files: &files, recovered: &recovered };
         let Matched { bound, copies, aside, problems } = matcher.run()?;
         Ok(Checkpoint { source, format, naming, config, head, bound, copies, aside, problems, notes, files })
     }
@@ -301,7 +317,9 @@ impl Checkpoint {
                 .iter()
                 .any(|problem| problem.what == ProblemKind::Unexpected && problem.tensor.contains(part))
         };
-        if unexpected("attention.self.query_proj") || unexpected("attention/self/query_proj") {
+        if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
+            Some("a quantized model, whose weights cannot be recovered")
+        } else if unexpected("attention.self.query_proj") || unexpected("attention/self/query_proj") {
             Some("DeBERTa version 2 or 3")
         } else if unexpected("attention.self.query.") || unexpected("attention/self/query/") {
             Some("a BERT or RoBERTa checkpoint")
@@ -327,6 +345,12 @@ impl Checkpoint {
         Ok(tensor_digest(&first)?.values == tensor_digest(&second)?.values)
     }
 
+    /// What the metadata of the files say under `key`.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        let mut entries = self.files.iter().flat_map(|file| file.metadata());
+        entries.find(|(name, _)| name == key).map(|(_, text)| text.as_str())
+    }
+
     fn info(&self, place: Place) -> Option<&TensorInfo> {
         self.files.get(place.file)?.tensors().get(place.index)
     }
@@ -342,4 +366,9 @@ impl Checkpoint {
         let path = self.source.files.get(place.file).unwrap_or(&self.source.path);
         error.in_tensor(name).in_file(path)
     }
+}
+
+/// The configuration that a file holds besides its tensors.
+pub(crate) fn held_config(file: &dyn TensorFile) -> Option<&str> {
+    file.metadata().iter().find(|(key, _)| key == CONFIG_KEY).map(|(_, text)| text.as_str())
 }

@@ -5,20 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use deberta_reference::tied_names;
-
 use crate::checkpoint::{Aside, Bound, Checkpoint};
 use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::{FilePlan, keras as keras_format, safetensors, torch as torch_format};
+use crate::format::{TensorFile, keras as keras_format, onnx as onnx_format};
+use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
-use crate::naming::keras;
 use crate::output::Staged;
 use crate::parallel;
 use crate::progress::Progress;
+use crate::shard::Shard;
 use crate::source::{Format, Source, open_file};
 use crate::targets::{Target, refuse_obstacles, targets};
-use crate::tensor::{Dtype, TensorInfo};
+use crate::tensor::Dtype;
 use crate::values::Rounding;
 
 /// What to make of a checkpoint.
@@ -36,6 +35,17 @@ pub struct Request {
     pub max_shard_size: Option<u64>,
     /// Whether existing files are replaced.
     pub replace: bool,
+    /// What an ONNX file is to be.
+    pub onnx: OnnxRequest,
+}
+
+/// What an ONNX file is to be.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxRequest {
+    /// What it computes.
+    pub forward: forward::Options,
+    /// Whether the weights are in a file of their own even if one file can hold everything.
+    pub external_data: bool,
 }
 
 /// A small file that belongs to the output.
@@ -99,6 +109,13 @@ fn write_and_verify(
         written.extend(shard.write(input, file, progress)?);
     }
     written.sort_by_key(|tensor| tensor.bound);
+    let names = || input.bound.iter().map(|bound| bound.param.name.as_str());
+    for (shard, file) in shards.iter().zip(files) {
+        if let Some(offset) = shard.plan.digest_offset() {
+            let digest = checkpoint_digest(names().zip(written.iter().map(|written| written.expected)));
+            file.write_at(offset, digest.to_string().as_bytes())?;
+        }
+    }
     all_written.store(true, Ordering::Release);
     progress.start("verifying", input.data_len());
     let digests = verify(input, request, shards, files, &written, progress)?;
@@ -118,15 +135,6 @@ fn flush_until(all_written: &AtomicBool, files: &[Staged]) -> Result<()> {
     }
 }
 
-/// One file of the output.
-struct Shard<'a> {
-    path: PathBuf,
-    targets: Vec<&'a Target>,
-    plan: Box<dyn FilePlan>,
-    /// Second names that share the tensor of a target.
-    aliases: Vec<String>,
-}
-
 /// What became of a parameter when it was written.
 struct Written {
     bound: usize,
@@ -137,50 +145,7 @@ struct Written {
     rounding: Rounding,
 }
 
-impl<'a> Shard<'a> {
-    fn plan_all(input: &Checkpoint, request: &Request, targets: &'a [Target]) -> Result<Vec<Shard<'a>>> {
-        let groups = split(targets, request.max_shard_size)?;
-        let count = groups.len();
-        let folder = request.output.parent().unwrap_or(Path::new(""));
-        let path = |number: usize| match count {
-            1 => request.output.clone(),
-            _ => folder.join(request.to.shard_name(number + 1, count)),
-        };
-        let shard = |(number, group)| Shard::plan(input, request, group, path(number));
-        groups.into_iter().enumerate().map(shard).collect()
-    }
-
-    fn plan(
-        input: &Checkpoint,
-        request: &Request,
-        targets: Vec<&'a Target>,
-        path: PathBuf,
-    ) -> Result<Shard<'a>> {
-        let infos: Vec<TensorInfo> = targets.iter().map(|target| target.info.clone()).collect();
-        let mut names = Vec::new();
-        let plan: Box<dyn FilePlan> = match request.to {
-            Format::Safetensors => Box::new(safetensors::plan(&infos, &[("format", "pt")])?),
-            Format::TensorFlow => {
-                let layers: Vec<String> =
-                    keras::layers(input.head).iter().map(|&name| name.to_owned()).collect();
-                Box::new(keras_format::plan(&layers, &infos)?)
-            }
-            Format::PyTorch => {
-                let tied = tied_names(&input.config, input.head);
-                let aliases: Vec<torch_format::Alias<'_>> = tied
-                    .iter()
-                    .filter_map(|tied| {
-                        let of = infos.iter().position(|info| info.name == tied.of)?;
-                        Some(torch_format::Alias { name: &tied.name, of })
-                    })
-                    .collect();
-                names.extend(aliases.iter().map(|alias| alias.name.to_owned()));
-                Box::new(torch_format::plan(&infos, &aliases)?)
-            }
-        };
-        Ok(Shard { path, targets, plan, aliases: names })
-    }
-
+impl Shard<'_> {
     /// Writes every tensor and then everything else.
     fn write(&self, input: &Checkpoint, file: &Staged, progress: &dyn Progress) -> Result<Vec<Written>> {
         file.set_len(self.plan.file_len())?;
@@ -203,24 +168,6 @@ impl<'a> Shard<'a> {
         }
         Ok(written.into_iter().flatten().collect())
     }
-}
-
-/// Groups tensors in their order into shards of at most `most` bytes; a larger tensor has one of its own.
-fn split(targets: &[Target], most: Option<u64>) -> Result<Vec<Vec<&Target>>> {
-    let mut groups: Vec<Vec<&Target>> = vec![Vec::new()];
-    let mut size = 0_u64;
-    for target in targets {
-        let len = target.info.byte_len()? as u64;
-        if most.is_some_and(|most| size.saturating_add(len) > most) && size > 0 {
-            groups.push(Vec::new());
-            size = 0;
-        }
-        size = size.saturating_add(len);
-        if let Some(group) = groups.last_mut() {
-            group.push(target);
-        }
-    }
-    Ok(groups)
 }
 
 /// Writes one tensor and returns what was written of its parameter (nothing for a repetition), and the CRC-32 of
@@ -273,7 +220,7 @@ fn verify(
     written: &[Written],
     progress: &dyn Progress,
 ) -> Result<Vec<TensorDigest>> {
-    let opened = files.iter().map(|file| Ok(open_file(file.map()?)?.1)).collect::<Result<Vec<_>>>()?;
+    let opened = open_staged(request, shards, files)?;
     let paths = shards.iter().map(|shard| shard.path.clone()).collect();
     let source = Source { path: request.output.clone(), files: paths, weight_map: None };
     let mut output = Checkpoint::from_files(source, request.to, opened, &input.config, Some(input.head))?;
@@ -296,6 +243,25 @@ fn verify(
         }
     }
     Ok(digests)
+}
+
+/// Opens files that have no names yet.
+fn open_staged(
+    request: &Request,
+    shards: &[Shard<'_>],
+    files: &[Staged],
+) -> Result<Vec<Box<dyn TensorFile>>> {
+    let ([.., model], Format::Onnx) = (files, request.to) else {
+        return files.iter().map(|file| Ok(open_file(file.map()?)?.1)).collect();
+    };
+    let external = |location: &Path| {
+        let mut all = shards.iter().zip(files);
+        match all.find(|(shard, _)| shard.path.file_name() == Some(location.as_os_str())) {
+            Some((_, file)) => file.map(),
+            None => Err(Error::malformed("no such external data").in_file(location)),
+        }
+    };
+    Ok(vec![Box::new(onnx_format::open_with(model.map()?, &external)?)])
 }
 
 fn ledger(
@@ -332,6 +298,14 @@ fn ledger(
             "{widened} tensors were bf16, which HDF5 does not have: written as f32, without loss"
         ));
     }
+    let digest = checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string();
+    if input.metadata(forward::CLASS_KEY) == Some(input.head.class_name())
+        && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != digest)
+    {
+        notes.push(format!(
+            "the input's metadata tell the digest {told}: its weights were changed afterwards"
+        ));
+    }
     let transposed = targets.iter().filter(|target| {
         !target.repeated
             && input.bound.get(target.bound).is_some_and(|bound| bound.transposed != target.transposed)
@@ -347,7 +321,7 @@ fn ledger(
             format: input.format.to_string(),
             files: input.source.files.len(),
             bytes: input.source.files.iter().map(bytes).sum(),
-            digest: checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string(),
+            digest,
         },
         output: Side {
             path: index_path(request, shards).unwrap_or_else(|| request.output.clone()),
@@ -374,7 +348,8 @@ fn ledger(
 
 /// The index of a sharded output.
 fn index_path(request: &Request, shards: &[Shard<'_>]) -> Option<PathBuf> {
-    (shards.len() > 1).then(|| request.output.with_file_name(request.to.index_name()))
+    (shards.len() > 1 && request.to != Format::Onnx)
+        .then(|| request.output.with_file_name(request.to.index_name()))
 }
 
 /// Gives every file its name: companions first, then the weights, then the index without which shards are nothing.

@@ -1,4 +1,4 @@
-//! Conversion of DeBERTa checkpoints between PyTorch, TensorFlow 2 and safetensors: faithful or nothing, streaming.
+//! Conversion of DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing, streaming.
 
 pub mod checkpoint;
 pub mod cli;
@@ -6,6 +6,7 @@ pub mod convert;
 pub mod digest;
 pub mod error;
 pub mod format;
+pub mod forward;
 pub mod hub;
 pub mod ledger;
 pub mod loading;
@@ -16,6 +17,7 @@ pub mod output;
 pub mod parallel;
 pub mod progress;
 mod remap;
+mod shard;
 pub mod source;
 mod targets;
 pub mod tensor;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
+use deberta_reference::{DebertaConfig, Head, Param, Role, params, tied_names};
 
 use crate::checkpoint::{Aside, Bound, Place, Problem, ProblemKind, Repetition};
 use crate::error::Result;
 use crate::format::{TensorFile, keras as keras_format};
+use crate::naming::onnx::{Layout, Recovered};
 use crate::naming::torch::{Local, Prefixes};
-use crate::naming::{Naming, Stored, keras, torch};
+use crate::naming::{Naming, Stored, keras, onnx, torch};
 use crate::tensor::{Dtype, TensorInfo};
 
 /// Which parts of the model the names show.
@@ -27,7 +28,7 @@ impl Parts {
         for name in names {
             let first = match naming {
                 Naming::Keras => name.split('/').next(),
-                Naming::Torch => match prefixes.strip(name) {
+                Naming::Torch | Naming::Onnx => match prefixes.strip(name) {
                     Local::Head(name) => name.split('.').next(),
                     Local::Base(_) => None,
                 },
@@ -67,6 +68,8 @@ pub(crate) struct Matcher<'a> {
     pub(crate) naming: Naming,
     pub(crate) prefixes: Prefixes,
     pub(crate) files: &'a [Box<dyn TensorFile>],
+    /// For files with graphs, what each tensor was recognised as.
+    pub(crate) recovered: &'a [Vec<Vec<Recovered>>],
 }
 
 /// What matching finds; see the fields of the same names in [`Checkpoint`](crate::checkpoint::Checkpoint).
@@ -84,18 +87,27 @@ const SECOND_NAME: usize = 100;
 /// A tensor that was recognised as a parameter. The best of several is the one of lowest rank.
 struct Candidate {
     rank: usize,
-    transposed: bool,
+    layout: Layout,
+    shape: Vec<usize>,
     place: Place,
 }
+
+/// Every accepted name, with the index of the parameter, the rank of the name, and whether it is stored transposed.
+type Lookup = HashMap<String, (usize, usize, bool)>;
 
 impl Matcher<'_> {
     pub(crate) fn run(&self) -> Result<Matched> {
         let params = params(self.config, self.head);
         let lookup = self.lookup(&params);
-        let tied: HashMap<String, usize> = tied_names(self.config, self.head)
+        let mut tied: HashMap<String, usize> = tied_names(self.config, self.head)
             .into_iter()
             .filter_map(|tied| Some((tied.name, params.iter().position(|param| param.name == tied.of)?)))
             .collect();
+        if self.naming == Naming::Onnx
+            && let Some(table) = params.iter().position(|param| param.role == Role::WordEmbedding)
+        {
+            tied.insert(onnx::LM_HEAD_DECODER.to_owned(), table);
+        }
 
         let mut matched = Matched::default();
         let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
@@ -105,15 +117,16 @@ impl Matcher<'_> {
             }
             for (index, info) in tensors.tensors().iter().enumerate() {
                 let place = Place { file, index };
-                let found = self.find(&info.name, &lookup, &tied);
-                if let Some((param, rank, transposed)) = found
-                    && let Some(list) = candidates.get_mut(param)
-                {
-                    list.push(Candidate { rank, transposed, place });
-                } else if self.is_position_ids(&info.name) {
+                let found = self.find(info, place, &lookup, &tied);
+                if found.is_empty() && self.is_position_ids(&info.name) {
                     self.set_aside_position_ids(info, place, &mut matched)?;
-                } else {
+                } else if found.is_empty() && !self.is_constant(info) {
                     matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
+                }
+                for (param, candidate) in found {
+                    if let Some(list) = candidates.get_mut(param) {
+                        list.push(candidate);
+                    }
                 }
             }
         }
@@ -126,12 +139,11 @@ impl Matcher<'_> {
         Ok(matched)
     }
 
-    /// Every accepted name, and which parameter it is.
-    fn lookup(&self, params: &[Param]) -> HashMap<String, (usize, usize, bool)> {
+    fn lookup(&self, params: &[Param]) -> Lookup {
         let mut lookup = HashMap::new();
         for (index, param) in params.iter().enumerate() {
             let names: Vec<Stored> = match self.naming {
-                Naming::Torch => torch::accepted(param),
+                Naming::Torch | Naming::Onnx => torch::accepted(param),
                 Naming::Keras => keras::accepted(param, self.head),
             };
             for (rank, stored) in names.into_iter().enumerate() {
@@ -145,29 +157,54 @@ impl Matcher<'_> {
         lookup
     }
 
-    /// The parameter that a tensor of this name is, the rank of the name, and whether it is stored transposed.
+    /// The parameters that a tensor is: one or none, but for files with graphs, in which equal tensors may be merged.
     fn find(
         &self,
-        name: &str,
-        lookup: &HashMap<String, (usize, usize, bool)>,
+        info: &TensorInfo,
+        place: Place,
+        lookup: &Lookup,
         tied: &HashMap<String, usize>,
-    ) -> Option<(usize, usize, bool)> {
+    ) -> Vec<(usize, Candidate)> {
+        let canonical = |name: &str| {
+            let name = self.prefixes.strip(name).canonical(self.head);
+            let found = lookup.get(&name).copied();
+            found.or_else(|| tied.get(&name).map(|&param| (param, SECOND_NAME, false)))
+        };
+        let candidate = |rank, transposed: bool| {
+            let layout = if transposed { Layout::Transposed } else { Layout::Canonical };
+            Candidate { rank, layout, shape: info.shape.clone(), place }
+        };
         match self.naming {
-            Naming::Torch => {
-                let name = self.prefixes.strip(name).canonical(self.head);
-                lookup
-                    .get(&name)
-                    .copied()
-                    .or_else(|| tied.get(&name).map(|&param| (param, SECOND_NAME, false)))
+            Naming::Torch => canonical(&info.name)
+                .map(|(param, rank, transposed)| (param, candidate(rank, transposed)))
+                .into_iter()
+                .collect(),
+            Naming::Keras => keras::readings(&info.name)
+                .find_map(|variable| {
+                    let &(param, rank, transposed) = lookup.get(variable.path)?;
+                    // A masked-LM file repeats the embeddings under `cls`.
+                    let repeated =
+                        variable.layer.is_some_and(|layer| Some(layer) != variable.path.split('/').next());
+                    Some((param, candidate(if repeated { SECOND_NAME } else { rank }, transposed)))
+                })
+                .into_iter()
+                .collect(),
+            Naming::Onnx => {
+                let recovered = self.recovered.get(place.file).and_then(|file| file.get(place.index));
+                let found = recovered.into_iter().flatten().filter_map(|recovered| {
+                    let (param, rank, _) = canonical(&recovered.name)?;
+                    let (layout, shape) = (recovered.layout, recovered.shape.clone());
+                    Some((param, Candidate { rank, layout, shape, place }))
+                });
+                found.collect()
             }
-            Naming::Keras => keras::readings(name).find_map(|variable| {
-                let &(param, rank, transposed) = lookup.get(variable.path)?;
-                // A masked-LM file repeats the embeddings under `cls`.
-                let repeated =
-                    variable.layer.is_some_and(|layer| Some(layer) != variable.path.split('/').next());
-                Some((param, if repeated { SECOND_NAME } else { rank }, transposed))
-            }),
         }
+    }
+
+    /// Whether a tensor of a graph is an integer or a single number, with which the nodes compute.
+    fn is_constant(&self, info: &TensorInfo) -> bool {
+        self.naming == Naming::Onnx
+            && (!info.dtype.is_float() || info.shape.iter().all(|&dimension| dimension == 1))
     }
 
     fn bind(&self, param: Param, candidates: Vec<Candidate>, matched: &mut Matched) {
@@ -175,7 +212,9 @@ impl Matcher<'_> {
             let info = self.files.get(candidate.place.file)?.tensors().get(candidate.place.index)?;
             Some((candidate, info))
         });
-        let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < SECOND_NAME) else {
+        // Of tied tensors a graph holds one, under either name.
+        let names = if self.naming == Naming::Onnx { usize::MAX } else { SECOND_NAME };
+        let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < names) else {
             if param.required {
                 matched.problems.push(problem(&self.stored_name(&param), ProblemKind::Missing));
             }
@@ -184,10 +223,12 @@ impl Matcher<'_> {
         let of = matched.bound.len();
         let fits = |candidate: &Candidate, info: &TensorInfo, matched: &mut Matched| {
             let mut expected = param.shape.clone();
-            if candidate.transposed {
+            if candidate.layout == Layout::Transposed {
                 expected.reverse();
             }
-            if info.shape != expected {
+            if candidate.layout == Layout::Unknown && param.role == Role::LinearWeight {
+                matched.problems.push(problem(&info.name, ProblemKind::Layout(param.name.clone())));
+            } else if candidate.shape != expected {
                 let found = info.shape.clone();
                 matched.problems.push(problem(&info.name, ProblemKind::Shape { expected, found }));
             } else if !info.dtype.is_float() {
@@ -201,12 +242,13 @@ impl Matcher<'_> {
             return;
         }
         for (copy, info) in candidates {
-            if fits(&copy, info, matched) {
+            // A graph may give one tensor several names.
+            if copy.place != first.place && fits(&copy, info, matched) {
                 matched.copies.push(Repetition {
                     stored_name: info.name.clone(),
                     of,
                     dtype: info.dtype,
-                    transposed: copy.transposed,
+                    transposed: copy.layout == Layout::Transposed,
                     place: copy.place,
                 });
             }
@@ -214,7 +256,7 @@ impl Matcher<'_> {
         matched.bound.push(Bound {
             stored_name: info.name.clone(),
             dtype: info.dtype,
-            transposed: first.transposed,
+            transposed: first.layout == Layout::Transposed,
             place: first.place,
             param,
         });
@@ -223,7 +265,7 @@ impl Matcher<'_> {
     /// The name that the file should give `param`.
     fn stored_name(&self, param: &Param) -> String {
         match self.naming {
-            Naming::Torch => torch::stored(param).name,
+            Naming::Torch | Naming::Onnx => torch::stored(param).name,
             Naming::Keras => keras::stored(param, self.head).name,
         }
     }

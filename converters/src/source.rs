@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{TensorFile, keras, safetensors, torch};
+use crate::format::{TensorFile, keras, onnx, safetensors, torch};
 pub use crate::hub::{hub_id, resolve};
 use crate::mapped::Mapped;
 
@@ -25,11 +25,13 @@ pub enum Format {
     TensorFlow,
     /// `model.safetensors`.
     Safetensors,
+    /// `model.onnx`.
+    Onnx,
 }
 
 impl Format {
     /// All formats, the preferred source first.
-    pub const ALL: [Format; 3] = [Format::Safetensors, Format::PyTorch, Format::TensorFlow];
+    pub const ALL: [Format; 4] = [Format::Safetensors, Format::PyTorch, Format::TensorFlow, Format::Onnx];
 
     /// The file name that transformers looks for.
     pub fn file_name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Format {
             Format::PyTorch => "pytorch_model.bin",
             Format::TensorFlow => "tf_model.h5",
             Format::Safetensors => "model.safetensors",
+            Format::Onnx => "model.onnx",
         }
     }
 
@@ -59,6 +62,7 @@ impl fmt::Display for Format {
             Format::PyTorch => "PyTorch",
             Format::TensorFlow => "TensorFlow",
             Format::Safetensors => "safetensors",
+            Format::Onnx => "ONNX",
         })
     }
 }
@@ -230,6 +234,7 @@ pub fn open_file(file: Mapped) -> Result<(Format, Box<dyn TensorFile>)> {
         Format::PyTorch => Ok((Format::PyTorch, Box::new(torch::open(file)?))),
         Format::TensorFlow => Ok((Format::TensorFlow, Box::new(keras::open(file)?))),
         Format::Safetensors => Ok((Format::Safetensors, Box::new(safetensors::open(file)?))),
+        Format::Onnx => Ok((Format::Onnx, Box::new(onnx::open(file)?))),
     }
 }
 
@@ -254,10 +259,13 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
     {
         return Ok(Format::TensorFlow);
     }
+    if onnx::sniff(bytes) {
+        return Ok(Format::Onnx);
+    }
     Err(recognise(bytes).unwrap_or_else(|| {
         let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Error::unsupported(format!(
-            "neither PyTorch, nor HDF5, nor safetensors: the file starts with {} (truncated, or another format?)",
+            "neither PyTorch, nor HDF5, nor safetensors, nor ONNX: the file starts with {} (truncated, or another format?)",
             start.join(" ")
         ))
     }))
@@ -277,10 +285,6 @@ fn recognise(bytes: &[u8]) -> Option<Error> {
         "gzip data: unpack it first"
     } else if bytes.get(257..262) == Some(b"ustar") {
         "a tar archive: unpack it first (a .tar checkpoint of PyTorch before 0.1.10 must be saved again)"
-    } else if bytes.starts_with(b"\x08")
-        && bytes.windows(4).take(256).any(|window| window == b"onnx" || window == b"torc")
-    {
-        "an ONNX model, which this version does not read"
     } else {
         return None;
     };
@@ -302,30 +306,31 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// Reads the configuration at `given`, or else the one beside the weights: `config.json`, or Microsoft's
-    /// `model_config.json`.
+    /// `model_config.json`; or else the one that the weight file holds, given with its name.
     ///
     /// # Errors
     /// None found; not JSON; not a configuration of DeBERTa v1.
-    pub fn find(given: Option<&Path>, folder: &Path) -> Result<ConfigFile> {
-        match given {
-            Some(path) => ConfigFile::read(path),
-            None => {
-                let candidates = ["config.json", "model_config.json"].map(|name| folder.join(name));
-                match candidates.iter().find(|path| path.exists()) {
-                    Some(path) => ConfigFile::read(path),
-                    None => {
-                        let [first, _] = candidates;
-                        let why = "not found: the model's configuration must be beside the weights, or be given by --config";
-                        Err(Error::new(Kind::Config, why).in_file(&first))
-                    }
-                }
+    pub fn find(given: Option<&Path>, folder: &Path, held: Option<(&Path, &str)>) -> Result<ConfigFile> {
+        let candidates = ["config.json", "model_config.json"].map(|name| folder.join(name));
+        let beside = candidates.iter().find(|path| path.exists()).map(PathBuf::as_path);
+        match (given.or(beside), held) {
+            (Some(path), _) => ConfigFile::read(path),
+            (None, Some((path, text))) => ConfigFile::parse(path, text.to_owned()),
+            (None, None) => {
+                let [first, _] = candidates;
+                let why = "not found: the model's configuration must be beside the weights, or be given by --config";
+                Err(Error::new(Kind::Config, why).in_file(&first))
             }
         }
     }
 
     /// Reads the configuration at `path`.
     pub fn read(path: &Path) -> Result<ConfigFile> {
-        let text = read_text(path)?;
+        ConfigFile::parse(path, read_text(path)?)
+    }
+
+    /// A configuration from its text. `path` is for messages.
+    fn parse(path: &Path, text: String) -> Result<ConfigFile> {
         let wrong = |message: String| Error::new(Kind::Config, message).in_file(path);
         let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
             not_json(&text, || wrong(format!("not a JSON object: {error}"))).in_file(path)

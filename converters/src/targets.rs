@@ -23,6 +23,9 @@ pub(crate) struct Target {
 /// Refuses what the target format cannot hold.
 pub(crate) fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<()> {
     let refuse = |message: &str| Err(Error::new(Kind::Request, message).in_file(&request.output));
+    if request.to == Format::Onnx && request.max_shard_size.is_some() {
+        return refuse("--max-shard-size: an ONNX model is one file, or two with --external-data");
+    }
     if request.to != Format::TensorFlow {
         return Ok(());
     }
@@ -48,7 +51,7 @@ pub(crate) fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Targe
             (dtype, _) => dtype,
         };
         let (names, transposed) = match request.to {
-            Format::PyTorch | Format::Safetensors => {
+            Format::PyTorch | Format::Safetensors | Format::Onnx => {
                 let Stored { name, transposed } = torch::stored(&bound.param);
                 (vec![name], transposed)
             }

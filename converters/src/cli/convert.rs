@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use deberta_reference::MaskedRows;
 use serde_json::{Value, json};
 
 use super::bar::Bar;
-use super::{ModelArgs, Output, print, print_json};
+use super::{HeadName, ModelArgs, Output, print, print_json};
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Companion, Request, convert};
+use crate::convert::{Companion, OnnxRequest, Request, convert};
 use crate::error::{Error, Kind, Result};
+use crate::forward;
 use crate::ledger::Ledger;
 use crate::output::exists;
 use crate::source::{ConfigFile, Format, Source, hub_id};
@@ -44,6 +46,31 @@ pub(super) struct ConvertArgs {
     /// How the ledger is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Output,
+    #[command(flatten)]
+    onnx: OnnxArgs,
+}
+
+/// Arguments of a conversion to ONNX.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "ONNX output")]
+struct OnnxArgs {
+    /// What becomes of attention rows whose every key is masked, which are those of padding: uniform as in PyTorch
+    /// (transformers 4.47 and later), or zero as in TensorFlow and, with --head emd, by default
+    #[arg(long, value_name = "HOW")]
+    masked_rows: Option<MaskedRowsName>,
+    /// Make activations outputs, too: those whose names (docs/activations.md) fit the pattern, in which * stands for
+    /// any text; all of them without one
+    #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "*")]
+    activations: Option<String>,
+    /// Write the weights to a file of their own beside the model; models over 2 GB always are written so
+    #[arg(long)]
+    external_data: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MaskedRowsName {
+    Uniform,
+    Zero,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,6 +100,7 @@ enum MlmHead {
 
 impl ConvertArgs {
     pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitCode> {
+        self.refuse_onnx_arguments(to)?;
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
         let source = self.model.hub.locate(&self.input, from, Some(to))?;
@@ -100,6 +128,7 @@ impl ConvertArgs {
             dtype: self.dtype.map(Dtype::from),
             max_shard_size: self.max_shard_size,
             replace: self.force,
+            onnx: self.onnx_request(to, &config, &checkpoint)?,
         };
         let ledger = in_folder(&output.folder, || {
             let bar = Bar::default();
@@ -107,6 +136,39 @@ impl ConvertArgs {
         })?;
         self.report(&ledger)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Refuses arguments that mean something for ONNX alone.
+    fn refuse_onnx_arguments(&self, to: Format) -> Result<()> {
+        let given = [
+            ("--head emd", self.model.head == Some(HeadName::Emd)),
+            ("--masked-rows", self.onnx.masked_rows.is_some()),
+            ("--activations", self.onnx.activations.is_some()),
+            ("--external-data", self.onnx.external_data),
+        ];
+        match given.iter().find(|(_, given)| *given && to != Format::Onnx) {
+            Some((argument, _)) => {
+                let why = format!("{argument} says what an ONNX model computes, {to} holds weights alone");
+                Err(Error::new(Kind::Request, why).in_file(&self.input))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn onnx_request(&self, to: Format, config: &ConfigFile, checkpoint: &Checkpoint) -> Result<OnnxRequest> {
+        if to != Format::Onnx {
+            return Ok(OnnxRequest::default());
+        }
+        let forward = forward::Options {
+            masked_rows: self.onnx.masked_rows.map(|name| match name {
+                MaskedRowsName::Uniform => MaskedRows::Uniform,
+                MaskedRowsName::Zero => MaskedRows::Zero,
+            }),
+            mask_decoder: self.model.head == Some(HeadName::Emd),
+            activations: self.onnx.activations.as_deref().map(forward::Pattern::new),
+            config: Some(self.config_text(config, checkpoint)?),
+        };
+        Ok(OnnxRequest { forward, external_data: self.onnx.external_data })
     }
 
     fn report(&self, ledger: &Ledger) -> Result<()> {

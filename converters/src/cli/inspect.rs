@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ModelArgs, Output, print, print_json};
-use crate::checkpoint::{Aside, Checkpoint};
+use crate::checkpoint::{Aside, Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
 use crate::format::TensorFile;
 use crate::source::{Format, Source};
@@ -74,7 +74,8 @@ impl InspectArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let source = self.model.hub.locate(&self.input, None, None)?;
         let (format, files) = source.open()?;
-        let config = match self.model.config(&source) {
+        let held = files.iter().find_map(|file| held_config(file.as_ref()));
+        let config = match self.model.config(&source, held) {
             Ok(config) => config,
             Err(error)
                 if self.model.config.is_none()

@@ -21,7 +21,7 @@ mod digest;
 mod inspect;
 mod names;
 
-/// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2 and safetensors: faithful or nothing.
+/// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
 ///
 /// Every tensor of the input becomes a tensor of the output, an alias, or a named entry that is kept aside;
 /// anything else is an error. The output is read back and compared with the input before it gets its name.
@@ -53,6 +53,18 @@ enum Command {
     Pt2st(convert::ConvertArgs),
     /// Converts safetensors to PyTorch (pytorch_model.bin)
     St2pt(convert::ConvertArgs),
+    /// Converts PyTorch (pytorch_model.bin) to ONNX (model.onnx)
+    Pt2onnx(convert::ConvertArgs),
+    /// Converts TensorFlow (tf_model.h5) to ONNX (model.onnx)
+    Tf2onnx(convert::ConvertArgs),
+    /// Converts safetensors to ONNX (model.onnx)
+    St2onnx(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to PyTorch (pytorch_model.bin)
+    Onnx2pt(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to TensorFlow (tf_model.h5)
+    Onnx2tf(convert::ConvertArgs),
+    /// Converts ONNX (model.onnx) to safetensors
+    Onnx2st(convert::ConvertArgs),
     /// Converts any format, told by the file's content, to the one that --to names
     Convert {
         /// Format of the output
@@ -82,6 +94,12 @@ pub fn main() -> ExitCode {
         Command::St2tf(args) => args.run(Some(Format::Safetensors), Format::TensorFlow),
         Command::Pt2st(args) => args.run(Some(Format::PyTorch), Format::Safetensors),
         Command::St2pt(args) => args.run(Some(Format::Safetensors), Format::PyTorch),
+        Command::Pt2onnx(args) => args.run(Some(Format::PyTorch), Format::Onnx),
+        Command::Tf2onnx(args) => args.run(Some(Format::TensorFlow), Format::Onnx),
+        Command::St2onnx(args) => args.run(Some(Format::Safetensors), Format::Onnx),
+        Command::Onnx2pt(args) => args.run(Some(Format::Onnx), Format::PyTorch),
+        Command::Onnx2tf(args) => args.run(Some(Format::Onnx), Format::TensorFlow),
+        Command::Onnx2st(args) => args.run(Some(Format::Onnx), Format::Safetensors),
         Command::Convert { to, args } => args.run(None, to.into()),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
@@ -110,6 +128,8 @@ enum FormatName {
     /// model.safetensors
     #[value(alias = "st")]
     Safetensors,
+    /// model.onnx
+    Onnx,
 }
 
 impl From<FormatName> for Format {
@@ -118,12 +138,13 @@ impl From<FormatName> for Format {
             FormatName::Pytorch => Format::PyTorch,
             FormatName::Tf => Format::TensorFlow,
             FormatName::Safetensors => Format::Safetensors,
+            FormatName::Onnx => Format::Onnx,
         }
     }
 }
 
 /// Heads by the names that people use.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum HeadName {
     /// DebertaModel: no head
     #[value(alias = "model", alias = "DebertaModel")]
@@ -131,6 +152,9 @@ enum HeadName {
     /// DebertaForMaskedLM
     #[value(alias = "masked-lm", alias = "masked_lm", alias = "DebertaForMaskedLM")]
     Mlm,
+    /// The enhanced mask decoder: what lm_predictions was trained for; another computation on the tensors of mlm
+    #[value(alias = "enhanced-mask-decoder", alias = "EnhancedMaskDecoder")]
+    Emd,
     /// DebertaForSequenceClassification
     #[value(alias = "sequence-classification", alias = "DebertaForSequenceClassification")]
     Seqcls,
@@ -146,7 +170,7 @@ impl From<HeadName> for Head {
     fn from(name: HeadName) -> Head {
         match name {
             HeadName::Base => Head::Base,
-            HeadName::Mlm => Head::MaskedLm,
+            HeadName::Mlm | HeadName::Emd => Head::MaskedLm,
             HeadName::Seqcls => Head::SequenceClassification,
             HeadName::Tokcls => Head::TokenClassification,
             HeadName::Qa => Head::QuestionAnswering,
@@ -210,8 +234,9 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
-    fn config(&self, source: &Source) -> Result<ConfigFile> {
-        ConfigFile::find(self.config.as_deref(), source.folder())
+    fn config(&self, source: &Source, held: Option<&str>) -> Result<ConfigFile> {
+        let held = held.map(|text| (source.path.as_path(), text));
+        ConfigFile::find(self.config.as_deref(), source.folder(), held)
     }
 
     fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {

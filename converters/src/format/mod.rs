@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::tensor::TensorInfo;
 
 pub mod keras;
+pub mod onnx;
 pub mod safetensors;
 pub mod torch;
 
@@ -27,6 +28,16 @@ pub trait TensorFile: Send + Sync {
 
     /// Entries that are no tensors (an epoch counter, an optimizer's settings), in words.
     fn extras(&self) -> &[Extra] {
+        &[]
+    }
+
+    /// The computation, if the file holds one: it says what its tensors are for.
+    fn graph(&self) -> Option<&onnx::proto::GraphProto> {
+        None
+    }
+
+    /// Keys and texts that whoever wrote the file put into it, if its format has room for a configuration.
+    fn metadata(&self) -> &[(String, String)] {
         &[]
     }
 }
@@ -54,6 +65,11 @@ pub trait FilePlan: Send + Sync {
     /// Whether [`FilePlan::seal`] needs the CRC-32 of every tensor's bytes.
     fn wants_crc32(&self) -> bool {
         false
+    }
+
+    /// Where the weight digest goes as 64 hexadecimal digits, if the file tells it.
+    fn digest_offset(&self) -> Option<u64> {
+        None
     }
 
     /// All bytes of the file that are not tensor data and not zero. `crc32` holds one checksum per tensor when

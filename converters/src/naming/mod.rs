@@ -4,7 +4,11 @@
 //! [`deberta_reference::params()`], so that missing and unexpected tensors fall out of it.
 
 pub mod keras;
+pub mod onnx;
 pub mod torch;
+
+/// The key under which a file that has room for text holds the model's `config.json`.
+pub const CONFIG_KEY: &str = "config.json";
 
 /// The name of a parameter in a file, and its layout there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +26,12 @@ pub enum Naming {
     Torch,
     /// Keras' variable paths, `deberta/encoder/layer_._0/…/kernel:0`.
     Keras,
+    /// Whatever the nodes of a graph say that their operands are, in PyTorch's names.
+    Onnx,
 }
 
 impl Naming {
-    /// The naming that most of `names` follow.
+    /// The naming that most of `names` follow, for files without a graph.
     pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Naming {
         let (mut keras, mut total) = (0_usize, 0_usize);
         for name in names {

@@ -1,0 +1,188 @@
+//! ONNX: a protobuf message that holds a computation and its weights, or says in which files beside it they are.
+//!
+//! `prost` decodes the message over the memory map without copying tensor data; `wire.rs` has counted before what
+//! there is to decode. Graphs in attributes (branches, loops) are decoded and not looked into: their initializers are
+//! no parameters.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{Extra, TensorFile};
+use crate::error::{Error, Result};
+use crate::mapped::Mapped;
+use crate::tensor::TensorInfo;
+use external::Externals;
+use tensor::Data;
+
+mod external;
+mod plan;
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod proto;
+mod tensor;
+mod wire;
+
+pub use plan::{LARGEST_MESSAGE, OnnxPlan, data_type, plan, plan_external, small_tensor};
+use proto::attribute_proto::AttributeType;
+use proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+
+/// An ONNX file opened for reading.
+pub struct OnnxFile {
+    path: PathBuf,
+    tensors: Vec<TensorInfo>,
+    data: Vec<Data>,
+    graph: GraphProto,
+    metadata: Vec<(String, String)>,
+    extras: Vec<Extra>,
+}
+
+/// Opens an ONNX file, and the files beside it that hold its tensors.
+///
+/// The tensors are the initializers and the floating-point constants of more than one element, in this order.
+///
+/// # Errors
+/// What is no protobuf message or has no graph; nesting and numbers beyond any model's; two tensors of one name; a
+/// value that is used before it is made, as in every cycle; data that does not fit its shape; external data outside
+/// the model's folder.
+pub fn open(file: Mapped) -> Result<OnnxFile> {
+    let folder = file.path().parent().unwrap_or(Path::new("")).to_owned();
+    open_with(file, &|location| Mapped::open(&folder.join(location)))
+}
+
+/// As [`open`], with the external files from `external`, which is given locations that do not leave the folder.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<OnnxFile> {
+    let path = file.path().to_owned();
+    read(file, external).map_err(|error| error.in_file(&path))
+}
+
+/// Whether the bytes start as a model does: with its version, or with its graph.
+///
+/// Every exporter writes `ir_version` first: a small number as field 1. What follows must be a field of a model.
+pub fn sniff(bytes: &[u8]) -> bool {
+    const PRODUCER_TO_METADATA: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+    match bytes {
+        [0x08, version, next, ..] => (1..=99).contains(version) && PRODUCER_TO_METADATA.contains(next),
+        _ => false,
+    }
+}
+
+fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<OnnxFile> {
+    wire::survey(&file)?;
+    let path = file.path().to_owned();
+    let model = ModelProto::decode(Bytes::from_owner(file))
+        .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
+    let mut graph = model.graph.ok_or_else(|| Error::malformed("an ONNX model without a graph"))?;
+    if let Some(sparse) = graph.sparse_initializer.first() {
+        let name = sparse.values.as_ref().map(TensorProto::name).unwrap_or_default();
+        return Err(Error::unsupported("sparse tensors are no parameters of this model").in_tensor(name));
+    }
+    let mut declared = std::mem::take(&mut graph.initializer);
+    let initializers = declared.len();
+    declared.extend(graph.node.iter_mut().filter_map(constant));
+    check_order(&graph, declared.iter().take(initializers))?;
+
+    let mut externals = Externals::new(external);
+    let (mut tensors, mut data) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
+    for tensor in declared {
+        let name = tensor.name().to_owned();
+        let (info, bytes) = tensor::read(tensor, &mut externals).map_err(|error| error.in_tensor(&name))?;
+        tensors.push(info);
+        data.push(bytes);
+    }
+    let metadata: Vec<(String, String)> =
+        model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
+    let extras = metadata
+        .iter()
+        .map(|(key, value)| Extra {
+            name: format!("metadata_props.{key}"),
+            what: format!("text of {} bytes", value.len()),
+        })
+        .collect();
+    Ok(OnnxFile { path, tensors, data, graph, metadata, extras })
+}
+
+/// Takes the tensor out of a constant node, under the name of its output, if it may be a parameter.
+fn constant(node: &mut NodeProto) -> Option<TensorProto> {
+    if node.op_type() != "Constant" {
+        return None;
+    }
+    let name = node.output.first()?.clone();
+    let attribute =
+        node.attribute.iter_mut().find(|attribute| attribute.r#type() == AttributeType::Tensor)?;
+    let tensor = attribute.t.as_ref()?;
+    let elements: i64 = tensor.dims.iter().fold(1, |product: i64, &dim| product.saturating_mul(dim));
+    if !tensor::is_float(tensor) || elements == 1 {
+        return None;
+    }
+    let mut tensor = attribute.t.take()?;
+    tensor.name = Some(name);
+    Some(tensor)
+}
+
+/// Every value must be made once, and before it is used.
+fn check_order<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a TensorProto>) -> Result<()> {
+    let mut known: HashSet<&str> = HashSet::new();
+    for tensor in initializers {
+        if !known.insert(tensor.name()) {
+            return Err(Error::malformed("two tensors of this name").in_tensor(tensor.name()));
+        }
+    }
+    // Before version 4 of the format, initializers are inputs, too.
+    known.extend(graph.input.iter().map(|input| input.name()));
+    for node in &graph.node {
+        let unknown = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()));
+        if let Some(name) = unknown {
+            return Err(Error::malformed(format!(
+                "node \"{}\" ({}) takes \"{name}\", which nothing before it makes: a cycle, or nodes out of order",
+                node.name(),
+                node.op_type()
+            )));
+        }
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !known.insert(name) {
+                return Err(Error::malformed(format!(
+                    "node \"{}\" ({}) makes \"{name}\", which exists already",
+                    node.name(),
+                    node.op_type()
+                )));
+            }
+        }
+    }
+    match graph.output.iter().find(|output| !known.contains(output.name())) {
+        Some(output) => Err(Error::malformed(format!("nothing makes the output \"{}\"", output.name()))),
+        None => Ok(()),
+    }
+}
+
+impl TensorFile for OnnxFile {
+    fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    fn read(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        let data = self.data.get(index).map(Data::bytes);
+        data.ok_or_else(|| Error::malformed(format!("no tensor number {index}")).in_file(&self.path))
+    }
+
+    fn extras(&self) -> &[Extra] {
+        &self.extras
+    }
+
+    fn graph(&self) -> Option<&GraphProto> {
+        Some(&self.graph)
+    }
+
+    fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+}
+
+#[cfg(test)]
+mod lies;

@@ -1,0 +1,138 @@
+//! One tensor: what it declares, and where its elements are.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::external::Externals;
+use super::proto::TensorProto;
+use super::proto::tensor_proto::{DataLocation, DataType};
+use crate::error::{Error, Result};
+use crate::mapped::Mapped;
+use crate::tensor::{Dtype, TensorInfo};
+
+/// Where the elements of a tensor are.
+pub(super) enum Data {
+    /// In the message, as they are needed.
+    Raw(Bytes),
+    /// In the message, as numbers.
+    Floats(Vec<f32>),
+    Doubles(Vec<f64>),
+    Integers(Vec<i64>),
+    /// In the message, as numbers of another width.
+    Converted(Vec<u8>),
+    /// In another file.
+    External(Arc<Mapped>, Range<usize>),
+}
+
+impl Data {
+    /// The elements, little-endian.
+    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Data::Raw(bytes) => Cow::Borrowed(bytes),
+            Data::Floats(values) => little_endian(values, |value| value.to_le_bytes()),
+            Data::Doubles(values) => little_endian(values, |value| value.to_le_bytes()),
+            Data::Integers(values) => little_endian(values, |value| value.to_le_bytes()),
+            Data::Converted(bytes) => Cow::Borrowed(bytes),
+            Data::External(file, range) => Cow::Borrowed(file.get(range.clone()).unwrap_or_default()),
+        }
+    }
+}
+
+/// The bytes of numbers; borrowed where memory is little-endian.
+fn little_endian<T: bytemuck::NoUninit, const N: usize>(
+    values: &[T],
+    bytes: impl Fn(&T) -> [u8; N],
+) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(values))
+    } else {
+        Cow::Owned(values.iter().flat_map(bytes).collect())
+    }
+}
+
+/// Whether the elements are floating-point numbers that a parameter may have.
+pub(super) fn is_float(tensor: &TensorProto) -> bool {
+    dtype(tensor).is_ok_and(Dtype::is_float)
+}
+
+/// What the tensor declares, checked against the data that it has.
+pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result<(TensorInfo, Data)> {
+    let shape = tensor.dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<_>, _>>();
+    let shape =
+        shape.map_err(|_| Error::malformed(format!("shape {:?} has a negative dimension", tensor.dims)))?;
+    let info = TensorInfo { name: tensor.name().to_owned(), dtype: dtype(&tensor)?, shape };
+    if tensor.segment.is_some() {
+        return Err(Error::unsupported("is a segment of a tensor, which no exporter writes"));
+    }
+    let needed = info.byte_len()?;
+    let data = match tensor.data_location() {
+        DataLocation::External => externals.locate(&tensor.external_data, needed)?,
+        DataLocation::Default => inline(tensor, &info)?,
+    };
+    let len = data.bytes().len();
+    if len != needed {
+        return Err(Error::malformed(format!(
+            "shape {:?} as {} needs {needed} bytes, the file has {len}",
+            info.shape, info.dtype
+        )));
+    }
+    Ok((info, data))
+}
+
+fn dtype(tensor: &TensorProto) -> Result<Dtype> {
+    let number = tensor.data_type.unwrap_or(0);
+    Ok(match DataType::try_from(number) {
+        Ok(DataType::Float) => Dtype::F32,
+        Ok(DataType::Float16) => Dtype::F16,
+        Ok(DataType::Bfloat16) => Dtype::BF16,
+        Ok(DataType::Double) => Dtype::F64,
+        Ok(DataType::Int64) => Dtype::I64,
+        Ok(DataType::Int32) => Dtype::I32,
+        Ok(DataType::Int16) => Dtype::I16,
+        Ok(DataType::Int8) => Dtype::I8,
+        Ok(DataType::Uint8) => Dtype::U8,
+        Ok(DataType::Bool) => Dtype::Bool,
+        Ok(other) => {
+            let why = format!("dtype {} is not one of a DeBERTa checkpoint", other.as_str_name());
+            return Err(Error::unsupported(why));
+        }
+        Err(_) => return Err(Error::malformed(format!("dtype number {number} is none of ONNX's"))),
+    })
+}
+
+/// The elements in the message: as bytes, or in the field of numbers that belongs to the dtype.
+fn inline(tensor: TensorProto, info: &TensorInfo) -> Result<Data> {
+    if let Some(bytes) = tensor.raw_data {
+        return Ok(Data::Raw(bytes));
+    }
+    let out_of_range =
+        |value: i32| Error::malformed(format!("the number {value} is none of dtype {}", info.dtype));
+    // Dtypes without a field of their own are in that of i32; halves are their bits.
+    let two = |value: &i32| u16::try_from(*value).map(u16::to_le_bytes).map_err(|_| out_of_range(*value));
+    let one = |value: &i32| u8::try_from(*value).map_err(|_| out_of_range(*value));
+    let integers = &tensor.int32_data;
+    Ok(match info.dtype {
+        Dtype::F32 => Data::Floats(tensor.float_data),
+        Dtype::F64 => Data::Doubles(tensor.double_data),
+        Dtype::I64 => Data::Integers(tensor.int64_data),
+        Dtype::F16 | Dtype::BF16 => {
+            Data::Converted(integers.iter().map(two).collect::<Result<Vec<_>>>()?.into_flattened())
+        }
+        Dtype::I32 => Data::Converted(integers.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        Dtype::I16 => {
+            let two =
+                |value: &i32| i16::try_from(*value).map(i16::to_le_bytes).map_err(|_| out_of_range(*value));
+            Data::Converted(integers.iter().map(two).collect::<Result<Vec<_>>>()?.into_flattened())
+        }
+        Dtype::I8 => {
+            let one = |value: &i32| {
+                i8::try_from(*value).map(|value| value.to_le_bytes()).map_err(|_| out_of_range(*value))
+            };
+            Data::Converted(integers.iter().map(one).collect::<Result<Vec<_>>>()?.into_flattened())
+        }
+        Dtype::U8 | Dtype::Bool => Data::Converted(integers.iter().map(one).collect::<Result<_>>()?),
+    })
+}

@@ -1,0 +1,92 @@
+//! The heads: `reference/src/heads.rs` as nodes.
+
+use super::functions::activate;
+use super::graph::{Attribute, Dim, Graph, Module, Value};
+
+/// `logits` [b, n, V] of the masked-LM head: `cls.predictions`, or `lm_predictions.lm_head` without `legacy`.
+pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value) {
+    let config = g.config;
+    let (e, v) = (config.embedding_size, config.vocab_size);
+    let tokens = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
+    let root = Module::new("");
+    let tied = Module::new("deberta.embeddings.word_embeddings").parameter("weight");
+    let logits = if config.legacy {
+        let module = Module::new("cls.predictions");
+        let x = transform(g, &module.at("transform"), x);
+        g.keep(&module, "transform", &x, &tokens(e));
+        let decoder = module.at("decoder");
+        let table = if config.tie_word_embeddings { tied } else { decoder.parameter("weight") };
+        let logits = decode(g, &decoder, &x, &table, &module.parameter("bias"));
+        g.keep(&decoder, "", &logits, &tokens(v));
+        g.keep(&module, "", &logits, &tokens(v));
+        g.keep(&root, "cls", &logits, &tokens(v));
+        logits
+    } else {
+        let module = Module::new("lm_predictions.lm_head");
+        let x = transform(g, &module, x);
+        let logits = decode(g, &module, &x, &tied, &module.parameter("bias"));
+        g.keep(&module, "", &logits, &tokens(v));
+        g.keep(&root, "lm_predictions", &logits, &tokens(v));
+        logits
+    };
+    g.output("logits", &logits, &tokens(v));
+}
+
+/// LayerNorm(act(W x + b)): [b n, H] to [b n, E].
+fn transform(g: &mut Graph<'_>, at: &Module, x: &Value) -> Value {
+    let tokens = [Dim::Batch, Dim::Sequence, Dim::Of(g.config.embedding_size)];
+    let x = g.linear(&at.at("dense"), x);
+    g.keep(at, "dense", &x, &tokens);
+    let x = activate(g, at, g.config.hidden_act, &x);
+    let x = g.layer_norm(&at.at("LayerNorm"), &x);
+    g.keep(at, "LayerNorm", &x, &tokens);
+    x
+}
+
+/// logits = x Eᵀ + b, E being a table of words [V, E]: [b n, E] to [b n, V].
+fn decode(g: &mut Graph<'_>, at: &Module, x: &Value, table: &Value, bias: &Value) -> Value {
+    g.node(at, "Gemm", &[x, table, bias], &[Attribute::Int("transB", 1)])
+}
+
+/// `logits` [b, labels] of a sequence, from its first token.
+pub(super) fn sequence_classification(g: &mut Graph<'_>, x: &Value) {
+    let (h, labels) = (g.config.hidden_size, g.config.num_labels);
+    let pooler = Module::new("pooler");
+    // pooled = act(W x₀ + b), x₀ being the hidden state of the first token              [b, H]
+    let shape = g.tokens_shape(&[h]);
+    let x = g.node(&pooler, "Reshape", &[x, &shape], &[]); //                            [b, n, H]
+    let zero = g.integer(0);
+    let first = g.node(&pooler, "Gather", &[&x, &zero], &[Attribute::Int("axis", 1)]);
+    let pooled = g.linear(&pooler.at("dense"), &first);
+    g.keep(&pooler, "dense", &pooled, &[Dim::Batch, Dim::Of(h)]);
+    let pooled = activate(g, &pooler, g.config.pooler_hidden_act, &pooled);
+    g.keep(&pooler, "", &pooled, &[Dim::Batch, Dim::Of(h)]);
+    let classifier = Module::new("classifier");
+    let logits = g.linear(&classifier, &pooled);
+    g.keep(&classifier, "", &logits, &[Dim::Batch, Dim::Of(labels)]);
+    g.output("logits", &logits, &[Dim::Batch, Dim::Of(labels)]);
+}
+
+/// `logits` [b, n, labels] of every token.
+pub(super) fn token_classification(g: &mut Graph<'_>, x: &Value) {
+    let dims = [Dim::Batch, Dim::Sequence, Dim::Of(g.config.num_labels)];
+    let classifier = Module::new("classifier");
+    let logits = g.linear(&classifier, x);
+    g.keep(&classifier, "", &logits, &dims);
+    g.output("logits", &logits, &dims);
+}
+
+/// `start_logits` and `end_logits` [b, n].
+pub(super) fn question_answering(g: &mut Graph<'_>, x: &Value) {
+    let qa_outputs = Module::new("qa_outputs");
+    let logits = g.linear(&qa_outputs, x); //                                            [b n, 2]
+    g.keep(&qa_outputs, "", &logits, &[Dim::Batch, Dim::Sequence, Dim::Of(2)]);
+    let shape = g.tokens_shape(&[2]);
+    let logits = g.node(&qa_outputs, "Reshape", &[&logits, &shape], &[]);
+    let last = g.integers(&[2]);
+    let [start, end] = g.split(&qa_outputs, &logits);
+    for (name, side) in [("start_logits", start), ("end_logits", end)] {
+        let side = g.node(&qa_outputs, "Squeeze", &[&side, &last], &[]);
+        g.output(name, &side, &[Dim::Batch, Dim::Sequence]);
+    }
+}

@@ -1,0 +1,193 @@
+//! The forward pass of every class as an ONNX graph, from its configuration: one function a module, the equations of the
+//! reference beside the nodes.
+//!
+//! Hidden states are `[b n, H]` inside the graph, so that a linear layer is one `Gemm` with its weight stored as it is
+//! in PyTorch, and its bias. No length is written into the graph. Weights are initializers by their canonical names;
+//! they are not part of what is built here.
+
+use deberta_reference::{DebertaConfig, Head, MaskedRows};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use crate::naming::CONFIG_KEY;
+use crate::tensor::Dtype;
+use graph::{Attribute, Dim, Graph, Module, Value};
+
+mod attention;
+mod embeddings;
+mod encoder;
+mod functions;
+mod graph;
+mod heads;
+mod mask_decoder;
+mod probes;
+
+pub use probes::Pattern;
+
+/// The version of ONNX's operators that the graph needs: the first with `LayerNormalization`.
+const OPSET: i64 = 17;
+/// The version of the format that came with it.
+const IR_VERSION: i64 = 8;
+/// The key under which the metadata tell the weight digest.
+pub const DIGEST_KEY: &str = "deberta.weight_digest";
+
+/// The key under which the metadata tell the class.
+pub const CLASS_KEY: &str = "deberta.class";
+
+/// What a graph may be asked to be, besides right.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What becomes of attention rows whose every key is masked. If absent: uniform, but zero in the mask decoder.
+    pub masked_rows: Option<MaskedRows>,
+    /// Whether masked words are predicted by the enhanced mask decoder.
+    pub mask_decoder: bool,
+    /// The activations that are outputs, too.
+    pub activations: Option<Pattern>,
+    /// The text of `config.json`, which goes into the metadata.
+    pub config: Option<String>,
+}
+
+/// What the layers need besides hidden states.
+struct Around {
+    /// [b, n]
+    input_ids: Value,
+    /// [b, n]
+    attention_mask: Value,
+    /// [b, n], if T > 0
+    token_type_ids: Option<Value>,
+    /// n
+    n: Value,
+    /// What is added to the scores [b, 1, n, n].
+    mask: Value,
+    /// What the probabilities are multiplied by [b, 1, n, 1], if rows without keys are to be zero.
+    rows: Option<Value>,
+    /// With relative attention.
+    positions: Option<Positions>,
+}
+
+/// Relative positions.
+struct Positions {
+    /// [2K, H]
+    table: Value,
+    /// δ: the row of the distance between query and key, counted from `first` [b, h, n, n]
+    delta: Value,
+    /// The first row within reach [1].
+    first: Value,
+    /// The row after the last one within reach [1].
+    end: Value,
+}
+
+/// The model of a class without its weights, which have that dtype.
+///
+/// # Errors
+/// A class that the configuration cannot make; a dtype that runtimes do not compute with; activations of which there
+/// is none.
+pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<ModelProto> {
+    let graph = graph(config, head, dtype, options)?;
+    let entry = |key: &str, value: &str| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+    };
+    let mut metadata = vec![
+        entry(CLASS_KEY, class_name(head, options)),
+        entry(
+            "deberta.masked_rows",
+            match masked_rows(options) {
+                MaskedRows::Uniform => "uniform",
+                MaskedRows::Zero => "zero",
+            },
+        ),
+    ];
+    metadata.extend(options.config.as_ref().map(|text| entry(CONFIG_KEY, text)));
+    Ok(ModelProto {
+        ir_version: Some(IR_VERSION),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        producer_name: Some("deberta-convert".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(graph),
+        metadata_props: metadata,
+        ..ModelProto::default()
+    })
+}
+
+fn class_name(head: Head, options: &Options) -> &'static str {
+    if options.mask_decoder { "EnhancedMaskDecoder" } else { head.class_name() }
+}
+
+fn masked_rows(options: &Options) -> MaskedRows {
+    let default = if options.mask_decoder { MaskedRows::Zero } else { MaskedRows::Uniform };
+    options.masked_rows.unwrap_or(default)
+}
+
+fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<GraphProto> {
+    refuse(config, head, dtype, options)?;
+    let mut graph = Graph::new(config, dtype, options.activations.clone());
+    let g = &mut graph;
+    let deberta = Module::new(head.base_prefix().trim_end_matches('.'));
+
+    let around = around(g, &deberta, masked_rows(options));
+    let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
+    let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
+    if options.mask_decoder && !config.position_biased_input {
+        x = mask_decoder::mask_decoder(g, &deberta, &before, &around);
+    }
+    let activations = g.outputs();
+    match head {
+        Head::Base => {
+            let tokens = [Dim::Batch, Dim::Sequence, Dim::Of(config.hidden_size)];
+            g.output("last_hidden_state", &x, &tokens);
+        }
+        Head::MaskedLm => heads::masked_lm(g, &x),
+        Head::SequenceClassification => heads::sequence_classification(g, &x),
+        Head::TokenClassification => heads::token_classification(g, &x),
+        Head::QuestionAnswering => heads::question_answering(g, &x),
+    }
+    let outputs = if head == Head::QuestionAnswering { 2 } else { 1 };
+    if let Some(pattern) = &options.activations
+        && activations.max(g.outputs() - outputs) == 0
+    {
+        let why = format!(
+            "--activations {pattern}: no activation has such a name (docs/activations.md lists them)"
+        );
+        return Err(Error::new(Kind::Request, why));
+    }
+    Ok(graph.finish(class_name(head, options)))
+}
+
+/// The inputs of the graph, and what is computed from them once for all layers.
+fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Around {
+    let at = Module::new("inputs");
+    let input_ids = g.input("input_ids");
+    let attention_mask = g.input("attention_mask");
+    let token_type_ids = (g.config.type_vocab_size > 0).then(|| g.input("token_type_ids"));
+    let shape = g.node(&Module::new("input_ids"), "Shape", &[&input_ids], &[]);
+    let one = g.integer(1);
+    let n = g.node(&at, "Gather", &[&shape, &one], &[Attribute::Int("axis", 0)]);
+    let mask = attention::mask(g, &at, &attention_mask);
+    let rows = (masked_rows == MaskedRows::Zero).then(|| attention::rows(g, &at, &attention_mask));
+    let positions =
+        (g.config.c2p() || g.config.p2c()).then(|| attention::positions(g, &deberta.at("encoder"), &n));
+    Around { input_ids, attention_mask, token_type_ids, n, mask, rows, positions }
+}
+
+/// What cannot be made.
+fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<()> {
+    let fail = |message: String| Err(Error::new(Kind::Request, message));
+    if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
+    }
+    let (e, h) = (config.embedding_size, config.hidden_size);
+    if head == Head::MaskedLm && !config.legacy && e != h {
+        return fail(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"));
+    }
+    if head == Head::SequenceClassification && config.pooler_hidden_size != h {
+        let pooler = config.pooler_hidden_size;
+        return fail(format!(
+            "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
+        ));
+    }
+    if options.mask_decoder && (head != Head::MaskedLm || config.legacy) {
+        return fail("the enhanced mask decoder needs the head lm_predictions".to_owned());
+    }
+    Ok(())
+}

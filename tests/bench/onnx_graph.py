@@ -1,0 +1,76 @@
+"""The steps of onnx.sh: `make FOLDER`, `export FOLDER PROGRAM`, `run FOLDER TOKENS RUNS`."""
+
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def make(folder):
+    """A random model, and PyTorch's export of it."""
+    sys.path.insert(0, str(REPOSITORY / "tests" / "fixtures" / "generate"))
+    import generate_onnx
+    import torch
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    config = transformers.DebertaConfig(
+        relative_attention=True, pos_att_type=["c2p", "p2c"], position_biased_input=False, type_vocab_size=0
+    )
+    model = transformers.DebertaModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.03 if parameter.dim() > 1 else 0.1)
+    model.save_pretrained(folder)
+    generate_onnx.export(model, str(folder / "torch.onnx"), dynamo=False)
+
+
+def export(folder, program):
+    """Ours, and the time that it takes against `cat` and `sync`; the first pair warms the cache."""
+    source, target, copy = folder / "model.safetensors", folder / "ours.onnx", folder / "copy"
+
+    def timed(command):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    ratios = []
+    for _ in range(6):
+        copying = timed(["sh", "-c", f"cat '{source}' > '{copy}' && sync -f '{copy}'"])
+        ratios.append(timed([program, "st2onnx", source, "-o", target, "--force"]) / copying)
+    copy.unlink()
+    print(f"export: {statistics.median(ratios[1:]):.2f} times the copy")
+
+
+def run(folder, tokens, runs):
+    import numpy as np
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    sessions = [onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options) for name in ("torch", "ours")]
+    ids = np.random.default_rng(0).integers(0, 50265, (1, tokens))
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    theirs, ours = [session.run(None, inputs)[0] for session in sessions]
+    times = []
+    for _ in range(runs):
+        pair = []
+        for session in sessions:
+            start = time.perf_counter()
+            session.run(None, inputs)
+            pair.append(time.perf_counter() - start)
+        times.append(pair)
+    medians = [statistics.median(column) * 1e3 for column in zip(*times)]
+    ratio = statistics.median(ours / theirs for theirs, ours in times)
+    difference = np.abs(theirs - ours).max()
+    print(f"1 x {tokens}: torch {medians[0]:.0f} ms, ours {medians[1]:.0f} ms, ratio {ratio:.2f}, outputs differ by {difference:.1e}")
+
+
+if __name__ == "__main__":
+    step, folder, *rest = sys.argv[1:]
+    {"make": make, "export": export, "run": lambda path, *numbers: run(path, *map(int, numbers))}[step](Path(folder), *rest)

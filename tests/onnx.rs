@@ -1,0 +1,335 @@
+//! ONNX both ways: what PyTorch exports is imported, what we export is imported again and read by another decoder, and
+//! damaged files are refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::format::{TensorFile, onnx};
+use deberta_converters::mapped::Mapped;
+use deberta_converters::naming::onnx::recover;
+use deberta_tests::{fail, fixture, fixtures, shared_fixtures, succeed};
+use onnx_protobuf::{ModelProto, TensorProto};
+use protobuf::Message;
+
+const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+
+fn arg(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn digest(input: &Path) -> String {
+    succeed(CONVERT, &["digest", &arg(input)]).trim().to_owned()
+}
+
+/// The folders of golden cases, which hold every class and every flag.
+fn golden() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("model.safetensors").exists())
+        .filter(|folder| fs::read(folder.join("model.safetensors")).is_ok_and(|bytes| holds_weights(&bytes)))
+        .collect();
+    folders.sort();
+    assert!(folders.len() > 10, "golden cases with weights");
+    folders
+}
+
+/// Traces have the name of their input, which may be `model`.
+fn holds_weights(bytes: &[u8]) -> bool {
+    !String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).contains("inputs.")
+}
+
+/// Exports `input` to a folder and returns the model.
+fn export(input: &Path, out: &Path, more: &[&str]) -> PathBuf {
+    let mut args = vec!["st2onnx".to_owned(), arg(input), "-o".to_owned(), format!("{}/", out.display())];
+    args.extend(more.iter().map(|&more| more.to_owned()));
+    succeed(CONVERT, &args);
+    out.join("model.onnx")
+}
+
+fn decode(path: &Path) -> ModelProto {
+    ModelProto::parse_from_bytes(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn files_that_pytorch_exported_hold_the_models_they_were_made_from() {
+    let mut imported = 0;
+    for folder in fixtures("onnx") {
+        let name = folder.file_name().unwrap();
+        let beside = folder.join("model.safetensors");
+        let source = if beside.exists() {
+            beside
+        } else {
+            fixture("transformers").join(name).join("model.safetensors")
+        };
+        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
+            assert_eq!(digest(&folder.join(exporter)), digest(&source), "{name:?} {exporter}");
+            imported += 1;
+        }
+    }
+    for folder in shared_fixtures().iter().filter(|folder| folder.join("model.onnx").exists()) {
+        assert_eq!(digest(&folder.join("model.onnx")), digest(&folder.join("model.safetensors")));
+        imported += 1;
+    }
+    assert!(imported >= 10, "{imported} files");
+}
+
+#[test]
+fn exports_of_every_class_and_flag_import_to_the_same_digest() {
+    for folder in [golden(), fixtures("transformers"), fixtures("microsoft")].concat() {
+        let source = folder.join("model.safetensors");
+        if !source.exists() {
+            continue;
+        }
+        let out = tempfile::tempdir().unwrap();
+        let model = export(&source, out.path(), &[]);
+        // The model tells its own configuration.
+        fs::remove_file(out.path().join("config.json")).unwrap();
+        assert_eq!(digest(&model), digest(&source), "{}", folder.display());
+        let back = tempfile::tempdir().unwrap();
+        succeed(CONVERT, &["onnx2pt", &arg(&model), "-o", &format!("{}/", back.path().display())]);
+        assert_eq!(digest(&back.path().join("pytorch_model.bin")), digest(&source));
+    }
+}
+
+#[test]
+fn every_format_is_exported_and_imported() {
+    let files = [("pt", "pytorch_model.bin"), ("tf", "tf_model.h5"), ("st", "model.safetensors")];
+    let source = fixture("transformers/seqcls");
+    let expected = digest(&source.join("model.safetensors"));
+    for (format, name) in files {
+        let out = tempfile::tempdir().unwrap();
+        let folder = format!("{}/", out.path().display());
+        succeed(CONVERT, &[&format!("{format}2onnx"), &arg(&source.join(name)), "-o", &folder]);
+        assert_eq!(digest(&out.path().join("model.onnx")), expected, "{format}2onnx");
+        succeed(CONVERT, &[&format!("onnx2{format}"), &arg(&out.path().join("model.onnx")), "-o", &folder]);
+        assert_eq!(digest(&out.path().join(name)), expected, "onnx2{format}");
+    }
+}
+
+#[test]
+fn options_change_what_is_computed_and_no_weight() {
+    let seqcls = fixture("transformers/seqcls/model.safetensors");
+    let emd = fixture("microsoft/emd/model.safetensors");
+    for (source, more) in [
+        (&seqcls, &["--masked-rows", "zero"][..]),
+        (&seqcls, &["--external-data"]),
+        (&seqcls, &["--activations"]),
+        (&seqcls, &["--activations", "*.probs", "--external-data"]),
+        (&emd, &["--head", "emd"]),
+        (&emd, &["--head", "emd", "--activations", "emd.*"]),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        assert_eq!(digest(&export(source, out.path(), more)), digest(source), "{more:?}");
+    }
+    for dtype in ["f16", "bf16"] {
+        let (out, plain) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = export(&seqcls, out.path(), &["--dtype", dtype]);
+        let rounded = format!("{}/", plain.path().display());
+        succeed(CONVERT, &["st2pt", &arg(&seqcls), "-o", &rounded, "--dtype", dtype]);
+        assert_eq!(digest(&model), digest(&plain.path().join("pytorch_model.bin")), "{dtype}");
+    }
+}
+
+#[test]
+fn another_decoder_reads_what_is_written() {
+    for folder in fixtures("transformers") {
+        let source = folder.join("model.safetensors");
+        if !source.exists() {
+            continue;
+        }
+        let out = tempfile::tempdir().unwrap();
+        let model = decode(&export(&source, out.path(), &[]));
+        let graph = model.graph.get_or_default();
+        let metadata: BTreeMap<&str, &str> =
+            model.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+        assert_eq!(metadata["deberta.weight_digest"], digest(&source));
+        assert_eq!(metadata["deberta.masked_rows"], "uniform");
+        assert!(metadata["deberta.class"].starts_with("Deberta"));
+        assert!(metadata["config.json"].contains("hidden_size"));
+        assert_eq!((model.producer_name.as_str(), model.opset_import[0].version), ("deberta-convert", 17));
+
+        let bytes = fs::read(&source).unwrap();
+        let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let initializers: BTreeMap<&str, &TensorProto> =
+            graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let mut compared = 0;
+        for (name, view) in expected.tensors() {
+            // Old spellings and names of TensorFlow become canonical ones.
+            let Some(tensor) = initializers.get(name.as_str()) else { continue };
+            assert_eq!(tensor.dims.iter().map(|&dim| dim as usize).collect::<Vec<_>>(), view.shape());
+            assert!(tensor.raw_data == view.data(), "{name}");
+            compared += 1;
+        }
+        assert!(compared > 20 || folder.ends_with("tf-safetensors"), "{}: {compared}", folder.display());
+        for input in &graph.input {
+            let dims = &input.type_.get_or_default().tensor_type().shape.get_or_default().dim;
+            assert_eq!(dims.iter().map(|dim| dim.dim_param()).collect::<Vec<_>>(), ["batch", "sequence"]);
+        }
+    }
+}
+
+#[test]
+fn inputs_and_outputs_are_named_as_optimum_names_them() {
+    let names = |folder: &str| {
+        let out = tempfile::tempdir().unwrap();
+        let source = fixture("transformers").join(folder).join("model.safetensors");
+        let model = decode(&export(&source, out.path(), &[]));
+        let graph = model.graph.get_or_default();
+        let names = |list: &[onnx_protobuf::ValueInfoProto]| {
+            list.iter().map(|value| value.name.clone()).collect::<Vec<_>>()
+        };
+        (names(&graph.input), names(&graph.output))
+    };
+    let two = ["input_ids", "attention_mask"].map(str::to_owned).to_vec();
+    let outputs = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names("base"), (two.clone(), outputs(&["last_hidden_state"])));
+    assert_eq!(names("mlm"), (two.clone(), outputs(&["logits"])));
+    assert_eq!(names("qa"), (two.clone(), outputs(&["start_logits", "end_logits"])));
+    let types = [two, vec!["token_type_ids".to_owned()]].concat();
+    assert_eq!(names("abs-types"), (types, outputs(&["logits"])));
+}
+
+#[test]
+fn activations_that_are_asked_for_are_outputs_under_their_names() {
+    let out = tempfile::tempdir().unwrap();
+    let source = fixture("transformers/base/model.safetensors");
+    let model = decode(&export(&source, out.path(), &["--activations", "*.attention.self.pro*"]));
+    let outputs: Vec<String> =
+        model.graph.get_or_default().output.iter().map(|output| output.name.clone()).collect();
+    assert_eq!(
+        outputs,
+        ["encoder.layer.0.attention.self.probs", "encoder.layer.1.attention.self.probs", "last_hidden_state"]
+    );
+}
+
+#[test]
+fn external_data_is_a_file_beside_the_model() {
+    let out = tempfile::tempdir().unwrap();
+    let source = fixture("transformers/tokcls/model.safetensors");
+    let model = export(&source, out.path(), &["--external-data"]);
+    let mut names: Vec<String> = fs::read_dir(out.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.onnx", "model.onnx.data"]);
+    let data = out.path().join("model.onnx.data");
+    let bytes = fs::read(&data).unwrap();
+    fs::write(&data, &bytes[..bytes.len() - 1]).unwrap();
+    let message = fail(CONVERT, &["digest", &arg(&model)]);
+    assert!(message.contains("external data") && message.contains("truncated"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused() {
+    let out = tempfile::tempdir().unwrap();
+    let refused = |folder: &str, more: &[&str]| {
+        let source = arg(&fixture(folder).join("model.safetensors"));
+        let out = format!("{}/", out.path().display());
+        let message = fail(CONVERT, &[&["convert", &source, "-o", &out], more].concat());
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{message}");
+        message
+    };
+    assert!(refused("transformers/mlm", &["--to", "onnx", "--head", "emd"]).contains("lm_predictions"));
+    assert!(refused("transformers/mlm", &["--to", "pt", "--activations"]).contains("weights alone"));
+    assert!(
+        refused("transformers/mlm", &["--to", "onnx", "--activations", "no.such"])
+            .contains("docs/activations.md")
+    );
+    assert!(refused("transformers/mlm", &["--to", "onnx", "--dtype", "f64"]).contains("--dtype f32"));
+    assert!(
+        refused("transformers/mlm", &["--to", "onnx", "--max-shard-size", "1MB"]).contains("--external-data")
+    );
+}
+
+#[test]
+fn what_an_export_has_lost_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("onnx/mlm");
+    fs::copy(source.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut model = decode(&source.join("torchscript.onnx"));
+    let graph = model.graph.mut_or_insert_default();
+    let lost = graph
+        .node
+        .iter_mut()
+        .find(|node| node.name.ends_with("layer.1/attention/self/in_proj/MatMul"))
+        .unwrap();
+    lost.name = "no path".to_owned();
+    lost.input[1] = "input_ids".to_owned();
+    let path = folder.path().join("model.onnx");
+    fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+    let message = fail(CONVERT, &["digest", &arg(&path)]);
+    assert!(
+        message.contains("tensor \"deberta.encoder.layer.1.attention.self.in_proj.weight\": missing"),
+        "{message}"
+    );
+}
+
+#[test]
+fn weights_that_were_changed_after_the_export_are_noted() {
+    let out = tempfile::tempdir().unwrap();
+    let path = export(&fixture("transformers/qa/model.safetensors"), out.path(), &[]);
+    let convert = |to: &str| {
+        let target = out.path().join(to);
+        succeed(CONVERT, &["onnx2st", &arg(&path), "-o", &arg(&target)])
+    };
+    assert!(!convert("before.safetensors").contains("changed afterwards"));
+    let mut model = decode(&path);
+    let tensors = &mut model.graph.mut_or_insert_default().initializer;
+    let bias = tensors.iter_mut().find(|tensor| tensor.name == "qa_outputs.bias").unwrap();
+    bias.raw_data[3] ^= 1;
+    fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+    assert!(convert("after.safetensors").contains("changed afterwards"));
+}
+
+#[test]
+fn nodes_without_names_are_told_by_their_place() {
+    for folder in fixtures("onnx").iter().filter(|folder| !folder.ends_with("fresh")) {
+        let source = fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors");
+        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
+            let out = tempfile::tempdir().unwrap();
+            fs::copy(folder.join("config.json"), out.path().join("config.json")).unwrap();
+            let mut model = decode(&folder.join(exporter));
+            for node in &mut model.graph.mut_or_insert_default().node {
+                node.name.clear();
+                // What this decoder does not know is the metadata with the module paths.
+                node.special_fields.mut_unknown_fields().clear();
+            }
+            let path = out.path().join("model.onnx");
+            fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+            assert_eq!(digest(&path), digest(&source), "{} {exporter}", folder.display());
+        }
+    }
+}
+
+/// Reads everything that a damaged file claims to hold. Errors are fine, panics are not.
+fn exercise(bytes: Vec<u8>) -> bool {
+    let nowhere = |location: &Path| Mapped::open(&Path::new("/nonexistent").join(location));
+    let Ok(file) = onnx::open_with(Mapped::from_bytes(bytes, Path::new("damaged")), &nowhere) else {
+        return false;
+    };
+    for (index, info) in file.tensors().iter().enumerate() {
+        assert_eq!(file.read(index).unwrap().len(), info.byte_len().unwrap());
+    }
+    assert!(recover(&file).is_some());
+    true
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let bytes = fs::read(fixture("onnx/fresh/torchscript.onnx")).unwrap();
+    assert!(exercise(bytes.clone()));
+    for len in (0..bytes.len()).step_by(61) {
+        assert!(!exercise(bytes[..len].to_vec()), "truncated to {len} of {} bytes", bytes.len());
+    }
+    let mut opened = 0;
+    for place in (0..bytes.len()).step_by(37) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1 << (place % 8);
+        opened += usize::from(exercise(damaged));
+    }
+    assert!(opened > 0, "weights can be damaged unseen");
+}
