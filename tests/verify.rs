@@ -150,3 +150,46 @@ fn what_cannot_be_run_exits_with_2_and_says_why() {
     );
     fails(&["bench", "--model", text(&model), "--class", "DebertaForQuestionAnswering"], "qa_outputs");
 }
+
+#[test]
+fn bless_shows_what_changes_and_writes_only_when_told() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
+    let (model, other) = (data.join("masked-lm"), data.join("masked-lm-untied"));
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("t.safetensors");
+    let inputs = model.join("plain.safetensors");
+    let record = |model: &Path| {
+        let arguments =
+            ["record", "--model", text(model), "--inputs", text(&inputs), "-o", text(&trace), "--force"];
+        succeed(VERIFY, &arguments);
+        Trace::read(&trace).unwrap()
+    };
+    let bless = |write: &[&str]| {
+        let arguments = ["bless", "--model", text(&model), "--golden", text(folder.path())];
+        run(VERIFY, &[&arguments, write].concat())
+    };
+
+    let old = record(&other);
+    let shown = bless(&[]);
+    assert_eq!(shown.code, 1, "{}", shown.stderr);
+    assert!(shown.stdout.contains("FIRST DIVERGENCE") && shown.stderr.contains("nothing was written"));
+    assert_eq!(Trace::read(&trace).unwrap(), old);
+
+    assert_eq!(bless(&["--write"]).code, 0);
+    let new = Trace::read(&trace).unwrap();
+    let names = |trace: &Trace| -> Vec<String> {
+        let mut names: Vec<_> = trace.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&new), names(&old));
+    assert_eq!(difference(&record(&model), &new).0, 0.0);
+    let agreed = bless(&[]);
+    assert!(agreed.code == 0 && agreed.stderr.contains("nothing to bless"), "{}", agreed.stderr);
+
+    // What PyTorch recorded is not replaced.
+    std::fs::copy(&inputs, &trace).unwrap();
+    let refused = bless(&["--write"]);
+    assert!(refused.code == 2 && refused.stderr.contains("recorded by pytorch"), "{}", refused.stderr);
+    assert_eq!(std::fs::read(&trace).unwrap(), std::fs::read(&inputs).unwrap());
+}

@@ -4,6 +4,7 @@
 //! traces belong to a model, and how close another run must come.
 
 pub mod backend;
+pub mod bless;
 pub mod case;
 pub mod class;
 pub mod cli;

@@ -14,6 +14,7 @@ use crate::backend::Reference;
 use crate::class::Class;
 
 mod bench;
+mod bless;
 mod compare;
 mod list;
 mod output;
@@ -41,6 +42,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Compares a recorded run with another one
     Compare(compare::CompareArgs),
+    /// Shows what would change if a model's numbers became the golden, and with --write makes them so
+    Bless(bless::BlessArgs),
     /// Lists goldens and what they hold
     List(list::ListArgs),
     /// Measures how long a model takes to load and to run
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),
+        Some(Command::Bless(args)) => args.run(),
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),

@@ -1,0 +1,63 @@
+//! `bless`: what a model computes becomes the golden.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use deberta_converters::error::Result;
+
+use super::output::OutputArgs;
+use super::{progress, say};
+use crate::bless::bless;
+use crate::compare::Outcome;
+use crate::goldens::Golden;
+use crate::report::Document;
+use crate::verify::{Request, verify};
+
+/// Arguments of `bless`.
+#[derive(Debug, Args)]
+pub(super) struct BlessArgs {
+    /// Model folder, weight file or shard index
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Folder with the golden
+    #[arg(long, value_name = "FOLDER")]
+    golden: PathBuf,
+    /// Configuration of the model; found beside the weights when not given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace the recordings; without it, what would change is shown and nothing is written
+    #[arg(long)]
+    write: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl BlessArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let golden = Golden::open(&self.golden)?;
+        let request = Request {
+            name: self.model.display().to_string(),
+            model: self.model.clone(),
+            config: self.config.clone(),
+            goldens: vec![golden.clone()],
+            ..Request::default()
+        };
+        let output = self.output.open(Vec::new())?;
+        let progress = progress();
+        let report = verify(&request, &progress)?;
+        progress("");
+        let code = output.show(&Document::of(&report), |_| self.model.clone())?;
+        if !self.write {
+            say(match report.outcome {
+                Outcome::Pass => "nothing to bless: the model agrees with the golden",
+                _ => "nothing was written: the above is what --write would take for right",
+            });
+            return Ok(code);
+        }
+        for path in bless(&golden, &self.model, self.config.as_deref())? {
+            say(&format!("wrote {}", path.display()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
