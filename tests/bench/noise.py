@@ -1,0 +1,71 @@
+"""Writes a masked LM as f32, f16 and bf16 and what PyTorch computes with the f32 weights: see noise.sh."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import DebertaConfig, DebertaForMaskedLM
+
+layers, width, heads, weights, folder = sys.argv[1:]
+layers, width, heads, folder = int(layers), int(width), int(heads), Path(folder)
+
+torch.manual_seed(1)
+config = DebertaConfig(
+    vocab_size=50265, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+    intermediate_size=4 * width, max_position_embeddings=512, relative_attention=True, pos_att_type=["c2p", "p2c"],
+    position_biased_input=False, layer_norm_eps=1e-7, max_relative_positions=-1, type_vocab_size=0,
+)
+model = DebertaForMaskedLM(config).eval()
+
+if weights != "initial":
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("LayerNorm.weight"):
+                parameter.copy_(0.6 + 0.4 * torch.rand(parameter.shape, generator=generator))
+                if weights == "outliers":
+                    # A few features six times the others, as trained models have them.
+                    parameter[torch.randint(0, parameter.numel(), (3,), generator=generator)] *= 6
+            elif name.endswith("bias"):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            else:
+                parameter.copy_(0.04 * torch.randn(parameter.shape, generator=generator))
+
+recorded = {}
+
+
+def record(name):
+    def hook(_module, _inputs, output):
+        output = output[0] if isinstance(output, tuple) else output
+        if isinstance(output, torch.Tensor):
+            recorded[f"activations.{name}"] = output.detach().clone().contiguous()
+    return hook
+
+
+left_out = ("Dropout", "StableDropout", "GELUActivation", "DebertaEncoder", "DebertaModel")
+for name, module in model.named_modules():
+    if name and type(module).__name__ not in left_out:
+        module.register_forward_hook(record(name))
+
+(folder / "golden").mkdir()
+generator = torch.Generator().manual_seed(3)
+for label, rows in {"short": [16], "long": [128], "padded": [64, 40]}.items():
+    input_ids = torch.randint(4, 50000, (len(rows), max(rows)), generator=generator)
+    mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
+    recorded.clear()
+    with torch.no_grad():
+        output = model(input_ids=input_ids, attention_mask=mask)
+    tensors = {"inputs.input_ids": input_ids, "inputs.attention_mask": mask, **recorded}
+    tensors["outputs.logits"] = output.logits.clone().contiguous()
+    metadata = {
+        "format": "deberta-trace-1", "framework": "pytorch", "class": "DebertaForMaskedLM", "masked_rows": "uniform",
+        "producer": f"torch {torch.__version__}",
+    }
+    save_file(tensors, folder / "golden" / f"{label}.safetensors", metadata=metadata)
+
+model.save_pretrained(folder / "f32")
+for label, dtype in {"f16": torch.float16, "bf16": torch.bfloat16}.items():
+    DebertaForMaskedLM.from_pretrained(folder / "f32").to(dtype).save_pretrained(folder / label)
+    shutil.copy(folder / "f32" / "config.json", folder / label)
