@@ -312,3 +312,44 @@ fn weight_files_that_differ_are_named() {
     assert!(has(&report, FindingKind::FilesDiffer), "{report:#?}");
     assert_eq!(report.outcome, Outcome::Divergence);
 }
+
+#[test]
+fn published_values_are_compared() {
+    let whole = plain();
+    let (Data::Integers(ids), Data::Floats(logits)) =
+        (&whole.get("inputs.input_ids").unwrap().data, &whole.get("outputs.logits").unwrap().data)
+    else {
+        panic!("other types")
+    };
+    let words = whole.get("outputs.logits").unwrap().shape[2];
+    let row = &logits[2 * words..3 * words];
+    let total: f32 = row.iter().map(|logit| logit.exp()).sum();
+    let case = |first: f32| {
+        format!(
+            "model: owner/model\nclass: DebertaForMaskedLM\nproducer: a test\ntolerances:\n  default: {{atol: 1.0e-5}}\n\
+             inputs:\n  input_ids: [{ids:?}]\nslices:\n\
+             - {{output: logits, ranges: [[0, 1], [2, 3], [0, 2]], values: [[[{first}, {}]]], atol: 1.0e-5}}\n\
+             - {{output: logits, function: softmax, ranges: [[0, 1], [2, 3], [5, 6]], values: [[[{}]]], atol: 1.0e-5}}\n\
+             - {{activation: deberta.embeddings, ranges: [[0, 1], [0, 1], [0, 1]], values: [[[{}]]], atol: 1.0e-5}}\n",
+            row[1],
+            row[5].exp() / total,
+            match &whole.get("activations.deberta.embeddings").unwrap().data {
+                Data::Floats(values) => values[0],
+                Data::Integers(_) => panic!("integers"),
+            }
+        )
+    };
+    let judged = |text: String| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("case.yaml"), text).unwrap();
+        report_on(&data("masked-lm"), folder.path(), false)
+    };
+    let right = judged(case(row[0]));
+    assert_eq!((right.outcome, right.compared()), (Outcome::Pass, 4), "{right:#?}");
+    let wrong = judged(case(row[0] + 1e-3));
+    assert_eq!(wrong.outcome, Outcome::Divergence);
+    let first = wrong.files[0].runs[0].first_divergence.as_deref();
+    assert_eq!(first, Some("outputs.logits[0:1, 2:3, 0:2]"));
+    let beyond = judged(case(row[0]).replace("[2, 3], [0, 2]", "[98, 99], [0, 2]"));
+    assert_eq!(beyond.outcome, Outcome::Undecided);
+}

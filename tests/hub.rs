@@ -11,6 +11,7 @@ use deberta_tests::hub_server::{COMMIT, Fault, Repository, TOKEN, sha256};
 use deberta_tests::hub_world::{ID, WEIGHTS, World, read_folder, text, tiny};
 use deberta_tests::{fixture, succeed};
 
+const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
 const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
 
 /// A hub with this repository, and an empty cache.
@@ -190,4 +191,39 @@ fn links_in_the_cache_lead_to_its_own_contents() {
     fs::remove_file(&link).unwrap();
     symlink(&secret, &link).unwrap();
     assert!(world.failure(&[]).contains("leads out"));
+}
+
+#[test]
+fn a_model_of_the_hub_is_verified_in_every_format() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/masked-lm");
+    let mut files = read_folder(&data);
+    files.retain(|name, _| ["config.json", WEIGHTS].contains(&name.as_str()));
+    let folder = tempfile::tempdir().unwrap();
+    succeed(CONVERT, &["st2tf", &text(&data), "-o", &format!("{}/", text(folder.path()))]);
+    files.insert("tf_model.h5".to_owned(), fs::read(folder.path().join("tf_model.h5")).unwrap());
+    let world = World::new(VERIFY, Repository { files, ..Repository::default() });
+
+    let golden = text(&data.canonicalize().unwrap());
+    let verified = world.run(&["--model", ID, "--golden", &golden]);
+    assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
+    assert!(verified.stdout.contains("pass: 2 files"), "{}", verified.stdout);
+    let offline = world.run_with(&[("HF_HUB_OFFLINE", "1")], &["--model", ID, "--golden", &golden, "--json"]);
+    assert_eq!(offline.code, 0, "{}", offline.stderr);
+    let bench = world.run(&["bench", "--model", ID, "--seq", "8", "--runs", "1"]);
+    assert_eq!(bench.code, 0, "{}", bench.stderr);
+
+    // Nothing to compare with is no success.
+    let alone = world.run(&["--model", ID]);
+    assert!(alone.code == 2 && alone.stderr.contains("no golden for this model"), "{}", alone.stderr);
+}
+
+#[test]
+fn published_values_judge_the_model_that_they_are_of() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/model");
+    let world = World::new(VERIFY, Repository::default());
+    let judged =
+        world.run(&["--model", &text(&data.canonicalize().unwrap()), "--golden", "microsoft/deberta-base"]);
+    assert_eq!(judged.code, 2, "{}", judged.stdout);
+    // Token 46078 is none of this small model's.
+    assert!(judged.stdout.contains("46078") || judged.stdout.contains("31414"), "{}", judged.stdout);
 }

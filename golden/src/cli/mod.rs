@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::source::Source;
+use deberta_converters::hub::Wanted;
+use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
 use crate::backend::Reference;
@@ -79,9 +81,12 @@ pub fn main() -> ExitCode {
 /// Which model to run, and as what.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// Model folder, weight file or shard index
-    #[arg(long, value_name = "PATH")]
+    /// Model folder, weight file, shard index or hub id
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// Branch, tag or commit of a model of the hub; main when not given
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
     /// Configuration of the model; found beside the weights when not given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -98,7 +103,8 @@ impl ModelArgs {
     /// show. Returns the class too.
     fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
         start_threads(self.threads)?;
-        let source = Source::locate(&self.model, None, None)?;
+        let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
+        let source = Source::locate(&model, None, None)?;
         let (config, mut checkpoint) =
             Checkpoint::open(source, self.config.as_deref(), class.map(Class::head))?;
         for warning in config.config.warnings() {
