@@ -34,6 +34,7 @@ fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
         diagnose: false,
+        backend: None,
     };
     verify(&request, &|_| {}).unwrap()
 }

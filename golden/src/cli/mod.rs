@@ -4,13 +4,13 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
-use crate::backend::Reference;
+use crate::backend::{BackendName, Reference};
 use crate::class::Class;
 
 mod bench;
@@ -107,7 +107,10 @@ impl ModelArgs {
 
     /// Loads the model, and says which of its weights are no numbers.
     fn load(&self, checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
-        let BackendName::Reference = self.backend;
+        if self.backend != BackendName::Reference {
+            let message = "--backend onnx: a graph is run without a subcommand, to verify it";
+            return Err(Error::new(Kind::Request, message));
+        }
         let model = Reference::load(checkpoint, class, masked_rows)?;
         if let [first, ..] = model.report.unexpected.as_slice() {
             let count = model.report.unexpected.len();
@@ -121,13 +124,6 @@ impl ModelArgs {
         }
         Ok(model)
     }
-}
-
-/// Backends by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum BackendName {
-    /// The reference implementation in this program
-    Reference,
 }
 
 /// Computes with so many threads.
