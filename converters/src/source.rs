@@ -11,6 +11,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::format::{TensorFile, keras, onnx, safetensors, torch};
 pub use crate::hub::{hub_id, resolve};
@@ -73,28 +74,6 @@ impl fmt::Display for Format {
             Format::Onnx => "ONNX",
         })
     }
-}
-
-/// Checks that `file` is in `folder` however links lead to it. In a snapshot of the hub's cache links may lead to the
-/// contents of the same repository, `../../blobs`.
-///
-/// # Errors
-/// [`Kind::Refused`] for a link that leads elsewhere.
-pub(crate) fn require_inside(folder: &Path, file: &Path) -> Result<()> {
-    let real = |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path, "open", error));
-    let (inside, target) =
-        (real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?, real(file)?);
-    // An export is in the folder `onnx` of the snapshot.
-    let mut above = inside.ancestors().skip(1).take(2);
-    let repository = above.find(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
-    let repository = repository
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("models--")));
-    let blobs = repository.map(|repository| repository.join("blobs"));
-    if target.starts_with(&inside) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
-        return Ok(());
-    }
-    let why = format!("leads out of the model's folder, to {}", target.display());
-    Err(Error::refused(why).in_file(file))
 }
 
 /// The files of a checkpoint, found but not opened.
@@ -495,6 +474,18 @@ mod tests {
         let twice = index(r#"{"weight_map": {"t": "a", "t": "b"}}"#).unwrap_err().to_string();
         assert!(twice.contains("tensor \"t\" is listed twice"), "{twice}");
         assert!(index(&"[".repeat(1 << 20)).is_err());
+    }
+
+    #[test]
+    fn exports_are_found_where_optimum_puts_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let onnx = folder.path().join("onnx");
+        fs::create_dir(&onnx).unwrap();
+        fs::write(onnx.join("model.onnx"), "x").unwrap();
+        fs::write(folder.path().join("config.json"), r#"{"model_type": "deberta"}"#).unwrap();
+        let source = Source::locate(folder.path(), None, None).unwrap();
+        assert_eq!(source.path, onnx.join("model.onnx"));
+        assert!(ConfigFile::find(None, source.folder(), None).unwrap().is_hugging_face());
     }
 
     #[test]

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Extra, TensorFile};
+use crate::confinement::require_inside;
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
-use crate::source::require_inside;
 use crate::tensor::TensorInfo;
 use external::Externals;
 use tensor::Data;
