@@ -99,7 +99,7 @@ impl<'v> Graph<'v> {
             }
         }
         match &self.weights {
-            Ok(weights) => attempts.extend(lengths::run(self, weights)),
+            Ok(weights) => attempts.extend(lengths::run(self, weights, &mut report.findings)),
             Err(error) => {
                 let message = format!(
                     "the graph was run on the goldens alone, not on other lengths: there are no weights to compare with \
@@ -154,8 +154,13 @@ impl<'v> Graph<'v> {
             Error::new(Kind::Request, "neither the trace nor the graph says which class it is of")
         })?;
         let labelled = inputs(&trace)?;
-        let inputs = Inputs { labels: None, start_positions: None, end_positions: None, ..labelled };
-        Ok(Given { file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
+        let squeezed = labelled.labels.is_some();
+        let mut inputs = Inputs { labels: None, start_positions: None, end_positions: None, ..labelled };
+        // A model without token types ignores them.
+        if self.weights.as_ref().is_ok_and(|weights| weights.config.type_vocab_size == 0) {
+            inputs.token_type_ids = None;
+        }
+        Ok(Given { squeezed, file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
     }
 
     /// Of which class the graph is, if anything says it.
@@ -175,19 +180,16 @@ impl<'v> Graph<'v> {
                 given.class
             ));
         }
-        // Token types that a model without them ignores.
-        let ignored = self.weights.as_ref().is_ok_and(|weights| weights.config.type_vocab_size == 0);
-        let types = given.inputs.token_type_ids.clone().filter(|_| !ignored);
-        let inputs = Inputs { token_type_ids: types, ..given.inputs.clone() };
-        let refused = self.graph.takes(&inputs).err().filter(|error| error.kind() == Kind::Request);
+        let refused = self.graph.takes(&given.inputs).err().filter(|error| error.kind() == Kind::Request);
         refused.map(|error| error.to_string())
     }
 
     fn compare(&self, golden: &Golden, given: &Given, run: &mut RunReport) -> Result<()> {
-        let Given { file, class, rows, inputs } = given;
+        let Given { file, class, rows, inputs, squeezed } = given;
         run.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
         run.class = class.to_string();
         run.masked_rows = masked_rows_name(*rows).to_owned();
+        self.check_ids(inputs)?;
         let mut names: Vec<&str> = file.names().filter(|name| !name.starts_with("inputs.")).collect();
         let all = names.len();
         names.retain(|&name| self.graph.exposed().any(|exposed| exposed == name));
@@ -205,20 +207,27 @@ impl<'v> Graph<'v> {
             );
             run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
         }
-        let outputs = self.graph.exposed().filter(|name| name.starts_with("outputs."));
-        let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
-        run.points.extend(lacking);
-
         let tokens = Tokens::of(inputs, *class);
         let comparison =
             Comparison { tolerances: &golden.tolerances, precision: self.graph.precision, tokens: &tokens };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
-        let computed = self.graph.run(inputs, &points, Vec::new())?;
+        let mut computed = self.graph.run(inputs, &points, Vec::new())?;
         for name in &names {
             if let Some(want) = file.tensor(name)? {
+                let logits =
+                    computed.tensors.iter_mut().find(|got| *squeezed && got.name == "outputs.logits");
+                if let Some(got) = logits.filter(|got| got.name == want.name)
+                    && let Some((1, shape)) = got.shape.split_last()
+                    && shape == want.shape
+                {
+                    got.shape = want.shape.clone();
+                }
                 run.points.push(comparison.tensors(&want, computed.get(name)));
             }
         }
+        let outputs = self.graph.exposed().filter(|name| name.starts_with("outputs."));
+        let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
+        run.points.extend(lacking);
         let padding = run.points.iter().any(|point| point.verdict == Verdict::Padding);
         let tokens_agree =
             run.points.iter().all(|point| !differs(&point.verdict) || point.verdict == Verdict::Padding);
@@ -227,6 +236,19 @@ impl<'v> Graph<'v> {
             run.findings.push(finding);
         }
         Ok(())
+    }
+
+    /// Ids beyond the vocabulary are no fault of the graph.
+    fn check_ids(&self, inputs: &Inputs) -> Result<()> {
+        let (Ok(weights), Some(ids)) = (&self.weights, &inputs.input_ids) else { return Ok(()) };
+        let size = weights.config.vocab_size;
+        match ids.iter().find(|&&id| usize::try_from(id).map_or(true, |id| id >= size)) {
+            Some(id) => {
+                let message = format!("input_ids: {id}, the vocabulary has {size} tokens");
+                Err(Error::new(Kind::Request, message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What the convention that the graph was made with says about padding that differs where tokens agree.
@@ -281,6 +303,8 @@ struct Given {
     class: Class,
     rows: MaskedRows,
     inputs: Inputs,
+    /// Whether a regression's logits may lack their last axis: transformers drops one of length 1 if there are labels.
+    squeezed: bool,
 }
 
 /// The weights of the file, or else of another one in its folder.
