@@ -107,7 +107,7 @@ impl Onnx {
                 outputs.push((traced, id));
             }
         }
-        outputs.sort_by(|(one, _), (other, _)| rank(one).cmp(&rank(other)));
+        outputs.sort_by_key(|(name, _)| rank(name));
         Ok(Onnx {
             path: path.to_owned(),
             model: Arc::new(model),
