@@ -34,6 +34,7 @@ fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
         diagnose: false,
+        backend: None,
     };
     verify(&request, &|_| {}).unwrap()
 }
@@ -77,7 +78,19 @@ fn every_recorded_golden_passes_alone_and_isolated() {
         for isolate in [false, true] {
             let report = report_on(&folder, &folder, isolate);
             assert_eq!(report.outcome, Outcome::Pass, "{}: {report:#?}", folder.display());
-            assert!(verdicts(&report).all(|verdict| *verdict == Verdict::Match), "{}", folder.display());
+            for run in report.files.iter().flat_map(|file| &file.runs) {
+                // A graph has one convention for masked rows, and the fixtures' graphs have PyTorch's.
+                let other = run.backend == "onnx" && run.masked_rows == "zero";
+                let agrees = |verdict: &Verdict| match verdict {
+                    Verdict::Padding => other,
+                    verdict => *verdict == Verdict::Match,
+                };
+                assert!(
+                    run.points.iter().all(|point| agrees(&point.verdict)),
+                    "{}: {run:#?}",
+                    folder.display()
+                );
+            }
             assert!(report.files.iter().all(|file| file.runs.iter().all(|run| run.compared() > 0)));
             traces += report.files.iter().map(|file| file.runs.len()).sum::<usize>();
         }

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+mod confinement;
 pub mod convert;
 pub mod digest;
 pub mod error;

@@ -11,6 +11,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::format::{TensorFile, keras, onnx, safetensors, torch};
 pub use crate::hub::{hub_id, resolve};
@@ -48,6 +49,14 @@ impl Format {
         format!("{}.index.json", self.file_name())
     }
 
+    /// Where a folder may have weights of this format, the likeliest place first: the file, the index of its shards,
+    /// or for ONNX the folder that Optimum exports to.
+    pub fn places(self) -> [String; 2] {
+        let file = self.file_name();
+        let other = if self == Format::Onnx { format!("onnx/{file}") } else { self.index_name() };
+        [file.to_owned(), other]
+    }
+
     /// The name of one of several shards, counted from 1.
     pub fn shard_name(self, number: usize, of: usize) -> String {
         let name = self.file_name();
@@ -65,26 +74,6 @@ impl fmt::Display for Format {
             Format::Onnx => "ONNX",
         })
     }
-}
-
-/// Checks that `file` is in `folder` however links lead to it. In a snapshot of the hub's cache links may lead to the
-/// contents of the same repository, `../../blobs`.
-///
-/// # Errors
-/// [`Kind::Refused`] for a link that leads elsewhere.
-pub(crate) fn require_inside(folder: &Path, file: &Path) -> Result<()> {
-    let real = |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path, "open", error));
-    let (inside, target) =
-        (real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?, real(file)?);
-    let repository = inside.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
-    let repository = repository
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("models--")));
-    let blobs = repository.map(|repository| repository.join("blobs"));
-    if target.starts_with(&inside) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
-        return Ok(());
-    }
-    let why = format!("leads out of the model's folder, to {}", target.display());
-    Err(Error::refused(why).in_file(file))
 }
 
 /// The files of a checkpoint, found but not opened.
@@ -114,8 +103,7 @@ impl Source {
                 Some(wanted) => format == wanted,
                 None => Some(format) != unwanted,
             });
-            let names: Vec<String> =
-                formats.flat_map(|format| [format.file_name().to_owned(), format.index_name()]).collect();
+            let names: Vec<String> = formats.flat_map(Format::places).collect();
             let found = names.iter().map(|name| input.join(name)).find(|path| path.exists());
             return match found {
                 Some(path) => Source::locate(&path, None, None),
@@ -306,13 +294,18 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// Reads the configuration at `given`, or else the one beside the weights: `config.json`, or Microsoft's
-    /// `model_config.json`; or else the one that the weight file holds, given with its name.
+    /// `model_config.json`; for weights in a folder `onnx` also the one beside that folder; or else the one that the
+    /// weight file holds, given with its name.
     ///
     /// # Errors
     /// None found; not JSON; not a configuration of DeBERTa v1.
     pub fn find(given: Option<&Path>, folder: &Path, held: Option<(&Path, &str)>) -> Result<ConfigFile> {
-        let candidates = ["config.json", "model_config.json"].map(|name| folder.join(name));
-        let beside = candidates.iter().find(|path| path.exists()).map(PathBuf::as_path);
+        let names = ["config.json", "model_config.json"];
+        let candidates = names.map(|name| folder.join(name));
+        let above = folder.parent().filter(|_| folder.ends_with("onnx"));
+        let above: Vec<PathBuf> =
+            above.into_iter().flat_map(|above| names.map(|name| above.join(name))).collect();
+        let beside = candidates.iter().chain(&above).find(|path| path.exists()).map(PathBuf::as_path);
         match (given.or(beside), held) {
             (Some(path), _) => ConfigFile::read(path),
             (None, Some((path, text))) => ConfigFile::parse(path, text.to_owned()),
@@ -481,6 +474,18 @@ mod tests {
         let twice = index(r#"{"weight_map": {"t": "a", "t": "b"}}"#).unwrap_err().to_string();
         assert!(twice.contains("tensor \"t\" is listed twice"), "{twice}");
         assert!(index(&"[".repeat(1 << 20)).is_err());
+    }
+
+    #[test]
+    fn exports_are_found_where_optimum_puts_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let onnx = folder.path().join("onnx");
+        fs::create_dir(&onnx).unwrap();
+        fs::write(onnx.join("model.onnx"), "x").unwrap();
+        fs::write(folder.path().join("config.json"), r#"{"model_type": "deberta"}"#).unwrap();
+        let source = Source::locate(folder.path(), None, None).unwrap();
+        assert_eq!(source.path, onnx.join("model.onnx"));
+        assert!(ConfigFile::find(None, source.folder(), None).unwrap().is_hugging_face());
     }
 
     #[test]

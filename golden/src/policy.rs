@@ -136,7 +136,15 @@ impl Policy {
         if let Some(tolerances) = &asked.tolerances {
             goldens.iter_mut().for_each(|golden| golden.tolerances = tolerances.clone());
         }
-        Ok(Request { name, model, config: None, goldens, isolate: asked.isolate, diagnose: true })
+        Ok(Request {
+            name,
+            model,
+            config: None,
+            goldens,
+            isolate: asked.isolate,
+            diagnose: true,
+            backend: None,
+        })
     }
 
     fn golden(&self, golden: &Model) -> Result<Golden> {

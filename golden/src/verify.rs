@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::source::{Format, Source};
+use deberta_converters::mapped::Mapped;
+use deberta_converters::source::{Format, Source, sniff};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 use ndarray::ArrayD;
 
-use crate::backend::{Backend, Reference};
+use crate::backend::{Backend, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -22,6 +23,7 @@ use crate::tolerance::Precision;
 use crate::trace_file::{Data, Tensor, Trace, TraceFile};
 
 mod diagnosis;
+mod graph;
 mod published;
 
 /// What to verify, and how.
@@ -39,6 +41,8 @@ pub struct Request {
     pub isolate: bool,
     /// Whether to look for the causes of divergences.
     pub diagnose: bool,
+    /// What computes; if absent, the reference, and an ONNX file's own graph too.
+    pub backend: Option<BackendName>,
 }
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
@@ -46,7 +50,12 @@ pub struct Request {
 /// # Errors
 /// There is no weight file, or no golden.
 pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
-    let sources = sources(&request.model)?;
+    let graph_alone = request.backend == Some(BackendName::Onnx);
+    if graph_alone && request.isolate {
+        let message = "a graph cannot be given the golden's activations: --isolate needs --backend reference";
+        return Err(Error::new(Kind::Request, message));
+    }
+    let sources = sources(&request.model, graph_alone.then_some(Format::Onnx))?;
     if request.goldens.is_empty() {
         return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
     }
@@ -72,13 +81,12 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
     Ok(report)
 }
 
-/// The weights that a model has, one entry for every format.
-fn sources(model: &Path) -> Result<Vec<Source>> {
-    if !model.is_dir() {
-        return Ok(vec![Source::locate(model, None, None)?]);
+/// The weights that a model has, one entry for every format, or for the one that is asked for.
+fn sources(model: &Path, wanted: Option<Format>) -> Result<Vec<Source>> {
+    if !model.is_dir() || wanted.is_some() {
+        return Ok(vec![Source::locate(model, wanted, None)?]);
     }
-    let there =
-        |format: &Format| model.join(format.file_name()).exists() || model.join(format.index_name()).exists();
+    let there = |format: &Format| format.places().iter().any(|place| model.join(place).exists());
     let formats: Vec<Format> = Format::ALL.into_iter().filter(there).collect();
     match formats.is_empty() {
         // Says what it looked for.
@@ -136,8 +144,14 @@ impl File<'_> {
             findings: Vec::new(),
             runs: Vec::new(),
         };
-        if let Err(error) = self.verify_into(&mut report) {
+        let backend = self.request.backend;
+        if backend != Some(BackendName::Onnx)
+            && let Err(error) = self.verify_into(&mut report)
+        {
             report.findings.push(Finding::error(&error));
+        }
+        if backend == Some(BackendName::Onnx) || (backend.is_none() && self.has_graph()) {
+            graph::verify(self, &mut report);
         }
         let outcomes = report.runs.iter().map(|run| run.outcome);
         report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
@@ -172,6 +186,12 @@ impl File<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file is of the format that holds a computation.
+    fn has_graph(&self) -> bool {
+        let first = Mapped::open(&self.source.path);
+        first.is_ok_and(|bytes| sniff(&bytes).is_ok_and(|format| format == Format::Onnx))
     }
 
     /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
@@ -217,16 +237,10 @@ impl Candidate<'_> {
         }
     }
 
-    /// What `case.yaml` says about a trace.
-    fn entry(&self, path: &Path) -> Option<&TraceEntry> {
-        let mut entries = self.golden.case.as_ref()?.traces.iter();
-        entries.find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
-    }
-
     /// Runs the model on the inputs of a trace and compares.
     fn run(&self, path: &Path, name: String, findings: &mut Vec<Finding>) -> RunReport {
         let start = Instant::now();
-        let entry = self.entry(path);
+        let entry = entry(self.golden, path);
         let mut report = RunReport {
             golden: self.golden.name.clone(),
             trace: Some(name),
@@ -351,6 +365,12 @@ impl Candidate<'_> {
             (false, false) => None,
         })
     }
+}
+
+/// What `case.yaml` says about a trace.
+fn entry<'g>(golden: &'g Golden, path: &Path) -> Option<&'g TraceEntry> {
+    let mut entries = golden.case.as_ref()?.traces.iter();
+    entries.find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
 }
 
 /// The class and the masked rows that a trace, or its entry in `case.yaml`, asks for.

@@ -14,8 +14,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::id::{ModelId, Revision, is_commit};
+use crate::confinement::require_inside;
 use crate::error::{Error, Result};
-use crate::source::require_inside;
 
 /// The cache's folder of one model.
 #[derive(Debug)]

@@ -61,13 +61,13 @@ pub(super) fn accompanying(files: &BTreeSet<String>) -> impl Iterator<Item = &'s
 /// # Errors
 /// None of the formats is there.
 pub(super) fn weights(files: &BTreeSet<String>, wanted: &Wanted) -> Result<Vec<String>> {
-    let of = |format: &Format| places(*format).into_iter().find(|name| files.contains(name));
+    let of = |format: &Format| format.places().into_iter().find(|name| files.contains(name));
     let found: Vec<String> = match wanted {
         Wanted::First(formats) => formats.iter().find_map(of).into_iter().collect(),
         Wanted::Every(formats) => formats.iter().filter_map(of).collect(),
     };
     if found.is_empty() {
-        let looked_for: Vec<String> = wanted.formats().iter().flat_map(|&format| places(format)).collect();
+        let looked_for: Vec<String> = wanted.formats().iter().flat_map(|&format| format.places()).collect();
         return Err(Error::new(Kind::Hub, format!("no weights: looked for {}", looked_for.join(", "))));
     }
     Ok(found)
@@ -87,19 +87,6 @@ pub(super) fn external_data<'f>(files: &'f BTreeSet<String>, weights: &str) -> R
     let found =
         found.filter(|name| rest(name).is_some_and(|rest| rest == ".data" || rest.starts_with("_data")));
     found.map(|name| check_file_name(name).map(|()| name)).collect()
-}
-
-/// Where a repository has weights of a format.
-fn places(format: Format) -> Vec<String> {
-    places_of(format.file_name(), format.index_name())
-}
-
-fn places_of(file: &str, index: String) -> Vec<String> {
-    if file.ends_with(".onnx") {
-        // Optimum's place for exports. ONNX models have no shard index.
-        return vec![file.to_owned(), format!("onnx/{file}")];
-    }
-    vec![file.to_owned(), index]
 }
 
 #[cfg(test)]
@@ -137,7 +124,7 @@ mod tests {
 
     #[test]
     fn onnx_models_have_data_beside_them() {
-        assert_eq!(places_of("model.onnx", String::new()), ["model.onnx", "onnx/model.onnx"]);
+        assert_eq!(Format::Onnx.places(), ["model.onnx", "onnx/model.onnx"]);
         let names = [
             "onnx/model.onnx",
             "onnx/model.onnx_data",

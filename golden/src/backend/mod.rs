@@ -1,14 +1,26 @@
 //! Backends: who computes.
 
+mod onnx;
 mod reference;
 
+pub use onnx::Onnx;
 pub use reference::Reference;
 
+use clap::ValueEnum;
 use deberta_converters::error::Result;
 use deberta_reference::Inputs;
 use ndarray::ArrayD;
 
 use crate::trace_file::Trace;
+
+/// Backends by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// The reference implementation in this program
+    Reference,
+    /// The graph of an ONNX file, as it is
+    Onnx,
+}
 
 /// Something that runs a model.
 pub trait Backend {

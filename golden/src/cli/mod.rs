@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
@@ -12,7 +12,7 @@ use deberta_converters::hub::Wanted;
 use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
-use crate::backend::Reference;
+use crate::backend::{BackendName, Reference};
 use crate::class::Class;
 
 mod bench;
@@ -117,7 +117,10 @@ impl ModelArgs {
 
     /// Loads the model, and says which of its weights are no numbers.
     fn load(&self, checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
-        let BackendName::Reference = self.backend;
+        if self.backend != BackendName::Reference {
+            let message = "--backend onnx: a graph is run without a subcommand, to verify it";
+            return Err(Error::new(Kind::Request, message));
+        }
         let model = Reference::load(checkpoint, class, masked_rows)?;
         if let [first, ..] = model.report.unexpected.as_slice() {
             let count = model.report.unexpected.len();
@@ -131,13 +134,6 @@ impl ModelArgs {
         }
         Ok(model)
     }
-}
-
-/// Backends by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum BackendName {
-    /// The reference implementation in this program
-    Reference,
 }
 
 /// Computes with so many threads.

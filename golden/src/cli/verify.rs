@@ -11,6 +11,7 @@ use deberta_converters::source::{self, Format};
 
 use super::output::OutputArgs;
 use super::{progress, start_threads};
+use crate::backend::BackendName;
 use crate::goldens::Golden;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
@@ -38,6 +39,10 @@ pub(super) struct VerifyArgs {
     /// Give every module the golden's input, so that one fault shows in one place
     #[arg(long)]
     isolate: bool,
+    /// What computes: the reference with the weights, or the graph of an ONNX file; when not given, the reference, and
+    /// for ONNX files the graph too
+    #[arg(long, value_enum, conflicts_with = "policy")]
+    backend: Option<BackendName>,
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
@@ -90,6 +95,7 @@ impl VerifyArgs {
             goldens,
             isolate: self.isolate,
             diagnose: !self.no_diagnosis,
+            backend: self.backend,
         })
     }
 

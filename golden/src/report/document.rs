@@ -1,5 +1,7 @@
 //! What a report is made of, whatever its format.
 
+use std::borrow::Cow;
+
 use super::numbers::count;
 use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport};
 use crate::compare::{Outcome, PointReport};
@@ -194,6 +196,7 @@ pub(super) fn judged(point: &PointReport) -> bool {
 }
 
 /// What a trace is called; published values have none.
-pub(super) fn trace_name(run: &RunReport) -> &str {
-    run.trace.as_deref().unwrap_or("published values")
+pub(super) fn trace_name(run: &RunReport) -> Cow<'_, str> {
+    let name = run.trace.as_deref().unwrap_or("published values");
+    if run.backend == "onnx" { Cow::Owned(format!("{name} by the graph")) } else { Cow::Borrowed(name) }
 }

@@ -82,7 +82,7 @@ impl Page<'_> {
     fn headline(&mut self) {
         let Some(headline) = self.document.headline() else { return };
         let file = headline.file.map_or(headline.report.model.as_str(), |file| file.file.as_str());
-        let trace = headline.run.map(|run| format!(", {}", code(trace_name(run)))).unwrap_or_default();
+        let trace = headline.run.map(|run| format!(", {}", code(&trace_name(run)))).unwrap_or_default();
         let text = match headline.subject {
             Subject::Point(point) => {
                 let what = match point.verdict.outcome() {
@@ -174,7 +174,7 @@ impl Page<'_> {
             format!(
                 "| {} | {} | {} | {} | {} | {} | {} |\n",
                 code(&file.file),
-                code(trace_name(run)),
+                code(&trace_name(run)),
                 markdown(&run.class),
                 run.points.iter().filter(|point| judged(point)).count(),
                 largest.map_or("-".to_owned(), share),
@@ -210,7 +210,7 @@ impl Page<'_> {
             "<details><summary>{}, {}: points that do not agree</summary>\n\n\
              | verdict | of tolerance | padding | max abs | point |\n| --- | ---: | ---: | ---: | --- |\n",
             code(&file.file),
-            code(trace_name(run))
+            code(&trace_name(run))
         );
         self.add_lines(&head, run.points.iter().filter(failing).map(row), "\n</details>\n\n");
     }

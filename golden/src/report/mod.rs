@@ -130,6 +130,8 @@ pub enum FindingKind {
     MaskedRows,
     /// Padded rows differ, and no convention explains it.
     PaddingDiffers,
+    /// An ONNX file's graph does not compute what its weights are of.
+    GraphDiffers,
     /// The weights were rounded to a lower precision.
     HalfPrecision,
     /// A file was left out.

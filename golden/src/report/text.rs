@@ -117,7 +117,7 @@ impl Page<'_> {
     }
 
     fn run(&mut self, file: &FileReport, run: &RunReport) {
-        let name = plain(trace_name(run));
+        let name = plain(&trace_name(run));
         let largest = largest(run, |point| shares(point).real).map(|(share_of, point)| {
             format!(", at most {}, at {}", of_tolerance(share_of), plain(&point.name))
         });

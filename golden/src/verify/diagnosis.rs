@@ -9,7 +9,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, Tensor};
 
-use super::{Candidate, judged_as};
+use super::{Candidate, entry, judged_as};
 use crate::class::Class;
 use crate::compare::{Comparison, Outcome};
 use crate::diagnose::{Divergence, diagnose};
@@ -54,7 +54,7 @@ impl Candidate<'_> {
     fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
         let file = TraceFile::open(path)?;
         let golden = file.trace(|_| true)?;
-        let (class, masked_rows) = judged_as(&golden, self.entry(path))?;
+        let (class, masked_rows) = judged_as(&golden, entry(self.golden, path))?;
         let checkpoint = self.file.open(class)?;
         let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
         let given = inputs(&golden)?;

@@ -20,6 +20,11 @@ impl<'a> Externals<'a> {
         Externals { open, files: HashMap::new() }
     }
 
+    /// The files by the names that the model gives them.
+    pub(super) fn into_files(self) -> Vec<(String, Arc<Mapped>)> {
+        self.files.into_iter().collect()
+    }
+
     /// The data of a tensor that needs `needed` bytes, from its entries `location`, `offset` and `length`.
     pub(super) fn locate(&mut self, entries: &[StringStringEntryProto], needed: usize) -> Result<Data> {
         let entry = |key: &str| entries.iter().find(|entry| entry.key() == key).map(|entry| entry.value());

@@ -53,6 +53,40 @@ fn node(operation: &str, input: &[&str], output: &[&str]) -> NodeProto {
     }
 }
 
+/// A file with a tensor `w` [2] in the file `data` beside it, which is at `path`.
+fn external_file(folder: &Path) -> std::path::PathBuf {
+    let entry = StringStringEntryProto { key: Some("location".into()), value: Some("data".into()) };
+    let mut tensor = tensor(&[2], 0);
+    tensor.raw_data = None;
+    tensor.data_location = Some(DataLocation::External.into());
+    tensor.external_data = vec![entry];
+    let path = folder.join("model.onnx");
+    fs::write(&path, holding(vec![tensor])).unwrap();
+    path
+}
+
+#[test]
+fn external_data_is_no_link_out_of_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let (snapshot, blobs) =
+        (root.path().join("models--a--b/snapshots/c/onnx"), root.path().join("models--a--b/blobs"));
+    for folder in [&snapshot, &blobs] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("numbers"), [0; 8]).unwrap();
+    }
+    fs::write(root.path().join("numbers"), [0; 8]).unwrap();
+    let path = external_file(&snapshot);
+    let open_link = |target: &str| {
+        let link = snapshot.join("data");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        open(Mapped::open(&path).unwrap())
+    };
+    assert!(open_link("numbers").is_ok() && open_link("../../../blobs/numbers").is_ok());
+    let Err(error) = open_link("../../../../numbers") else { panic!("opened") };
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+}
+
 #[test]
 fn the_honest_file_opens() {
     let bytes = holding(vec![tensor(&[2, 3], 24)]);

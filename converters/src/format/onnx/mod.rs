@@ -7,11 +7,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Extra, TensorFile};
+use crate::confinement::require_inside;
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
 use crate::tensor::TensorInfo;
@@ -38,6 +40,7 @@ pub struct OnnxFile {
     graph: GraphProto,
     metadata: Vec<(String, String)>,
     extras: Vec<Extra>,
+    external: Vec<(String, Arc<Mapped>)>,
 }
 
 /// Opens an ONNX file, and the files beside it that hold its tensors.
@@ -50,7 +53,11 @@ pub struct OnnxFile {
 /// the model's folder.
 pub fn open(file: Mapped) -> Result<OnnxFile> {
     let folder = file.path().parent().unwrap_or(Path::new("")).to_owned();
-    open_with(file, &|location| Mapped::open(&folder.join(location)))
+    open_with(file, &|location| {
+        let path = folder.join(location);
+        require_inside(&folder, &path)?;
+        Mapped::open(&path)
+    })
 }
 
 /// As [`open`], with the external files from `external`, which is given locations that do not leave the folder.
@@ -105,7 +112,14 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
             what: format!("text of {} bytes", value.len()),
         })
         .collect();
-    Ok(OnnxFile { path, tensors, data, graph, metadata, extras })
+    Ok(OnnxFile { path, tensors, data, graph, metadata, extras, external: externals.into_files() })
+}
+
+impl OnnxFile {
+    /// The files that tensors are in, by the names that the model gives them.
+    pub fn external(&self) -> &[(String, Arc<Mapped>)] {
+        &self.external
+    }
 }
 
 /// Takes the tensor out of a constant node, under the name of its output, if it may be a parameter.

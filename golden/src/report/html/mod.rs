@@ -55,7 +55,7 @@ impl Page<'_> {
         let file = headline.file.map_or(headline.report.model.as_str(), |file| file.file.as_str());
         let mut place = format!("<code>{}</code>", markup(file));
         if let Some(run) = headline.run {
-            place.push_str(&format!(", <code>{}</code>", markup(trace_name(run))));
+            place.push_str(&format!(", <code>{}</code>", markup(&trace_name(run))));
         }
         let (verdict, title, text) = match headline.subject {
             Subject::Point(point) => {
@@ -189,7 +189,7 @@ impl Page<'_> {
              <p class=\"about\">{} by {}; golden {} by {}; masked rows {}{isolated}; {} compared in {:.2} s</p>\n",
             badge(run.outcome),
             markup(&file.file),
-            markup(trace_name(run)),
+            markup(&trace_name(run)),
             count(run.points.iter().filter(|point| judged(point)).count(), "point"),
             largest.map_or("-".to_owned(), of_tolerance),
             markup(&run.class),

@@ -1,0 +1,351 @@
+//! The graph of an ONNX file, run as it is: against every trace whose inputs it has, and at other lengths and batch sizes
+//! against the reference with the weights of the same file.
+
+use std::path::Path;
+use std::time::Instant;
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::source::{Format, Source};
+use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
+
+use super::{File, convention, differs, entry, judged_as};
+use crate::backend::{Backend as _, Onnx, Reference};
+use crate::case::TraceEntry;
+use crate::class::{Class, masked_rows_name};
+use crate::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::goldens::Golden;
+use crate::inputs::inputs;
+use crate::points::rank;
+use crate::report::{FileReport, Finding, FindingKind, RunReport};
+use crate::tokens::Tokens;
+use crate::trace_file::{Trace, TraceFile};
+
+mod lengths;
+
+/// Runs the graph of a file and adds what came of it to the report.
+pub(super) fn verify(file: &File<'_>, report: &mut FileReport) {
+    (file.progress)(&format!("{}: reading the graph", report.file));
+    match Onnx::open(&file.source.path) {
+        Ok(graph) => Graph::of(file, graph).verify(report),
+        Err(error) => report.findings.push(Finding::error(&error)),
+    }
+}
+
+/// A graph, and weights that it must compute with.
+struct Graph<'v> {
+    file: &'v File<'v>,
+    graph: Onnx,
+    weights: Result<Weights>,
+}
+
+/// Weights that the reference can run.
+struct Weights {
+    source: Source,
+    config: DebertaConfig,
+    class: Class,
+}
+
+/// A run, and why there is none.
+struct Attempt {
+    report: RunReport,
+    failure: Option<Error>,
+}
+
+impl Attempt {
+    fn new(report: RunReport, done: Result<()>, start: Instant) -> Attempt {
+        let failure = done.err();
+        let mut attempt = Attempt { report, failure };
+        attempt.report.seconds = start.elapsed().as_secs_f64();
+        attempt
+    }
+
+    /// The report. Where other runs of the graph succeeded, a failure is that of the graph and not of the runtime.
+    fn conclude(mut self, runs_elsewhere: bool) -> RunReport {
+        if let Some(error) = self.failure {
+            let finding = match runs_elsewhere && error.kind() == Kind::Model {
+                true => {
+                    let message = format!(
+                        "the graph runs on other lengths or batch sizes and fails on this one: it was exported for \
+                         fixed ones; export it with dynamic axes ({error})"
+                    );
+                    Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message)
+                }
+                false => Finding::error(&error),
+            };
+            self.report.findings.push(finding);
+        }
+        self.report.conclude();
+        self.report
+    }
+}
+
+impl<'v> Graph<'v> {
+    fn of(file: &'v File<'v>, graph: Onnx) -> Graph<'v> {
+        let weights = weights(file, graph.class);
+        Graph { file, graph, weights }
+    }
+
+    fn verify(&self, report: &mut FileReport) {
+        report.format.get_or_insert_with(|| Format::Onnx.to_string());
+        report.precision.get_or_insert_with(|| self.graph.precision.to_string());
+        if self.file.request.isolate {
+            let message = "a graph cannot be given the golden's activations: it was run as a whole";
+            report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+        }
+        let mut attempts = Vec::new();
+        for golden in &self.file.request.goldens {
+            for path in &golden.traces {
+                attempts.extend(self.trace(golden, path, report));
+            }
+        }
+        match &self.weights {
+            Ok(weights) => attempts.extend(lengths::run(self, weights, &mut report.findings)),
+            Err(error) => {
+                let message = format!(
+                    "the graph was run on the goldens alone, not on other lengths: there are no weights to compare with \
+                     ({error})"
+                );
+                report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+            }
+        }
+        if attempts.is_empty() {
+            let message = "the graph was not run: no trace has inputs for it";
+            report.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
+        }
+        let ran = attempts.iter().any(|attempt| attempt.report.compared() > 0);
+        for attempt in attempts {
+            let mut run = attempt.conclude(ran);
+            if run.outcome == Outcome::Divergence && reference_passes(&report.runs, &run) {
+                let message = "the weights of this file pass when the reference runs them: the graph is wrong, not the \
+                               weights";
+                run.findings.push(Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message));
+            }
+            report.runs.push(run);
+        }
+    }
+
+    /// The run on a trace of a golden; nothing, and a finding, if the graph is not what it is of.
+    fn trace(&self, golden: &Golden, path: &Path, report: &mut FileReport) -> Option<Attempt> {
+        let start = Instant::now();
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        (self.file.progress)(&format!("{}: {name} by the graph", report.file));
+        let mut run = new_run(&golden.name, &name);
+        let done = match self.given(path, entry(golden, path)) {
+            Ok(given) => {
+                if let Some(why) = self.refuses(&given) {
+                    let message = format!("{name}: not judged with the graph: {why}");
+                    let finding = Finding::new(FindingKind::NotJudged, Outcome::Pass, message);
+                    report.findings.push(finding);
+                    return None;
+                }
+                self.compare(golden, &given, &mut run).map_err(|error| error.in_file(path))
+            }
+            Err(error) => Err(error.in_file(path)),
+        };
+        Some(Attempt::new(run, done, start))
+    }
+
+    /// What the trace gives a model. Labels make a loss, which no graph has, and change nothing else.
+    fn given(&self, path: &Path, entry: Option<&TraceEntry>) -> Result<Given> {
+        let file = TraceFile::open(path)?;
+        let trace = file.trace(|name| name.starts_with("inputs."))?;
+        let (class, rows) = judged_as(&trace, entry)?;
+        let class = class.or(self.class()).ok_or_else(|| {
+            Error::new(Kind::Request, "neither the trace nor the graph says which class it is of")
+        })?;
+        let labelled = inputs(&trace)?;
+        let squeezed = labelled.labels.is_some();
+        let mut inputs = Inputs { labels: None, start_positions: None, end_positions: None, ..labelled };
+        // A model without token types ignores them.
+        if self.weights.as_ref().is_ok_and(|weights| weights.config.type_vocab_size == 0) {
+            inputs.token_type_ids = None;
+        }
+        Ok(Given { squeezed, file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
+    }
+
+    /// Of which class the graph is, if anything says it.
+    fn class(&self) -> Option<Class> {
+        self.graph.class.or(self.weights.as_ref().ok().map(|weights| weights.class))
+    }
+
+    /// Why the graph does not compute what the trace has.
+    fn refuses(&self, given: &Given) -> Option<String> {
+        let kind = |class: Class| (class.head(), class == Class::MaskDecoder);
+        if let Some(class) = self.class().filter(|&class| kind(class) != kind(given.class)) {
+            return Some(format!("the trace is of {}, the graph is of {class}", given.class));
+        }
+        if given.class == Class::MaskDecoder && self.graph.class.is_none() {
+            return Some(format!(
+                "the trace is of {}, and the graph does not say that it is one",
+                given.class
+            ));
+        }
+        let refused = self.graph.takes(&given.inputs).err().filter(|error| error.kind() == Kind::Request);
+        refused.map(|error| error.to_string())
+    }
+
+    fn compare(&self, golden: &Golden, given: &Given, run: &mut RunReport) -> Result<()> {
+        let Given { file, class, rows, inputs, squeezed } = given;
+        run.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
+        run.class = class.to_string();
+        run.masked_rows = masked_rows_name(*rows).to_owned();
+        self.check_ids(inputs)?;
+        let mut names: Vec<&str> = file.names().filter(|name| !name.starts_with("inputs.")).collect();
+        let all = names.len();
+        names.retain(|&name| self.graph.exposed().any(|exposed| exposed == name));
+        names.sort_by_key(|&name| (rank(name), name));
+        if names.len() < all {
+            let message =
+                format!("{} of the golden's {all} points are no outputs of the graph", all - names.len());
+            run.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+        }
+        if !names.iter().any(|name| name.starts_with("outputs.")) {
+            let exposed: Vec<&str> = self.graph.exposed().collect();
+            let (known, unknown) = (exposed.join(", "), self.graph.unknown.join(", "));
+            let message = format!(
+                "the graph and the golden have no output in common; the graph has {known} and unknown ones: {unknown}"
+            );
+            run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
+        }
+        let tokens = Tokens::of(inputs, *class);
+        let comparison =
+            Comparison { tolerances: &golden.tolerances, precision: self.graph.precision, tokens: &tokens };
+        let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
+        let mut computed = self.graph.run(inputs, &points, Vec::new())?;
+        for name in &names {
+            if let Some(want) = file.tensor(name)? {
+                let logits =
+                    computed.tensors.iter_mut().find(|got| *squeezed && got.name == "outputs.logits");
+                if let Some(got) = logits.filter(|got| got.name == want.name)
+                    && let Some((1, shape)) = got.shape.split_last()
+                    && shape == want.shape
+                {
+                    got.shape = want.shape.clone();
+                }
+                run.points.push(comparison.tensors(&want, computed.get(name)));
+            }
+        }
+        let outputs = self.graph.exposed().filter(|name| name.starts_with("outputs."));
+        let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
+        run.points.extend(lacking);
+        let padding = run.points.iter().any(|point| point.verdict == Verdict::Padding);
+        let tokens_agree =
+            run.points.iter().all(|point| !differs(&point.verdict) || point.verdict == Verdict::Padding);
+        if padding && tokens_agree {
+            let finding = self.explain_padding(&comparison, given, &computed, &points)?;
+            run.findings.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Ids beyond the vocabulary are no fault of the graph.
+    fn check_ids(&self, inputs: &Inputs) -> Result<()> {
+        let (Ok(weights), Some(ids)) = (&self.weights, &inputs.input_ids) else { return Ok(()) };
+        let size = weights.config.vocab_size;
+        match ids.iter().find(|&&id| usize::try_from(id).map_or(true, |id| id >= size)) {
+            Some(id) => {
+                let message = format!("input_ids: {id}, the vocabulary has {size} tokens");
+                Err(Error::new(Kind::Request, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the convention that the graph was made with says about padding that differs where tokens agree.
+    fn explain_padding(
+        &self,
+        comparison: &Comparison<'_>,
+        given: &Given,
+        computed: &Trace,
+        points: &[&str],
+    ) -> Result<Finding> {
+        let (want, have) = (convention(given.rows), convention(self.graph.masked_rows));
+        let unexplained = |why: String| {
+            let message = format!("tokens agree. Padding differs, and {why}");
+            Finding::new(FindingKind::PaddingDiffers, Outcome::Divergence, message)
+        };
+        if given.rows == self.graph.masked_rows {
+            return Ok(unexplained(format!("the golden and the graph both are of {want}")));
+        }
+        let why = format!(
+            "tokens agree. Padding differs, because the golden was computed with {want}, and the graph computes {have}"
+        );
+        let Ok(weights) = &self.weights else {
+            let message = format!("{why}. There are no weights to compare its padding with");
+            return Ok(Finding::new(FindingKind::MaskedRows, Outcome::Pass, message));
+        };
+        let model = self.reference(weights, given.class, self.graph.masked_rows)?;
+        let expected = model.run(&given.inputs, points, Vec::new())?;
+        let agrees = computed.tensors.iter().all(|got| {
+            let want = expected.get(&got.name);
+            want.is_some_and(|want| comparison.tensors(want, Some(got)).verdict.outcome() == Outcome::Pass)
+        });
+        Ok(match agrees {
+            true => Finding::new(
+                FindingKind::MaskedRows,
+                Outcome::Pass,
+                format!("{why}; with it the reference computes the same. No token depends on it"),
+            ),
+            false => unexplained(format!("neither {want} nor {have} explains it")),
+        })
+    }
+
+    fn reference(&self, weights: &Weights, class: Class, rows: MaskedRows) -> Result<Reference> {
+        let file =
+            File { request: self.file.request, source: weights.source.clone(), progress: self.file.progress };
+        Reference::load(file.open(Some(class))?, class, rows)
+    }
+}
+
+/// What a trace gives a model.
+struct Given {
+    file: TraceFile,
+    class: Class,
+    rows: MaskedRows,
+    inputs: Inputs,
+    /// Whether a regression's logits may lack their last axis: transformers drops one of length 1 if there are labels.
+    squeezed: bool,
+}
+
+/// The weights of the file, or else of another one in its folder.
+///
+/// # Errors
+/// Those of the file cannot be read, and there are no others.
+fn weights(file: &File<'_>, class: Option<Class>) -> Result<Weights> {
+    let read = |source: &Source| {
+        let file = File { request: file.request, source: source.clone(), progress: file.progress };
+        let checkpoint = file.open(class)?;
+        checkpoint.require_parameters()?;
+        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        Ok(Weights { source: source.clone(), config: checkpoint.config.clone(), class })
+    };
+    read(&file.source).or_else(|error| {
+        let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
+        other.and_then(|other| read(&other)).map_err(|_| error)
+    })
+}
+
+/// Whether the reference agrees with the golden that a run does not agree with.
+fn reference_passes(runs: &[RunReport], of: &RunReport) -> bool {
+    let same =
+        |run: &&RunReport| run.backend == "reference" && (&run.golden, &run.trace) == (&of.golden, &of.trace);
+    runs.iter().find(same).is_some_and(|run| run.outcome == Outcome::Pass)
+}
+
+fn new_run(golden: &str, trace: &str) -> RunReport {
+    RunReport {
+        golden: golden.to_owned(),
+        trace: Some(trace.to_owned()),
+        producer: String::new(),
+        class: String::new(),
+        masked_rows: String::new(),
+        backend: "onnx".to_owned(),
+        isolated: false,
+        outcome: Outcome::Pass,
+        first_divergence: None,
+        findings: Vec::new(),
+        diagnoses: Vec::new(),
+        points: Vec::new(),
+        seconds: 0.0,
+    }
+}
