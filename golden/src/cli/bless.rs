@@ -8,6 +8,7 @@ use deberta_converters::error::Result;
 
 use super::output::OutputArgs;
 use super::{progress, say};
+use crate::backend::BackendName;
 use crate::bless::bless;
 use crate::compare::Outcome;
 use crate::goldens::Golden;
@@ -41,6 +42,7 @@ impl BlessArgs {
             model: self.model.clone(),
             config: self.config.clone(),
             goldens: vec![golden.clone()],
+            backend: Some(BackendName::Reference),
             ..Request::default()
         };
         let output = self.output.open(Vec::new())?;
