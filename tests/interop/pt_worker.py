@@ -160,6 +160,9 @@ def bits(tensor):
 def check_load(folder, cls, overrides, aliases, truth, before, tolerance, dtype=None):
     """from_pretrained finds nothing missing, unexpected or mismatched; the outputs are those from before."""
     model, info = getattr(transformers, cls).from_pretrained(folder, output_loading_info=True, **overrides)
+    # On some processors the last bit depends on where in memory a matrix is, and a safetensors file is used in place.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         expect(not info[kind], f"{kind}: {sorted(map(str, info[kind]))[:3]}")
     want = {name: tensor.float() for name, tensor in expected(truth, dtype).items()}
