@@ -107,14 +107,21 @@ impl<'r> Document<'r> {
                 finding.outcome == Outcome::Undecided || finding.kind == FindingKind::NotJudged
             })
         };
-        let runs = self.runs().filter(|(.., run)| undecided(&run.findings)).count();
+        let (in_part, whole): (Vec<_>, Vec<_>) = self
+            .runs()
+            .filter(|(.., run)| undecided(&run.findings))
+            .partition(|(.., run)| run.outcome == Outcome::Pass && run.compared() > 0);
         let files = self.files().filter(|(_, file)| undecided(&file.findings)).count();
         let models = self.reports.iter().filter(|report| undecided(&report.findings)).count();
-        [(points, "point"), (runs, "trace"), (files, "file"), (models, "model")]
-            .into_iter()
-            .filter(|&(number, _)| number > 0)
-            .map(|(number, noun)| count(number, noun))
-            .collect()
+        let counted = [
+            (points, "point", ""),
+            (whole.len(), "trace", ""),
+            (in_part.len(), "trace", " in part"),
+            (files, "file", ""),
+            (models, "model", ""),
+        ];
+        let counted = counted.into_iter().filter(|&(number, ..)| number > 0);
+        counted.map(|(number, noun, how)| format!("{}{how}", count(number, noun))).collect()
     }
 
     /// Where to look first: the first point that differs, else the first finding that something differs, else what
