@@ -71,12 +71,7 @@ impl Parameters {
         if in_place(&values).is_some() {
             return Ok(Some((shape, Arc::new(InFile { checkpoint: Arc::clone(&self.checkpoint), index }))));
         }
-        let mut floats = Vec::with_capacity(values.len());
-        values.strips(Dtype::F32, false, |strip| {
-            floats.extend(strip.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-            Ok(())
-        })?;
-        Ok(Some((shape, Arc::new(floats))))
+        Ok(Some((shape, Arc::new(values.to_f32()?))))
     }
 }
 

@@ -50,6 +50,19 @@ impl Values<'_> {
         self.bytes.is_empty()
     }
 
+    /// The elements as f32, in the canonical layout.
+    ///
+    /// # Errors
+    /// What [`Values::strips`] reports.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        let mut floats = Vec::with_capacity(self.len());
+        self.strips(Dtype::F32, false, |strip| {
+            floats.extend(strip.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            Ok(())
+        })?;
+        Ok(floats)
+    }
+
     /// Gives `each` the elements as `dtype`, in the canonical layout or `transposed`, strip by strip, and returns
     /// what the change of dtype did to them.
     ///

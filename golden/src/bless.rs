@@ -45,7 +45,6 @@ pub fn bless(golden: &Golden, model: &Path, config: Option<&Path>) -> Result<Vec
     let mut written: Vec<PathBuf> = recorded.into_iter().map(|(path, _)| path).collect();
     if let Some((path, text)) = case {
         let file = Staged::create(&path)?;
-        file.set_len(text.len() as u64)?;
         file.write_at(0, text.as_bytes())?;
         file.commit(true)?;
         written.push(path);
@@ -61,7 +60,7 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
         let message = format!("recorded by {who}: that is evidence, and only {who} can record it again");
         return Err(Error::new(Kind::Refused, message));
     }
-    let old = file.trace(|name| name.starts_with("inputs."))?;
+    let old = file.inputs()?;
     let class = Class::of(&old)?;
     let given = inputs(&old)?;
     let (_, mut checkpoint) =

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use deberta_converters::error::{Error, Kind, Result};
 
 use crate::case::{Case, FILE_NAME, Model};
+use crate::report::name_of;
 use crate::tolerance::Tolerances;
 use crate::trace_file;
 
@@ -53,7 +54,7 @@ impl Golden {
     /// As [`Golden::open`].
     pub fn find(folder: &Path) -> Result<Option<Golden>> {
         let found = trace_file::find(folder)?;
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+        let name = name_of(folder);
         let folder_of = Some(folder.to_owned());
         if !folder.join(FILE_NAME).exists() {
             let tolerances = Tolerances::default();

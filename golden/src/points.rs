@@ -84,7 +84,7 @@ const HEADS: [&str; 14] = [
 
 /// The points of a class when it is given `inputs`, in the order of execution.
 pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Point> {
-    let base = if class == Class::MaskDecoder { "deberta." } else { class.head().base_prefix() };
+    let base = class.head().base_prefix();
     let module = |name: String| Point { name, kind: Module };
     let embeddings = EMBEDDINGS.into_iter().filter(|&name| match name {
         "embeddings.word_embeddings" => inputs.input_ids.is_some(),

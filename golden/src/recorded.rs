@@ -1,5 +1,6 @@
 //! A recorded run against another one.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::inputs::inputs;
 use crate::points::rank;
-use crate::report::{FileReport, Finding, FindingKind, Report, RunReport, SCHEMA};
+use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of};
 use crate::tokens::Tokens;
 use crate::tolerance::{Precision, Tolerances};
 use crate::trace_file::{Data, Trace, TraceFile};
@@ -30,8 +31,7 @@ pub struct Settings {
 pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<Report> {
     let start = Instant::now();
     let (want, got) = (TraceFile::open(golden)?, TraceFile::open(candidate)?);
-    let read_inputs = |file: &TraceFile| file.trace(|name| name.starts_with("inputs."));
-    let (given, others) = (read_inputs(&want)?, read_inputs(&got)?);
+    let (given, others) = (want.inputs()?, got.inputs()?);
     let in_golden = |error: Error| error.in_file(golden);
     let class = Class::of(&given).map_err(in_golden)?;
     let rows = masked_rows_of(&given).map_err(in_golden)?;
@@ -40,22 +40,13 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     let judged_as = class.unwrap_or(Class::PyTorch(deberta_reference::Head::Base));
     let tokens = Tokens::of(&arguments, judged_as);
 
-    let text = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let mut run = RunReport {
-        golden: golden.parent().map(text).unwrap_or_default(),
-        trace: Some(text(golden)),
-        producer: want.metadata("producer").unwrap_or("unknown").to_owned(),
-        class: class.map_or_else(|| "unknown".to_owned(), |class| class.to_string()),
-        masked_rows: rows.map_or("unknown", masked_rows_name).to_owned(),
-        backend: got.metadata("framework").unwrap_or("unknown").to_owned(),
-        isolated: false,
-        outcome: Outcome::Pass,
-        first_divergence: None,
-        findings: different_inputs(&given, &others).into_iter().collect(),
-        diagnoses: Vec::new(),
-        points: Vec::new(),
-        seconds: 0.0,
-    };
+    let framework = got.metadata("framework").unwrap_or("unknown");
+    let folder = golden.parent().map(name_of).unwrap_or_default();
+    let mut run = RunReport::new(&folder, Some(name_of(golden)), framework);
+    run.producer = want.metadata("producer").unwrap_or("unknown").to_owned();
+    run.class = class.map_or_else(|| "unknown".to_owned(), |class| class.to_string());
+    run.masked_rows = rows.map_or("unknown", masked_rows_name).to_owned();
+    run.findings.extend(different_inputs(&given, &others));
     if settings.common {
         let one_sided = |a: &TraceFile, b: &TraceFile| {
             let others: Vec<&str> = b.names().collect();
@@ -96,7 +87,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     run.seconds = start.elapsed().as_secs_f64();
     let outcome = run.outcome;
     let file = FileReport {
-        file: text(candidate),
+        file: name_of(candidate),
         format: Some("trace".to_owned()),
         precision: None,
         digest: None,
@@ -106,7 +97,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     };
     Ok(Report {
         schema: SCHEMA,
-        producer: concat!("deberta-verify ", env!("CARGO_PKG_VERSION")).to_owned(),
+        producer: PRODUCER.to_owned(),
         model: candidate.display().to_string(),
         outcome,
         files: vec![file],
@@ -148,16 +139,8 @@ fn different_inputs(golden: &Trace, candidate: &Trace) -> Option<Finding> {
             return found(format!("{}: shape {:?}, the golden's is {:?}", want.name, got.shape, want.shape));
         }
         let different = match (&want.data, &got.data) {
-            (Data::Integers(a), Data::Integers(b)) => a
-                .iter()
-                .zip(b)
-                .position(|(a, b)| a != b)
-                .map(|at| (at, format!("{} instead of {}", b[at], a[at]))),
-            (Data::Floats(a), Data::Floats(b)) => a
-                .iter()
-                .zip(b)
-                .position(|(a, b)| a != b)
-                .map(|at| (at, format!("{} instead of {}", b[at], a[at]))),
+            (Data::Integers(want), Data::Integers(got)) => first_difference(want, got),
+            (Data::Floats(want), Data::Floats(got)) => first_difference(want, got),
             _ => return found(format!("{}: one trace has integers, the other numbers", want.name)),
         };
         if let Some((at, values)) = different {
@@ -167,4 +150,10 @@ fn different_inputs(golden: &Trace, candidate: &Trace) -> Option<Finding> {
     }
     let extra = candidate.tensors.iter().find(|tensor| golden.get(&tensor.name).is_none())?;
     found(format!("the golden has no {}", extra.name))
+}
+
+/// Where two lists differ first, and the numbers there.
+fn first_difference<T: PartialEq + Display>(want: &[T], got: &[T]) -> Option<(usize, String)> {
+    let (at, (want, got)) = want.iter().zip(got).enumerate().find(|(_, (want, got))| want != got)?;
+    Some((at, format!("{got} instead of {want}")))
 }

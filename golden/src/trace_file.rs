@@ -191,6 +191,14 @@ impl TraceFile {
         found.map(|(info, start)| self.read(info, *start)).transpose()
     }
 
+    /// Reads the inputs, and the metadata.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn inputs(&self) -> Result<Trace> {
+        self.trace(|name| name.starts_with("inputs."))
+    }
+
     /// Reads the tensors whose full names are wanted, and the metadata.
     ///
     /// # Errors

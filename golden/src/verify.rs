@@ -17,7 +17,7 @@ use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::complete::missing;
 use crate::goldens::Golden;
 use crate::inputs::inputs;
-use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, worst};
+use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
 use crate::tokens::Tokens;
 use crate::tolerance::Precision;
 use crate::trace_file::{Data, Tensor, Trace, TraceFile};
@@ -136,7 +136,7 @@ impl File<'_> {
     fn verify(&self) -> FileReport {
         let path = &self.source.path;
         let mut report = FileReport {
-            file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            file: name_of(path),
             format: None,
             precision: None,
             digest: None,
@@ -173,7 +173,7 @@ impl File<'_> {
             candidate.check_digest(golden.digest(), report);
             let start = report.runs.len();
             for path in &golden.traces {
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                let name = name_of(path);
                 (self.progress)(&format!("{}: {name}", report.file));
                 report.runs.push(candidate.run(path, name, &mut report.findings));
             }
@@ -241,21 +241,8 @@ impl Candidate<'_> {
     fn run(&self, path: &Path, name: String, findings: &mut Vec<Finding>) -> RunReport {
         let start = Instant::now();
         let entry = entry(self.golden, path);
-        let mut report = RunReport {
-            golden: self.golden.name.clone(),
-            trace: Some(name),
-            producer: String::new(),
-            class: String::new(),
-            masked_rows: String::new(),
-            backend: "reference".to_owned(),
-            isolated: self.file.request.isolate,
-            outcome: Outcome::Pass,
-            first_divergence: None,
-            findings: Vec::new(),
-            diagnoses: Vec::new(),
-            points: Vec::new(),
-            seconds: 0.0,
-        };
+        let mut report = RunReport::new(&self.golden.name, Some(name), "reference");
+        report.isolated = self.file.request.isolate;
         if let Err(error) = self.run_into(path, entry, &mut report, findings) {
             report.findings.push(Finding::error(&error));
         }
@@ -272,7 +259,7 @@ impl Candidate<'_> {
         file_findings: &mut Vec<Finding>,
     ) -> Result<()> {
         let file = TraceFile::open(path)?;
-        let given = file.trace(|name| name.starts_with("inputs."))?;
+        let given = file.inputs()?;
         let of_trace = |error: Error| error.in_file(path);
         let (class, masked_rows) = judged_as(&given, entry).map_err(of_trace)?;
         report.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
@@ -447,8 +434,7 @@ impl Run<'_> {
 
     /// The hidden states that the golden has, and the points that are the same.
     fn hidden_states(&self) -> Vec<(String, String)> {
-        let base =
-            if self.class == Class::MaskDecoder { "deberta." } else { self.class.head().base_prefix() };
+        let base = self.class.head().base_prefix();
         let layers = (0..=self.config.num_hidden_layers).map(|i| {
             let point = match i.checked_sub(1) {
                 None => format!("{base}embeddings"),

@@ -190,11 +190,7 @@ fn difference(a: &Checkpoint, bound_a: &Bound, b: &Checkpoint, bound_b: &Bound) 
     if !same_shape && !may_be_transposed {
         return Ok(difference);
     }
-    let mut values = Vec::with_capacity(bound_a.param.shape.iter().product());
-    a.values(bound_a)?.strips(Dtype::F32, false, |strip| {
-        values.extend(strip.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-        Ok(())
-    })?;
+    let values = a.values(bound_a)?.to_f32()?;
     if may_be_transposed {
         difference.transposed = against(&values, b, bound_b, true)?.0 == 0;
     }

@@ -9,6 +9,7 @@ use deberta_converters::error::Result;
 
 use crate::class::Class;
 use crate::goldens::Golden;
+use crate::report::name_of;
 use crate::trace_file::TraceFile;
 
 /// Arguments of `list`.
@@ -50,7 +51,7 @@ fn describe(golden: &Golden) -> Result<()> {
         let class = Class::of(&file.trace(|_| false)?)?;
         let class = class.map_or_else(|| "no class".to_owned(), |class| class.to_string());
         let points = file.names().filter(|name| !name.starts_with("inputs.")).count();
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = name_of(path);
         print(&format!(
             "  {name}  {class}, {points} points, by {}",
             file.metadata("producer").unwrap_or("unknown")

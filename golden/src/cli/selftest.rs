@@ -16,6 +16,7 @@ use crate::class::{Class, masked_rows_of};
 use crate::fault::Model;
 use crate::goldens::Golden;
 use crate::inputs::inputs;
+use crate::report::name_of;
 use crate::selftest::{Fate, Recorded, SelftestReport, Subject, selftest, subjects};
 use crate::tolerance::Precision;
 use crate::trace_file::Trace;
@@ -75,7 +76,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
             None => Class::PyTorch(Checkpoint::open(source.clone(), None, None)?.1.head),
         };
         let masked_rows = masked_rows_of(&trace)?.unwrap_or(class.masked_rows());
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = name_of(path);
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given };
         goldens.push(Recorded { name, trace, inputs, class, masked_rows });
     }

@@ -1,5 +1,7 @@
 //! What was verified and what came of it, for people and for programs.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::compare::{Outcome, PointReport};
@@ -189,6 +191,25 @@ impl Report {
 }
 
 impl RunReport {
+    /// A run on a trace, or on published values, of which nothing is known yet.
+    pub(crate) fn new(golden: &str, trace: Option<String>, backend: &str) -> RunReport {
+        RunReport {
+            golden: golden.to_owned(),
+            trace,
+            producer: String::new(),
+            class: String::new(),
+            masked_rows: String::new(),
+            backend: backend.to_owned(),
+            isolated: false,
+            outcome: Outcome::Pass,
+            first_divergence: None,
+            findings: Vec::new(),
+            diagnoses: Vec::new(),
+            points: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
     /// How many numbers were compared.
     pub fn compared(&self) -> usize {
         self.points.iter().map(PointReport::compared).sum()
@@ -198,4 +219,9 @@ impl RunReport {
 /// The worst of some outcomes.
 pub(crate) fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     outcomes.max().unwrap_or(Outcome::Pass)
+}
+
+/// What reports call a file or folder: the last part of its path.
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -96,12 +96,7 @@ impl Candidate<'_> {
                 if model.shape(&bound.param.name).is_some() {
                     continue;
                 }
-                let values = checkpoint.values(bound)?;
-                let mut floats = Vec::with_capacity(values.len());
-                values.strips(deberta_converters::tensor::Dtype::F32, false, |strip| {
-                    floats.extend(strip.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-                    Ok(())
-                })?;
+                let floats = checkpoint.values(bound)?.to_f32()?;
                 model.insert(bound.param.name.clone(), Tensor::new(bound.param.shape.clone(), floats));
             }
         }

@@ -16,7 +16,7 @@ use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::goldens::Golden;
 use crate::inputs::inputs;
 use crate::points::rank;
-use crate::report::{FileReport, Finding, FindingKind, RunReport};
+use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
 use crate::tokens::Tokens;
 use crate::trace_file::{Trace, TraceFile};
 
@@ -127,9 +127,9 @@ impl<'v> Graph<'v> {
     /// The run on a trace of a golden; nothing, and a finding, if the graph is not what it is of.
     fn trace(&self, golden: &Golden, path: &Path, report: &mut FileReport) -> Option<Attempt> {
         let start = Instant::now();
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = name_of(path);
         (self.file.progress)(&format!("{}: {name} by the graph", report.file));
-        let mut run = new_run(&golden.name, &name);
+        let mut run = RunReport::new(&golden.name, Some(name.clone()), "onnx");
         let done = match self.given(path, entry(golden, path)) {
             Ok(given) => {
                 if let Some(why) = self.refuses(&given) {
@@ -148,7 +148,7 @@ impl<'v> Graph<'v> {
     /// What the trace gives a model. Labels make a loss, which no graph has, and change nothing else.
     fn given(&self, path: &Path, entry: Option<&TraceEntry>) -> Result<Given> {
         let file = TraceFile::open(path)?;
-        let trace = file.trace(|name| name.starts_with("inputs."))?;
+        let trace = file.inputs()?;
         let (class, rows) = judged_as(&trace, entry)?;
         let class = class.or(self.class()).ok_or_else(|| {
             Error::new(Kind::Request, "neither the trace nor the graph says which class it is of")
@@ -330,22 +330,4 @@ fn reference_passes(runs: &[RunReport], of: &RunReport) -> bool {
     let same =
         |run: &&RunReport| run.backend == "reference" && (&run.golden, &run.trace) == (&of.golden, &of.trace);
     runs.iter().find(same).is_some_and(|run| run.outcome == Outcome::Pass)
-}
-
-fn new_run(golden: &str, trace: &str) -> RunReport {
-    RunReport {
-        golden: golden.to_owned(),
-        trace: Some(trace.to_owned()),
-        producer: String::new(),
-        class: String::new(),
-        masked_rows: String::new(),
-        backend: "onnx".to_owned(),
-        isolated: false,
-        outcome: Outcome::Pass,
-        first_divergence: None,
-        findings: Vec::new(),
-        diagnoses: Vec::new(),
-        points: Vec::new(),
-        seconds: 0.0,
-    }
 }

@@ -11,7 +11,7 @@ use super::Candidate;
 use crate::backend::{Backend, Reference};
 use crate::case::Case;
 use crate::class::{Class, masked_rows_name};
-use crate::compare::{Comparison, Outcome, PointReport};
+use crate::compare::{Comparison, PointReport};
 use crate::report::{Finding, RunReport};
 use crate::slice::{Function, InlineInputs, Slice};
 use crate::tokens::Tokens;
@@ -23,21 +23,10 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
     let start = Instant::now();
     let case = candidate.golden.case.as_ref()?;
     let given = case.inputs.as_ref()?;
-    let mut report = RunReport {
-        golden: candidate.golden.name.clone(),
-        trace: None,
-        producer: case.producer.clone(),
-        class: case.class.clone(),
-        masked_rows: masked_rows_name(MaskedRows::default()).to_owned(),
-        backend: "reference".to_owned(),
-        isolated: false,
-        outcome: Outcome::Pass,
-        first_divergence: None,
-        findings: Vec::new(),
-        diagnoses: Vec::new(),
-        points: Vec::new(),
-        seconds: 0.0,
-    };
+    let mut report = RunReport::new(&candidate.golden.name, None, "reference");
+    report.producer.clone_from(&case.producer);
+    report.class.clone_from(&case.class);
+    report.masked_rows = masked_rows_name(MaskedRows::default()).to_owned();
     match compare(candidate, case, given) {
         Ok(points) => report.points = points,
         Err(error) => report.findings.push(Finding::error(&error)),

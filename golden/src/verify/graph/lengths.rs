@@ -6,7 +6,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::Array2;
 
-use super::{Attempt, Graph, Weights, new_run};
+use super::{Attempt, Graph, Weights};
 use crate::backend::{Backend as _, Reference};
 use crate::class::{Class, masked_rows_name};
 use crate::compare::{Comparison, Outcome};
@@ -38,7 +38,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
             continue;
         }
         let start = Instant::now();
-        let mut run = new_run(NAME, &batch.to_string());
+        let mut run = RunReport::new(NAME, Some(batch.to_string()), "onnx");
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
         run.masked_rows = masked_rows_name(graph.graph.masked_rows).to_owned();
