@@ -93,7 +93,7 @@ impl Backend for Reference {
 }
 
 /// The numbers in row-major order: moved where they are so in memory, which is faster than one by one.
-fn flat(values: ArrayD<f32>) -> Vec<f32> {
+pub(super) fn flat(values: ArrayD<f32>) -> Vec<f32> {
     let count = values.len();
     if !values.is_standard_layout() {
         return values.iter().copied().collect();
