@@ -4,9 +4,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::cli::Bar;
+use deberta_converters::cli::{Bar, shell};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
 use deberta_converters::source::{Source, resolve};
@@ -52,6 +52,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Puts faults into a good model, and tests that the comparison sees them
     Selftest(selftest::SelftestArgs),
+    /// Prints completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Writes the manual pages
+    Man(shell::ManArgs),
 }
 
 /// Could not judge: bad input, nothing compared.
@@ -68,6 +72,8 @@ pub fn main() -> ExitCode {
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),
+        Some(Command::Completions(args)) => args.run(Cli::command()),
+        Some(Command::Man(args)) => args.run(Cli::command()),
     };
     match result {
         Ok(code) => code,
