@@ -7,7 +7,7 @@ use deberta_golden::compare::{Outcome, PointReport, Verdict};
 use deberta_golden::difference::Difference;
 use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
-    RunReport, SCHEMA, Style, annotations,
+    RunReport, SCHEMA, Shard, Style, annotations,
 };
 use deberta_golden::tolerance::Tolerance;
 use serde_json::Value;
@@ -84,7 +84,7 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
 
 fn report(model: &str, files: Vec<FileReport>) -> Report {
     let mut report = Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: model.to_owned(),
         outcome: Outcome::Pass,
@@ -341,7 +341,8 @@ fn every_field_of_the_json_report_is_documented_and_the_reverse() {
     let report = failing();
     let mut found = BTreeSet::new();
     paths(&serde_json::from_str(&render(Format::Json, &report)).unwrap(), "", &mut found);
-    let gate = Document { policy: Some("verify.yaml"), ..Document::of(&report) };
+    let shard = Some(Shard { index: 1, count: 2, models: 2 });
+    let gate = Document { policy: Some("verify.yaml"), shard, ..Document::of(&report) };
     let text = Format::Json.render(&gate, Style::default());
     let mut of_gate = BTreeSet::new();
     paths(&serde_json::from_str(&text).unwrap(), "", &mut of_gate);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::difference::{Difference, coordinates, difference};
 use crate::points::rank;
@@ -12,7 +12,7 @@ use crate::tolerance::{Precision, Tolerance, Tolerances};
 use crate::trace_file::{Data, Tensor, Trace, TraceFile};
 
 /// What became of one point of a golden.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointReport {
     /// The full name: `activations.deberta.encoder.layer.0`, `outputs.logits`.
     pub name: String,
@@ -29,7 +29,7 @@ pub struct PointReport {
 }
 
 /// Whether the numbers of a point agree.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every number is within the tolerance.
@@ -70,7 +70,7 @@ pub enum Verdict {
 }
 
 /// How a run, a file or all of it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything was compared and agrees.

@@ -96,7 +96,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
         runs: vec![run],
     };
     Ok(Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: candidate.display().to_string(),
         outcome,

@@ -64,7 +64,7 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
         files.push(File { request, source, progress }.verify());
     }
     let mut report = Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: request.name.clone(),
         outcome: Outcome::Pass,

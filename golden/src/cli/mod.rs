@@ -19,6 +19,7 @@ mod bench;
 mod bless;
 mod compare;
 mod list;
+mod merge;
 mod output;
 mod record;
 mod selftest;
@@ -46,6 +47,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Shows what would change if a model's numbers became the golden, and with --write makes them so
     Bless(bless::BlessArgs),
+    /// Makes one report of those of a policy's shards
+    Merge(merge::MergeArgs),
     /// Lists goldens and what they hold
     List(list::ListArgs),
     /// Measures how long a model takes to load and to run
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Some(Command::Record(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Bless(args)) => args.run(),
+        Some(Command::Merge(args)) => args.run(),
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::{Outcome, PointReport};
 
@@ -17,13 +17,15 @@ mod junit;
 mod markdown;
 mod numbers;
 mod rules;
+mod shard;
 mod text;
 mod verdict;
 
 pub use document::{Document, Totals};
 pub use format::Format;
-pub(crate) use json::number;
+pub(crate) use json::{number, read_number};
 pub use rules::{PaddingRule, Rule, Rules};
+pub use shard::{Merged, Shard, merge};
 pub use text::Style;
 
 /// This program and its version.
@@ -33,10 +35,11 @@ pub const PRODUCER: &str = concat!("deberta-verify ", env!("CARGO_PKG_VERSION"))
 pub const SCHEMA: &str = "deberta-verify-report-1";
 
 /// The result of a verification.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    #[serde(deserialize_with = "json::schema")]
+    pub schema: String,
     /// This program and its version.
     pub producer: String,
     /// The model as it was named.
@@ -50,7 +53,7 @@ pub struct Report {
 }
 
 /// The result for a weight file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileReport {
     /// The file, or the index of its shards.
     pub file: String,
@@ -69,7 +72,7 @@ pub struct FileReport {
 }
 
 /// The result for a weight file and a trace, or the published values of a case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {
     /// The golden.
     pub golden: String,
@@ -100,7 +103,7 @@ pub struct RunReport {
 }
 
 /// Something that a reader should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// A word for programs: `weights-differ`, `golden-incomplete`, ….
     pub kind: FindingKind,
@@ -111,7 +114,7 @@ pub struct Finding {
 }
 
 /// Words for findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
     /// A file could not be read, or a model not run.
@@ -145,7 +148,7 @@ pub enum FindingKind {
 }
 
 /// A likely cause of a divergence.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// A word for programs: `transposed-kernel`, `swapped-heads`, ….
     pub kind: String,
@@ -175,7 +178,7 @@ impl Report {
     /// The report of a model that could not be verified at all.
     pub fn failed(model: impl Into<String>, error: &deberta_converters::error::Error) -> Report {
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.to_owned(),
             producer: PRODUCER.to_owned(),
             model: model.into(),
             outcome: Outcome::Undecided,
