@@ -143,7 +143,7 @@ impl Policy {
             goldens,
             isolate: asked.isolate,
             diagnose: true,
-            backend: None,
+            ..Request::default()
         })
     }
 

@@ -10,7 +10,8 @@ use deberta_converters::source::{Format, Source, sniff};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 use ndarray::ArrayD;
 
-use crate::backend::{Backend, BackendName, Reference};
+use crate::arbiter::Arbiter;
+use crate::backend::{Arithmetic, Backend, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -20,8 +21,9 @@ use crate::inputs::inputs;
 use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
 use crate::tokens::Tokens;
 use crate::tolerance::Precision;
-use crate::trace_file::{Data, Tensor, Trace, TraceFile};
+use crate::trace_file::{Tensor, Trace, TraceFile};
 
+mod arbitration;
 mod diagnosis;
 mod graph;
 mod published;
@@ -41,6 +43,8 @@ pub struct Request {
     pub isolate: bool,
     /// Whether to look for the causes of divergences.
     pub diagnose: bool,
+    /// F64: the reference computes in f64, too, and says of points that differ, or nearly, whose error is larger.
+    pub precision: Arithmetic,
     /// What computes; if absent, the reference, and an ONNX file's own graph too.
     pub backend: Option<BackendName>,
 }
@@ -299,12 +303,20 @@ impl Candidate<'_> {
                 file_findings.push(finding);
             }
         }
-        let mut points = run.compare(&model, self.file.request.isolate).map_err(of_trace)?;
+        let isolate = self.file.request.isolate;
+        let arbiter = match arbitration::exact_model(self.file, self.golden, class, masked_rows)? {
+            Some((exact, basis)) => {
+                Some(Arbiter::new(run.computed(&exact, isolate).map_err(of_trace)?, basis))
+            }
+            None => None,
+        };
+        let mut points = run.compare(&model, isolate, arbiter.as_ref()).map_err(of_trace)?;
         drop(model);
         if tokens.padded() && points.iter().any(|point| differs(&point.verdict)) {
             report.findings.extend(self.explain_padding(&run, masked_rows, &points)?);
         }
         report.points.append(&mut points);
+        report.note_arbiter(arbiter.as_ref());
         Ok(())
     }
 
@@ -320,7 +332,7 @@ impl Candidate<'_> {
             MaskedRows::Zero => MaskedRows::Uniform,
         };
         let model = Reference::load(self.file.open(Some(run.class))?, run.class, other)?;
-        let again = run.compare(&model, self.file.request.isolate)?;
+        let again = run.compare(&model, self.file.request.isolate, None)?;
         let agrees = again.iter().all(|point| point.verdict.outcome() == Outcome::Pass);
         let padding_alone = points
             .iter()
@@ -398,14 +410,23 @@ struct Run<'v> {
 }
 
 impl Run<'_> {
-    /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
-    /// that it is judged alone.
-    fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
+    /// Runs the model and compares it, in the order of execution. The arbiter, if there is one, says whose errors are larger.
+    fn compare(
+        &self,
+        model: &dyn Backend,
+        isolate: bool,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
+        self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter)
+    }
+
+    /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
+    /// is judged alone.
+    fn computed(&self, model: &dyn Backend, isolate: bool) -> Result<Trace> {
         let names: Vec<&str> =
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
-            let candidate = model.run(self.inputs, &names, Vec::new())?;
-            return self.comparison.traces(self.file, candidate);
+            return model.run(self.inputs, &names, Vec::new());
         }
         let states = self.hidden_states();
         let mut replaced = Vec::new();
@@ -429,7 +450,7 @@ impl Run<'_> {
                 *tensor = Tensor { name: output.clone(), ..computed };
             }
         }
-        self.comparison.traces(self.file, candidate)
+        Ok(candidate)
     }
 
     /// The hidden states that the golden has, and the points that are the same.
@@ -446,10 +467,9 @@ impl Run<'_> {
     }
 
     fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
-        let Some(Tensor { shape, data: Data::Floats(values), .. }) = self.file.tensor(tensor)? else {
-            return Ok(None);
-        };
-        let array = ArrayD::from_shape_vec(shape, values)
+        let Some(Tensor { shape, data, .. }) = self.file.tensor(tensor)? else { return Ok(None) };
+        let Some(values) = data.floats() else { return Ok(None) };
+        let array = ArrayD::from_shape_vec(shape, values.into_owned())
             .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
         Ok(Some((point.to_owned(), array)))
     }

@@ -25,6 +25,7 @@ pub mod model;
 pub mod outputs;
 pub mod params;
 pub mod probe;
+pub mod real;
 pub mod tf;
 pub mod tokenizer;
 pub mod tokenizer_fast;
@@ -54,6 +55,7 @@ pub use ops::MaskedRows;
 pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};
 pub use params::{Head, Param, Role, params, tied_names};
 pub use probe::{Probe, Trace};
+pub use real::Real;
 pub use tf::{
     TFDebertaForMaskedLM, TFDebertaForQuestionAnswering, TFDebertaForSequenceClassification,
     TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,

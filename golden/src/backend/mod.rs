@@ -4,7 +4,7 @@ mod onnx;
 mod reference;
 
 pub use onnx::Onnx;
-pub use reference::Reference;
+pub use reference::{Arithmetic, Reference};
 
 use clap::ValueEnum;
 use deberta_converters::error::Result;

@@ -12,7 +12,7 @@ use deberta_converters::hub::Wanted;
 use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
-use crate::backend::{BackendName, Reference};
+use crate::backend::{Arithmetic, BackendName, Reference};
 use crate::class::Class;
 
 mod bench;
@@ -93,6 +93,9 @@ struct ModelArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = BackendName::Reference)]
     backend: BackendName,
+    /// What the reference computes in
+    #[arg(long, value_enum, default_value_t)]
+    precision: Arithmetic,
     /// Threads to compute with; as many as there are processors when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -121,7 +124,7 @@ impl ModelArgs {
             let message = "--backend onnx: a graph is run without a subcommand, to verify it";
             return Err(Error::new(Kind::Request, message));
         }
-        let model = Reference::load(checkpoint, class, masked_rows)?;
+        let model = Reference::load(checkpoint, class, masked_rows)?.computing_in(self.precision);
         if let [first, ..] = model.report.unexpected.as_slice() {
             let count = model.report.unexpected.len();
             say(&format!(
