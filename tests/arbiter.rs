@@ -13,7 +13,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The golden `question-answering` with its model, without other traces.
+/// The golden `masked-lm` with its model and one of its traces.
 fn golden(folder: &Path) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/masked-lm");
     for name in ["config.json", "model.safetensors", "plain.safetensors"] {
@@ -62,16 +62,16 @@ fn a_golden_that_is_slightly_wrong_is_the_worse_one() {
     for point in run["points"].as_array().unwrap() {
         let arbiter = &point["arbiter"];
         let (golden, candidate) = (error(&arbiter["golden"]), error(&arbiter["candidate"]));
-        assert!(golden < 3e-6 && candidate < 3e-6, "{point}");
+        assert!(golden < 5e-6 && candidate < 5e-6, "{point}");
     }
 
-    shift(&trace, 6e-6);
+    shift(&trace, 8e-6);
     let (code, run) = verify(&[&model[..], &["--precision", "f64"]].concat());
     let arbiter = &logits(&run)["arbiter"];
     // The arbiter informs: it is a divergence all the same.
     assert_eq!((code, &arbiter["worse"]), (1, &"golden".into()));
     assert!(error(&arbiter["golden"]) > 5e-6 && error(&arbiter["candidate"]) < 3e-6, "{arbiter}");
-    let said = succeed_or_not(&[&model[..], &["--precision", "f64"]].concat());
+    let said = deberta_tests::run(VERIFY, &[&model[..], &["--precision", "f64"]].concat()).stdout;
     assert!(
         said.contains("Arbiter: golden off by ") && said.contains("the golden is the worse one"),
         "{said}"
@@ -82,10 +82,6 @@ fn a_golden_that_is_slightly_wrong_is_the_worse_one() {
     assert_eq!((code, &run["arbiter"], &logits(&run)["arbiter"]), (1, &Value::Null, &Value::Null));
 }
 
-fn succeed_or_not(args: &[&str]) -> String {
-    run(VERIFY, args).stdout
-}
-
 #[test]
 fn a_candidate_that_is_slightly_wrong_is_the_worse_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +89,7 @@ fn a_candidate_that_is_slightly_wrong_is_the_worse_one() {
     // An eps that the golden's model does not have changes little.
     let candidate = tempfile::tempdir().unwrap();
     let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
-    let config = config.replacen('{', "{\"layer_norm_eps\": 2e-6,", 1);
+    let config = config.replacen('{', "{\"layer_norm_eps\": 2e-5,", 1);
     std::fs::write(candidate.path().join("config.json"), config).unwrap();
     std::fs::copy(folder.path().join("model.safetensors"), candidate.path().join("model.safetensors"))
         .unwrap();
@@ -142,7 +138,7 @@ fn a_recording_in_f64_judges_two_traces() {
     assert!(outputs.clone().count() > 40 && outputs.clone().all(|x| matches!(x.data, Data::Doubles(_))));
     assert!(doubles.metadata("producer").unwrap().ends_with(" in f64"));
 
-    shift(&candidate, 1e-4);
+    shift(&candidate, 1e-2);
     let compare = ["compare", text(&trace), text(&candidate), "--common", "--arbiter"];
     let (code, run) = verify(&[&compare[..], &[text(&exact)]].concat());
     assert_eq!((code, &run["arbiter"]), (1, &"recording".into()));
@@ -162,15 +158,8 @@ fn a_recording_in_f64_judges_two_traces() {
     refused(&exact, "no arbiter: inputs.input_ids is not what the golden has");
 
     // As a golden, f64 is compared rounded.
-    doubles_as_golden(&doubles, &trace, folder.path());
-}
-
-fn doubles_as_golden(doubles: &Trace, trace: &Path, folder: &Path) {
-    let mut doubles = doubles.clone();
-    doubles.metadata.retain(|(key, _)| key != "format");
-    let path = folder.join("doubles.st");
-    doubles.write(&path).unwrap();
-    let (code, run) = verify(&["compare", text(&path), text(trace), "--common"]);
+    let exact = record("again.st", &["--precision", "f64"]);
+    let (code, run) = verify(&["compare", text(&exact), text(&trace), "--common"]);
     assert_eq!((code, logits(&run)["verdict"]["kind"].as_str()), (0, Some("match")));
 }
 

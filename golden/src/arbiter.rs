@@ -1,7 +1,7 @@
 //! The arbiter: the same computation in f64, from which the golden and the candidate are both measured.
 //!
 //! Two programs that compute in f32 differ by the rounding errors of both. Where they differ by more than is allowed, or
-//! nearly, the comparison does not tell whose errors they are; the arbiter, whose own are a billionth of theirs, does. It
+//! nearly, the comparison does not tell whose errors they are; the arbiter, whose own are a hundred millionth of theirs, does. It
 //! informs: the outcome of a comparison is the same with and without it.
 
 use std::collections::HashMap;
@@ -220,4 +220,56 @@ fn finding(basis: Basis, points: &[PointReport]) -> Option<Finding> {
         message.push_str(&format!(". {more} more points differ or nearly do"));
     }
     Some(Finding::new(FindingKind::Arbiter, Outcome::Pass, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+    use crate::compare::Comparison;
+    use crate::tolerance::{Precision, Tolerances};
+    use deberta_reference::Inputs;
+    use ndarray::{Array, arr2};
+
+    /// What is said about the numbers of a token and of padding, which are 1 and 9.
+    fn judged(basis: Basis, want: [f32; 2], got: [f32; 2]) -> Arbitration {
+        let tensor = |data| Tensor { name: "outputs.logits".into(), shape: vec![1, 2, 1], data };
+        let exact = Trace { metadata: Vec::new(), tensors: vec![tensor(Data::Doubles(vec![1.0, 9.0]))] };
+        let inputs = Inputs {
+            input_ids: Some(Array::zeros((1, 2))),
+            attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
+            ..Inputs::default()
+        };
+        let tokens = Tokens::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let tolerances = Tolerances::uniform(Tolerance::absolute(0.01));
+        let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, tokens: &tokens };
+        let (want, got) = (tensor(Data::Floats(want.into())), tensor(Data::Floats(got.into())));
+        comparison.judged(&want, Some(&got), Some(&Arbiter::new(exact, basis))).arbiter.unwrap()
+    }
+
+    #[test]
+    fn the_larger_error_is_named_if_it_is_clearly_larger() {
+        let worse = |basis, want, got| judged(basis, [want, 9.0], [got, 9.0]).worse;
+        assert_eq!(worse(Basis::Golden, 1.25, 1.125), Worse::Golden);
+        assert_eq!(worse(Basis::Golden, 1.0, 0.75), Worse::Candidate);
+        assert_eq!(worse(Basis::Golden, 1.25, 0.75), Worse::Neither);
+        assert_eq!(worse(Basis::Golden, 1.0, 1.0), Worse::Neither);
+    }
+
+    #[test]
+    fn what_no_rounding_explains_is_judged_by_the_golden_s_own_model_alone() {
+        assert_eq!(judged(Basis::Candidate, [1.25, 9.0], [1.0, 9.0]).worse, Worse::NotRounding);
+        assert_eq!(judged(Basis::Candidate, [1.0625, 9.0], [1.0, 9.0]).worse, Worse::Golden);
+        assert_eq!(judged(Basis::Candidate, [1.0, 9.0], [1.25, 9.0]).worse, Worse::Candidate);
+    }
+
+    #[test]
+    fn padding_is_measured_where_it_alone_differs() {
+        let Arbitration { worse, golden, candidate } = judged(Basis::Golden, [1.0, 9.0], [1.0, 9.5]);
+        assert_eq!((worse, golden.max_abs, candidate.max_abs), (Worse::Candidate, 0.0, 0.5));
+        assert_eq!((candidate.at, candidate.rms), (vec![0, 1, 0], 0.5));
+        assert!((candidate.share - 50.0).abs() < 1e-9);
+        // Where tokens differ, they count.
+        assert_eq!(judged(Basis::Golden, [1.5, 9.0], [1.0, 99.0]).worse, Worse::Golden);
+    }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `DebertaConfig` | [`config`] |
 //! | the parameters of each class | [`mod@params`] |
+//! | what they compute in, f32 or f64 | [`real`] |
 //! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use super::ModelArgs;
-use crate::backend::{Arithmetic, Backend};
+use crate::backend::Arithmetic;
 use crate::class::Class;
 
 /// Arguments of `bench`.

@@ -2,6 +2,7 @@
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
+use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
@@ -15,21 +16,22 @@ use crate::goldens::Golden;
 /// asked for.
 ///
 /// # Errors
-/// The candidate's weights cannot be read, or the class cannot be built from them.
+/// The class cannot be built from the candidate's weights.
 pub(super) fn exact_model(
-    candidate: &File<'_>,
+    file: &File<'_>,
     golden: &Golden,
+    candidate: &Parameters,
     class: Class,
     rows: MaskedRows,
 ) -> Result<Option<(Reference, Basis)>> {
-    if candidate.request.precision == Arithmetic::F32 {
+    if file.request.precision == Arithmetic::F32 {
         return Ok(None);
     }
-    (candidate.progress)("computing in f64");
+    (file.progress)("computing in f64");
     let own = own_model(golden, class, rows).map(|model| (model, Basis::Golden));
     let (model, basis) = match own {
         Some(own) => own,
-        None => (Reference::load(candidate.open(Some(class))?, class, rows)?, Basis::Candidate),
+        None => (Reference::load(candidate, class, rows)?, Basis::Candidate),
     };
     Ok(Some((model.computing_in(Arithmetic::F64), basis)))
 }
@@ -43,5 +45,5 @@ fn own_model(golden: &Golden, class: Class, rows: MaskedRows) -> Option<Referenc
     checkpoint.check_copies().ok()?;
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).ok()?).to_string();
     let stated = golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest));
-    stated.then(|| Reference::load(checkpoint, class, rows).ok()).flatten()
+    stated.then(|| Reference::load(&Parameters::new(checkpoint).ok()?, class, rows).ok()).flatten()
 }
