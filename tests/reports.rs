@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use deberta_golden::arbiter::{Arbitration, Basis, Offset, Worse};
 use deberta_golden::compare::{Outcome, PointReport, Verdict};
 use deberta_golden::difference::Difference;
 use deberta_golden::report::{
@@ -45,6 +46,7 @@ fn point(name: &str, real: f64, padded: Option<f64>) -> PointReport {
         tolerance: TOLERANCE,
         real: Some(difference(real)),
         padded: padded.map(difference),
+        arbiter: None,
     }
 }
 
@@ -61,6 +63,7 @@ fn run(trace: Option<&str>, points: Vec<PointReport>) -> RunReport {
         masked_rows: "uniform".to_owned(),
         backend: "reference".to_owned(),
         isolated: false,
+        arbiter: None,
         outcome: Outcome::Pass,
         first_divergence: None,
         findings: Vec::new(),
@@ -140,8 +143,14 @@ fn failing() -> Report {
         PointReport { verdict: Verdict::Rounded, ..point("outputs.loss", 0.9, None) },
         point("outputs.other", 0.5, Some(2.0)),
     ]);
+    let offset =
+        |max_abs: f64| Offset { max_abs, rms: max_abs / 3.0, share: max_abs / 1e-5, at: vec![0, 3, 1] };
+    points[4].arbiter =
+        Some(Arbitration { worse: Worse::Candidate, golden: offset(4e-7), candidate: offset(4.12e-2) });
     let mut deep = run(Some("padded.safetensors"), points);
     deep.isolated = true;
+    deep.arbiter = Some(Basis::Golden);
+    deep.findings.push(Finding::new(FindingKind::Arbiter, Outcome::Pass, "arbiter: the candidate is off"));
     deep.findings.push(Finding::new(
         FindingKind::GoldenIncomplete,
         Outcome::Undecided,

@@ -154,7 +154,7 @@ impl Policy {
             goldens,
             isolate: asked.isolate,
             diagnose: true,
-            backend: None,
+            ..Request::default()
         })
     }
 

@@ -13,7 +13,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
-use crate::backend::{Backend, BackendName};
+use crate::backend::{Arithmetic, Backend, BackendName, Reference};
 use crate::class::Class;
 
 mod bench;
@@ -104,6 +104,9 @@ struct ModelArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = BackendName::Reference)]
     backend: BackendName,
+    /// What the reference computes in
+    #[arg(long, value_enum, default_value_t)]
+    precision: Arithmetic,
     /// Threads to compute with; as many as there are processors when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -141,7 +144,18 @@ impl ModelArgs {
             );
             return Err(Error::new(Kind::Request, message));
         }
-        let model = self.backend.load(&Parameters::new(checkpoint)?, class, masked_rows)?;
+        let parameters = Parameters::new(checkpoint)?;
+        let model = match (self.precision, self.backend) {
+            (Arithmetic::F32, backend) => backend.load(&parameters, class, masked_rows)?,
+            (precision, BackendName::Reference) => {
+                let model = Reference::load(&parameters, class, masked_rows)?;
+                Box::new(model.computing_in(precision))
+            }
+            (Arithmetic::F64, backend) => {
+                let message = format!("--backend {}: the reference alone computes in f64", backend.as_str());
+                return Err(Error::new(Kind::Request, message));
+            }
+        };
         let Some(report) = model.report() else { return Ok(model) };
         if let [first, ..] = report.unexpected.as_slice() {
             let count = report.unexpected.len();

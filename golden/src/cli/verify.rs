@@ -11,7 +11,7 @@ use deberta_converters::source::{self, Format};
 
 use super::output::OutputArgs;
 use super::{progress, start_threads};
-use crate::backend::BackendName;
+use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
@@ -46,6 +46,10 @@ pub(super) struct VerifyArgs {
     /// for ONNX files the graph too
     #[arg(long, value_enum, conflicts_with = "policy")]
     backend: Option<BackendName>,
+    /// f64: the reference computes in double precision, too, and says of points that differ, or nearly, whose error is
+    /// larger: the golden's or the model's
+    #[arg(long, value_enum, default_value_t, conflicts_with = "policy")]
+    precision: Arithmetic,
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
@@ -98,6 +102,7 @@ impl VerifyArgs {
             goldens,
             isolate: self.isolate,
             diagnose: !self.no_diagnosis,
+            precision: self.precision,
             backend: self.backend,
         })
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arbiter::Basis;
 use crate::compare::{Outcome, PointReport};
 
 pub mod annotations;
@@ -24,9 +25,11 @@ mod verdict;
 pub use document::{Document, Totals};
 pub use format::Format;
 pub(crate) use json::{number, read_number};
+pub(crate) use numbers::of_tolerance;
 pub use rules::{PaddingRule, Rule, Rules};
 pub use shard::{Merged, Shard, merge};
 pub use text::Style;
+pub(crate) use verdict::arbitration;
 
 /// This program and its version.
 pub const PRODUCER: &str = concat!("deberta-verify ", env!("CARGO_PKG_VERSION"));
@@ -88,6 +91,8 @@ pub struct RunReport {
     pub backend: String,
     /// Whether every module was given the golden's input.
     pub isolated: bool,
+    /// Whose model was run in f64 to tell whose errors are larger; nothing if none was.
+    pub arbiter: Option<Basis>,
     /// How it ends.
     pub outcome: Outcome,
     /// The first point that does not agree, in the order of execution.
@@ -139,6 +144,8 @@ pub enum FindingKind {
     GraphDiffers,
     /// The weights were rounded to a lower precision.
     HalfPrecision,
+    /// What f64 says about the errors of the golden and of the candidate.
+    Arbiter,
     /// A file was left out.
     NotJudged,
     /// A format that the policy asks for is not there.
@@ -204,6 +211,7 @@ impl RunReport {
             masked_rows: String::new(),
             backend: backend.to_owned(),
             isolated: false,
+            arbiter: None,
             outcome: Outcome::Pass,
             first_divergence: None,
             findings: Vec::new(),
