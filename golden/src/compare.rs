@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::arbiter::{Arbiter, Arbitration};
 use crate::difference::{Difference, coordinates, difference};
 use crate::points::rank;
 use crate::tokens::Tokens;
 use crate::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace_file::{Data, Tensor, Trace, TraceFile};
+use crate::trace_file::{Tensor, Trace, TraceFile};
 
 /// What became of one point of a golden.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointReport {
     /// The full name: `activations.deberta.encoder.layer.0`, `outputs.logits`.
     pub name: String,
@@ -26,10 +27,12 @@ pub struct PointReport {
     pub real: Option<Difference>,
     /// How the numbers of padding differ.
     pub padded: Option<Difference>,
+    /// Whose error it is, if f64 was asked.
+    pub arbiter: Option<Arbitration>,
 }
 
 /// Whether the numbers of a point agree.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every number is within the tolerance.
@@ -70,7 +73,7 @@ pub enum Verdict {
 }
 
 /// How a run, a file or all of it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything was compared and agrees.
@@ -113,7 +116,8 @@ impl PointReport {
     pub fn missing_in_golden(name: &str) -> PointReport {
         let tolerance = Tolerance::absolute(0.0);
         let (name, shape) = (name.to_owned(), Vec::new());
-        PointReport { name, verdict: Verdict::MissingInGolden, shape, tolerance, real: None, padded: None }
+        let verdict = Verdict::MissingInGolden;
+        PointReport { name, verdict, shape, tolerance, real: None, padded: None, arbiter: None }
     }
 
     /// How many numbers were compared.
@@ -135,11 +139,17 @@ pub struct Comparison<'c> {
 
 impl Comparison<'_> {
     /// Compares a candidate with all activations and outputs of a golden, in the order of execution. One tensor of the
-    /// golden is in memory at a time, and those of the candidate leave it one by one.
+    /// golden is in memory at a time, and those of the candidate leave it one by one. The arbiter, if there is one, says of
+    /// each whose error is larger.
     ///
     /// # Errors
     /// The golden's file cannot be read.
-    pub fn traces(&self, golden: &TraceFile, candidate: Trace) -> Result<Vec<PointReport>> {
+    pub fn traces(
+        &self,
+        golden: &TraceFile,
+        candidate: Trace,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
         let mut candidate: HashMap<String, Tensor> =
             candidate.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
@@ -147,10 +157,20 @@ impl Comparison<'_> {
         let mut points = Vec::with_capacity(names.len());
         for name in names {
             if let Some(want) = golden.tensor(name)? {
-                points.push(self.tensors(&want, candidate.remove(name).as_ref()));
+                points.push(self.judged(&want, candidate.remove(name).as_ref(), arbiter));
             }
         }
         Ok(points)
+    }
+
+    /// Compares a tensor of a candidate with that of a golden, and asks the arbiter, if there is one, whose error is
+    /// larger.
+    pub fn judged(&self, want: &Tensor, got: Option<&Tensor>, arbiter: Option<&Arbiter>) -> PointReport {
+        let mut point = self.tensors(want, got);
+        if let (Some(arbiter), Some(got)) = (arbiter, got) {
+            point.arbiter = arbiter.judge(&point, want, got, self.tokens);
+        }
+        point
     }
 
     /// Compares a tensor of a candidate with that of a golden.
@@ -162,18 +182,19 @@ impl Comparison<'_> {
             tolerance: self.tolerances.of(&want.name, Precision::F32),
             real: None,
             padded: None,
+            arbiter: None,
         };
-        report.verdict = match (&want.data, got) {
-            (_, None) => Verdict::MissingInCandidate,
-            (_, Some(got)) if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
-            (Data::Floats(wanted), Some(Tensor { data: Data::Floats(found), .. })) => {
-                match (not_finite(wanted, &want.shape), wanted.len()) {
-                    (_, 0) => Verdict::Empty,
-                    (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
-                    (None, _) => self.numbers(wanted, found, &mut report),
-                }
-            }
-            (_, Some(_)) => Verdict::Dtype,
+        let Some(got) = got else {
+            return PointReport { verdict: Verdict::MissingInCandidate, ..report };
+        };
+        report.verdict = match (want.data.floats(), got.data.floats()) {
+            _ if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
+            (Some(wanted), Some(found)) => match (not_finite(&wanted, &want.shape), wanted.len()) {
+                (_, 0) => Verdict::Empty,
+                (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
+                (None, _) => self.numbers(&wanted, &found, &mut report),
+            },
+            _ => Verdict::Dtype,
         };
         report
     }
@@ -222,6 +243,7 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 mod tests {
     use super::*;
     use crate::class::Class;
+    use crate::trace_file::Data;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

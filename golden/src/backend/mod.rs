@@ -9,7 +9,7 @@ mod reference;
 mod tch;
 
 pub use onnx::Onnx;
-pub use reference::Reference;
+pub use reference::{Arithmetic, Reference};
 
 #[cfg(feature = "tch")]
 pub use self::tch::{Script, Tch};

@@ -53,7 +53,7 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
 impl Candidate<'_> {
     fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
         let file = TraceFile::open(path)?;
-        let golden = file.trace(|_| true)?;
+        let golden = file.trace(|_| true)?.in_f32();
         let (class, masked_rows) = judged_as(&golden, entry(self.golden, path))?;
         let parameters = self.file.parameters(class)?;
         let checkpoint = parameters.checkpoint();

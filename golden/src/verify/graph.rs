@@ -10,7 +10,9 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
+use super::arbitration::exact_model;
 use super::{File, convention, differs, entry, judged_as};
+use crate::arbiter::Arbiter;
 use crate::backend::{self, Backend as _, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name};
@@ -218,6 +220,14 @@ impl<'v> Graph<'v> {
             Comparison { tolerances: &golden.tolerances, precision: self.graph.precision(), tokens: &tokens };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         let mut computed = self.graph.run(inputs, &points, Vec::new())?;
+        let exact = match &self.weights {
+            Ok(weights) => exact_model(self.file, golden, &weights.parameters, *class, *rows)?,
+            Err(_) => None,
+        };
+        let arbiter = match exact {
+            Some((exact, basis)) => Some(Arbiter::new(exact.run(inputs, &points, Vec::new())?, basis)),
+            None => None,
+        };
         for name in &names {
             if let Some(want) = file.tensor(name)? {
                 let logits =
@@ -228,9 +238,10 @@ impl<'v> Graph<'v> {
                 {
                     got.shape = want.shape.clone();
                 }
-                run.points.push(comparison.tensors(&want, computed.get(name)));
+                run.points.push(comparison.judged(&want, computed.get(name), arbiter.as_ref()));
             }
         }
+        run.note_arbiter(arbiter.as_ref());
         let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));
         let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
         run.points.extend(lacking);
@@ -281,7 +292,8 @@ impl<'v> Graph<'v> {
             return Ok(Finding::new(FindingKind::MaskedRows, Outcome::Pass, message));
         };
         let model = Reference::load(&weights.parameters, given.class, self.graph.masked_rows())?;
-        let expected = model.run(&given.inputs, points, Vec::new())?;
+        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given.inputs.clone() };
+        let expected = model.run(&inputs, points, Vec::new())?;
         let agrees = computed.tensors.iter().all(|got| {
             let want = expected.get(&got.name);
             want.is_some_and(|want| comparison.tensors(want, Some(got)).verdict.outcome() == Outcome::Pass)

@@ -4,10 +4,11 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::ArrayD;
 
+use crate::arbiter::Arbiter;
 use crate::backend::Backend;
 use crate::class::Class;
 use crate::compare::{Comparison, PointReport};
-use crate::trace_file::{Data, Tensor, TraceFile};
+use crate::trace_file::{Tensor, Trace, TraceFile};
 
 /// A golden trace, and what is needed to compare a model with it.
 pub(super) struct Run<'v> {
@@ -19,14 +20,23 @@ pub(super) struct Run<'v> {
 }
 
 impl Run<'_> {
-    /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
-    /// that it is judged alone.
-    pub(super) fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
+    /// Runs the model and compares it, in the order of execution. The arbiter, if there is one, says whose errors are larger.
+    pub(super) fn compare(
+        &self,
+        model: &dyn Backend,
+        isolate: bool,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
+        self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter)
+    }
+
+    /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
+    /// is judged alone.
+    pub(super) fn computed(&self, model: &dyn Backend, isolate: bool) -> Result<Trace> {
         let names: Vec<&str> =
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
-            let candidate = model.run(self.inputs, &names, Vec::new())?;
-            return self.comparison.traces(self.file, candidate);
+            return model.run(self.inputs, &names, Vec::new());
         }
         let states = self.hidden_states();
         let mut replaced = Vec::new();
@@ -50,7 +60,7 @@ impl Run<'_> {
                 *tensor = Tensor { name: output.clone(), ..computed };
             }
         }
-        self.comparison.traces(self.file, candidate)
+        Ok(candidate)
     }
 
     /// The hidden states that the golden has, and the points that are the same.
@@ -67,10 +77,9 @@ impl Run<'_> {
     }
 
     fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
-        let Some(Tensor { shape, data: Data::Floats(values), .. }) = self.file.tensor(tensor)? else {
-            return Ok(None);
-        };
-        let array = ArrayD::from_shape_vec(shape, values)
+        let Some(Tensor { shape, data, .. }) = self.file.tensor(tensor)? else { return Ok(None) };
+        let Some(values) = data.floats() else { return Ok(None) };
+        let array = ArrayD::from_shape_vec(shape, values.into_owned())
             .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
         Ok(Some((point.to_owned(), array)))
     }

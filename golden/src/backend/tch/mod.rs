@@ -152,9 +152,12 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Model(error) => error.fmt(f),
-            // What follows in the next lines is where in libtorch's source.
+            // An operator says what is wrong in the first line, and where in its source in the others; a TorchScript program
+            // where in its code, and what is wrong in the last one.
             Failure::Torch(TchError::Torch(text)) => {
-                write!(f, "libtorch: {}", text.lines().next().unwrap_or_default())
+                let of_program = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
+                let what = of_program.or(text.lines().next()).unwrap_or_default();
+                write!(f, "libtorch: {what}")
             }
             Failure::Torch(error) => write!(f, "libtorch: {error}"),
         }

@@ -30,7 +30,7 @@ pub struct Script {
     arguments: Vec<Argument>,
     class: Class,
     precision: Precision,
-    /// The outputs by their names in a trace, as a first run had them.
+    /// The outputs by their names in a trace, as a first run had them; if that failed, those that the class has.
     exposed: Vec<String>,
     unknown: Vec<String>,
 }
@@ -74,8 +74,15 @@ impl Script {
             exposed: Vec::new(),
             unknown: Vec::new(),
         };
-        let computed = script.compute(&Inputs::from_ids(Array2::zeros((1, 2))))?;
-        let names = computed.into_iter().map(|(name, _)| format!("outputs.{name}"));
+        // A program for one length fails here, and may be right at that length; one of embeddings takes no tokens.
+        let names: Vec<String> = match script.compute(&Inputs::from_ids(Array2::zeros((1, 2)))) {
+            Ok(computed) => computed.into_iter().map(|(name, _)| name).collect(),
+            Err(error) if matches!(error.kind(), Kind::Model | Kind::Request) => {
+                outputs_of(class).iter().map(|&name| name.to_owned()).collect()
+            }
+            Err(error) => return Err(error),
+        };
+        let names = names.into_iter().map(|name| format!("outputs.{name}"));
         (script.exposed, script.unknown) = names.partition(|name| rank(name) != rank(""));
         script.exposed.sort_by_key(|name| rank(name));
         Ok(script)
@@ -90,7 +97,7 @@ impl Script {
         named(value, self.class.head())
     }
 
-    /// The values for all arguments: a mask of ones and token types of zero where none are given.
+    /// The values for all arguments: a mask of ones, token types of zero and positions 0, 1, 2, … where none are given.
     ///
     /// # Errors
     /// Inputs that the program does not take, by name.
@@ -126,24 +133,24 @@ impl Script {
             (None, None) => return Err(refusal("input_ids", "not given")),
         };
         let value = |argument: &Argument| -> Result<IValue> {
-            let tensor = match (argument.name.as_str(), argument.optional) {
-                ("input_ids", _) => input_ids.as_ref().map(tensors::tensor),
-                ("inputs_embeds", _) => inputs_embeds.as_ref().map(tensors::tensor),
-                ("position_ids", _) => position_ids.as_ref().map(tensors::tensor),
-                ("attention_mask", true) => attention_mask.as_ref().map(mask),
-                ("attention_mask", false) => Some(
-                    attention_mask
-                        .as_ref()
-                        .map_or_else(|| tensors::tensor(&Array2::<i64>::ones(shape)), mask),
-                ),
-                ("token_type_ids", true) => token_type_ids.as_ref().map(tensors::tensor),
-                ("token_type_ids", false) => Some(match token_type_ids {
-                    Some(types) => tensors::tensor(types),
-                    None => tensors::tensor(&Array2::<i64>::zeros(shape)),
-                }),
+            let given = match argument.name.as_str() {
+                "input_ids" => input_ids.as_ref().map(tensors::tensor),
+                "inputs_embeds" => inputs_embeds.as_ref().map(tensors::tensor),
+                "attention_mask" => attention_mask.as_ref().map(mask),
+                "token_type_ids" => token_type_ids.as_ref().map(tensors::tensor),
+                "position_ids" => position_ids.as_ref().map(tensors::tensor),
                 _ => None,
             };
-            match tensor {
+            let otherwise = || match argument.name.as_str() {
+                _ if argument.optional => None,
+                "attention_mask" => Some(tensors::tensor(&Array2::<i64>::ones(shape))),
+                "token_type_ids" => Some(tensors::tensor(&Array2::<i64>::zeros(shape))),
+                "position_ids" => {
+                    Some(tensors::tensor(&Array2::from_shape_fn((1, shape.1), |(_, at)| at as i64)))
+                }
+                _ => None,
+            };
+            match given.or_else(otherwise) {
                 Some(tensor) => tensor.map(IValue::Tensor).map_err(|failure| failure.of(Kind::Request)),
                 None if argument.optional => Ok(IValue::None),
                 None => Err(refusal(&argument.name, "the program needs it")),
@@ -229,6 +236,15 @@ fn declared_head(path: &Path, config: Option<&Path>) -> Result<Head> {
     })
 }
 
+/// What a class returns if it is not asked for more.
+fn outputs_of(head: Head) -> &'static [&'static str] {
+    match head {
+        Head::Base => &["last_hidden_state"],
+        Head::QuestionAnswering => &["start_logits", "end_logits"],
+        Head::MaskedLm | Head::SequenceClassification | Head::TokenClassification => &["logits"],
+    }
+}
+
 /// The outputs by their names: those that a dictionary has, or those that the class returns, hidden states and attentions behind
 /// them.
 fn named(value: IValue, head: Head) -> Result<Vec<(String, tch::Tensor)>> {
@@ -239,11 +255,7 @@ fn named(value: IValue, head: Head) -> Result<Vec<(String, tch::Tensor)>> {
         single => vec![single],
     }
     .into_iter();
-    let own: &[&str] = match head {
-        Head::Base => &["last_hidden_state"],
-        Head::QuestionAnswering => &["start_logits", "end_logits"],
-        _ => &["logits"],
-    };
+    let own = outputs_of(head);
     let mut outputs = Vec::new();
     for name in own {
         match values.next() {
