@@ -19,7 +19,7 @@ use ndarray::ArrayD;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
 
-use super::Backend;
+use super::{Backend, BackendName, Graph};
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::points::rank;
 use crate::tolerance::Precision;
@@ -51,14 +51,10 @@ pub struct Onnx {
     feed: Feed,
     /// By their names in a trace, in the order of execution.
     outputs: Vec<(String, NodeId)>,
-    /// The class that the metadata name.
-    pub class: Option<Class>,
-    /// What becomes of attention rows whose every key is masked: what the metadata say, else as in PyTorch.
-    pub masked_rows: MaskedRows,
-    /// The precision that the weights are stored with.
-    pub precision: Precision,
-    /// The outputs whose names are those of no activation.
-    pub unknown: Vec<String>,
+    class: Option<Class>,
+    masked_rows: MaskedRows,
+    precision: Precision,
+    unknown: Vec<String>,
 }
 
 impl Onnx {
@@ -120,24 +116,11 @@ impl Onnx {
             unknown,
         })
     }
-
-    /// What the graph exposes, by the names in a trace, in the order of execution.
-    pub fn exposed(&self) -> impl Iterator<Item = &str> {
-        self.outputs.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// Checks that the graph has all inputs that are given.
-    ///
-    /// # Errors
-    /// One that it does not have, or not so, by name.
-    pub fn takes(&self, inputs: &Inputs) -> Result<()> {
-        self.feed.values(inputs).map(drop)
-    }
 }
 
 impl Backend for Onnx {
     fn name(&self) -> &'static str {
-        "onnx"
+        BackendName::Onnx.as_str()
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
@@ -168,6 +151,36 @@ impl Backend for Onnx {
         ];
         metadata.extend(self.class.map(|class| ("class".to_owned(), class.to_string())));
         Ok(Trace { metadata, tensors })
+    }
+}
+
+impl Graph for Onnx {
+    fn format(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn exposed(&self) -> Vec<&str> {
+        self.outputs.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
+    fn class(&self) -> Option<Class> {
+        self.class
+    }
+
+    fn masked_rows(&self) -> MaskedRows {
+        self.masked_rows
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn takes(&self, inputs: &Inputs) -> Result<()> {
+        self.feed.values(inputs).map(drop)
     }
 }
 

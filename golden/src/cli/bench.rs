@@ -11,7 +11,6 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use super::ModelArgs;
-use crate::backend::Backend;
 use crate::class::Class;
 
 /// Arguments of `bench`.

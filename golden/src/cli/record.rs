@@ -9,7 +9,6 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
 
 use super::ModelArgs;
-use crate::backend::Backend;
 use crate::class::{Class, masked_rows_of};
 use crate::complete::POINTS;
 use crate::inputs::inputs;
