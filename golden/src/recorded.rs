@@ -118,10 +118,10 @@ fn points(
     names.dedup();
     let mut points = Vec::with_capacity(names.len());
     for name in names {
-        match (want.tensor(name)?, got.tensor(name)?) {
-            (Some(want), Some(got)) => points.push(comparison.tensors(&want, Some(&got))),
+        match (want.recorded(name)?, got.tensor(name)?) {
+            (Some(want), Some(got)) => points.push(comparison.recorded(&want, Some(&got))),
             _ if common => {}
-            (Some(want), None) => points.push(comparison.tensors(&want, None)),
+            (Some(want), None) => points.push(comparison.recorded(&want, None)),
             (None, _) => points.push(PointReport::missing_in_golden(name)),
         }
     }

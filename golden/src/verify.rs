@@ -434,5 +434,5 @@ fn convention(rows: MaskedRows) -> &'static str {
 }
 
 fn differs(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::NotFinite { .. })
+    matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::Statistic | Verdict::NotFinite { .. })
 }

@@ -219,16 +219,16 @@ impl<'v> Graph<'v> {
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         let mut computed = self.graph.run(inputs, &points, Vec::new())?;
         for name in &names {
-            if let Some(want) = file.tensor(name)? {
+            if let Some(want) = file.recorded(name)? {
                 let logits =
                     computed.tensors.iter_mut().find(|got| *squeezed && got.name == "outputs.logits");
-                if let Some(got) = logits.filter(|got| got.name == want.name)
+                if let Some(got) = logits.filter(|got| got.name == *name)
                     && let Some((1, shape)) = got.shape.split_last()
-                    && shape == want.shape
+                    && shape == want.shape()
                 {
-                    got.shape = want.shape.clone();
+                    got.shape = want.shape().to_vec();
                 }
-                run.points.push(comparison.tensors(&want, computed.get(name)));
+                run.points.push(comparison.recorded(&want, computed.get(name)));
             }
         }
         let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));

@@ -1,12 +1,13 @@
 //! One run: a model on the inputs of a trace, compared with what the trace has.
 
-use deberta_converters::error::{Error, Result};
+use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::ArrayD;
 
 use crate::backend::Backend;
 use crate::class::Class;
 use crate::compare::{Comparison, PointReport};
+use crate::points::rank;
 use crate::trace_file::{Data, Tensor, TraceFile};
 
 /// A golden trace, and what is needed to compare a model with it.
@@ -22,12 +23,16 @@ impl Run<'_> {
     /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
     /// that it is judged alone.
     pub(super) fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
+        if !isolate {
+            return self.compare_in_groups(model);
+        }
+        if self.file.is_sampled() {
+            let message =
+                "the trace has samples alone: --isolate needs whole activations, to give them to the modules";
+            return Err(Error::new(Kind::Request, message));
+        }
         let names: Vec<&str> =
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
-        if !isolate {
-            let candidate = model.run(self.inputs, &names, Vec::new())?;
-            return self.comparison.traces(self.file, candidate);
-        }
         let states = self.hidden_states();
         let mut replaced = Vec::new();
         for name in &names {
@@ -51,6 +56,44 @@ impl Run<'_> {
             }
         }
         self.comparison.traces(self.file, candidate)
+    }
+
+    /// Runs the model once for every group of points that fit into memory together, and compares them.
+    fn compare_in_groups(&self, model: &dyn Backend) -> Result<Vec<PointReport>> {
+        let mut points = Vec::new();
+        for names in self.groups() {
+            let activations: Vec<&str> =
+                names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
+            let candidate = model.run(self.inputs, &activations, Vec::new())?;
+            points.extend(self.comparison.points(self.file, &names, candidate)?);
+        }
+        points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
+        Ok(points)
+    }
+
+    /// The points of the golden in groups. Outputs, which every run returns, are in the first.
+    fn groups(&self) -> Vec<Vec<&str>> {
+        /// A gigabyte.
+        const MOST: usize = 1 << 28;
+        let all = self.file.names().filter(|name| !name.starts_with("inputs."));
+        let (mut outputs, mut activations): (Vec<&str>, Vec<&str>) =
+            all.partition(|name| name.starts_with("outputs."));
+        for names in [&mut outputs, &mut activations] {
+            names.sort_by_key(|name| (rank(name), *name));
+        }
+        let (mut groups, mut numbers) = (vec![outputs], 0_usize);
+        for name in activations {
+            let count = self.file.shape(name).map_or(0, |shape| shape.iter().product::<usize>());
+            numbers = numbers.saturating_add(count);
+            if numbers > MOST {
+                numbers = count;
+                groups.push(Vec::new());
+            }
+            if let Some(group) = groups.last_mut() {
+                group.push(name);
+            }
+        }
+        groups
     }
 
     /// The hidden states that the golden has, and the points that are the same.
