@@ -96,7 +96,8 @@ fn init_makes_the_same_model_in_every_format() {
     assert!(fail(CONVERT, &again).contains("already exists: --force replaces it"));
     let other = succeed(CONVERT, &[&again[..], &["--seed", "2", "--dtype", "f16", "--force"]].concat());
     assert!(other.contains("f16") && !digests.contains_key(other.lines().last().unwrap()), "{other}");
-    let unknown = fail(CONVERT, &["init", "--config", "huge", "-o", &out]);
+    let elsewhere = format!("{}/elsewhere/", folder.path().display());
+    let unknown = fail(CONVERT, &["init", "--config", "huge", "-o", &elsewhere]);
     assert!(unknown.starts_with("error: huge: cannot open"), "{unknown}");
 }
 
@@ -141,7 +142,7 @@ fn small_goldens_are_verified_from_their_recipe() {
         let runs = report["files"][0]["runs"].as_array().unwrap();
         let points = runs.iter().map(|run| run["points"].as_array().unwrap().len()).sum::<usize>();
         let statistic = &runs[0]["points"][0]["statistic"];
-        assert!(runs.len() >= 4 && points > 200 && statistic["share"].as_f64().unwrap() <= 1.0, "{name}");
+        assert!(runs.len() >= 4 && points > 150 && statistic["share"].as_f64().unwrap() <= 1.0, "{name}");
         println!("{name}: {points} points");
     }
 }
@@ -282,4 +283,23 @@ fn sampled_traces_that_lie_are_refused() {
         let said = format!("{}{}", output.stdout, output.stderr);
         assert!(output.code != 0 && said.contains(expected), "{expected}: {said}");
     }
+}
+
+#[test]
+fn a_selftest_at_a_size_says_what_it_needs() {
+    let selftest = |args: &[&str]| run(VERIFY, &[&["selftest"], args].concat());
+    let nowhere = selftest(&["--size", "base", "--folder", "/no/such/folder"]);
+    assert_eq!(nowhere.code, 2);
+    assert!(
+        nowhere.stderr.starts_with("error: /no/such/folder: cannot create a folder in"),
+        "{}",
+        nowhere.stderr
+    );
+    let unknown = selftest(&["--size", "huge"]);
+    assert!(
+        unknown.code == 2 && unknown.stderr.contains("expected one of base, large, xlarge"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(selftest(&["--folder", "/tmp"]).code, 2);
 }

@@ -12,7 +12,7 @@ use super::ModelArgs;
 use crate::class::{Class, masked_rows_of};
 use crate::complete::POINTS;
 use crate::inputs::inputs;
-use crate::trace_file::Trace;
+use crate::trace_file::TraceFile;
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ impl RecordArgs {
                 Error::new(Kind::Request, "exists already; --force replaces it").in_file(&self.output)
             );
         }
-        let recorded = Trace::read(&self.inputs)?;
+        let recorded = TraceFile::open(&self.inputs)?.inputs()?;
         let named = self.class.as_deref().map(Class::from_name).transpose()?;
         let class = match named {
             Some(class) => Some(class),

@@ -243,7 +243,7 @@ impl Subject<'_> {
     fn faults(&self) -> Vec<Fault> {
         let layers = self.good.config.num_hidden_layers;
         let chosen = [
-            (1.min(layers - 1), "naive-split", "attention.self.in_proj.weight"),
+            (1.min(layers.saturating_sub(1)), "naive-split", "attention.self.in_proj.weight"),
             (layers.saturating_sub(2), "transposed-kernel", "attention.output.dense.weight"),
             (layers.saturating_sub(2), "changed-weight", ".output.dense.weight"),
         ];

@@ -64,3 +64,28 @@ fn files(name: &str) -> Result<&'static [(&'static str, &'static [u8])]> {
         .map(|(_, files)| *files)
         .ok_or_else(|| Error::malformed(format!("no golden {name:?} in this program")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::goldens::Golden;
+
+    #[test]
+    fn every_size_has_its_goldens_whole() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sizes");
+        for (name, _) in FOLDERS {
+            let folder = tempfile::tempdir().unwrap();
+            write(name, folder.path()).unwrap();
+            // A trace that the case lists is there, and one that is there is listed; none was left in the repository.
+            let traces = |folder: &Path| Golden::open(folder).unwrap().traces.len();
+            assert_eq!(traces(folder.path()), traces(&root.join(name)), "{name}");
+        }
+        for size in Size::ALL {
+            let recipe = recipe(size.name(), Path::new(size.name())).unwrap();
+            let layers = recipe.config.config.num_hidden_layers;
+            assert!(size.config_text().contains(&format!("\"num_hidden_layers\": {layers},")), "{size:?}");
+        }
+        assert_eq!(others(Size::Base).count(), 5);
+        assert_eq!(others(Size::Xlarge).count(), 0);
+    }
+}
