@@ -117,7 +117,7 @@ impl Model {
         let trace = Trace::read(&self.golden).unwrap();
         match &trace.get("inputs.input_ids").unwrap().data {
             Data::Integers(ids) => usize::try_from(ids[0]).unwrap(),
-            Data::Floats(_) => panic!("ids are integers"),
+            _ => panic!("ids are integers"),
         }
     }
 }

@@ -250,6 +250,111 @@ fn a_policy_can_set_tolerances() {
     assert_eq!((code(&tolerances("1.0e-5")), code(&tolerances("1.0e-9"))), (0, 1));
 }
 
+/// Verifies a shard of a policy in the folder, with a JSON report; how it ends.
+fn shard(folder: &Path, part: &str, report: &str) -> Run {
+    verify(folder, &["--policy", "verify.yaml", "--shard", part, "--report", report], &[])
+}
+
+const FLEET: &str = "models: [{model: ./good}, {model: ./bad}, {model: ./good/model.safetensors, goldens: [./good]}]\npadding: allow\n";
+
+#[test]
+fn the_reports_of_shards_merge_into_that_of_one_run() {
+    let folder = with_policy(FLEET);
+    let first = shard(folder.path(), "1/2", "1.json");
+    assert_eq!(first.code, 0, "{}{}", first.stdout, first.stderr);
+    assert!(
+        first.stdout.lines().last().unwrap().starts_with("pass: shard 1 of 2, 2 of 3 models, 2 files, "),
+        "{}",
+        first.stdout
+    );
+    assert_eq!(shard(folder.path(), "2/2", "2.json").code, 1);
+    let whole = verify(folder.path(), &["--policy", "verify.yaml", "--report", "whole.json"], &[]);
+    // In any order, in every format.
+    let args = ["merge", "2.json", "1.json", "--report", "merged.json", "--report", "merged.html"];
+    let merged = verify(folder.path(), &args, &[]);
+    assert_eq!((whole.code, merged.code), (1, 1), "{}", merged.stderr);
+    assert_eq!(merged.stdout.lines().last(), whole.stdout.lines().last());
+    let timeless = |name: &str| {
+        let mut report = json(&folder.path().join(name));
+        for model in report["models"].as_array_mut().unwrap() {
+            for file in model["files"].as_array_mut().unwrap() {
+                file["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| run["seconds"] = 0.into());
+            }
+        }
+        serde_json::to_string_pretty(&report).unwrap()
+    };
+    let (merged, whole) = (timeless("merged.json"), timeless("whole.json"));
+    let other = merged.lines().zip(whole.lines()).find(|(merged, whole)| merged != whole);
+    assert_eq!((other, merged.len()), (None, whole.len()));
+    assert!(fs::read_to_string(folder.path().join("merged.html")).unwrap().contains("<h1>verify.yaml</h1>"));
+}
+
+#[test]
+fn a_shard_without_a_report_is_undecided_and_one_without_a_model_an_error() {
+    let folder =
+        with_policy("models: [{model: ./good}, {model: ./good/model.safetensors, goldens: [./good]}]");
+    assert_eq!(shard(folder.path(), "2/2", "2.json").code, 0);
+    let merged = verify(folder.path(), &["merge", "2.json"], &[]);
+    assert_eq!(merged.code, 2, "{}", merged.stdout);
+    let lacking = "1 of 2 shards have no report, shard 1 among them: 1 models were not verified";
+    assert!(merged.stdout.contains(lacking), "{}", merged.stdout);
+    let empty = shard(folder.path(), "3/3", "3.json");
+    assert_eq!(empty.code, 2);
+    assert!(
+        empty.stderr.contains("the policy has 2 models, so that this shard has none"),
+        "{}",
+        empty.stderr
+    );
+    assert!(!folder.path().join("3.json").exists());
+    for part in ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"] {
+        let run = verify(folder.path(), &["--policy", "verify.yaml", &format!("--shard={part}")], &[]);
+        assert_eq!(run.code, 2, "{part}");
+        assert!(run.stderr.contains("expected I/N"), "{part}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn reports_that_do_not_belong_together_do_not_merge() {
+    let folder = with_policy(FLEET);
+    shard(folder.path(), "1/3", "1.json");
+    shard(folder.path(), "2/3", "2.json");
+    shard(folder.path(), "1/2", "half.json");
+    verify(folder.path(), &["--policy", "verify.yaml", "--report", "whole.json"], &[]);
+    verify(folder.path(), &["--model", "good", "--report", "model.json"], &[]);
+    let edited = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut report = json(&folder.path().join("2.json"));
+        change(&mut report);
+        fs::write(folder.path().join(name), report.to_string()).unwrap();
+    };
+    edited("rules.json", &|report| report["rules"]["padding"] = "fail".into());
+    edited("old.json", &|report| report["producer"] = "deberta-verify 0.0.1".into());
+    edited("empty.json", &|report| report["models"] = Vec::<Value>::new().into());
+    edited("huge.json", &|report| report["shard"]["count"] = u64::MAX.into());
+    edited("none.json", &|report| report["shard"]["index"] = 0.into());
+    // A report that calls itself a success.
+    edited("pass.json", &|report| report["models"][0]["outcome"] = "pass".into());
+    fs::write(folder.path().join("text.json"), "[".repeat(100_000)).unwrap();
+    for (second, message) in [
+        ("1.json", "1.json: shard 1 of 3 has another report: 1.json"),
+        ("half.json", "half.json: not of the same run as 1.json"),
+        ("rules.json", "rules.json: not of the same run as 1.json"),
+        ("old.json", "made by deberta-verify 0.0.1, this is deberta-verify"),
+        ("empty.json", "empty.json: 0 models, shard 2 of 3 has 1 of the policy's 3"),
+        ("huge.json", "huge.json: not of the same run"),
+        ("none.json", "none.json: not the report of a shard"),
+        ("whole.json", "whole.json: not the report of a shard"),
+        ("model.json", "model.json: not the JSON report of a policy"),
+        ("text.json", "text.json: not the JSON report of a policy"),
+        ("absent.json", "absent.json: cannot read"),
+    ] {
+        let run = verify(folder.path(), &["merge", "1.json", second], &[]);
+        assert!(run.stderr.contains(message), "{second}: {}", run.stderr);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{second}");
+    }
+    shard(folder.path(), "3/3", "3.json");
+    assert_eq!(verify(folder.path(), &["merge", "1.json", "pass.json", "3.json"], &[]).code, 1);
+}
+
 /// The scripts of the action's steps.
 fn scripts() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github/actions/deberta-verify/action.yml");
@@ -282,7 +387,7 @@ fn action(
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(folder);
-    for name in ["POLICY", "MODEL", "GOLDEN", "FORMAT", "REPORT"] {
+    for name in ["POLICY", "SHARD", "MERGE", "MODEL", "GOLDEN", "FORMAT", "REPORT"] {
         command.env(name, if name == "FORMAT" { "text" } else { "" });
     }
     command.env_remove("GITHUB_ACTIONS").env("PATH", path).env("GITHUB_OUTPUT", &output);
@@ -308,6 +413,19 @@ fn the_action_passes_inputs_on_and_tells_how_it_ended() {
     let (ended, output) = run(&[("POLICY", "verify.yaml")]);
     assert_eq!(ended.code, 1, "{}", ended.stderr);
     assert!(output.starts_with("outcome=divergence\nexit-code=1\n"), "{output}");
+    // Shards and what merges them.
+    for part in ["1/2", "2/2"] {
+        let report = format!("shard {}.json\n", &part[..1]);
+        let environment = [("POLICY", "fleet.yaml"), ("SHARD", part), ("REPORT", &report)];
+        fs::write(folder.path().join("fleet.yaml"), FLEET).unwrap();
+        assert_eq!(run(&environment).0.code, i32::from(part == "2/2"));
+    }
+    let (ended, output) = run(&[("MERGE", "shard *.json\n"), ("REPORT", "merged.html\n")]);
+    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(output.contains("\nmerged.html\nend-"), "{output}");
+    let (ended, _) = run(&[("MERGE", "absent-*.json")]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("absent-*.json: cannot read"), "{}", ended.stderr);
     // Nothing asked for, and text that a shell would run.
     let (ended, output) = run(&[]);
     assert_eq!(ended.code, 2, "{}", ended.stdout);

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use deberta_golden::arbiter::{Arbitration, Basis, Offset, Worse};
 use deberta_golden::compare::{Outcome, PointReport, Verdict};
 use deberta_golden::difference::Difference;
 use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
-    RunReport, SCHEMA, Style, annotations,
+    RunReport, SCHEMA, Shard, Style, annotations,
 };
 use deberta_golden::tolerance::Tolerance;
 use serde_json::Value;
@@ -45,6 +46,7 @@ fn point(name: &str, real: f64, padded: Option<f64>) -> PointReport {
         tolerance: TOLERANCE,
         real: Some(difference(real)),
         padded: padded.map(difference),
+        arbiter: None,
     }
 }
 
@@ -61,6 +63,7 @@ fn run(trace: Option<&str>, points: Vec<PointReport>) -> RunReport {
         masked_rows: "uniform".to_owned(),
         backend: "reference".to_owned(),
         isolated: false,
+        arbiter: None,
         outcome: Outcome::Pass,
         first_divergence: None,
         findings: Vec::new(),
@@ -84,7 +87,7 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
 
 fn report(model: &str, files: Vec<FileReport>) -> Report {
     let mut report = Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: model.to_owned(),
         outcome: Outcome::Pass,
@@ -140,8 +143,14 @@ fn failing() -> Report {
         PointReport { verdict: Verdict::Rounded, ..point("outputs.loss", 0.9, None) },
         point("outputs.other", 0.5, Some(2.0)),
     ]);
+    let offset =
+        |max_abs: f64| Offset { max_abs, rms: max_abs / 3.0, share: max_abs / 1e-5, at: vec![0, 3, 1] };
+    points[4].arbiter =
+        Some(Arbitration { worse: Worse::Candidate, golden: offset(4e-7), candidate: offset(4.12e-2) });
     let mut deep = run(Some("padded.safetensors"), points);
     deep.isolated = true;
+    deep.arbiter = Some(Basis::Golden);
+    deep.findings.push(Finding::new(FindingKind::Arbiter, Outcome::Pass, "arbiter: the candidate is off"));
     deep.findings.push(Finding::new(
         FindingKind::GoldenIncomplete,
         Outcome::Undecided,
@@ -341,7 +350,8 @@ fn every_field_of_the_json_report_is_documented_and_the_reverse() {
     let report = failing();
     let mut found = BTreeSet::new();
     paths(&serde_json::from_str(&render(Format::Json, &report)).unwrap(), "", &mut found);
-    let gate = Document { policy: Some("verify.yaml"), ..Document::of(&report) };
+    let shard = Some(Shard { index: 1, count: 2, models: 2 });
+    let gate = Document { policy: Some("verify.yaml"), shard, ..Document::of(&report) };
     let text = Format::Json.render(&gate, Style::default());
     let mut of_gate = BTreeSet::new();
     paths(&serde_json::from_str(&text).unwrap(), "", &mut of_gate);

@@ -114,4 +114,5 @@ def save(path, arguments, recorded, cls, framework, masked_rows):
     safetensors_file.write(path, arrays, metadata | {"masked_rows": masked_rows})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::arbiter::{Arbiter, Arbitration};
 use crate::difference::{Difference, coordinates, difference};
 use crate::points::rank;
 use crate::samples::{Sampled, Statistic, Statistics, positions};
 use crate::tokens::Tokens;
 use crate::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace_file::{Data, Recorded, Tensor, Trace, TraceFile};
+use crate::trace_file::{Recorded, Tensor, Trace, TraceFile};
 
 /// What became of one point of a golden.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointReport {
     /// The full name: `activations.deberta.encoder.layer.0`, `outputs.logits`.
     pub name: String,
@@ -30,10 +31,12 @@ pub struct PointReport {
     /// If the golden has samples alone: of its statistics the one that is furthest off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistic: Option<Statistic>,
+    /// Whose error it is, if f64 was asked.
+    pub arbiter: Option<Arbitration>,
 }
 
 /// Whether the numbers of a point agree.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every number is within the tolerance.
@@ -76,7 +79,7 @@ pub enum Verdict {
 }
 
 /// How a run, a file or all of it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything was compared and agrees.
@@ -131,6 +134,7 @@ impl PointReport {
             real: None,
             padded: None,
             statistic: None,
+            arbiter: None,
         }
     }
 
@@ -153,38 +157,56 @@ pub struct Comparison<'c> {
 
 impl Comparison<'_> {
     /// Compares a candidate with all activations and outputs of a golden, in the order of execution. One tensor of the
-    /// golden is in memory at a time, and those of the candidate leave it one by one.
+    /// golden is in memory at a time, and those of the candidate leave it one by one. The arbiter, if there is one, says of
+    /// each whose error is larger.
     ///
     /// # Errors
     /// The golden's file cannot be read.
-    pub fn traces(&self, golden: &TraceFile, candidate: Trace) -> Result<Vec<PointReport>> {
+    pub fn traces(
+        &self,
+        golden: &TraceFile,
+        candidate: Trace,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
         let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
         names.sort_by_key(|name| (rank(name), *name));
-        self.points(golden, &names, candidate)
+        self.points(golden, &names, candidate, arbiter)
     }
 
     /// Compares a candidate with some points of a golden, as [`Comparison::traces`] does.
     ///
     /// # Errors
     /// The golden's file cannot be read.
-    pub fn points(&self, golden: &TraceFile, names: &[&str], candidate: Trace) -> Result<Vec<PointReport>> {
+    pub fn points(
+        &self,
+        golden: &TraceFile,
+        names: &[&str],
+        candidate: Trace,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
         let mut candidate: HashMap<String, Tensor> =
             candidate.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut points = Vec::with_capacity(names.len());
         for &name in names {
             if let Some(want) = golden.recorded(name)? {
-                points.push(self.recorded(&want, candidate.remove(name).as_ref()));
+                points.push(self.judged(&want, candidate.remove(name).as_ref(), arbiter));
             }
         }
         Ok(points)
     }
 
-    /// Compares a tensor of a candidate with what a golden has of it.
-    pub fn recorded(&self, want: &Recorded, got: Option<&Tensor>) -> PointReport {
-        match want {
-            Recorded::Whole(want) => self.tensors(want, got),
-            Recorded::Sampled(want) => self.sampled(want, got),
+    /// Compares a tensor of a candidate with what a golden has of it, and asks the arbiter, if there is one, whose error is
+    /// larger; of samples it cannot be asked.
+    pub fn judged(&self, want: &Recorded, got: Option<&Tensor>, arbiter: Option<&Arbiter>) -> PointReport {
+        let want = match want {
+            Recorded::Whole(want) => want,
+            Recorded::Sampled(want) => return self.sampled(want, got),
+        };
+        let mut point = self.tensors(want, got);
+        if let (Some(arbiter), Some(got)) = (arbiter, got) {
+            point.arbiter = arbiter.judge(&point, want, got, self.tokens);
         }
+        point
     }
 
     /// Compares a tensor of a candidate with samples and statistics.
@@ -192,17 +214,17 @@ impl Comparison<'_> {
         let tolerance = self.tolerances.of(&want.name, Precision::F32);
         let mut report = PointReport::new(&want.name, &want.shape, tolerance);
         let known = [&want.samples[..], want.statistics.row()].concat();
-        report.verdict = match got {
-            None => Verdict::MissingInCandidate,
-            Some(got) if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
-            Some(Tensor { data: Data::Floats(found), .. }) => {
-                match (not_finite(&known, &[known.len()]), found.len()) {
-                    (_, 0) => Verdict::Empty,
-                    (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
-                    (None, _) => self.samples(want, found, &mut report),
-                }
-            }
-            Some(_) => Verdict::Dtype,
+        let Some(got) = got else {
+            return PointReport { verdict: Verdict::MissingInCandidate, ..report };
+        };
+        report.verdict = match got.data.floats() {
+            _ if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
+            Some(found) => match (not_finite(&known, &[known.len()]), found.len()) {
+                (_, 0) => Verdict::Empty,
+                (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
+                (None, _) => self.samples(want, &found, &mut report),
+            },
+            None => Verdict::Dtype,
         };
         report
     }
@@ -261,17 +283,17 @@ impl Comparison<'_> {
     pub fn tensors(&self, want: &Tensor, got: Option<&Tensor>) -> PointReport {
         let tolerance = self.tolerances.of(&want.name, Precision::F32);
         let mut report = PointReport::new(&want.name, &want.shape, tolerance);
-        report.verdict = match (&want.data, got) {
-            (_, None) => Verdict::MissingInCandidate,
-            (_, Some(got)) if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
-            (Data::Floats(wanted), Some(Tensor { data: Data::Floats(found), .. })) => {
-                match (not_finite(wanted, &want.shape), wanted.len()) {
-                    (_, 0) => Verdict::Empty,
-                    (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
-                    (None, _) => self.numbers(wanted, found, &mut report),
-                }
-            }
-            (_, Some(_)) => Verdict::Dtype,
+        let Some(got) = got else {
+            return PointReport { verdict: Verdict::MissingInCandidate, ..report };
+        };
+        report.verdict = match (want.data.floats(), got.data.floats()) {
+            _ if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
+            (Some(wanted), Some(found)) => match (not_finite(&wanted, &want.shape), wanted.len()) {
+                (_, 0) => Verdict::Empty,
+                (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
+                (None, _) => self.numbers(&wanted, &found, &mut report),
+            },
+            _ => Verdict::Dtype,
         };
         report
     }
@@ -315,6 +337,7 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 mod tests {
     use super::*;
     use crate::class::Class;
+    use crate::trace_file::Data;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

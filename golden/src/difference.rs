@@ -1,12 +1,12 @@
 //! How far two lists of numbers are apart.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::tolerance::Tolerance;
 
 /// How far numbers are from the ones that were expected. What is not finite in either list is not part of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// How many numbers were compared.
     pub count: usize,
@@ -21,10 +21,10 @@ pub struct Difference {
     /// The cosine of the angle between the two as vectors; 1 if both are 0, 0 if one is.
     pub cosine: f64,
     /// The energy of the expected numbers over that of the difference, in decibels; infinite if they are equal.
-    #[serde(serialize_with = "crate::report::number")]
+    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
     pub sqnr_db: f64,
     /// The largest difference as a share of what the tolerance allows.
-    #[serde(serialize_with = "crate::report::number")]
+    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
     pub share: f64,
     /// Where that is.
     pub at: Vec<usize>,

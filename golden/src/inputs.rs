@@ -25,7 +25,7 @@ pub fn inputs(trace: &Trace) -> Result<Inputs> {
             "labels" => {
                 inputs.labels = Some(match &tensor.data {
                     Data::Integers(_) => Labels::Classes(integers(tensor)?),
-                    Data::Floats(_) => Labels::Values(numbers(tensor)?),
+                    _ => Labels::Values(numbers(tensor)?),
                 });
             }
             _ => return Err(Error::malformed("no class has such an input").in_tensor(&tensor.name)),
@@ -39,14 +39,15 @@ fn integers<D: Dimension>(tensor: &Tensor) -> Result<Array<i64, D>> {
     match &tensor.data {
         Data::Integers(values) => axes(tensor, array(tensor, values.clone())?),
         Data::Floats(_) => Err(Error::malformed("dtype f32, this input is i64").in_tensor(&tensor.name)),
+        Data::Doubles(_) => Err(Error::malformed("dtype f64, this input is i64").in_tensor(&tensor.name)),
     }
 }
 
 /// Real numbers, or integers taken as such.
 fn numbers(tensor: &Tensor) -> Result<ArrayD<f32>> {
-    match &tensor.data {
-        Data::Floats(values) => array(tensor, values.clone()),
-        Data::Integers(values) => array(tensor, values.iter().map(|&value| value as f32).collect()),
+    match (&tensor.data, tensor.data.floats()) {
+        (Data::Integers(values), _) => array(tensor, values.iter().map(|&value| value as f32).collect()),
+        (_, values) => array(tensor, values.unwrap_or_default().into_owned()),
     }
 }
 

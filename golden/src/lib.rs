@@ -3,6 +3,7 @@
 //! A [`Backend`] runs a [`Class`] on the inputs of a [`Trace`] and records a trace of its own; a [`Case`] says which
 //! traces belong to a model, and how close another run must come.
 
+pub mod arbiter;
 pub mod backend;
 pub mod bless;
 pub mod case;

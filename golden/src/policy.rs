@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::case::{Model, bounded_text, confined};
 use crate::compare::Outcome;
 use crate::goldens::Golden;
-use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules};
+use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
 use crate::tolerance::Tolerances;
 use crate::verify::{Request, verify};
 
@@ -102,10 +102,21 @@ impl Policy {
         self.folder.join(model)
     }
 
-    /// Verifies every model and judges what was found by the rules. What goes wrong with a model is in its report.
-    /// `locate` finds the model of an id of the hub.
-    pub fn verify(&self, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Report> {
-        self.text.models.iter().map(|model| self.verify_model(model, locate, progress)).collect()
+    /// The part number `index` of `count` parts of its models.
+    ///
+    /// # Errors
+    /// A part without a model.
+    pub fn shard(&self, index: usize, count: usize) -> Result<Shard> {
+        Shard::of(index, count, self.text.models.len()).map_err(|error| error.in_file(Path::new(&self.name)))
+    }
+
+    /// Verifies every model, or those of a shard, and judges what was found by the rules. What goes wrong with a model is
+    /// in its report. `locate` finds the model of an id of the hub.
+    pub fn verify(&self, shard: Option<Shard>, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Report> {
+        let models = &self.text.models;
+        let places = shard.map_or((0..models.len()).collect::<Vec<_>>(), |shard| shard.places().collect());
+        let asked = places.into_iter().filter_map(|at| models.get(at));
+        asked.map(|model| self.verify_model(model, locate, progress)).collect()
     }
 
     fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Report {
@@ -144,7 +155,7 @@ impl Policy {
             goldens,
             isolate: asked.isolate,
             diagnose: true,
-            backend: None,
+            ..Request::default()
         })
     }
 

@@ -1,11 +1,12 @@
 //! A recorded run against another one.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
 
+use crate::arbiter::Arbiter;
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::inputs::inputs;
@@ -22,12 +23,14 @@ pub struct Settings {
     pub tolerances: Tolerances,
     /// Whether points that only one of the traces has are left out.
     pub common: bool,
+    /// A recording in f64 of the same inputs, to say whose error is larger.
+    pub arbiter: Option<PathBuf>,
 }
 
 /// Compares the trace `candidate` with the trace `golden`, at every point of both.
 ///
 /// # Errors
-/// A file that is not a trace; inputs that no class has.
+/// A file that is not a trace; inputs that no class has; an arbiter of other inputs, or that is not in f64.
 pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<Report> {
     let start = Instant::now();
     let (want, got) = (TraceFile::open(golden)?, TraceFile::open(candidate)?);
@@ -62,7 +65,9 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     }
     let comparison =
         Comparison { tolerances: &settings.tolerances, precision: Precision::F32, tokens: &tokens };
-    run.points = points(&want, &got, comparison, settings.common)?;
+    let arbiter = settings.arbiter.as_deref().map(|path| Arbiter::read(path, &given)).transpose()?;
+    run.points = points(&want, &got, comparison, settings.common, arbiter.as_ref())?;
+    run.note_arbiter(arbiter.as_ref());
     if run.points.iter().any(|point| point.verdict == Verdict::Padding) {
         run.findings.push(match (rows, other_rows) {
             (Some(rows), Some(other)) if rows != other => Finding::new(
@@ -96,7 +101,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
         runs: vec![run],
     };
     Ok(Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: candidate.display().to_string(),
         outcome,
@@ -111,6 +116,7 @@ fn points(
     got: &TraceFile,
     comparison: Comparison<'_>,
     common: bool,
+    arbiter: Option<&Arbiter>,
 ) -> Result<Vec<PointReport>> {
     let mut names: Vec<&str> = want.names().chain(got.names()).collect();
     names.retain(|name| !name.starts_with("inputs."));
@@ -119,9 +125,9 @@ fn points(
     let mut points = Vec::with_capacity(names.len());
     for name in names {
         match (want.recorded(name)?, got.tensor(name)?) {
-            (Some(want), Some(got)) => points.push(comparison.recorded(&want, Some(&got))),
+            (Some(want), Some(got)) => points.push(comparison.judged(&want, Some(&got), arbiter)),
             _ if common => {}
-            (Some(want), None) => points.push(comparison.recorded(&want, None)),
+            (Some(want), None) => points.push(comparison.judged(&want, None, None)),
             (None, _) => points.push(PointReport::missing_in_golden(name)),
         }
     }
@@ -140,8 +146,10 @@ fn different_inputs(golden: &Trace, candidate: &Trace) -> Option<Finding> {
         }
         let different = match (&want.data, &got.data) {
             (Data::Integers(want), Data::Integers(got)) => first_difference(want, got),
-            (Data::Floats(want), Data::Floats(got)) => first_difference(want, got),
-            _ => return found(format!("{}: one trace has integers, the other numbers", want.name)),
+            (want_data, got_data) => match (want_data.floats(), got_data.floats()) {
+                (Some(want), Some(got)) => first_difference(&want, &got),
+                _ => return found(format!("{}: one trace has integers, the other numbers", want.name)),
+            },
         };
         if let Some((at, values)) = different {
             let place = crate::difference::coordinates(at, &want.shape);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::recipe::Stream;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::tolerance::Tolerance;
 
@@ -44,7 +44,7 @@ pub struct Sampled {
 pub struct Statistics([f32; STATISTICS]);
 
 /// A statistic that was compared.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistic {
     /// `mean`, `rms`, `max`, `projection 3`.
     pub name: String,
@@ -55,7 +55,7 @@ pub struct Statistic {
     /// How far it may be off.
     pub allowed: f64,
     /// The difference as a share of that.
-    #[serde(serialize_with = "crate::report::number")]
+    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
     pub share: f64,
 }
 

@@ -1,5 +1,6 @@
 //! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -64,13 +65,34 @@ pub enum Data {
     Integers(Vec<i64>),
     /// Everything that was computed, and masks.
     Floats(Vec<f32>),
+    /// The same, computed in f64.
+    Doubles(Vec<f64>),
 }
 
 impl Data {
+    /// Real numbers as f32, rounded if they are f64. Nothing if they are integers.
+    pub fn floats(&self) -> Option<Cow<'_, [f32]>> {
+        match self {
+            Data::Integers(_) => None,
+            Data::Floats(values) => Some(Cow::Borrowed(values)),
+            Data::Doubles(values) => Some(values.iter().map(|&value| value as f32).collect()),
+        }
+    }
+
+    /// All of them as f64.
+    pub(crate) fn numbers(&self) -> Cow<'_, [f64]> {
+        match self {
+            Data::Integers(values) => values.iter().map(|&value| value as f64).collect(),
+            Data::Floats(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Data::Doubles(values) => Cow::Borrowed(values),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Data::Integers(values) => values.len(),
             Data::Floats(values) => values.len(),
+            Data::Doubles(values) => values.len(),
         }
     }
 
@@ -78,6 +100,7 @@ impl Data {
         match self {
             Data::Integers(_) => Dtype::I64,
             Data::Floats(_) => Dtype::F32,
+            Data::Doubles(_) => Dtype::F64,
         }
     }
 
@@ -85,11 +108,22 @@ impl Data {
         match self {
             Data::Integers(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Data::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Data::Doubles(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         }
     }
 }
 
 impl Trace {
+    /// The trace without f64: rounded to f32.
+    pub fn in_f32(mut self) -> Trace {
+        for tensor in &mut self.tensors {
+            if let (Data::Doubles(_), Some(floats)) = (&tensor.data, tensor.data.floats()) {
+                tensor.data = Data::Floats(floats.into_owned());
+            }
+        }
+        self
+    }
+
     /// The tensor of this full name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.iter().find(|tensor| tensor.name == name)
@@ -161,7 +195,7 @@ impl TraceFile {
     ///
     /// # Errors
     /// Not safetensors; another version than [`FORMAT`] and [`samples::FORMAT`]; a tensor that is neither an input, nor an
-    /// activation, nor an output; a dtype other than i64 and f32; no inputs at all; samples that do not fit their list.
+    /// activation, nor an output; a dtype other than i64, f32 and f64; no inputs at all; samples that do not fit their list.
     pub fn open(path: &Path) -> Result<TraceFile> {
         let opened = File::open(path).map_err(|error| Error::io(path, "open", error))?;
         let mapped = safetensors::open(Mapped::from_file(&opened, path)?)?;
@@ -183,8 +217,8 @@ impl TraceFile {
                     "neither inputs.*, nor activations.*, nor outputs.*: not a trace".to_owned(),
                 ));
             }
-            if !matches!(info.dtype, Dtype::F32 | Dtype::I64) {
-                return Err(wrong(format!("dtype {}, a trace holds f32 and i64", info.dtype)));
+            if !matches!(info.dtype, Dtype::F32 | Dtype::F64 | Dtype::I64) {
+                return Err(wrong(format!("dtype {}, a trace holds f32, f64 and i64", info.dtype)));
             }
             tensors.push((info.clone(), start as u64));
         }
@@ -317,6 +351,7 @@ impl TraceFile {
             Dtype::I64 => {
                 Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())
             }
+            Dtype::F64 => Data::Doubles(bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect()),
             _ => Data::Floats(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
         };
         Ok(Tensor { name: info.name.clone(), shape: info.shape.clone(), data })
@@ -366,6 +401,7 @@ mod tests {
             tensors: vec![
                 tensor("inputs.input_ids", &[1, 2], Data::Integers(vec![5, -1])),
                 tensor("outputs.logits", &[2], Data::Floats(vec![0.5, f32::MIN_POSITIVE])),
+                tensor("outputs.loss", &[1], Data::Doubles(vec![0.1])),
             ],
         }
     }
@@ -378,6 +414,9 @@ mod tests {
         let read = Trace::read(&path).unwrap();
         assert_eq!(read.get("inputs.input_ids"), trace().get("inputs.input_ids"));
         assert_eq!(read.get("outputs.logits"), trace().get("outputs.logits"));
+        assert_eq!(read.get("outputs.loss"), trace().get("outputs.loss"));
+        assert_eq!(read.in_f32().get("outputs.loss").unwrap().data, Data::Floats(vec![0.1]));
+        let read = Trace::read(&path).unwrap();
         assert_eq!((read.metadata("format"), read.metadata("class")), (Some(FORMAT), Some("DebertaModel")));
         assert_eq!(find(folder.path()).unwrap(), [path]);
     }

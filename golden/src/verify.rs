@@ -13,7 +13,8 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::source::{Format, Source, sniff};
 use deberta_reference::{Head, Inputs, MaskedRows};
 
-use crate::backend::BackendName;
+use crate::arbiter::Arbiter;
+use crate::backend::{Arithmetic, BackendName};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -25,11 +26,13 @@ use crate::tokens::Tokens;
 use crate::tolerance::Precision;
 use crate::trace_file::{Trace, TraceFile};
 
+mod arbitration;
 mod diagnosis;
 mod graph;
 mod published;
 mod run;
 
+use arbitration::exact_model;
 use run::Run;
 
 /// What to verify, and how.
@@ -47,6 +50,8 @@ pub struct Request {
     pub isolate: bool,
     /// Whether to look for the causes of divergences.
     pub diagnose: bool,
+    /// F64: the reference computes in f64, too, and says of points that differ, or nearly, whose error is larger.
+    pub precision: Arithmetic,
     /// What computes; if absent, the reference, and an ONNX file's own graph too.
     pub backend: Option<BackendName>,
 }
@@ -71,7 +76,7 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
         files.push(File::new(request, source, progress).verify());
     }
     let mut report = Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: request.name.clone(),
         outcome: Outcome::Pass,
@@ -347,12 +352,28 @@ impl Candidate<'_> {
                 file_findings.push(finding);
             }
         }
-        let mut points = run.compare(&*model, self.file.request.isolate).map_err(of_trace)?;
+        let isolate = self.file.request.isolate;
+        let exact = match file.is_sampled() {
+            true => None,
+            false => exact_model(self.file, self.golden, &parameters, class, masked_rows)?,
+        };
+        if file.is_sampled() && self.file.request.precision == Arithmetic::F64 {
+            let message = "the arbiter was not asked: the golden has samples alone";
+            report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+        }
+        let arbiter = match exact {
+            Some((exact, basis)) => {
+                Some(Arbiter::new(run.computed(&exact, isolate).map_err(of_trace)?, basis))
+            }
+            None => None,
+        };
+        let mut points = run.compare(&*model, isolate, arbiter.as_ref()).map_err(of_trace)?;
         drop(model);
         if tokens.padded() && points.iter().any(|point| differs(&point.verdict)) {
             report.findings.extend(self.explain_padding(&run, masked_rows, &points)?);
         }
         report.points.append(&mut points);
+        report.note_arbiter(arbiter.as_ref());
         Ok(())
     }
 
@@ -369,7 +390,7 @@ impl Candidate<'_> {
         };
         let parameters = self.file.parameters(Some(run.class))?;
         let model = self.file.backend().load(&parameters, run.class, other)?;
-        let again = run.compare(&*model, self.file.request.isolate)?;
+        let again = run.compare(&*model, self.file.request.isolate, None)?;
         let agrees = again.iter().all(|point| point.verdict.outcome() == Outcome::Pass);
         let padding_alone = points
             .iter()

@@ -11,6 +11,7 @@
 //!
 //! The paper prints δ(j, i) in the last term; all implementations use δ(i, j).
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array3, Array4};
@@ -25,13 +26,14 @@ use crate::ops::{
     Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, matrix, mix_heads, per_head, split_heads,
 };
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{Matrix, Scope};
 
 pub(crate) struct DisentangledSelfAttention {
     /// h
     heads: usize,
     /// √(d (1 + number of position terms))
-    scale: f32,
+    scale: f64,
     /// [3H, H]: for every head the rows of q, then of k, then of v
     in_proj: Linear,
     /// [H]
@@ -46,8 +48,8 @@ pub(crate) struct DisentangledSelfAttention {
     head_logits_proj: Option<Linear>,
     /// [h, h], with talking heads
     head_weights_proj: Option<Linear>,
-    /// The projected table for the longest input so far. It depends on the weights alone.
-    projected: Mutex<Option<Arc<Positions>>>,
+    /// [`Positions`], the projected table, for the longest input so far in f32 or f64. It depends on the weights alone.
+    projected: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// What the attention of every layer needs besides hidden states.
@@ -67,7 +69,7 @@ impl DisentangledSelfAttention {
         let talking = |name| config.talking_head.then(|| weights.linear_without_bias(name)).transpose();
         Ok(DisentangledSelfAttention {
             heads: h,
-            scale: ((d * terms) as f32).sqrt(),
+            scale: ((d * terms) as f64).sqrt(),
             in_proj: weights.linear_without_bias("in_proj")?,
             q_bias: weights.vector("q_bias")?,
             v_bias: weights.vector("v_bias")?,
@@ -81,15 +83,16 @@ impl DisentangledSelfAttention {
 
     /// Keys and values from `hidden` [b, n, H], queries from `queries` [b, n, H], or from `hidden` too. Returns the
     /// context [b, n, H] and, if asked for, the probabilities [b, h, n, n].
-    pub(crate) fn forward(
+    pub(crate) fn forward<F: Real>(
         &self,
-        hidden: &Array3<f32>,
-        queries: Option<&Array3<f32>>,
+        hidden: &Array3<F>,
+        queries: Option<&Array3<F>>,
         around: &Surroundings<'_>,
-        probe: &mut Probe<'_>,
-    ) -> Result<(Array3<f32>, Option<Array4<f32>>)> {
+        probe: &mut Probe<'_, F>,
+    ) -> Result<(Array3<F>, Option<Array4<F>>)> {
         let (b, n, h) = (hidden.dim().0, hidden.dim().1, self.heads);
         let d = hidden.dim().2 / h;
+        let (scale, one) = (F::of(self.scale), F::one());
 
         // [q; k; v] = in_proj x, interleaved by heads                                  [b, n, h 3 d]
         let qkv = probe.keep("in_proj", self.in_proj.forward(hidden))?;
@@ -98,9 +101,9 @@ impl DisentangledSelfAttention {
             None => None,
         };
         // q = (q + q_bias) / scale, v = v + v_bias                                     [b, h, n, d]
-        let q = split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(&self.q_bias), self.scale);
-        let k = split_heads(&qkv, (h, 1, 3), None, 1.0);
-        let v = split_heads(&qkv, (h, 2, 3), Some(&self.v_bias), 1.0);
+        let q = split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(&self.q_bias), scale);
+        let k = split_heads(&qkv, (h, 1, 3), None, one);
+        let v = split_heads(&qkv, (h, 2, 3), Some(&self.v_bias), one);
         drop((qkv, others));
 
         let positions = match around.relative {
@@ -116,7 +119,7 @@ impl DisentangledSelfAttention {
             pos_key: pos_key.as_ref().map(|heads| &heads[h]),
             pos_query: positions.as_ref().and_then(|(table, span)| table.rows(&table.query, h, *span)),
         };
-        let softmax = |b, scores: &mut [f32]| {
+        let softmax = |b, scores: &mut [F]| {
             let softmax = MaskedSoftmax { mask: around.mask, sequence: b, masked_rows: around.masked_rows };
             each_row_here(scores, n, &softmax);
         };
@@ -182,53 +185,59 @@ impl DisentangledSelfAttention {
     }
 
     /// The projected relative positions for n tokens or more.
-    fn positions(&self, table: &Matrix, n: usize, probe: &mut Probe<'_>) -> Result<Arc<Positions>> {
+    fn positions<F: Real>(
+        &self,
+        table: &Matrix,
+        n: usize,
+        probe: &mut Probe<'_, F>,
+    ) -> Result<Arc<Positions<F>>> {
         let max = table.rows / 2;
         let span = n.min(max);
         if probe.wants("pos_proj") || probe.wants("pos_q_proj") {
             return Ok(Arc::new(self.project(table, span, probe)?));
         }
         let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*projected {
-            Some(positions) if positions.span >= span => Ok(Arc::clone(positions)),
-            _ => {
-                let positions = Arc::new(self.project(table, span, &mut Probe::off())?);
-                Ok(Arc::clone(projected.insert(positions)))
-            }
+        let known = projected.clone().and_then(|known| known.downcast::<Positions<F>>().ok());
+        if let Some(positions) = known.filter(|known| known.span >= span) {
+            return Ok(positions);
         }
+        let positions = Arc::new(self.project(table, span, &mut Probe::off())?);
+        *projected = Some(Arc::clone(&positions) as _);
+        Ok(positions)
     }
 
     /// R = rows max - s .. max + s of the table [2 max, H], for the distances -s .. s.
-    fn project(&self, table: &Matrix, span: usize, probe: &mut Probe<'_>) -> Result<Positions> {
+    fn project<F: Real>(&self, table: &Matrix, s: usize, probe: &mut Probe<'_, F>) -> Result<Positions<F>> {
         let middle = table.rows / 2;
-        let rows = &table.values()[(middle - span) * table.columns..(middle + span) * table.columns];
-        let r = Array3::from_shape_fn((1, 2 * span, table.columns), |(_, m, x)| rows[m * table.columns + x]);
-        let mut positions = Positions { span, key: None, query: None };
+        let rows = &table.values()[(middle - s) * table.columns..(middle + s) * table.columns];
+        let row = |(_, m, x)| F::exactly(rows[m * table.columns + x]);
+        let r = Array3::from_shape_fn((1, 2 * s, table.columns), row);
+        let mut positions = Positions { span: s, key: None, query: None };
         if let Some(proj) = &self.pos_proj {
             let key = probe.keep("pos_proj", proj.forward(&r))?; // pos_key = pos_proj R     [1, 2s, H]
-            positions.key = Some(split_heads(&key, (self.heads, 0, 1), None, 1.0));
+            positions.key = Some(split_heads(&key, (self.heads, 0, 1), None, F::one()));
         }
         if let Some(proj) = &self.pos_q_proj {
             let query = probe.keep("pos_q_proj", proj.forward(&r))?; // pos_query = (pos_q_proj R + b) / scale
-            positions.query = Some(split_heads(&query, (self.heads, 0, 1), None, self.scale));
+            positions.query = Some(split_heads(&query, (self.heads, 0, 1), None, F::of(self.scale)));
         }
         Ok(positions)
     }
 }
 
 /// The relative position table after the projections of one layer.
-struct Positions {
+struct Positions<F> {
     /// S: row m stands for the distance m - S
     span: usize,
     /// [1, h, 2S, d], if there is a c2p term
-    key: Option<Array4<f32>>,
+    key: Option<Array4<F>>,
     /// [1, h, 2S, d], if there is a p2c term
-    query: Option<Array4<f32>>,
+    query: Option<Array4<F>>,
 }
 
-impl Positions {
+impl<F: Real> Positions<F> {
     /// The keys of every head for the distances -s .. s, s <= S, packed: each serves all sequences.
-    fn packed_keys(&self, span: usize) -> Option<Vec<Packed>> {
+    fn packed_keys(&self, span: usize) -> Option<Vec<Packed<F>>> {
         let heads = self.key.as_ref()?.dim().1;
         let pack = |head| {
             let keys = self.rows(&self.key, head, span)?;
@@ -238,7 +247,7 @@ impl Positions {
     }
 
     /// The rows of one head for the distances -s .. s, s <= S: [2s, d].
-    fn rows<'p>(&self, table: &'p Option<Array4<f32>>, head: usize, span: usize) -> Option<&'p [f32]> {
+    fn rows<'p>(&self, table: &'p Option<Array4<F>>, head: usize, span: usize) -> Option<&'p [F]> {
         let table = matrix(table.as_ref()?, 0, head); // [2S, d]
         let d = table.len() / (2 * self.span);
         Some(&table[(self.span - span) * d..(self.span + span) * d])

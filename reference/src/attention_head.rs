@@ -3,35 +3,36 @@
 
 use crate::gemm::{Packed, product, product_columns, rows};
 use crate::ops::{Buffer, RowOperation, each_row_here};
+use crate::real::Real;
 
 /// One head of one sequence.
-pub(crate) struct Head<'f> {
+pub(crate) struct Head<'f, F: Real> {
     pub(crate) d: usize,
     /// [n, d]
-    pub(crate) q: &'f [f32],
+    pub(crate) q: &'f [F],
     /// [n, d]
-    pub(crate) k: &'f [f32],
+    pub(crate) k: &'f [F],
     /// [n, d]
-    pub(crate) v: &'f [f32],
+    pub(crate) v: &'f [F],
     /// pos_keyᵀ [d, 2s]
-    pub(crate) pos_key: Option<&'f Packed>,
+    pub(crate) pos_key: Option<&'f Packed<F>>,
     /// [2s, d]
-    pub(crate) pos_query: Option<&'f [f32]>,
+    pub(crate) pos_query: Option<&'f [F]>,
 }
 
-impl Head<'_> {
+impl<F: Real> Head<'_, F> {
     /// kᵀ [d, n]
-    pub(crate) fn keys(&self) -> Packed {
+    pub(crate) fn keys(&self) -> Packed<F> {
         Packed::transposed(&rows(self.k, self.d))
     }
 
     /// scores[i, j] = qᵢ · kⱼ
-    pub(crate) fn c2c(&self, keys: &Packed, scores: &mut [f32]) {
+    pub(crate) fn c2c(&self, keys: &Packed<F>, scores: &mut [F]) {
         product(&rows(self.q, self.d), keys, scores);
     }
 
     /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
-    pub(crate) fn add_c2p(&self, scores: &mut [f32], buffer: &mut Buffer) {
+    pub(crate) fn add_c2p(&self, scores: &mut [F], buffer: &mut Buffer<F>) {
         let Some(pos_key) = self.pos_key else { return };
         let q = rows(self.q, self.d);
         let (n, distances) = (q.len(), pos_key.columns());
@@ -46,7 +47,7 @@ impl Head<'_> {
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
-    pub(crate) fn add_p2c(&self, keys: &Packed, scores: &mut [f32], buffer: &mut Buffer) {
+    pub(crate) fn add_p2c(&self, keys: &Packed<F>, scores: &mut [F], buffer: &mut Buffer<F>) {
         let Some(pos_query) = self.pos_query else { return };
         let pos_query = rows(pos_query, self.d);
         let (n, distances) = (keys.columns(), pos_query.len());
@@ -70,7 +71,7 @@ impl Head<'_> {
     }
 
     /// context[i] = Σⱼ probs[i, j] vⱼ
-    pub(crate) fn context(&self, probs: &[f32], context: &mut [f32]) {
+    pub(crate) fn context(&self, probs: &[F], context: &mut [F]) {
         let v = rows(self.v, self.d);
         product(&rows(probs, v.len()), &Packed::new(&v), context);
     }
@@ -86,16 +87,16 @@ fn delta(i: usize, j: usize, distances: usize) -> usize {
 }
 
 /// scores[i, j] += products[i, δ(i, j)]
-struct AddC2p<'p> {
+struct AddC2p<'p, F> {
     /// [n, 2s]
-    products: &'p [f32],
+    products: &'p [F],
     /// 2s
     distances: usize,
 }
 
-impl RowOperation for AddC2p<'_> {
+impl<F: Real> RowOperation<F> for AddC2p<'_, F> {
     #[inline(always)]
-    fn apply(&self, i: usize, scores: &mut [f32]) {
+    fn apply(&self, i: usize, scores: &mut [F]) {
         let products = &self.products[i * self.distances..][..self.distances];
         // As j goes up, δ stays at 2s - 1, goes down to 0, and stays there.
         let n = scores.len();
@@ -106,7 +107,7 @@ impl RowOperation for AddC2p<'_> {
         scores[falling..zero]
             .iter_mut()
             .zip(window.iter().rev())
-            .for_each(|(score, product)| *score += product);
+            .for_each(|(score, product)| *score += *product);
         scores[zero..].iter_mut().for_each(|score| *score += products[0]);
     }
 }

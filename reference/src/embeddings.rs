@@ -7,6 +7,7 @@ use crate::error::{InputError, Result};
 use crate::inputs::{Inputs, Mask, Tokens, check_shape};
 use crate::ops::{LayerNorm, Linear, gather};
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{Matrix, Scope};
 
 /// The sum of up to three tables, projected to H if they are narrower, normalised, with padding set to 0.
@@ -37,19 +38,19 @@ impl DebertaEmbeddings {
     }
 
     /// x = m LayerNorm(P (word + position + token type)), m being the mask: [b, n, H].
-    pub(crate) fn forward(
+    pub(crate) fn forward<F: Real>(
         &self,
         inputs: &Inputs,
         tokens: &Tokens<'_>,
         mask: &Mask,
-        probe: &mut Probe<'_>,
-    ) -> Result<Array3<f32>> {
+        probe: &mut Probe<'_, F>,
+    ) -> Result<Array3<F>> {
         let (b, n) = mask.embeddings.dim();
         let mut x = match tokens {
             Tokens::Ids(ids) => {
                 probe.keep("word_embeddings", gather(&self.word_embeddings, *ids, "input_ids")?)?
             }
-            Tokens::Embeddings(embeds) => embeds.as_standard_layout().into_owned(),
+            Tokens::Embeddings(embeds) => embeds.as_standard_layout().mapv(F::exactly),
         }; // [b, n, E]
 
         if let Some(table) = &self.position_embeddings {
@@ -72,7 +73,7 @@ impl DebertaEmbeddings {
             x = probe.keep("embed_proj", embed_proj.forward(&x))?; // [b, n, H]
         }
         let mut x = probe.keep("LayerNorm", self.layer_norm.forward(x))?;
-        x *= &mask.embeddings.view().insert_axis(Axis(2)); // [b, n, 1]
+        x *= &mask.embeddings.mapv(F::exactly).insert_axis(Axis(2)); // [b, n, 1]
         probe.keep("", x)
     }
 }
@@ -81,12 +82,12 @@ impl DebertaEmbeddings {
 ///
 /// # Errors
 /// More tokens than positions, or given positions of the wrong shape or outside 0..P.
-pub(crate) fn position_embeddings(
+pub(crate) fn position_embeddings<F: Real>(
     table: &Matrix,
     inputs: &Inputs,
     b: usize,
     n: usize,
-) -> Result<Array3<f32>> {
+) -> Result<Array3<F>> {
     match &inputs.position_ids {
         Some(ids) => {
             check_shape("position_ids", ids, (b, n), true)?;

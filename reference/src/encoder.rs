@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::ops::{LayerNorm, Linear, activate, add};
 use crate::outputs::BaseModelOutput;
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{Matrix, Scope};
 
 /// L layers and the relative position table that they share.
@@ -31,13 +32,13 @@ impl DebertaEncoder {
     }
 
     /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ): [b, n, H].
-    pub(crate) fn forward(
+    pub(crate) fn forward<F: Real>(
         &self,
-        embeddings: Array3<f32>,
+        embeddings: Array3<F>,
         around: &Surroundings<'_>,
         output_hidden_states: bool,
-        probe: &mut Probe<'_>,
-    ) -> Result<BaseModelOutput> {
+        probe: &mut Probe<'_, F>,
+    ) -> Result<BaseModelOutput<F>> {
         let mut x = embeddings;
         let mut hidden_states = output_hidden_states.then(|| vec![x.clone()]);
         let mut attentions = around.attentions.then(Vec::new);
@@ -74,13 +75,13 @@ impl DebertaLayer {
 
     /// The layer for the tokens of `queries` [b, n, H], which attend to those of `hidden` [b, n, H]; both are the
     /// same if `queries` is absent. Returns [b, n, H] and, if asked for, the probabilities [b, h, n, n].
-    pub(crate) fn forward(
+    pub(crate) fn forward<F: Real>(
         &self,
-        hidden: &Array3<f32>,
-        queries: Option<&Array3<f32>>,
+        hidden: &Array3<F>,
+        queries: Option<&Array3<F>>,
         around: &Surroundings<'_>,
-        probe: &mut Probe<'_>,
-    ) -> Result<(Array3<f32>, Option<Array4<f32>>)> {
+        probe: &mut Probe<'_, F>,
+    ) -> Result<(Array3<F>, Option<Array4<F>>)> {
         // a = LayerNorm(W attention(x) + b + x)
         let mut at = probe.at("attention");
         let (context, probs) = self.attention.forward(hidden, queries, around, &mut at.at("self"))?;
@@ -111,7 +112,12 @@ impl Output {
     }
 
     /// LayerNorm(W x + b + residual): [b, n, H].
-    fn forward(&self, x: &Array3<f32>, residual: &Array3<f32>, probe: &mut Probe<'_>) -> Result<Array3<f32>> {
+    fn forward<F: Real>(
+        &self,
+        x: &Array3<F>,
+        residual: &Array3<F>,
+        probe: &mut Probe<'_, F>,
+    ) -> Result<Array3<F>> {
         let x = probe.keep("dense", self.dense.forward(x))?;
         let x = probe.keep("LayerNorm", self.layer_norm.forward(add(x, residual)))?;
         probe.keep("", x)

@@ -1,24 +1,26 @@
 //! The one matrix product, C = A B, on which all the time is spent.
 //!
 //! A matrix is the list of its rows. The rows of A are read in place, one number at a time, and each number
-//! meets a vector of B; so A may be a weight of any size, which is never copied. B, the smaller operand, is
+//! meets a vector of B; so A may be a weight of any size, which is never copied, and is f32 whatever B is. B, the smaller operand, is
 //! packed into panels: 1 to 3 vectors wide, all of a panel's rows one after the other. The accumulators of 8 rows
 //! of A times one panel (4 on machines with 16 vector registers) stay in registers while the product runs along k.
 //!
 //! Sums run in blocks of 128 along k, as much of a panel as stays in the first-level cache: shorter chains of
 //! additions, smaller rounding errors.
 
-use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::real::{Real, Vectors};
+
 /// A matrix [k, n] packed for the right side of [`product`].
-pub(crate) struct Packed {
+pub(crate) struct Packed<F: Real> {
     /// Panel after panel; in a panel, row after row; padded to whole vectors. In front of them, as many
     /// numbers as put the panels at the start of a cache line.
-    storage: Vec<f32>,
+    storage: Vec<F>,
     /// Where the panels start.
     start: usize,
     /// k
@@ -29,9 +31,9 @@ pub(crate) struct Packed {
     lanes: usize,
 }
 
-impl Packed {
+impl<F: Real> Packed<F> {
     /// Packs B = Xᵀ, where `rows` are the rows of X [n, k].
-    pub(crate) fn transposed(rows: &[&[f32]]) -> Packed {
+    pub(crate) fn transposed(rows: &[&[F]]) -> Packed<F> {
         let mut packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
         let (depth, widest) = (packed.depth, VECTORS * packed.lanes);
         packed.each_panel(|first, width, panel| {
@@ -40,7 +42,7 @@ impl Packed {
                 let k = start..depth.min(start + PACK_BLOCK);
                 let panel = &mut panel[start * width..k.end * width];
                 for (columns, rows) in rows.chunks(PACK_BLOCK).enumerate() {
-                    let mut block = [[0.0; PACK_BLOCK]; PACK_BLOCK];
+                    let mut block = [[F::zero(); PACK_BLOCK]; PACK_BLOCK];
                     for (column, row) in rows.iter().enumerate() {
                         block.iter_mut().zip(&row[k.clone()]).for_each(|(to, from)| to[column] = *from);
                     }
@@ -58,7 +60,7 @@ impl Packed {
     }
 
     /// Packs B, where `rows` are its rows [k, n].
-    pub(crate) fn new(rows: &[&[f32]]) -> Packed {
+    pub(crate) fn new(rows: &[&[F]]) -> Packed<F> {
         let mut packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
         let columns = packed.columns;
         packed.each_panel(|first, width, panel| {
@@ -75,28 +77,27 @@ impl Packed {
         self.columns
     }
 
-    fn with_room(depth: usize, columns: usize) -> Packed {
-        let lanes = Arch::new().dispatch(Lanes);
+    fn with_room(depth: usize, columns: usize) -> Packed<F> {
+        let lanes = Arch::new().dispatch(Lanes(PhantomData::<F>));
         // What is left there from before only gets into columns that are not stored.
-        let mut storage = SPARE.take();
+        let mut storage = F::spare().take();
         let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
-        storage.resize(room.max(storage.len()), 0.0);
+        storage.resize(room.max(storage.len()), F::zero());
         let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
         Packed { storage, start, depth, columns, lanes }
     }
 
-    fn panels(&self) -> &[f32] {
+    fn panels(&self) -> &[F] {
         &self.storage[self.start..][..self.depth * self.columns.next_multiple_of(self.lanes)]
     }
 
     /// Calls `fill` with the first column, the width and the numbers of every panel.
-    fn each_panel(&mut self, fill: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    fn each_panel(&mut self, fill: impl Fn(usize, usize, &mut [F]) + Sync) {
         let (depth, widest) = (self.depth, VECTORS * self.lanes);
         if depth == 0 {
             return;
         }
-        let fill =
-            |(panel, numbers): (usize, &mut [f32])| fill(panel * widest, numbers.len() / depth, numbers);
+        let fill = |(panel, numbers): (usize, &mut [F])| fill(panel * widest, numbers.len() / depth, numbers);
         let panels = &mut self.storage[self.start..][..depth * self.columns.next_multiple_of(self.lanes)];
         if panels.len() < SMALL {
             panels.chunks_mut(widest * depth).enumerate().for_each(fill);
@@ -106,16 +107,12 @@ impl Packed {
     }
 }
 
-impl Drop for Packed {
+impl<F: Real> Drop for Packed<F> {
+    /// Leaves the memory of the largest packed matrix to the next one: fresh memory costs as much as packing.
     fn drop(&mut self) {
-        let (storage, spare) = (std::mem::take(&mut self.storage), SPARE.take());
-        SPARE.set(if storage.len() > spare.len() { storage } else { spare });
+        let (storage, spare) = (std::mem::take(&mut self.storage), F::spare().take());
+        F::spare().set(if storage.len() > spare.len() { storage } else { spare });
     }
-}
-
-thread_local! {
-    /// The memory of the largest packed matrix of this thread: fresh memory costs as much as packing.
-    static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Vectors in a panel.
@@ -138,97 +135,97 @@ const MOST_PANELS: usize = 12;
 const FEATURES: usize = 128;
 
 /// y = x Wᵀ + b: `x` [m, k], `weight` [n, k], `bias` [n] or nothing, `y` [m, n].
-pub(crate) fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, k: usize, y: &mut [f32]) {
+pub(crate) fn linear<F: Real>(x: &[F], weight: &[f32], bias: Option<&[f32]>, k: usize, y: &mut [F]) {
     let (m, n) = (x.len() / k, weight.len() / k);
     let x = Packed::transposed(&rows(x, k));
     // yᵀ = W xᵀ. A task owns a few features of every token.
-    let mut tasks: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(FEATURES)).map(|_| Vec::with_capacity(m)).collect();
+    let mut tasks: Vec<Vec<&mut [F]>> = (0..n.div_ceil(FEATURES)).map(|_| Vec::with_capacity(m)).collect();
     for token in y.chunks_exact_mut(n) {
         tasks.iter_mut().zip(token.chunks_mut(FEATURES)).for_each(|(task, features)| task.push(features));
     }
     let weights = weight.par_chunks(FEATURES * k);
     tasks.par_iter_mut().zip(weights).enumerate().for_each(|(task, (tokens, weight))| {
         let bias = bias.map(|bias| &bias[task * FEATURES..]);
-        let transposed = vec![[0.0; FEATURES]; VECTORS * LONGEST_VECTOR].into_boxed_slice();
+        let transposed = vec![[F::zero(); FEATURES]; VECTORS * LONGEST_VECTOR].into_boxed_slice();
         multiply(&rows(weight, k), &x, 0..m, Transposed { tokens, bias, transposed });
     });
 }
 
 /// C = A B on this thread: `a` has the rows of A [m, k], `out` gets C [m, n].
-pub(crate) fn product(a: &[&[f32]], b: &Packed, out: &mut [f32]) {
+pub(crate) fn product<F: Real>(a: &[&[F]], b: &Packed<F>, out: &mut [F]) {
     product_columns(a, b, 0..b.columns, out);
 }
 
 /// The same where only some columns of C are wanted; others may be left as they are.
-pub(crate) fn product_columns(a: &[&[f32]], b: &Packed, columns: Range<usize>, out: &mut [f32]) {
+pub(crate) fn product_columns<F: Real>(a: &[&[F]], b: &Packed<F>, columns: Range<usize>, out: &mut [F]) {
     multiply(a, b, columns, RowMajor { out, stride: b.columns });
 }
 
 /// The rows of a matrix with `columns` columns.
-pub(crate) fn rows(matrix: &[f32], columns: usize) -> Vec<&[f32]> {
+pub(crate) fn rows<F>(matrix: &[F], columns: usize) -> Vec<&[F]> {
     matrix.chunks_exact(columns).collect()
 }
 
 /// `R` rows of C, as wide as the widest panel.
-type Tile<S, const R: usize> = [[<S as Simd>::f32s; VECTORS]; R];
+type Tile<F, S, const R: usize> = [[<F as Vectors>::Vector<S>; VECTORS]; R];
 
 /// Where a product goes.
-trait Store {
+trait Store<F: Real> {
     /// Stores the first `columns` columns of some tiles, one below the other, given their first row and column.
     fn store<S: Simd, const R: usize>(
         &mut self,
         row: usize,
         column: usize,
         columns: usize,
-        tiles: &[Tile<S, R>],
+        tiles: &[Tile<F, S, R>],
     );
 }
 
 /// C [m, n].
-struct RowMajor<'a> {
-    out: &'a mut [f32],
+struct RowMajor<'a, F> {
+    out: &'a mut [F],
     stride: usize,
 }
 
-impl Store for RowMajor<'_> {
+impl<F: Real> Store<F> for RowMajor<'_, F> {
     #[inline(always)]
     fn store<S: Simd, const R: usize>(
         &mut self,
         row: usize,
         column: usize,
         columns: usize,
-        tiles: &[Tile<S, R>],
+        tiles: &[Tile<F, S, R>],
     ) {
         for (r, values) in tiles.as_flattened().iter().enumerate() {
             let start = (row + r) * self.stride + column;
-            self.out[start..start + columns].copy_from_slice(&numbers::<S>(values)[..columns]);
+            self.out[start..start + columns].copy_from_slice(&numbers::<F, S>(values)[..columns]);
         }
     }
 }
 
 /// Cᵀ + b: the rows of C are features, its columns are tokens.
-struct Transposed<'a, 'y> {
-    tokens: &'a mut [&'y mut [f32]],
+struct Transposed<'a, 'y, F> {
+    tokens: &'a mut [&'y mut [F]],
     bias: Option<&'a [f32]>,
     /// Room for a block of Cᵀ.
-    transposed: Box<[[f32; FEATURES]]>,
+    transposed: Box<[[F; FEATURES]]>,
 }
 
-impl Store for Transposed<'_, '_> {
+impl<F: Real> Store<F> for Transposed<'_, '_, F> {
     #[inline(always)]
     fn store<S: Simd, const R: usize>(
         &mut self,
         row: usize,
         column: usize,
         columns: usize,
-        tiles: &[Tile<S, R>],
+        tiles: &[Tile<F, S, R>],
     ) {
         let transposed = &mut self.transposed;
         let features = tiles.len() * R;
         for (stripe, tile) in tiles.iter().enumerate() {
-            let mut values = [&[0.0; 0][..]; R];
+            let mut values = [&[][..]; R];
             for r in 0..R {
-                values[r] = &numbers::<S>(&tile[r])[..columns];
+                values[r] = &numbers::<F, S>(&tile[r])[..columns];
             }
             for (column, token) in transposed[..columns].iter_mut().enumerate() {
                 for (r, feature) in token[stripe * R..][..R].iter_mut().enumerate() {
@@ -240,7 +237,10 @@ impl Store for Transposed<'_, '_> {
             let (y, token) = (&mut y[row..row + features], &token[..features]);
             match self.bias {
                 Some(bias) => {
-                    y.iter_mut().zip(token).zip(&bias[row..]).for_each(|((y, value), b)| *y = value + b);
+                    y.iter_mut()
+                        .zip(token)
+                        .zip(&bias[row..])
+                        .for_each(|((y, value), b)| *y = *value + F::exactly(*b));
                 }
                 None => y.copy_from_slice(token),
             }
@@ -250,24 +250,30 @@ impl Store for Transposed<'_, '_> {
 
 /// The numbers in some vectors.
 #[inline(always)]
-fn numbers<S: Simd>(vectors: &[S::f32s]) -> &[f32] {
+fn numbers<F: Real, S: Simd>(vectors: &[F::Vector<S>]) -> &[F] {
     bytemuck::cast_slice(vectors)
 }
 
 /// Computes A B tile by tile and stores it.
-fn multiply(a: &[&[f32]], b: &Packed, columns: Range<usize>, store: impl Store) {
+fn multiply<A: Copy + Into<F>, F: Real>(
+    a: &[&[A]],
+    b: &Packed<F>,
+    columns: Range<usize>,
+    store: impl Store<F>,
+) {
     Arch::new().dispatch(Multiply { a, b, columns, store });
 }
 
-struct Multiply<'a, T> {
-    a: &'a [&'a [f32]],
-    b: &'a Packed,
+/// The numbers of A are a `F`, or become one as they are used.
+struct Multiply<'a, A, F: Real, T> {
+    a: &'a [&'a [A]],
+    b: &'a Packed<F>,
     /// The columns of B that are wanted.
     columns: Range<usize>,
     store: T,
 }
 
-impl<T: Store> WithSimd for Multiply<'_, T> {
+impl<A: Copy + Into<F>, F: Real, T: Store<F>> WithSimd for Multiply<'_, A, F, T> {
     type Output = ();
 
     #[inline(always)]
@@ -276,11 +282,11 @@ impl<T: Store> WithSimd for Multiply<'_, T> {
     }
 }
 
-impl<T: Store> Multiply<'_, T> {
+impl<A: Copy + Into<F>, F: Real, T: Store<F>> Multiply<'_, A, F, T> {
     /// Some panels of B at a time; for those, all of A.
     #[inline(always)]
     fn groups<S: Simd, const R: usize>(mut self, simd: S) {
-        let width = VECTORS * S::F32_LANES;
+        let width = VECTORS * F::lanes::<S>();
         let panel = width * self.b.depth;
         let first = self.columns.start / width;
         let wanted = &self.b.panels()[first * panel..];
@@ -307,26 +313,26 @@ impl<T: Store> Multiply<'_, T> {
     fn block<S: Simd, const R: usize>(
         &mut self,
         simd: S,
-        stripes: &[[&[f32]; R]],
+        stripes: &[[&[A]; R]],
         row: usize,
         column: usize,
-        panels: &[f32],
-        sums: &mut Vec<Tile<S, R>>,
+        panels: &[F],
+        sums: &mut Vec<Tile<F, S, R>>,
     ) {
-        let (vector, width) = (S::F32_LANES * self.b.depth, VECTORS * S::F32_LANES);
+        let (vector, width) = (F::lanes::<S>() * self.b.depth, VECTORS * F::lanes::<S>());
         sums.clear();
         sums.resize(
             stripes.len() * panels.len().div_ceil(VECTORS * vector),
-            [[simd.splat_f32s(0.0); VECTORS]; R],
+            [[F::splat(simd, F::zero()); VECTORS]; R],
         );
         for start in (0..self.b.depth).step_by(CHAIN) {
             let k = start..(start + CHAIN).min(self.b.depth);
             for (panel, sums) in panels.chunks(VECTORS * vector).zip(sums.chunks_mut(stripes.len())) {
                 for (rows, sums) in stripes.iter().zip(sums) {
                     match panel.len() / vector {
-                        1 => multiply_tile::<S, R, 1>(simd, rows, panel, k.clone(), sums),
-                        2 => multiply_tile::<S, R, 2>(simd, rows, panel, k.clone(), sums),
-                        _ => multiply_tile::<S, R, 3>(simd, rows, panel, k.clone(), sums),
+                        1 => multiply_tile::<A, F, S, R, 1>(simd, rows, panel, k.clone(), sums),
+                        2 => multiply_tile::<A, F, S, R, 2>(simd, rows, panel, k.clone(), sums),
+                        _ => multiply_tile::<A, F, S, R, 3>(simd, rows, panel, k.clone(), sums),
                     }
                 }
             }
@@ -343,42 +349,43 @@ impl<T: Store> Multiply<'_, T> {
 
 /// `sums` += `R` rows of A times a panel of V vectors, both from `k` only.
 #[inline(always)]
-fn multiply_tile<S: Simd, const R: usize, const V: usize>(
+fn multiply_tile<A: Copy + Into<F>, F: Real, S: Simd, const R: usize, const V: usize>(
     simd: S,
-    rows: &[&[f32]; R],
-    panel: &[f32],
+    rows: &[&[A]; R],
+    panel: &[F],
     k: Range<usize>,
-    sums: &mut [[S::f32s; VECTORS]; R],
+    sums: &mut Tile<F, S, R>,
 ) {
-    let panel = &S::as_simd_f32s(panel).0.as_chunks::<V>().0[k.clone()];
+    let panel = &F::vectors::<S>(panel).as_chunks::<V>().0[k.clone()];
     let mut pieces = *rows;
     for piece in &mut pieces {
         *piece = &piece[k.clone()];
     }
-    let mut chains = [[simd.splat_f32s(0.0); V]; R];
+    let mut chains = [[F::splat(simd, F::zero()); V]; R];
     for (k, b) in panel.iter().enumerate() {
         for r in 0..R {
-            let a = simd.splat_f32s(pieces[r][k]);
+            let a = F::splat(simd, pieces[r][k].into());
             for v in 0..V {
-                chains[r][v] = simd.mul_add_e_f32s(a, b[v], chains[r][v]);
+                chains[r][v] = F::mul_add_vectors(simd, a, b[v], chains[r][v]);
             }
         }
     }
     for r in 0..R {
         for v in 0..V {
-            sums[r][v] = simd.add_f32s(sums[r][v], chains[r][v]);
+            sums[r][v] = F::add_vectors(simd, sums[r][v], chains[r][v]);
         }
     }
 }
 
-struct Lanes;
+/// Asks for the numbers in a vector.
+struct Lanes<F>(PhantomData<F>);
 
-impl WithSimd for Lanes {
+impl<F: Real> WithSimd for Lanes<F> {
     type Output = usize;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
+        F::lanes::<S>()
     }
 }
 
@@ -436,6 +443,24 @@ mod tests {
                 );
             }
             assert_eq!(without_bias[m * n - 1] + b[n - 1], y[m * n - 1]);
+        }
+    }
+
+    #[test]
+    fn products_of_integers_are_exact_in_f64() {
+        let integers = |count, seed| numbers(count, seed).into_iter().map(|x| (x * 3e4).round());
+        for (m, n, k) in [(1, 1, 1), (9, 49, 257), (17, 129, 90), (50, 300, 700)] {
+            let x: Vec<f64> = integers(m * k, 7).map(f64::from).collect();
+            let w: Vec<f32> = integers(n * k, 8).collect();
+            let (mut y, mut again) = (vec![f64::NAN; m * n], vec![f64::NAN; m * n]);
+            linear(&x, &w, None, k, &mut y);
+            let wide: Vec<f64> = w.iter().copied().map(f64::from).collect();
+            product(&rows(&x, k), &Packed::transposed(&rows(&wide, k)), &mut again);
+            for (at, value) in y.iter().enumerate() {
+                let terms = (0..k).map(|p| x[at / n * k + p] as i64 * w[at % n * k + p] as i64);
+                assert_eq!(*value, terms.sum::<i64>() as f64, "{m} {n} {k} at {at}");
+            }
+            assert_eq!(y, again);
         }
     }
 

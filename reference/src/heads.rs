@@ -11,6 +11,7 @@ use crate::ops::{LayerNorm, Linear, activate, linear};
 use crate::outputs::{LogitsOutput, QuestionAnsweringOutput};
 use crate::params::Head;
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{Matrix, Scope, Weights};
 
 /// Predicts the masked tokens.
@@ -58,19 +59,19 @@ impl PredictionHead {
     }
 
     /// LayerNorm(act(W x + b)): [b, n, H] to [b, n, E].
-    pub(crate) fn transform(&self, x: &Array3<f32>, probe: &mut Probe<'_>) -> Result<Array3<f32>> {
+    pub(crate) fn transform<F: Real>(&self, x: &Array3<F>, probe: &mut Probe<'_, F>) -> Result<Array3<F>> {
         let x = probe.keep("dense", self.dense.forward(x))?;
         probe.keep("LayerNorm", self.layer_norm.forward(activate(self.act, x)))
     }
 
     /// logits = x Eᵀ + b, E being the word embeddings: [b, n, E] to [b, n, V].
-    pub(crate) fn decode(&self, x: &Array3<f32>, decoder: &Matrix) -> Array3<f32> {
+    pub(crate) fn decode<F: Real>(&self, x: &Array3<F>, decoder: &Matrix) -> Array3<F> {
         linear(x, decoder, Some(&self.bias))
     }
 }
 
 impl DebertaPreTrainedModel for DebertaForMaskedLM {
-    type Output = LogitsOutput;
+    type Output<F: Real> = LogitsOutput<F>;
 
     const HEAD: Head = Head::MaskedLm;
 
@@ -95,7 +96,7 @@ impl DebertaPreTrainedModel for DebertaForMaskedLM {
         &mut self.deberta
     }
 
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
         let decoder = self.decoder.as_ref().unwrap_or(&self.deberta.embeddings.word_embeddings);
         let logits = if self.config().legacy {
@@ -115,7 +116,7 @@ impl DebertaPreTrainedModel for DebertaForMaskedLM {
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let mut output = self.predict(inputs, probe)?;
         if let Some(labels) = &inputs.labels {
             output.loss = Some(losses::token_classification(&output.logits, labels)?);
@@ -134,7 +135,7 @@ pub struct DebertaForSequenceClassification {
 }
 
 impl DebertaPreTrainedModel for DebertaForSequenceClassification {
-    type Output = LogitsOutput;
+    type Output<F: Real> = LogitsOutput<F>;
 
     const HEAD: Head = Head::SequenceClassification;
 
@@ -160,7 +161,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
         &mut self.deberta
     }
 
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
         // pooled = act(W x₀ + b), x₀ being the hidden state of the first token                  [b, H]
         let first = base.last_hidden_state.index_axis(Axis(1), 0).to_owned();
@@ -171,7 +172,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let mut output = self.predict(inputs, probe)?;
         if let Some(labels) = &inputs.labels {
             let problem_type = self.config().problem_type;
@@ -193,7 +194,7 @@ pub struct DebertaForTokenClassification {
 }
 
 impl DebertaPreTrainedModel for DebertaForTokenClassification {
-    type Output = LogitsOutput;
+    type Output<F: Real> = LogitsOutput<F>;
 
     const HEAD: Head = Head::TokenClassification;
 
@@ -211,14 +212,14 @@ impl DebertaPreTrainedModel for DebertaForTokenClassification {
         &mut self.deberta
     }
 
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
         let logits = probe.keep("classifier", self.classifier.forward(&base.last_hidden_state))?; // [b, n, labels]
         let (hidden_states, attentions) = (base.hidden_states, base.attentions);
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let mut output = self.predict(inputs, probe)?;
         if let Some(labels) = &inputs.labels {
             output.loss = Some(losses::token_classification(&output.logits, labels)?);
@@ -235,7 +236,7 @@ pub struct DebertaForQuestionAnswering {
 }
 
 impl DebertaPreTrainedModel for DebertaForQuestionAnswering {
-    type Output = QuestionAnsweringOutput;
+    type Output<F: Real> = QuestionAnsweringOutput<F>;
 
     const HEAD: Head = Head::QuestionAnswering;
 
@@ -253,11 +254,11 @@ impl DebertaPreTrainedModel for DebertaForQuestionAnswering {
         &mut self.deberta
     }
 
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<QuestionAnsweringOutput> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
         let logits = probe.keep("qa_outputs", self.qa_outputs.forward(&base.last_hidden_state))?; // [b, n, 2]
         let side =
-            |side: usize| -> Array2<f32> { logits.slice(s![.., .., side]).as_standard_layout().into_owned() };
+            |side: usize| -> Array2<F> { logits.slice(s![.., .., side]).as_standard_layout().into_owned() };
         Ok(QuestionAnsweringOutput {
             loss: None,
             start_logits: side(0),
@@ -267,7 +268,7 @@ impl DebertaPreTrainedModel for DebertaForQuestionAnswering {
         })
     }
 
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<QuestionAnsweringOutput> {
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let mut output = self.predict(inputs, probe)?;
         if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
             let loss = losses::question_answering(&output.start_logits, &output.end_logits, start, end)?;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `DebertaConfig` | [`config`] |
 //! | the parameters of each class | [`mod@params`] |
+//! | what they compute in, f32 or f64 | [`real`] |
 //! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
@@ -25,6 +26,7 @@ pub mod model;
 pub mod outputs;
 pub mod params;
 pub mod probe;
+pub mod real;
 pub mod tf;
 pub mod tokenizer;
 pub mod tokenizer_fast;
@@ -54,6 +56,7 @@ pub use ops::MaskedRows;
 pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};
 pub use params::{Head, Param, Role, params, tied_names};
 pub use probe::{Probe, Trace};
+pub use real::Real;
 pub use tf::{
     TFDebertaForMaskedLM, TFDebertaForQuestionAnswering, TFDebertaForSequenceClassification,
     TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,

@@ -9,24 +9,24 @@ use crate::config::ProblemType;
 use crate::error::{InputError, Result};
 use crate::inputs::Labels;
 use crate::ops::softplus;
-use crate::special::exp;
+use crate::real::Real;
 
 /// The label that PyTorch's cross-entropy ignores.
 const IGNORED: i64 = -100;
 
 /// Mean cross-entropy over the tokens whose label is not -100. `logits` [b, n, C], `labels` [b, n]. Masked language
 /// modelling is the same with C = V. Source: `CrossEntropyLoss`.
-pub(crate) fn token_classification(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<f32>> {
+pub(crate) fn token_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
     let classes = classes_of(logits, labels)?;
     Ok(arr0(mean_cross_entropy(logits, &classes, |class| class != IGNORED)?).into_dyn())
 }
 
 /// The loss that `problem_type` names. `logits` [b, C]. Source: `DebertaForSequenceClassification.forward`.
-pub(crate) fn sequence_classification(
-    logits: &ArrayD<f32>,
+pub(crate) fn sequence_classification<F: Real>(
+    logits: &ArrayD<F>,
     labels: &Labels,
     problem_type: Option<ProblemType>,
-) -> Result<ArrayD<f32>> {
+) -> Result<ArrayD<F>> {
     let (b, count) = (logits.shape()[0], logits.shape()[1]);
     let one_each = labels.shape() == [b] || labels.shape() == [b, 1];
     let loss = match problem_type {
@@ -46,7 +46,7 @@ pub(crate) fn sequence_classification(
             let classes = classes_of(logits, labels)?;
             match classes.iter().any(|class| *class >= 0) {
                 true => mean_cross_entropy(logits, &classes, |class| class >= 0)?,
-                false => 0.0,
+                false => F::zero(),
             }
         }
         None => {
@@ -55,9 +55,9 @@ pub(crate) fn sequence_classification(
             let rows = logits.rows().into_iter().zip(labels.rows());
             let losses = rows.map(|(x, z)| {
                 let total = log_sum_exp(x);
-                x.iter().zip(z).map(|(x, z)| (total - x) * z).sum::<f32>()
+                x.iter().zip(z).map(|(x, z)| (total - *x) * *z).sum::<F>()
             });
-            losses.sum::<f32>() / b as f32
+            losses.sum::<F>() / F::of(b as f64)
         }
     };
     Ok(arr0(loss).into_dyn())
@@ -65,13 +65,13 @@ pub(crate) fn sequence_classification(
 
 /// The mean of the losses for start and end. Logits [b, n], positions [b]; a position is clamped to 0..=n, and n is
 /// ignored. Source: `DebertaForQuestionAnswering.forward`.
-pub(crate) fn question_answering(
-    start_logits: &Array2<f32>,
-    end_logits: &Array2<f32>,
+pub(crate) fn question_answering<F: Real>(
+    start_logits: &Array2<F>,
+    end_logits: &Array2<F>,
     start: &Array1<i64>,
     end: &Array1<i64>,
-) -> Result<ArrayD<f32>> {
-    let side = |logits: &Array2<f32>, positions: &Array1<i64>, argument| -> Result<f32> {
+) -> Result<ArrayD<F>> {
+    let side = |logits: &Array2<F>, positions: &Array1<i64>, argument| -> Result<F> {
         check_positions(logits, positions, argument)?;
         let n = logits.dim().1 as i64;
         let classes = positions.mapv(|position| position.clamp(0, n)).into_dyn();
@@ -79,7 +79,7 @@ pub(crate) fn question_answering(
     };
     let start = side(start_logits, start, "start_positions")?;
     let end = side(end_logits, end, "end_positions")?;
-    Ok(arr0((start + end) / 2.0).into_dyn())
+    Ok(arr0((start + end) / F::of(2.0)).into_dyn())
 }
 
 /// TensorFlow's losses. Source: `modeling_tf_utils.py`.
@@ -88,7 +88,7 @@ pub(crate) mod tensorflow {
 
     /// Mean cross-entropy over the tokens whose label is not -100, where any other negative label counts as class 0:
     /// [1]. Source: `TFMaskedLanguageModelingLoss`.
-    pub(crate) fn masked_lm(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<f32>> {
+    pub(crate) fn masked_lm<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
         let classes = classes_of(logits, labels)?;
         let classes = classes.mapv(|class| if class < 0 && class != IGNORED { 0 } else { class });
         let loss = mean_cross_entropy(logits, &classes, |class| class != IGNORED)?;
@@ -96,14 +96,14 @@ pub(crate) mod tensorflow {
     }
 
     /// Mean cross-entropy over the tokens whose label is not negative: [1]. Source: `TFTokenClassificationLoss`.
-    pub(crate) fn token_classification(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<f32>> {
+    pub(crate) fn token_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
         let loss = mean_cross_entropy(logits, &classes_of(logits, labels)?, |class| class >= 0)?;
         Ok(arr0(loss).into_dyn().insert_axis(Axis(0)))
     }
 
     /// One loss a sequence, squared error for one label and cross-entropy for more, whatever `problem_type` says:
     /// [b]. Source: `TFSequenceClassificationLoss`.
-    pub(crate) fn sequence_classification(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<f32>> {
+    pub(crate) fn sequence_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
         if logits.shape()[1] == 1 {
             let labels = values_of(logits, labels)?;
             return Ok((logits - &labels).mapv(|difference| difference * difference).sum_axis(Axis(1)));
@@ -113,77 +113,82 @@ pub(crate) mod tensorflow {
 
     /// One loss a sequence, the mean of those for start and end: [b]. Positions outside 0..n are an error, as they
     /// are for TensorFlow on a CPU. Source: `TFQuestionAnsweringLoss`.
-    pub(crate) fn question_answering(
-        start_logits: &Array2<f32>,
-        end_logits: &Array2<f32>,
+    pub(crate) fn question_answering<F: Real>(
+        start_logits: &Array2<F>,
+        end_logits: &Array2<F>,
         start: &Array1<i64>,
         end: &Array1<i64>,
-    ) -> Result<ArrayD<f32>> {
-        let side = |logits: &Array2<f32>, positions: &Array1<i64>, argument| -> Result<Array1<f32>> {
+    ) -> Result<ArrayD<F>> {
+        let side = |logits: &Array2<F>, positions: &Array1<i64>, argument| -> Result<Array1<F>> {
             check_positions(logits, positions, argument)?;
             cross_entropies(&logits.view().into_dyn().to_owned(), &positions.clone().into_dyn(), argument)
         };
         let start = side(start_logits, start, "start_positions")?;
         let end = side(end_logits, end, "end_positions")?;
-        Ok(((start + end) / 2.0).into_dyn())
+        Ok(((start + end) / F::of(2.0)).into_dyn())
     }
 }
 
 /// The mean of the cross-entropies of the rows whose class `counts`.
-fn mean_cross_entropy(
-    logits: &ArrayD<f32>,
+fn mean_cross_entropy<F: Real>(
+    logits: &ArrayD<F>,
     classes: &ArrayD<i64>,
     counts: impl Fn(i64) -> bool,
-) -> Result<f32> {
-    let (mut sum, mut count) = (0.0, 0.0);
+) -> Result<F> {
+    let (mut sum, mut count) = (0.0_f64, 0.0);
     for ((at, &class), row) in classes.indexed_iter().zip(logits.rows()) {
         if counts(class) {
-            sum += f64::from(cross_entropy(row, class, "labels", at.slice())?);
+            sum += cross_entropy(row, class, "labels", at.slice())?.in_f64();
             count += 1.0;
         }
     }
-    Ok((sum / count) as f32)
+    Ok(F::of(sum / count))
 }
 
 /// The cross-entropy of every row.
-fn cross_entropies(
-    logits: &ArrayD<f32>,
+fn cross_entropies<F: Real>(
+    logits: &ArrayD<F>,
     classes: &ArrayD<i64>,
     argument: &'static str,
-) -> Result<Array1<f32>> {
+) -> Result<Array1<F>> {
     let rows = classes.indexed_iter().zip(logits.rows());
     rows.map(|((at, &class), row)| cross_entropy(row, class, argument, at.slice())).collect()
 }
 
 /// -ln softmax(x)[class]
-fn cross_entropy(x: ArrayView1<'_, f32>, class: i64, argument: &'static str, at: &[usize]) -> Result<f32> {
+fn cross_entropy<F: Real>(
+    x: ArrayView1<'_, F>,
+    class: i64,
+    argument: &'static str,
+    at: &[usize],
+) -> Result<F> {
     let logit = usize::try_from(class)
         .ok()
         .and_then(|class| x.get(class))
         .ok_or_else(|| InputError::OutOfRange { argument, at: at.to_vec(), value: class, limit: x.len() })?;
-    Ok(log_sum_exp(x) - logit)
+    Ok(log_sum_exp(x) - *logit)
 }
 
 /// ln Σ exp(x)
-fn log_sum_exp(x: ArrayView1<'_, f32>) -> f32 {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = x.iter().map(|x| f64::from(exp(x - max))).sum();
-    (f64::from(max) + sum.ln()) as f32
+fn log_sum_exp<F: Real>(x: ArrayView1<'_, F>) -> F {
+    let max = x.iter().copied().fold(F::neg_infinity(), F::max);
+    let sum: f64 = x.iter().map(|x| F::exp_of(*x - max).in_f64()).sum();
+    F::of(max.in_f64() + sum.ln())
 }
 
 /// The mean of the squared differences.
-fn squared_error(logits: &ArrayD<f32>, labels: &Labels) -> Result<f32> {
+fn squared_error<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<F> {
     Ok(mean(logits, &values_of(logits, labels)?, |x, z| (x - z) * (x - z)))
 }
 
 /// The mean of `loss` over all numbers.
-fn mean(logits: &ArrayD<f32>, labels: &ArrayD<f32>, loss: impl Fn(f32, f32) -> f32) -> f32 {
-    let sum: f64 = logits.iter().zip(labels).map(|(x, z)| f64::from(loss(*x, *z))).sum();
-    (sum / logits.len() as f64) as f32
+fn mean<F: Real>(logits: &ArrayD<F>, labels: &ArrayD<F>, loss: impl Fn(F, F) -> F) -> F {
+    let sum: f64 = logits.iter().zip(labels).map(|(x, z)| loss(*x, *z).in_f64()).sum();
+    F::of(sum / logits.len() as f64)
 }
 
 /// Labels as one class a row of `logits` […, C]; a last axis of length 1 may be there too. Real numbers are cut off.
-fn classes_of(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<i64>> {
+fn classes_of<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<i64>> {
     let rows = &logits.shape()[..logits.ndim() - 1];
     check_labels(labels, rows)?;
     let mut classes = match labels {
@@ -197,12 +202,12 @@ fn classes_of(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<i64>> {
 }
 
 /// Labels as one real number for each of `logits` [b, C]; for C = 1 the last axis may be absent.
-fn values_of(logits: &ArrayD<f32>, labels: &Labels) -> Result<ArrayD<f32>> {
+fn values_of<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
     let shape = logits.shape();
     check_labels(labels, if shape[1] == 1 { &shape[..1] } else { shape })?;
     let mut values = match labels {
-        Labels::Classes(classes) => classes.mapv(|class| class as f32),
-        Labels::Values(values) => values.clone(),
+        Labels::Classes(classes) => classes.mapv(|class| F::of(class as f64)),
+        Labels::Values(values) => values.mapv(F::exactly),
     };
     if values.ndim() < logits.ndim() {
         values = values.insert_axis(Axis(1));
@@ -222,7 +227,11 @@ fn check_labels(labels: &Labels, expected: &[usize]) -> Result<()> {
     Err(InputError::Shape { argument: "labels", expected, found: found.to_vec() }.into())
 }
 
-fn check_positions(logits: &Array2<f32>, positions: &Array1<i64>, argument: &'static str) -> Result<()> {
+fn check_positions<F: Real>(
+    logits: &Array2<F>,
+    positions: &Array1<i64>,
+    argument: &'static str,
+) -> Result<()> {
     let b = logits.dim().0;
     if positions.len() == b {
         return Ok(());

@@ -21,6 +21,7 @@ use crate::ops::MaskedRows;
 use crate::outputs::LogitsOutput;
 use crate::params::{Head, params};
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{LoadReport, Matrix, TensorSource, Weights};
 
 /// Masked language modelling as DeBERTa was trained for, for checkpoints with `lm_predictions` and
@@ -73,6 +74,14 @@ impl EnhancedMaskDecoder {
     /// # Errors
     /// Inputs that do not fit the model or each other; more than P tokens.
     pub fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
+        self.forward_in(inputs, probe)
+    }
+
+    /// The same in f32 or f64, as in [`DebertaPreTrainedModel::forward_in`].
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<LogitsOutput<F>> {
         let states = Inputs { output_hidden_states: true, ..inputs.clone() };
         let base = self.deberta.predict(&states, &mut probe.at("deberta"))?;
         let hidden_states = base.hidden_states.unwrap_or_default();
@@ -85,7 +94,7 @@ impl EnhancedMaskDecoder {
             let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
             let around =
                 self.deberta.surroundings(&Inputs { output_attentions: false, ..inputs.clone() }, &mask);
-            q = h + &position_embeddings(table, inputs, b, n)?;
+            q = h + &position_embeddings::<F>(table, inputs, b, n)?;
             for step in 0..Self::STEPS {
                 q = layer.forward(h, Some(&q), &around, &mut probe.at(format_args!("emd.{step}")))?.0;
             }

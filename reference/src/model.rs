@@ -10,12 +10,13 @@ use crate::ops::MaskedRows;
 use crate::outputs::{BaseModelOutput, ModelOutput};
 use crate::params::{Head, params};
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{LoadReport, Scope, TensorSource, Weights};
 
 /// What every class can do: be loaded from a checkpoint, and compute.
 pub trait DebertaPreTrainedModel: Sized {
-    /// What `forward` returns.
-    type Output: ModelOutput;
+    /// What `forward` returns, as numbers of the type that was computed in.
+    type Output<F: Real>: ModelOutput<F>;
 
     /// The class.
     const HEAD: Head;
@@ -58,13 +59,22 @@ pub trait DebertaPreTrainedModel: Sized {
     ///
     /// # Errors
     /// Inputs that do not fit the model or each other.
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Self::Output>;
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>>;
 
     /// Computes the output, and the loss if `inputs` has labels, as PyTorch does.
     ///
     /// # Errors
     /// Inputs or labels that do not fit the model or each other.
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Self::Output>;
+    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Self::Output<f32>> {
+        self.forward_in(inputs, probe)
+    }
+
+    /// The same in f32 or f64: `model.forward_in::<f64>(…)` is what `model.double()(…)` is in PyTorch. The parameters
+    /// are the f32 numbers of the checkpoint either way.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>>;
 }
 
 /// DeBERTa without a head: token ids in, hidden states out.
@@ -98,7 +108,7 @@ impl DebertaModel {
 }
 
 impl DebertaPreTrainedModel for DebertaModel {
-    type Output = BaseModelOutput;
+    type Output<F: Real> = BaseModelOutput<F>;
 
     const HEAD: Head = Head::Base;
 
@@ -114,7 +124,7 @@ impl DebertaPreTrainedModel for DebertaModel {
         self
     }
 
-    fn predict(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<BaseModelOutput> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let (tokens, b, n) = inputs.tokens(&self.config)?;
         let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
         let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;
@@ -122,7 +132,7 @@ impl DebertaPreTrainedModel for DebertaModel {
         self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe.at("encoder"))
     }
 
-    fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<BaseModelOutput> {
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         self.predict(inputs, probe)
     }
 }

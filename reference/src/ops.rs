@@ -1,6 +1,7 @@
 //! The tensor operations, one function each. Activations are row-major; the last axis is the one of features.
 
 use std::borrow::Cow;
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use ndarray::{Array, Array3, Array4, ArrayBase, ArrayView2, Data, Dim, Dimension};
 use pulp::{Arch, Simd, WithSimd};
@@ -10,7 +11,7 @@ use crate::config::Activation;
 use crate::error::{InputError, Result};
 use crate::gemm;
 use crate::inputs::Mask;
-use crate::special::{erf, exp};
+use crate::real::Real;
 use crate::weights::Matrix;
 
 /// A linear layer: y = x Wᵀ + b.
@@ -23,17 +24,17 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// x […, in] to y […, out].
-    pub(crate) fn forward<D: Dimension>(&self, x: &Array<f32, D>) -> Array<f32, D> {
+    pub(crate) fn forward<F: Real, D: Dimension>(&self, x: &Array<F, D>) -> Array<F, D> {
         linear(x, &self.weight, self.bias.as_deref())
     }
 }
 
 /// y = x Wᵀ + b, with `weight` [out, in] and `bias` [out]: x […, in] to y […, out].
-pub(crate) fn linear<D: Dimension>(
-    x: &Array<f32, D>,
+pub(crate) fn linear<F: Real, D: Dimension>(
+    x: &Array<F, D>,
     weight: &Matrix,
     bias: Option<&[f32]>,
-) -> Array<f32, D> {
+) -> Array<F, D> {
     let mut shape = x.raw_dim();
     if let Some(features) = shape.as_array_view_mut().last_mut() {
         *features = weight.rows;
@@ -44,11 +45,11 @@ pub(crate) fn linear<D: Dimension>(
 }
 
 /// x + y.
-pub(crate) fn add<D: Dimension>(mut x: Array<f32, D>, y: &Array<f32, D>) -> Array<f32, D> {
+pub(crate) fn add<F: Real, D: Dimension>(mut x: Array<F, D>, y: &Array<F, D>) -> Array<F, D> {
     const BLOCK: usize = 1 << 14;
     let y = row_major(y);
     row_major_mut(&mut x).par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| {
-        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
     });
     x
 }
@@ -60,46 +61,47 @@ pub(crate) struct LayerNorm {
     /// b
     pub(crate) bias: Vec<f32>,
     /// ε
-    pub(crate) eps: f32,
+    pub(crate) eps: f64,
 }
 
 impl LayerNorm {
     /// Source: `DebertaLayerNorm`; the variance is the mean of the squares, without Bessel's correction.
-    pub(crate) fn forward<D: Dimension>(&self, mut x: Array<f32, D>) -> Array<f32, D> {
+    pub(crate) fn forward<F: Real, D: Dimension>(&self, mut x: Array<F, D>) -> Array<F, D> {
         each_row(row_major_mut(&mut x), self.weight.len(), self);
         x
     }
 }
 
-impl RowOperation for LayerNorm {
+impl<F: Real> RowOperation<F> for LayerNorm {
     #[inline(always)]
-    fn apply(&self, _: usize, x: &mut [f32]) {
-        let mean = sum(x, |x| x) / x.len() as f32;
-        let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
-        let deviation = (variance + self.eps).sqrt();
-        for ((x, w), b) in x.iter_mut().zip(&self.weight).zip(&self.bias) {
-            *x = w * ((*x - mean) / deviation) + b;
+    fn apply(&self, _: usize, x: &mut [F]) {
+        let count = F::of(x.len() as f64);
+        let mean = sum(x, |x| x) / count;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / count;
+        let deviation = (variance + F::of(self.eps)).sqrt();
+        for ((x, &w), &b) in x.iter_mut().zip(&self.weight).zip(&self.bias) {
+            *x = F::exactly(w) * ((*x - mean) / deviation) + F::exactly(b);
         }
     }
 }
 
 /// Applies an activation function to every number.
-pub(crate) fn activate<D: Dimension>(activation: Activation, mut x: Array<f32, D>) -> Array<f32, D> {
+pub(crate) fn activate<F: Real, D: Dimension>(activation: Activation, mut x: Array<F, D>) -> Array<F, D> {
     const BLOCK: usize = 1 << 12;
     each_row(row_major_mut(&mut x), BLOCK, &activation);
     x
 }
 
-impl RowOperation for Activation {
+impl<F: Real> RowOperation<F> for Activation {
     #[inline(always)]
-    fn apply(&self, _: usize, x: &mut [f32]) {
+    fn apply(&self, _: usize, x: &mut [F]) {
         match self {
             Activation::Gelu => each(x, gelu),
             Activation::GeluTanh => each(x, gelu_tanh),
             Activation::GeluFast => each(x, gelu_fast),
-            Activation::Relu => each(x, |x| if x < 0.0 { 0.0 } else { x }),
+            Activation::Relu => each(x, |x| if x < F::zero() { F::zero() } else { x }),
             Activation::Silu => each(x, |x| x * sigmoid(x)),
-            Activation::Tanh => each(x, f32::tanh),
+            Activation::Tanh => each(x, F::tanh),
             Activation::Mish => each(x, |x| x * softplus(x).tanh()),
             Activation::Linear => {}
             Activation::Sigmoid => each(x, sigmoid),
@@ -108,7 +110,7 @@ impl RowOperation for Activation {
 }
 
 #[inline(always)]
-fn each(x: &mut [f32], function: impl Fn(f32) -> f32) {
+fn each<F: Real>(x: &mut [F], function: impl Fn(F) -> F) {
     // A loop, not `for_each`: a call would leave the code that is compiled for this processor's vectors.
     for x in x {
         *x = function(*x);
@@ -117,30 +119,31 @@ fn each(x: &mut [f32], function: impl Fn(f32) -> f32) {
 
 /// x Φ(x), where Φ is the distribution function of the normal distribution.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+fn gelu<F: Real>(x: F) -> F {
+    F::of(0.5) * x * (F::one() + F::erf_of(x * F::of(FRAC_1_SQRT_2)))
 }
 
 /// An approximation of `gelu`.
-fn gelu_tanh(x: f32) -> f32 {
-    let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x); // √(2/π) (x + …)
-    0.5 * x * (1.0 + inner.tanh())
+fn gelu_tanh<F: Real>(x: F) -> F {
+    const SQRT_2_PI: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // √(2/π)
+    let inner = F::of(SQRT_2_PI) * (x + F::of(0.044_715) * x * x * x);
+    F::of(0.5) * x * (F::one() + inner.tanh())
 }
 
 /// `gelu_tanh`, rounded in other places.
-fn gelu_fast(x: f32) -> f32 {
-    let inner = x * 0.797_884_6 * (1.0 + 0.044_715 * x * x);
-    0.5 * x * (1.0 + inner.tanh())
+fn gelu_fast<F: Real>(x: F) -> F {
+    let inner = x * F::of(0.797_884_560_8) * (F::one() + F::of(0.044_715) * x * x);
+    F::of(0.5) * x * (F::one() + inner.tanh())
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn sigmoid<F: Real>(x: F) -> F {
+    F::one() / (F::one() + F::exp_of(-x))
 }
 
 /// ln(1 + eˣ), without overflow.
-pub(crate) fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
+pub(crate) fn softplus<F: Real>(x: F) -> F {
+    x.max(F::zero()) + (-x.abs()).exp().ln_1p()
 }
 
 /// What becomes of a row of the attention whose every key is masked. All frameworks agree on every other row.
@@ -160,22 +163,22 @@ pub(crate) struct MaskedSoftmax<'m> {
     pub(crate) masked_rows: MaskedRows,
 }
 
-impl RowOperation for MaskedSoftmax<'_> {
+impl<F: Real> RowOperation<F> for MaskedSoftmax<'_> {
     #[inline(always)]
-    fn apply(&self, i: usize, scores: &mut [f32]) {
+    fn apply(&self, i: usize, scores: &mut [F]) {
         let allowed = self.mask.keys(self.sequence, i);
         if !allowed.contains(&true) {
             scores.fill(match self.masked_rows {
-                MaskedRows::Uniform => 1.0 / scores.len() as f32,
-                MaskedRows::Zero => 0.0,
+                MaskedRows::Uniform => F::one() / F::of(scores.len() as f64),
+                MaskedRows::Zero => F::zero(),
             });
             return;
         }
         for (score, allowed) in scores.iter_mut().zip(allowed) {
-            *score = if *allowed { *score } else { f32::NEG_INFINITY };
+            *score = if *allowed { *score } else { F::neg_infinity() };
         }
         let max = max(scores);
-        scores.iter_mut().for_each(|score| *score = exp(*score - max));
+        scores.iter_mut().for_each(|score| *score = F::exp_of(*score - max));
         let total = sum(scores, |e| e);
         scores.iter_mut().for_each(|e| *e /= total);
     }
@@ -185,11 +188,11 @@ impl RowOperation for MaskedSoftmax<'_> {
 ///
 /// # Errors
 /// An id outside 0..N; `argument` says whose.
-pub(crate) fn gather(
+pub(crate) fn gather<F: Real>(
     table: &Matrix,
     ids: ArrayView2<'_, i64>,
     argument: &'static str,
-) -> Result<Array3<f32>> {
+) -> Result<Array3<F>> {
     let (b, n) = ids.dim();
     let mut rows = Array3::zeros((b, n, table.columns));
     let values = table.values();
@@ -199,17 +202,17 @@ pub(crate) fn gather(
         let index = usize::try_from(id).ok().filter(|&index| index < table.rows).ok_or_else(|| {
             InputError::OutOfRange { argument, at: vec![i, j], value: id, limit: table.rows }
         })?;
-        row.copy_from_slice(&values[index * table.columns..][..table.columns]);
+        row.iter_mut().zip(&values[index * table.columns..]).for_each(|(x, value)| *x = F::exactly(*value));
     }
     Ok(rows)
 }
 
 /// An array [b, h, n, m] whose matrices [n, m], one a sequence and head, `fill(b, h, matrix, scratch)` computes.
 /// The scratch space may hold anything.
-pub(crate) fn per_head(
+pub(crate) fn per_head<F: Real>(
     shape: (usize, usize, usize, usize),
-    fill: impl Fn(usize, usize, &mut [f32], &mut Scratch) + Sync,
-) -> Array4<f32> {
+    fill: impl Fn(usize, usize, &mut [F], &mut Scratch<F>) + Sync,
+) -> Array4<F> {
     let (_, h, n, m) = shape;
     let mut array = zeros(Dim(shape));
     let matrices = row_major_mut(&mut array).par_chunks_exact_mut(n * m).enumerate();
@@ -221,33 +224,33 @@ pub(crate) fn per_head(
 
 /// Memory for the intermediate results of a thread, used again for every head.
 #[derive(Default)]
-pub(crate) struct Scratch {
-    pub(crate) scores: Buffer,
-    pub(crate) products: Buffer,
+pub(crate) struct Scratch<F> {
+    pub(crate) scores: Buffer<F>,
+    pub(crate) products: Buffer<F>,
 }
 
 /// Numbers that may be anything before they are written.
 #[derive(Default)]
-pub(crate) struct Buffer(Vec<f32>);
+pub(crate) struct Buffer<F>(Vec<F>);
 
-impl Buffer {
+impl<F: Real> Buffer<F> {
     /// `count` of the numbers.
-    pub(crate) fn take(&mut self, count: usize) -> &mut [f32] {
-        self.0.resize(count.max(self.0.len()), 0.0);
+    pub(crate) fn take(&mut self, count: usize) -> &mut [F] {
+        self.0.resize(count.max(self.0.len()), F::zero());
         &mut self.0[..count]
     }
 }
 
 /// An array of zeros, which all threads write: a large part of the time if one did.
-fn zeros<D: Dimension>(shape: D) -> Array<f32, D> {
+fn zeros<F: Real, D: Dimension>(shape: D) -> Array<F, D> {
     const BLOCK: usize = 1 << 16;
     let mut values = Vec::new();
-    rayon::iter::repeat_n(0.0, shape.size()).with_min_len(BLOCK).collect_into_vec(&mut values);
+    rayon::iter::repeat_n(F::zero(), shape.size()).with_min_len(BLOCK).collect_into_vec(&mut values);
     Array::from_shape_vec(shape, values).unwrap_or_default()
 }
 
 /// The numbers in row-major order.
-pub(crate) fn row_major<S: Data<Elem = f32>, D: Dimension>(x: &ArrayBase<S, D>) -> Cow<'_, [f32]> {
+pub(crate) fn row_major<F: Real, S: Data<Elem = F>, D: Dimension>(x: &ArrayBase<S, D>) -> Cow<'_, [F]> {
     match x.as_slice() {
         Some(values) => Cow::Borrowed(values),
         None => Cow::Owned(x.iter().copied().collect()),
@@ -255,7 +258,7 @@ pub(crate) fn row_major<S: Data<Elem = f32>, D: Dimension>(x: &ArrayBase<S, D>) 
 }
 
 /// The numbers of an array in row-major order, rearranged if they are in another one.
-pub(crate) fn row_major_mut<D: Dimension>(x: &mut Array<f32, D>) -> &mut [f32] {
+pub(crate) fn row_major_mut<F: Real, D: Dimension>(x: &mut Array<F, D>) -> &mut [F] {
     if !x.is_standard_layout() {
         *x = x.as_standard_layout().into_owned();
     }
@@ -263,7 +266,7 @@ pub(crate) fn row_major_mut<D: Dimension>(x: &mut Array<f32, D>) -> &mut [f32] {
 }
 
 /// The matrix [n, m] of one sequence and head in an array [b, h, n, m].
-pub(crate) fn matrix(array: &Array4<f32>, b: usize, h: usize) -> &[f32] {
+pub(crate) fn matrix<F: Real>(array: &Array4<F>, b: usize, h: usize) -> &[F] {
     let (_, heads, n, m) = array.dim();
     let all = array.as_slice().unwrap_or_default();
     &all[(b * heads + h) * n * m..][..n * m]
@@ -271,12 +274,12 @@ pub(crate) fn matrix(array: &Array4<f32>, b: usize, h: usize) -> &[f32] {
 
 /// Part `part` of the `parts` parts of each head: features [b, n, h parts d] to heads [b, h, n, d], (x + b) / scale.
 /// The bias [h d], if there is one, is that of the part.
-pub(crate) fn split_heads(
-    x: &Array3<f32>,
+pub(crate) fn split_heads<F: Real>(
+    x: &Array3<F>,
     (h, part, parts): (usize, usize, usize),
     bias: Option<&[f32]>,
-    scale: f32,
-) -> Array4<f32> {
+    scale: F,
+) -> Array4<F> {
     let (b, n, width) = x.dim();
     let d = width / (h * parts);
     let x = row_major(x);
@@ -287,16 +290,18 @@ pub(crate) fn split_heads(
             match bias {
                 Some(bias) => {
                     let features = token.iter().zip(&bias[h * d..]);
-                    out.iter_mut().zip(features).for_each(|(out, (x, b))| *out = (x + b) / scale);
+                    out.iter_mut()
+                        .zip(features)
+                        .for_each(|(out, (x, b))| *out = (*x + F::exactly(*b)) / scale);
                 }
-                None => out.iter_mut().zip(token).for_each(|(out, x)| *out = x / scale),
+                None => out.iter_mut().zip(token).for_each(|(out, x)| *out = *x / scale),
             }
         }
     })
 }
 
 /// Heads [b, h, n, d] to features [b, n, h d].
-pub(crate) fn join_heads(heads: &Array4<f32>) -> Array3<f32> {
+pub(crate) fn join_heads<F: Real>(heads: &Array4<F>) -> Array3<F> {
     let (b, h, n, d) = heads.dim();
     let mut joined = zeros(Dim((b, n, h * d)));
     let heads = row_major(heads);
@@ -310,46 +315,46 @@ pub(crate) fn join_heads(heads: &Array4<f32>) -> Array3<f32> {
 }
 
 /// Passes an array [b, h, n, m] to `mix` as [b, n, m, h], and brings the result back.
-pub(crate) fn mix_heads(
-    x: &Array4<f32>,
-    mix: impl FnOnce(&Array4<f32>) -> Result<Array4<f32>>,
-) -> Result<Array4<f32>> {
+pub(crate) fn mix_heads<F: Real>(
+    x: &Array4<F>,
+    mix: impl FnOnce(&Array4<F>) -> Result<Array4<F>>,
+) -> Result<Array4<F>> {
     let mixed = mix(&x.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned())?;
     Ok(mixed.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned())
 }
 
 /// Σ term(x), in 16 sums: fast, and more exact than one.
 #[inline(always)]
-fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+fn sum<F: Real>(values: &[F], term: impl Fn(F) -> F) -> F {
     let (chunks, rest) = values.as_chunks::<16>();
-    let mut sums = [0.0; 16];
+    let mut sums = [F::zero(); 16];
     for chunk in chunks {
         sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += term(*value));
     }
-    let rest: f32 = rest.iter().map(|value| term(*value)).sum();
-    sums.iter().sum::<f32>() + rest
+    let rest: F = rest.iter().map(|value| term(*value)).sum();
+    sums.iter().copied().sum::<F>() + rest
 }
 
 /// The largest number.
 #[inline(always)]
-fn max(values: &[f32]) -> f32 {
+fn max<F: Real>(values: &[F]) -> F {
     let (chunks, rest) = values.as_chunks::<16>();
-    let mut largest = [f32::NEG_INFINITY; 16];
+    let mut largest = [F::neg_infinity(); 16];
     for chunk in chunks {
         largest.iter_mut().zip(chunk).for_each(|(max, x)| *max = if *x > *max { *x } else { *max });
     }
-    largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    largest.iter().chain(rest).copied().fold(F::neg_infinity(), F::max)
 }
 
 /// An operation on every row of a matrix. `apply` is to be inlined always, so that it is compiled for the vectors
 /// of each processor.
-pub(crate) trait RowOperation: Sync {
+pub(crate) trait RowOperation<F>: Sync {
     /// Changes a row, given its index.
-    fn apply(&self, index: usize, row: &mut [f32]);
+    fn apply(&self, index: usize, row: &mut [F]);
 }
 
 /// Changes the rows of `columns` numbers, on all threads.
-fn each_row(matrix: &mut [f32], columns: usize, operation: &impl RowOperation) {
+fn each_row<F: Real>(matrix: &mut [F], columns: usize, operation: &impl RowOperation<F>) {
     const TASK: usize = 1 << 14;
     let rows = (TASK / columns).max(1);
     matrix.par_chunks_mut(rows * columns).enumerate().for_each(|(task, matrix)| {
@@ -358,18 +363,18 @@ fn each_row(matrix: &mut [f32], columns: usize, operation: &impl RowOperation) {
 }
 
 /// Changes the rows of `columns` numbers, on this thread.
-pub(crate) fn each_row_here(matrix: &mut [f32], columns: usize, operation: &impl RowOperation) {
+pub(crate) fn each_row_here<F: Real>(matrix: &mut [F], columns: usize, operation: &impl RowOperation<F>) {
     Arch::new().dispatch(Rows { matrix, columns, first: 0, operation });
 }
 
-struct Rows<'a, O> {
-    matrix: &'a mut [f32],
+struct Rows<'a, F, O> {
+    matrix: &'a mut [F],
     columns: usize,
     first: usize,
     operation: &'a O,
 }
 
-impl<O: RowOperation> WithSimd for Rows<'_, O> {
+impl<F: Real, O: RowOperation<F>> WithSimd for Rows<'_, F, O> {
     type Output = ();
 
     #[inline(always)]

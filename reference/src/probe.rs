@@ -9,36 +9,38 @@ use std::fmt::Display;
 use ndarray::{Array, ArrayD, Dimension};
 
 use crate::error::{Error, Result};
+use crate::real::Real;
 
 /// The activations of one run, in the order of execution, and what is to be done to them.
-#[derive(Debug, Default)]
-pub struct Trace {
+#[derive(Debug)]
+pub struct Trace<F = f32> {
     /// Name and value of every activation that was recorded.
-    pub activations: Vec<(String, ArrayD<f32>)>,
+    pub activations: Vec<(String, ArrayD<F>)>,
     patterns: Vec<String>,
-    replacements: HashMap<String, ArrayD<f32>>,
+    replacements: HashMap<String, ArrayD<F>>,
 }
 
-impl Trace {
+impl<F: Real> Trace<F> {
     /// A trace that records every activation.
-    pub fn of_everything() -> Trace {
+    pub fn of_everything() -> Self {
         Trace::of(["*"])
     }
 
     /// A trace that records the activations whose name one of `patterns` matches; `*` stands for any text.
-    pub fn of<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Trace {
-        Trace { patterns: patterns.into_iter().map(Into::into).collect(), ..Trace::default() }
+    pub fn of<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Self {
+        let patterns = patterns.into_iter().map(Into::into).collect();
+        Trace { activations: Vec::new(), patterns, replacements: HashMap::new() }
     }
 
     /// Replaces the activation `name` by `value`: all that follows is computed from `value`. What is recorded is the
     /// activation that was computed.
-    pub fn replacing(mut self, name: impl Into<String>, value: ArrayD<f32>) -> Trace {
+    pub fn replacing(mut self, name: impl Into<String>, value: ArrayD<F>) -> Self {
         self.replacements.insert(name.into(), value);
         self
     }
 
     /// The probe to run a model with.
-    pub fn probe(&mut self) -> Probe<'_> {
+    pub fn probe(&mut self) -> Probe<'_, F> {
         Probe { trace: Some(self), path: String::new() }
     }
 
@@ -46,7 +48,7 @@ impl Trace {
         self.replacements.contains_key(name) || self.patterns.iter().any(|pattern| matches(pattern, name))
     }
 
-    fn keep<D: Dimension>(&mut self, name: String, mut value: Array<f32, D>) -> Result<Array<f32, D>> {
+    fn keep<D: Dimension>(&mut self, name: String, mut value: Array<F, D>) -> Result<Array<F, D>> {
         if self.patterns.iter().any(|pattern| matches(pattern, &name)) {
             self.activations.push((name.clone(), value.to_owned().into_dyn()));
         }
@@ -63,19 +65,19 @@ impl Trace {
 
 /// A place in the model, from which activations are named.
 #[derive(Debug)]
-pub struct Probe<'t> {
-    trace: Option<&'t mut Trace>,
+pub struct Probe<'t, F = f32> {
+    trace: Option<&'t mut Trace<F>>,
     path: String,
 }
 
-impl Probe<'_> {
+impl<F: Real> Probe<'_, F> {
     /// A probe that does nothing.
-    pub fn off() -> Probe<'static> {
+    pub fn off() -> Probe<'static, F> {
         Probe { trace: None, path: String::new() }
     }
 
     /// The probe of the part `name` of this place.
-    pub fn at(&mut self, name: impl Display) -> Probe<'_> {
+    pub fn at(&mut self, name: impl Display) -> Probe<'_, F> {
         match self.trace.as_deref_mut() {
             None => Probe::off(),
             Some(trace) => Probe { path: join(&self.path, &name), trace: Some(trace) },
@@ -92,7 +94,7 @@ impl Probe<'_> {
     ///
     /// # Errors
     /// A replacement of another shape.
-    pub fn keep<D: Dimension>(&mut self, name: &str, value: Array<f32, D>) -> Result<Array<f32, D>> {
+    pub fn keep<D: Dimension>(&mut self, name: &str, value: Array<F, D>) -> Result<Array<F, D>> {
         match self.trace.as_deref_mut() {
             None => Ok(value),
             Some(trace) => trace.keep(join(&self.path, &name), value),
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_off_wants_nothing() {
-        let mut probe = Probe::off();
+        let mut probe = Probe::<f32>::off();
         assert!(!probe.at("layer").wants("probs"));
     }
 }

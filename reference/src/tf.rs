@@ -12,6 +12,7 @@ use crate::losses::tensorflow;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
 use crate::ops::MaskedRows;
 use crate::probe::Probe;
+use crate::real::Real;
 use crate::weights::{LoadReport, TensorSource};
 
 /// `TFDebertaModel`.
@@ -62,7 +63,15 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     ///
     /// # Errors
     /// Inputs or labels that do not fit the model or each other.
-    pub fn call(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<M::Output> {
+    pub fn call(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<M::Output<f32>> {
+        self.call_in(inputs, probe)
+    }
+
+    /// The same in f32 or f64, as in [`DebertaPreTrainedModel::forward_in`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<M::Output<F>> {
         let mut output = self.0.predict(inputs, probe)?;
         M::loss(inputs, &mut output)?;
         Ok(output)
@@ -75,17 +84,17 @@ pub trait TFLoss: DebertaPreTrainedModel {
     ///
     /// # Errors
     /// Labels that do not fit the output.
-    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()>;
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()>;
 }
 
 impl TFLoss for DebertaModel {
-    fn loss(_: &Inputs, _: &mut Self::Output) -> Result<()> {
+    fn loss<F: Real>(_: &Inputs, _: &mut Self::Output<F>) -> Result<()> {
         Ok(())
     }
 }
 
 impl TFLoss for DebertaForMaskedLM {
-    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(tensorflow::masked_lm(&output.logits, labels)?);
         }
@@ -94,7 +103,7 @@ impl TFLoss for DebertaForMaskedLM {
 }
 
 impl TFLoss for DebertaForSequenceClassification {
-    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(tensorflow::sequence_classification(&output.logits, labels)?);
         }
@@ -103,7 +112,7 @@ impl TFLoss for DebertaForSequenceClassification {
 }
 
 impl TFLoss for DebertaForTokenClassification {
-    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(tensorflow::token_classification(&output.logits, labels)?);
         }
@@ -112,7 +121,7 @@ impl TFLoss for DebertaForTokenClassification {
 }
 
 impl TFLoss for DebertaForQuestionAnswering {
-    fn loss(inputs: &Inputs, output: &mut Self::Output) -> Result<()> {
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
             let (starts, ends) = (&output.start_logits, &output.end_logits);
             output.loss = Some(tensorflow::question_answering(starts, ends, start, end)?);

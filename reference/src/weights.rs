@@ -254,7 +254,7 @@ impl Scope<'_> {
     /// A layer normalisation, `weight` and `bias`.
     pub(crate) fn layer_norm(&self, name: &str, eps: f64) -> Result<LayerNorm> {
         let scope = self.at(name);
-        Ok(LayerNorm { weight: scope.vector("weight")?, bias: scope.vector("bias")?, eps: eps as f32 })
+        Ok(LayerNorm { weight: scope.vector("weight")?, bias: scope.vector("bias")?, eps })
     }
 
     /// The matrix `name`.

@@ -14,6 +14,6 @@ fn every_trace_of_the_fixtures() {
         println!("SKIPPED: {} is absent", folder.display());
         return;
     }
-    let count = support::verify_all(folder, &[], 5e-6);
+    let count = support::verify_all::<f32>(folder, &[], 5e-6);
     assert!(count.traces > 0, "no traces");
 }

@@ -1,4 +1,4 @@
-//! Every recorded activation and output of the project's goldens, to 5e-6.
+//! Every recorded activation and output of the project's goldens, to 5e-6, in f32 and in f64.
 
 // Tests unwrap and panic: that is how they fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -10,9 +10,16 @@ use std::path::Path;
 /// Cases with published values of checkpoints that are not here.
 const WITHOUT_WEIGHTS: [&str; 2] = ["microsoft--deberta-base", "microsoft--deberta-base-mnli"];
 
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/data");
+
 #[test]
 fn every_trace_of_every_case() {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/data"));
-    let count = support::verify_all(folder, &WITHOUT_WEIGHTS, 5e-6);
+    let count = support::verify_all::<f32>(Path::new(DATA), &WITHOUT_WEIGHTS, 5e-6);
+    assert!(count.folders >= 46 && count.traces >= 120, "{} cases, {} traces", count.folders, count.traces);
+}
+
+#[test]
+fn every_trace_of_every_case_in_f64() {
+    let count = support::verify_all::<f64>(Path::new(DATA), &WITHOUT_WEIGHTS, 5e-6);
     assert!(count.folders >= 46 && count.traces >= 120, "{} cases, {} traces", count.folders, count.traces);
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use deberta_reference::Head;
 
 use crate::checkpoint::Checkpoint;
@@ -21,6 +21,7 @@ mod digest;
 mod init;
 mod inspect;
 mod names;
+pub mod shell;
 
 /// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
 ///
@@ -86,6 +87,10 @@ enum Command {
     Names(names::NamesArgs),
     /// Lists what the pickles in a PyTorch file would call if they were executed; executes nothing
     Audit(audit::AuditArgs),
+    /// Prints completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Writes the manual pages
+    Man(shell::ManArgs),
 }
 
 /// Runs the program on the arguments of the process.
@@ -110,6 +115,8 @@ pub fn main() -> ExitCode {
         Command::Init(args) => args.run(),
         Command::Names(args) => args.run(),
         Command::Audit(args) => args.run(),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
     };
     match result {
         Ok(code) => code,

@@ -7,7 +7,7 @@ mod onnx;
 mod reference;
 
 pub use onnx::Onnx;
-pub use reference::Reference;
+pub use reference::{Arithmetic, Reference};
 
 use std::path::Path;
 

@@ -1,14 +1,16 @@
 //! The reference implementation as a backend.
 
+use clap::ValueEnum;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
     self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForQuestionAnswering,
     DebertaForSequenceClassification, DebertaForTokenClassification, DebertaModel, DebertaPreTrainedModel,
-    EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows, ModelOutput, Probe, TFDebertaPreTrainedModel,
-    TensorSource, tf::TFLoss,
+    EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows, ModelOutput, Probe, Real,
+    TFDebertaPreTrainedModel, TensorSource, tf::TFLoss,
 };
 use ndarray::ArrayD;
+use serde::Serialize;
 
 use super::{Backend, BackendName};
 use crate::class::{Class, masked_rows_name};
@@ -20,7 +22,22 @@ pub struct Reference {
     class: Class,
     masked_rows: MaskedRows,
     report: LoadReport,
+    arithmetic: Arithmetic,
 }
+
+/// What a model computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// As the frameworks do
+    #[default]
+    F32,
+    /// Double precision, to judge the others by; the parameters are the same f32 numbers
+    F64,
+}
+
+/// This implementation and its version.
+const PRODUCER: &str = concat!("deberta-reference ", env!("CARGO_PKG_VERSION"));
 
 impl Reference {
     /// Makes `class` from the parameters of a checkpoint that was opened for its head.
@@ -45,7 +62,12 @@ impl Reference {
     ) -> Result<Reference> {
         let (model, report) = load(config, parameters, class, masked_rows)
             .map_err(|error| Error::new(Kind::Model, error.to_string()))?;
-        Ok(Reference { model, class, masked_rows, report })
+        Ok(Reference { model, class, masked_rows, report, arithmetic: Arithmetic::F32 })
+    }
+
+    /// The same model, to compute in f32 or in f64: then what it records is [`Data::Doubles`].
+    pub fn computing_in(self, arithmetic: Arithmetic) -> Reference {
+        Reference { arithmetic, ..self }
     }
 
     /// What becomes of attention rows whose every key is masked.
@@ -60,31 +82,34 @@ impl Backend for Reference {
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
-        let mut activations = reference::Trace::of(points.iter().copied());
-        for (name, value) in replaced {
-            activations = activations.replacing(name, value);
-        }
-        let outputs = self.model.run(inputs, &mut activations.probe()).map_err(request)?;
+        let (tensors, producer) = match self.arithmetic {
+            Arithmetic::F32 => {
+                let run = |probe: &mut Probe<'_>| self.model.run(inputs, probe);
+                (record(points, replaced, Data::Floats, run)?, PRODUCER.to_owned())
+            }
+            Arithmetic::F64 => {
+                let run = |probe: &mut Probe<'_, f64>| self.model.run_f64(inputs, probe);
+                (record(points, replaced, Data::Doubles, run)?, format!("{PRODUCER} in f64"))
+            }
+        };
         let metadata = [
             ("framework", self.name().to_owned()),
-            ("producer", concat!("deberta-reference ", env!("CARGO_PKG_VERSION")).to_owned()),
+            ("producer", producer),
             ("class", self.class.to_string()),
             ("masked_rows", masked_rows_name(self.masked_rows).to_owned()),
         ];
-        let named = |prefix: &str, (name, values): (String, ArrayD<f32>)| Tensor {
-            name: format!("{prefix}.{name}"),
-            shape: values.shape().to_vec(),
-            data: Data::Floats(flat(values)),
-        };
-        let activations = activations.activations.into_iter().map(|value| named("activations", value));
         Ok(Trace {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
+            tensors,
         })
     }
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
-        self.model.run(inputs, &mut Probe::off()).map(drop).map_err(request)
+        match self.arithmetic {
+            Arithmetic::F32 => self.model.run(inputs, &mut Probe::off()).map(drop),
+            Arithmetic::F64 => self.model.run_f64(inputs, &mut Probe::off()).map(drop),
+        }
+        .map_err(request)
     }
 
     fn report(&self) -> Option<&LoadReport> {
@@ -92,8 +117,29 @@ impl Backend for Reference {
     }
 }
 
+/// Runs a model and takes the activations and outputs by their names in a trace.
+fn record<F: Real>(
+    points: &[&str],
+    replaced: Vec<(String, ArrayD<f32>)>,
+    data: fn(Vec<F>) -> Data,
+    run: impl FnOnce(&mut Probe<'_, F>) -> Outputs<F>,
+) -> Result<Vec<Tensor>> {
+    let mut activations = reference::Trace::of(points.iter().copied());
+    for (name, value) in replaced {
+        activations = activations.replacing(name, value.mapv(F::exactly));
+    }
+    let outputs = run(&mut activations.probe()).map_err(request)?;
+    let tensor = |prefix: &str, (name, values): (String, ArrayD<F>)| Tensor {
+        name: format!("{prefix}.{name}"),
+        shape: values.shape().to_vec(),
+        data: data(flat(values)),
+    };
+    let activations = activations.activations.into_iter().map(|value| tensor("activations", value));
+    Ok(activations.chain(outputs.into_iter().map(|value| tensor("outputs", value))).collect())
+}
+
 /// The numbers in row-major order: moved where they are so in memory, which is faster than one by one.
-fn flat(values: ArrayD<f32>) -> Vec<f32> {
+fn flat<F: Real>(values: ArrayD<F>) -> Vec<F> {
     let count = values.len();
     if !values.is_standard_layout() {
         return values.iter().copied().collect();
@@ -104,34 +150,52 @@ fn flat(values: ArrayD<f32>) -> Vec<f32> {
     }
 }
 
+/// What a model puts out, by the names in transformers.
+type Outputs<F> = reference::Result<Vec<(String, ArrayD<F>)>>;
+
 /// A model of any class.
 trait Run {
-    /// The outputs by their names in transformers.
-    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>>;
+    /// In f32.
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Outputs<f32>;
+
+    /// In f64.
+    fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64>;
 }
 
 /// A class of transformers' PyTorch code.
 struct PyTorch<M>(M);
 
 impl<M: DebertaPreTrainedModel> Run for PyTorch<M> {
-    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Outputs<f32> {
         Ok(named(&self.0.forward(inputs, probe)?))
+    }
+
+    fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64> {
+        Ok(named(&self.0.forward_in(inputs, probe)?))
     }
 }
 
 impl<M: TFLoss> Run for TFDebertaPreTrainedModel<M> {
-    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Outputs<f32> {
         Ok(named(&self.call(inputs, probe)?))
+    }
+
+    fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64> {
+        Ok(named(&self.call_in(inputs, probe)?))
     }
 }
 
 impl Run for EnhancedMaskDecoder {
-    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> reference::Result<Vec<(String, ArrayD<f32>)>> {
+    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Outputs<f32> {
         Ok(named(&self.forward(inputs, probe)?))
+    }
+
+    fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64> {
+        Ok(named(&self.forward_in(inputs, probe)?))
     }
 }
 
-fn named(output: &impl ModelOutput) -> Vec<(String, ArrayD<f32>)> {
+fn named<F: Real>(output: &impl ModelOutput<F>) -> Vec<(String, ArrayD<F>)> {
     output.tensors().into_iter().map(|(name, values)| (name, values.to_owned())).collect()
 }
 

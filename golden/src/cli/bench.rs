@@ -11,6 +11,7 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use super::ModelArgs;
+use crate::backend::Arithmetic;
 use crate::class::Class;
 
 /// Arguments of `bench`.
@@ -41,6 +42,8 @@ struct Measured {
     model: String,
     class: String,
     backend: &'static str,
+    /// What was computed in.
+    precision: Arithmetic,
     batch: u32,
     seq: u32,
     threads: usize,
@@ -84,6 +87,7 @@ impl BenchArgs {
             model: self.model.model.display().to_string(),
             class: class.to_string(),
             backend: model.name(),
+            precision: self.model.precision,
             batch: self.batch,
             seq: self.seq,
             threads: rayon::current_num_threads(),
@@ -113,7 +117,10 @@ impl BenchArgs {
             return print_json(measured);
         }
         let Measured { class, backend, batch, seq, threads, runs, .. } = measured;
-        print(&format!("{class} by {backend}, {batch} x {seq} tokens, {threads} threads, {runs} runs"))?;
+        let precision = if measured.precision == Arithmetic::F64 { " in f64" } else { "" };
+        print(&format!(
+            "{class} by {backend}{precision}, {batch} x {seq} tokens, {threads} threads, {runs} runs"
+        ))?;
         print(&format!("  load    {:9.1} ms", measured.load_ms))?;
         print(&format!("  first   {:9.1} ms", measured.first_ms))?;
         print(&format!(

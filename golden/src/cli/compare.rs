@@ -27,6 +27,10 @@ pub(super) struct CompareArgs {
     /// Compare what both traces have, and leave the rest out
     #[arg(long)]
     common: bool,
+    /// Trace of the same inputs that was recorded with --precision f64: says of points that differ, or nearly, whose
+    /// error is larger
+    #[arg(long, value_name = "TRACE")]
+    arbiter: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -42,7 +46,7 @@ impl CompareArgs {
                 Tolerances::uniform(tolerance)
             }
         };
-        let settings = Settings { tolerances, common: self.common };
+        let settings = Settings { tolerances, common: self.common, arbiter: self.arbiter };
         let output = self.output.open(Vec::new())?;
         let report = compare(&self.golden, &self.candidate, &settings)?;
         output.show(&Document::of(&report), |_| self.candidate.clone())

@@ -4,22 +4,23 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::cli::Bar;
+use deberta_converters::cli::{Bar, shell};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
-use crate::backend::{Backend, BackendName};
+use crate::backend::{Arithmetic, Backend, BackendName, Reference};
 use crate::class::Class;
 
 mod bench;
 mod bless;
 mod compare;
 mod list;
+mod merge;
 mod output;
 mod record;
 mod selftest;
@@ -47,12 +48,18 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Shows what would change if a model's numbers became the golden, and with --write makes them so
     Bless(bless::BlessArgs),
+    /// Makes one report of those of a policy's shards
+    Merge(merge::MergeArgs),
     /// Lists goldens and what they hold
     List(list::ListArgs),
     /// Measures how long a model takes to load and to run
     Bench(bench::BenchArgs),
     /// Puts faults into a good model, and tests that the comparison sees them
     Selftest(selftest::SelftestArgs),
+    /// Prints completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Writes the manual pages
+    Man(shell::ManArgs),
 }
 
 /// Could not judge: bad input, nothing compared.
@@ -66,9 +73,12 @@ pub fn main() -> ExitCode {
         Some(Command::Record(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Bless(args)) => args.run(),
+        Some(Command::Merge(args)) => args.run(),
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),
+        Some(Command::Completions(args)) => args.run(Cli::command()),
+        Some(Command::Man(args)) => args.run(Cli::command()),
     };
     match result {
         Ok(code) => code,
@@ -94,6 +104,9 @@ struct ModelArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = BackendName::Reference)]
     backend: BackendName,
+    /// What the reference computes in
+    #[arg(long, value_enum, default_value_t)]
+    precision: Arithmetic,
     /// Threads to compute with; as many as there are processors when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -131,7 +144,18 @@ impl ModelArgs {
             );
             return Err(Error::new(Kind::Request, message));
         }
-        let model = self.backend.load(&Parameters::new(checkpoint)?, class, masked_rows)?;
+        let parameters = Parameters::new(checkpoint)?;
+        let model = match (self.precision, self.backend) {
+            (Arithmetic::F32, backend) => backend.load(&parameters, class, masked_rows)?,
+            (precision, BackendName::Reference) => {
+                let model = Reference::load(&parameters, class, masked_rows)?;
+                Box::new(model.computing_in(precision))
+            }
+            (Arithmetic::F64, backend) => {
+                let message = format!("--backend {}: the reference alone computes in f64", backend.as_str());
+                return Err(Error::new(Kind::Request, message));
+            }
+        };
         let Some(report) = model.report() else { return Ok(model) };
         if let [first, ..] = report.unexpected.as_slice() {
             let count = report.unexpected.len();

@@ -11,7 +11,7 @@ use deberta_converters::source::{self, Format};
 
 use super::output::OutputArgs;
 use super::{progress, start_threads};
-use crate::backend::BackendName;
+use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::made::Workshop;
 use crate::policy::Policy;
@@ -37,6 +37,9 @@ pub(super) struct VerifyArgs {
     /// Verify what a policy asks for (verify.yaml, see docs/gate.md)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "golden", "config", "revision", "isolate"])]
     policy: Option<PathBuf>,
+    /// Verify only part I of N of the policy's models, as 2/8: the JSON reports of all parts make one with merge
+    #[arg(long, value_name = "I/N", requires = "policy", value_parser = shard)]
+    shard: Option<(usize, usize)>,
     /// Give every module the golden's input, so that one fault shows in one place
     #[arg(long)]
     isolate: bool,
@@ -44,6 +47,10 @@ pub(super) struct VerifyArgs {
     /// for ONNX files the graph too
     #[arg(long, value_enum, conflicts_with = "policy")]
     backend: Option<BackendName>,
+    /// f64: the reference computes in double precision, too, and says of points that differ, or nearly, whose error is
+    /// larger: the golden's or the model's
+    #[arg(long, value_enum, default_value_t, conflicts_with = "policy")]
+    precision: Arithmetic,
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
@@ -58,7 +65,7 @@ impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         start_threads(self.threads)?;
         match &self.policy {
-            Some(policy) => run_policy(&Policy::open(policy)?, &self.output),
+            Some(policy) => run_policy(&Policy::open(policy)?, self.shard, &self.output),
             None => self.run_model(),
         }
     }
@@ -98,6 +105,7 @@ impl VerifyArgs {
             goldens,
             isolate: self.isolate,
             diagnose: !self.no_diagnosis,
+            precision: self.precision,
             backend: self.backend,
         })
     }
@@ -139,13 +147,24 @@ fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Verifies the models of a policy.
-fn run_policy(policy: &Policy, output: &OutputArgs) -> Result<ExitCode> {
+fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitCode> {
+    let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
     let output = output.open(policy.reports()?)?;
     let progress = progress();
-    let reports = policy.verify(&|id| fetched(id, None), &progress);
+    let reports = policy.verify(shard, &|id| fetched(id, None), &progress);
     progress("");
-    let document = Document { policy: Some(&policy.name), rules: policy.rules(), reports: &reports };
+    let document = Document { policy: Some(&policy.name), shard, rules: policy.rules(), reports: &reports };
     output.show(&document, |report| policy.place(&report.model))
+}
+
+/// Reads I/N.
+fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
+    let parts =
+        text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match parts {
+        Some((index, count)) if (1..=count).contains(&index) => Ok((index, count)),
+        _ => Err("expected I/N with I from 1 to N, as 2/8".to_owned()),
+    }
 }
 
 /// The golden in a folder, or the one of that name that comes with this program.

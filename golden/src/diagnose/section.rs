@@ -407,7 +407,7 @@ fn place(name: &str, paths: &[String], model: &Model) -> usize {
 fn floats(tensor: &Tensor) -> Option<&[f32]> {
     match &tensor.data {
         Data::Floats(values) => Some(values),
-        Data::Integers(_) => None,
+        Data::Integers(_) | Data::Doubles(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::numbers::count;
-use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport};
+use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport, Shard};
 use crate::compare::{Outcome, PointReport};
 use crate::points::rank;
 
@@ -12,6 +12,8 @@ use crate::points::rank;
 pub struct Document<'r> {
     /// The policy, if one was given.
     pub policy: Option<&'r str>,
+    /// The part of the policy's models that was verified, if it is not all of them.
+    pub shard: Option<Shard>,
     /// What failed.
     pub rules: Rules,
     /// One entry for every model.
@@ -56,7 +58,7 @@ pub enum Subject<'r> {
 impl<'r> Document<'r> {
     /// The report of one model, without a policy.
     pub fn of(report: &'r Report) -> Document<'r> {
-        Document { policy: None, rules: Rules::DEFAULT, reports: std::slice::from_ref(report) }
+        Document { policy: None, shard: None, rules: Rules::DEFAULT, reports: std::slice::from_ref(report) }
     }
 
     /// How it ends.
@@ -64,12 +66,13 @@ impl<'r> Document<'r> {
         self.reports.iter().map(|report| report.outcome).max().unwrap_or(Outcome::Undecided)
     }
 
-    /// What was verified: the model, or the policy.
-    pub fn subject(&self) -> &'r str {
-        match (self.policy, self.reports) {
-            (Some(policy), _) => policy,
-            (None, [report, ..]) => &report.model,
-            (None, []) => "nothing",
+    /// What was verified: the model, or the policy, or a shard of it.
+    pub fn subject(&self) -> Cow<'r, str> {
+        match (self.policy, self.shard, self.reports) {
+            (Some(policy), Some(shard), _) => Cow::Owned(format!("{policy}, {shard}")),
+            (Some(policy), None, _) => Cow::Borrowed(policy),
+            (None, _, [report, ..]) => Cow::Borrowed(&report.model),
+            (None, _, []) => Cow::Borrowed("nothing"),
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
         "## {} deberta-verify: {}\n\n{}: {} compared; not judged: {}.\n\n",
         symbol(verdict),
         outcome(verdict),
-        code(document.subject()),
+        code(&document.subject()),
         document.totals(),
         match document.not_judged().join(", ") {
             none if none.is_empty() => "nothing".to_owned(),

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::arbiter::Basis;
 use crate::compare::{Outcome, PointReport};
 
 pub mod annotations;
@@ -17,14 +18,18 @@ mod junit;
 mod markdown;
 mod numbers;
 mod rules;
+mod shard;
 mod text;
 mod verdict;
 
 pub use document::{Document, Totals};
 pub use format::Format;
-pub(crate) use json::number;
+pub(crate) use json::{number, read_number};
+pub(crate) use numbers::of_tolerance;
 pub use rules::{PaddingRule, Rule, Rules};
+pub use shard::{Merged, Shard, merge};
 pub use text::Style;
+pub(crate) use verdict::arbitration;
 
 /// This program and its version.
 pub const PRODUCER: &str = concat!("deberta-verify ", env!("CARGO_PKG_VERSION"));
@@ -33,10 +38,11 @@ pub const PRODUCER: &str = concat!("deberta-verify ", env!("CARGO_PKG_VERSION"))
 pub const SCHEMA: &str = "deberta-verify-report-1";
 
 /// The result of a verification.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    #[serde(deserialize_with = "json::schema")]
+    pub schema: String,
     /// This program and its version.
     pub producer: String,
     /// The model as it was named.
@@ -50,7 +56,7 @@ pub struct Report {
 }
 
 /// The result for a weight file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileReport {
     /// The file, or the index of its shards.
     pub file: String,
@@ -69,7 +75,7 @@ pub struct FileReport {
 }
 
 /// The result for a weight file and a trace, or the published values of a case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {
     /// The golden.
     pub golden: String,
@@ -85,6 +91,8 @@ pub struct RunReport {
     pub backend: String,
     /// Whether every module was given the golden's input.
     pub isolated: bool,
+    /// Whose model was run in f64 to tell whose errors are larger; nothing if none was.
+    pub arbiter: Option<Basis>,
     /// How it ends.
     pub outcome: Outcome,
     /// The first point that does not agree, in the order of execution.
@@ -100,7 +108,7 @@ pub struct RunReport {
 }
 
 /// Something that a reader should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// A word for programs: `weights-differ`, `golden-incomplete`, ….
     pub kind: FindingKind,
@@ -111,7 +119,7 @@ pub struct Finding {
 }
 
 /// Words for findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
     /// A file could not be read, or a model not run.
@@ -136,6 +144,8 @@ pub enum FindingKind {
     GraphDiffers,
     /// The weights were rounded to a lower precision.
     HalfPrecision,
+    /// What f64 says about the errors of the golden and of the candidate.
+    Arbiter,
     /// A file was left out.
     NotJudged,
     /// A format that the policy asks for is not there.
@@ -145,7 +155,7 @@ pub enum FindingKind {
 }
 
 /// A likely cause of a divergence.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// A word for programs: `transposed-kernel`, `swapped-heads`, ….
     pub kind: String,
@@ -175,7 +185,7 @@ impl Report {
     /// The report of a model that could not be verified at all.
     pub fn failed(model: impl Into<String>, error: &deberta_converters::error::Error) -> Report {
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.to_owned(),
             producer: PRODUCER.to_owned(),
             model: model.into(),
             outcome: Outcome::Undecided,
@@ -201,6 +211,7 @@ impl RunReport {
             masked_rows: String::new(),
             backend: backend.to_owned(),
             isolated: false,
+            arbiter: None,
             outcome: Outcome::Pass,
             first_divergence: None,
             findings: Vec::new(),

@@ -249,9 +249,12 @@ impl Page<'_> {
     fn conclusion(&mut self) {
         let verdict = self.document.outcome();
         let word = self.painted(verdict, outcome(verdict));
-        let models = match self.document.policy {
-            Some(_) => format!("{}, ", count(self.document.reports.len(), "model")),
-            None => String::new(),
+        let models = match (self.document.policy, self.document.shard) {
+            (Some(_), None) => format!("{}, ", count(self.document.reports.len(), "model")),
+            (Some(_), Some(shard)) => {
+                format!("{shard}, {} of {} models, ", self.document.reports.len(), shard.models)
+            }
+            (None, _) => String::new(),
         };
         let not_judged = match self.document.not_judged().join(", ") {
             none if none.is_empty() => "nothing".to_owned(),

@@ -1,6 +1,7 @@
 //! Verdicts in words.
 
-use super::numbers::{count, grouped, of_tolerance, value};
+use super::numbers::{count, grouped, measure, of_tolerance, value};
+use crate::arbiter::{Arbitration, Worse};
 use crate::compare::{Outcome, PointReport, Verdict};
 use crate::difference::Difference;
 use crate::samples::Statistic;
@@ -52,6 +53,28 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
 
 /// What there is to say about a point, in one line.
 pub(super) fn detail(point: &PointReport) -> String {
+    match arbitration(point).filter(|_| point.is_borderline()) {
+        Some(arbitration) => format!("{}. Arbiter: {arbitration}", comparison(point)),
+        None => comparison(point),
+    }
+}
+
+/// Whose error is larger, if f64 was asked: `golden off by 3.10e-6, candidate by 4.00e-7: the golden is the worse one`
+pub(crate) fn arbitration(point: &PointReport) -> Option<String> {
+    let Arbitration { worse, golden, candidate } = point.arbiter.as_ref()?;
+    let verdict = match worse {
+        Worse::Golden => "the golden is the worse one",
+        Worse::Candidate => "the candidate is the worse one",
+        Worse::Neither => "neither is clearly the worse one",
+        Worse::NotRounding => {
+            "that is no rounding error: the golden is of other weights or another configuration, or wrong"
+        }
+    };
+    let (golden, candidate) = (measure(golden.max_abs), measure(candidate.max_abs));
+    Some(format!("golden off by {golden}, candidate by {candidate}: {verdict}"))
+}
+
+fn comparison(point: &PointReport) -> String {
     let part = |part: &Option<Difference>, what: &str| match part {
         Some(part) => numbers(point, part, what),
         None => format!("no numbers of {what}"),
@@ -92,7 +115,7 @@ fn numbers(point: &PointReport, part: &Difference, what: &str) -> String {
         0 => format!("all {} numbers of {what} within it", grouped(*count)),
         beyond => format!("{} of {} numbers of {what} beyond it", grouped(*beyond), grouped(*count)),
     };
-    let off = super::numbers::measure((f64::from(*got) - f64::from(*want)).abs());
+    let off = measure((f64::from(*got) - f64::from(*want)).abs());
     format!(
         "at {at:?}: want {}, got {}, off by {off}, {} ({}); {beyond}",
         value(*want),

@@ -269,7 +269,7 @@ impl Subject<'_> {
         let names: Vec<&str> =
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         let candidate = faulty.build()?.run(&self.inputs, &names, Vec::new())?;
-        let points = comparison.traces(&self.file, candidate)?;
+        let points = comparison.traces(&self.file, candidate, None)?;
         let Some(first) = points.into_iter().find(seen) else {
             report.reason = Some("every sample and statistic agrees".to_owned());
             return Ok(report);

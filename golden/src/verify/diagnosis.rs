@@ -57,7 +57,7 @@ impl Candidate<'_> {
         let (class, masked_rows) = judged_as(&file.inputs()?, entry(self.golden, path))?;
         let golden = match file.is_sampled() {
             true => self.whole(&file, class, masked_rows)?,
-            false => file.trace(|_| true)?,
+            false => file.trace(|_| true)?.in_f32(),
         };
         let parameters = self.file.parameters(class)?;
         let checkpoint = parameters.checkpoint();

@@ -10,7 +10,9 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
+use super::arbitration::exact_model;
 use super::{File, convention, differs, entry, judged_as};
+use crate::arbiter::Arbiter;
 use crate::backend::{self, Backend as _, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name};
@@ -218,6 +220,16 @@ impl<'v> Graph<'v> {
             Comparison { tolerances: &golden.tolerances, precision: self.graph.precision(), tokens: &tokens };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         let mut computed = self.graph.run(inputs, &points, Vec::new())?;
+        let exact = match &self.weights {
+            Ok(weights) if !file.is_sampled() => {
+                exact_model(self.file, golden, &weights.parameters, *class, *rows)?
+            }
+            _ => None,
+        };
+        let arbiter = match exact {
+            Some((exact, basis)) => Some(Arbiter::new(exact.run(inputs, &points, Vec::new())?, basis)),
+            None => None,
+        };
         for name in &names {
             if let Some(want) = file.recorded(name)? {
                 let logits =
@@ -228,9 +240,10 @@ impl<'v> Graph<'v> {
                 {
                     got.shape = want.shape().to_vec();
                 }
-                run.points.push(comparison.recorded(&want, computed.get(name)));
+                run.points.push(comparison.judged(&want, computed.get(name), arbiter.as_ref()));
             }
         }
+        run.note_arbiter(arbiter.as_ref());
         let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));
         let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
         run.points.extend(lacking);

@@ -4,11 +4,12 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::ArrayD;
 
+use crate::arbiter::Arbiter;
 use crate::backend::Backend;
 use crate::class::Class;
 use crate::compare::{Comparison, PointReport};
 use crate::points::rank;
-use crate::trace_file::{Data, Tensor, TraceFile};
+use crate::trace_file::{Tensor, Trace, TraceFile};
 
 /// A golden trace, and what is needed to compare a model with it.
 pub(super) struct Run<'v> {
@@ -20,19 +21,32 @@ pub(super) struct Run<'v> {
 }
 
 impl Run<'_> {
-    /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
-    /// that it is judged alone.
-    pub(super) fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
+    /// Runs the model and compares it, in the order of execution. The arbiter, if there is one, says whose errors are larger.
+    pub(super) fn compare(
+        &self,
+        model: &dyn Backend,
+        isolate: bool,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
+        match isolate {
+            true => self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter),
+            false => self.compare_in_groups(model, arbiter),
+        }
+    }
+
+    /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
+    /// is judged alone.
+    pub(super) fn computed(&self, model: &dyn Backend, isolate: bool) -> Result<Trace> {
+        let names: Vec<&str> =
+            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
-            return self.compare_in_groups(model);
+            return model.run(self.inputs, &names, Vec::new());
         }
         if self.file.is_sampled() {
             let message =
                 "the trace has samples alone: --isolate needs whole activations, to give them to the modules";
             return Err(Error::new(Kind::Request, message));
         }
-        let names: Vec<&str> =
-            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         let states = self.hidden_states();
         let mut replaced = Vec::new();
         for name in &names {
@@ -55,17 +69,17 @@ impl Run<'_> {
                 *tensor = Tensor { name: output.clone(), ..computed };
             }
         }
-        self.comparison.traces(self.file, candidate)
+        Ok(candidate)
     }
 
     /// Runs the model once for every group of points that fit into memory together, and compares them.
-    fn compare_in_groups(&self, model: &dyn Backend) -> Result<Vec<PointReport>> {
+    fn compare_in_groups(&self, model: &dyn Backend, arbiter: Option<&Arbiter>) -> Result<Vec<PointReport>> {
         let mut points = Vec::new();
         for names in self.groups() {
             let activations: Vec<&str> =
                 names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
             let candidate = model.run(self.inputs, &activations, Vec::new())?;
-            points.extend(self.comparison.points(self.file, &names, candidate)?);
+            points.extend(self.comparison.points(self.file, &names, candidate, arbiter)?);
         }
         points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
         Ok(points)
@@ -110,10 +124,9 @@ impl Run<'_> {
     }
 
     fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
-        let Some(Tensor { shape, data: Data::Floats(values), .. }) = self.file.tensor(tensor)? else {
-            return Ok(None);
-        };
-        let array = ArrayD::from_shape_vec(shape, values)
+        let Some(Tensor { shape, data, .. }) = self.file.tensor(tensor)? else { return Ok(None) };
+        let Some(values) = data.floats() else { return Ok(None) };
+        let array = ArrayD::from_shape_vec(shape, values.into_owned())
             .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
         Ok(Some((point.to_owned(), array)))
     }

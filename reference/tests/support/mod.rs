@@ -35,6 +35,7 @@ impl File {
             Dtype::F32 => {
                 tensor.2.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
             }
+            Dtype::F64 => self.f64(name)?.iter().map(|&x| x as f32).collect(),
             Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
             Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
             Dtype::I64 => {
@@ -42,6 +43,16 @@ impl File {
             }
             other => panic!("{name}: {other:?}"),
         };
+        Some(ArrayD::from_shape_vec(tensor.0, values).unwrap())
+    }
+
+    /// The numbers of a tensor in f64, or those of one in f32.
+    pub(crate) fn f64(&self, name: &str) -> Option<ArrayD<f64>> {
+        let tensor = self.tensors().tensor(name).ok()?.to_owned_parts();
+        if tensor.1 != Dtype::F64 {
+            return self.f32(name).map(|array| array.mapv(f64::from));
+        }
+        let values = tensor.2.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect();
         Some(ArrayD::from_shape_vec(tensor.0, values).unwrap())
     }
 
@@ -102,79 +113,73 @@ pub(crate) fn inputs(trace: &File) -> Inputs {
     }
 }
 
-type Named = Vec<(String, ArrayD<f32>)>;
+/// Outputs and activations by their names in a trace.
+type Named<F> = Vec<(String, ArrayD<F>)>;
 
-fn named(output: &impl ModelOutput) -> Named {
+fn named<F: Real>(output: &impl ModelOutput<F>) -> Named<F> {
     output.tensors().into_iter().map(|(name, x)| (format!("outputs.{name}"), x.to_owned())).collect()
 }
 
-fn pytorch<M: DebertaPreTrainedModel>(
+fn pytorch<M: DebertaPreTrainedModel, F: Real>(
     config: DebertaConfig,
     source: &File,
     rows: MaskedRows,
     inputs: &Inputs,
-    probe: &mut Probe<'_>,
-) -> Result<Named> {
+    probe: &mut Probe<'_, F>,
+) -> Result<Named<F>> {
     let (model, report) = M::from_pretrained(config, source)?;
     assert_eq!(report.not_finite, []);
-    Ok(named(&model.with_masked_rows(rows).forward(inputs, probe)?))
+    Ok(named(&model.with_masked_rows(rows).forward_in(inputs, probe)?))
 }
 
-fn tensorflow<M: tf::TFLoss>(
+fn tensorflow<M: tf::TFLoss, F: Real>(
     config: DebertaConfig,
     source: &File,
     inputs: &Inputs,
-    probe: &mut Probe<'_>,
-) -> Result<Named> {
-    Ok(named(&TFDebertaPreTrainedModel::<M>::from_pretrained(config, source)?.0.call(inputs, probe)?))
+    probe: &mut Probe<'_, F>,
+) -> Result<Named<F>> {
+    Ok(named(&TFDebertaPreTrainedModel::<M>::from_pretrained(config, source)?.0.call_in(inputs, probe)?))
 }
 
 /// Runs the class of a trace, as the framework of the trace does. Returns outputs and activations by their names in
 /// the trace.
-pub(crate) fn run(folder: &Path, trace: &File) -> Result<Named> {
-    run_with(folder, trace, &inputs(trace), Trace::of_everything())
-}
-
-pub(crate) fn run_with(
-    folder: &Path,
-    trace: &File,
-    inputs: &Inputs,
-    mut activations: Trace,
-) -> Result<Named> {
+pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
     let (config, source) = (config(folder), File::open(&folder.join("model.safetensors")));
     let rows = match trace.metadata("masked_rows").as_str() {
         "uniform" => MaskedRows::Uniform,
         "zero" => MaskedRows::Zero,
         other => panic!("masked_rows {other:?}"),
     };
+    let (inputs, mut activations) = (&inputs(trace), Trace::<F>::of_everything());
     let probe = &mut activations.probe();
-    let mut named = match (trace.metadata("framework").as_str(), trace.metadata("class").as_str()) {
+    let class = trace.metadata("class");
+    let mut named = match (trace.metadata("framework").as_str(), class.trim_start_matches("TF")) {
         ("microsoft", _) => {
-            named(&EnhancedMaskDecoder::from_pretrained(config, &source)?.0.forward(inputs, probe)?)
+            named(&EnhancedMaskDecoder::from_pretrained(config, &source)?.0.forward_in(inputs, probe)?)
         }
-        ("tensorflow", "TFDebertaModel") => tensorflow::<DebertaModel>(config, &source, inputs, probe)?,
-        ("tensorflow", "TFDebertaForMaskedLM") => {
-            tensorflow::<DebertaForMaskedLM>(config, &source, inputs, probe)?
+        ("tensorflow", "DebertaModel") => tensorflow::<DebertaModel, F>(config, &source, inputs, probe)?,
+        ("tensorflow", "DebertaForMaskedLM") => {
+            tensorflow::<DebertaForMaskedLM, F>(config, &source, inputs, probe)?
         }
-        ("tensorflow", "TFDebertaForSequenceClassification") => {
-            tensorflow::<DebertaForSequenceClassification>(config, &source, inputs, probe)?
+        ("tensorflow", "DebertaForSequenceClassification") => {
+            tensorflow::<DebertaForSequenceClassification, F>(config, &source, inputs, probe)?
         }
-        ("tensorflow", "TFDebertaForTokenClassification") => {
-            tensorflow::<DebertaForTokenClassification>(config, &source, inputs, probe)?
+        ("tensorflow", "DebertaForTokenClassification") => {
+            tensorflow::<DebertaForTokenClassification, F>(config, &source, inputs, probe)?
         }
-        ("tensorflow", "TFDebertaForQuestionAnswering") => {
-            tensorflow::<DebertaForQuestionAnswering>(config, &source, inputs, probe)?
+        ("tensorflow", "DebertaForQuestionAnswering") => {
+            tensorflow::<DebertaForQuestionAnswering, F>(config, &source, inputs, probe)?
         }
-        (_, "DebertaModel") => pytorch::<DebertaModel>(config, &source, rows, inputs, probe)?,
-        (_, "DebertaForMaskedLM") => pytorch::<DebertaForMaskedLM>(config, &source, rows, inputs, probe)?,
+        (_, "DebertaModel") => pytorch::<DebertaModel, F>(config, &source, rows, inputs, probe)?,
+        (_, "DebertaForMaskedLM") => pytorch::<DebertaForMaskedLM, F>(config, &source, rows, inputs, probe)?,
         (_, "DebertaForSequenceClassification") => {
-            pytorch::<DebertaForSequenceClassification>(config, &source, rows, inputs, probe)?
+            pytorch::<DebertaForSequenceClassification, F>(config, &source, rows, inputs, probe)?
         }
         (_, "DebertaForTokenClassification") => {
-            pytorch::<DebertaForTokenClassification>(config, &source, rows, inputs, probe)?
+            pytorch::<DebertaForTokenClassification, F>(config, &source, rows, inputs, probe)?
         }
         (_, "DebertaForQuestionAnswering") => {
-            pytorch::<DebertaForQuestionAnswering>(config, &source, rows, inputs, probe)?
+            pytorch::<DebertaForQuestionAnswering, F>(config, &source, rows, inputs, probe)?
         }
         other => panic!("no class for {other:?}"),
     };
@@ -188,13 +193,13 @@ pub(crate) struct Comparison {
     pub(crate) points: usize,
     pub(crate) numbers: usize,
     /// The largest absolute error, and where it is.
-    pub(crate) worst: (f32, String),
+    pub(crate) worst: (f64, String),
     /// Points that are missing, have another shape, or hold NaN where the trace does not.
     pub(crate) failures: String,
 }
 
 /// Compares every `outputs.*` and `activations.*` of a trace.
-pub(crate) fn compare(trace: &File, found: &Named) -> Comparison {
+pub(crate) fn compare<F: Real>(trace: &File, found: &Named<F>) -> Comparison {
     let mut comparison =
         Comparison { points: 0, numbers: 0, worst: (0.0, String::new()), failures: String::new() };
     let tensors = trace.tensors();
@@ -202,7 +207,7 @@ pub(crate) fn compare(trace: &File, found: &Named) -> Comparison {
         tensors.names().into_iter().filter(|name| !name.starts_with("inputs.")).collect();
     names.sort_unstable();
     for name in names {
-        let expected = trace.f32(name).unwrap();
+        let expected = trace.f64(name).unwrap();
         let Some((_, value)) = found.iter().find(|(found, _)| found == name) else {
             writeln!(comparison.failures, "{name}: missing").unwrap();
             continue;
@@ -215,6 +220,7 @@ pub(crate) fn compare(trace: &File, found: &Named) -> Comparison {
         comparison.points += 1;
         comparison.numbers += expected.len();
         for (value, expected) in value.iter().zip(&expected) {
+            let value = value.in_f64();
             let error = if value.is_nan() && expected.is_nan() { 0.0 } else { (value - expected).abs() };
             if error.is_nan() {
                 writeln!(comparison.failures, "{name}: {value}, expected {expected}").unwrap();
@@ -235,12 +241,12 @@ pub(crate) struct Count {
     pub(crate) points: usize,
     pub(crate) numbers: usize,
     /// The largest absolute error, and where it is.
-    pub(crate) worst: (f32, String),
+    pub(crate) worst: (f64, String),
 }
 
 /// Runs every trace of every case below `cases`, but for the folders named in `without_weights`, which must hold no
 /// model. Prints a line for each trace. Fails if a folder has nothing to compare.
-pub(crate) fn verify_all(cases: &Path, without_weights: &[&str], tolerance: f32) -> Count {
+pub(crate) fn verify_all<F: Real>(cases: &Path, without_weights: &[&str], tolerance: f64) -> Count {
     let mut failures = String::new();
     let mut count = Count { folders: 0, traces: 0, points: 0, numbers: 0, worst: (0.0, String::new()) };
     for folder in list(cases).into_iter().filter(|path| path.is_dir()) {
@@ -260,7 +266,7 @@ pub(crate) fn verify_all(cases: &Path, without_weights: &[&str], tolerance: f32)
             let label = format!("{case}/{}", name(&path));
             let trace = File::open(&path);
             let comparison =
-                compare(&trace, &run(&folder, &trace).unwrap_or_else(|e| panic!("{label}: {e}")));
+                compare(&trace, &run::<F>(&folder, &trace).unwrap_or_else(|e| panic!("{label}: {e}")));
             let (error, at) = &comparison.worst;
             println!(
                 "{label:60} {:3} points {:7} numbers  max error {error:.1e} at {at}",

@@ -16,7 +16,7 @@ const STYLE: &str = include_str!("page.css");
 /// The report as HTML.
 pub(super) fn render(document: &Document<'_>) -> String {
     let mut page = Page { document, out: String::new() };
-    let (verdict, subject) = (outcome(document.outcome()), markup(document.subject()));
+    let (verdict, subject) = (outcome(document.outcome()), markup(&document.subject()));
     page.out.push_str(&format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

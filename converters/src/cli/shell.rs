@@ -1,0 +1,70 @@
+//! `completions` and `man`: what a shell and `man` should know of a program, made from its own command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+use super::print;
+use crate::error::{Error, Result};
+use crate::output::Staged;
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell that is to read them
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for the pages; it is made if it is not there, and pages in it are replaced
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+impl CompletionsArgs {
+    /// Prints the completions of a program.
+    ///
+    /// # Errors
+    /// A standard output that cannot be written to.
+    pub fn run(self, mut program: Command) -> Result<ExitCode> {
+        let name = program.get_name().to_owned();
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut program, name, &mut script);
+        print(String::from_utf8_lossy(&script).trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl ManArgs {
+    /// Writes the pages of a program: one for itself, one for each of its subcommands.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or written to.
+    pub fn run(self, mut program: Command) -> Result<ExitCode> {
+        std::fs::create_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, "make", error))?;
+        program.build();
+        self.write(&program)?;
+        let mut pages = 1;
+        for subcommand in program.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+            self.write(subcommand)?;
+            pages += 1;
+        }
+        print(&format!("{}: {pages} pages", self.folder.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn write(&self, command: &Command) -> Result<()> {
+        let page = clap_mangen::Man::new(command.clone());
+        let path = self.folder.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text).map_err(|error| Error::io(&path, "write", error))?;
+        let staged = Staged::create(&path)?;
+        staged.write_at(0, &text)?;
+        staged.commit(true)
+    }
+}

@@ -1,0 +1,96 @@
+"""Writes what PyTorch computes in f64, `model.double()`, for some inputs of the cases: F64 traces that judge the reference
+implementation where it judges others.
+
+python record_double.py FOLDER
+
+Three places of transformers compute in f32 whatever the model is: DebertaLayerNorm, the scale of the attention, and one of
+the losses, by `.float()` and `torch.float`. Both mean f64 here. The parameters are the f32 numbers of golden/data.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import safetensors_file
+import torch
+from cases import selected
+from mask_decoder import run as run_mask_decoder
+from record_pytorch import VERSIONS, build, run
+
+DATA = Path(__file__).parent.parent / "data"
+# Every class, loss, activation function and part of the arithmetic once, in inputs as small as there are.
+RECORDED = {
+    "activation-gelu": "plain",
+    "activation-gelu-fast": "plain",
+    "activation-gelu-new": "plain",
+    "activation-gelu-pytorch-tanh": "plain",
+    "activation-mish": "plain",
+    "activation-sigmoid": "plain",
+    "activation-silu": "plain",
+    "activation-tanh": "plain",
+    "mask-decoder": "nothing-allowed",
+    "masked-lm": "loss",
+    "model-both-positions": "plain",
+    "model-embedding-size": "embeddings",
+    "model-pair-masks": "blocks",
+    "model-short-spans": "plain",
+    "model-talking-head": "plain",
+    "question-answering": "loss",
+    "sequence-classification": "loss-soft",
+    "sequence-multi-label": "loss",
+    "sequence-regression": "loss",
+    "sequence-single-label": "loss",
+    "token-classification": "loss",
+}
+# Of a longer recording the base model is left out: it is in others.
+LARGEST = 15_000
+BASE_MODEL = ("activations.deberta", "outputs.hidden_states", "outputs.attentions")
+
+
+def main():
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.safetensors"):
+        old.unlink()
+    for name, case in selected(list(RECORDED)):
+        input_name = RECORDED[name]
+        with tempfile.TemporaryDirectory() as scratch:
+            model, positions = build(name, case, Path(scratch))
+            written = (Path(scratch) / "model.safetensors").read_bytes()
+        assert written == (DATA / name / "model.safetensors").read_bytes(), f"{name}: not the weights of golden/data"
+        model.double()
+        arguments = {k: double(torch.from_numpy(v)) for k, v in case.inputs[input_name].items()}
+        if case.mask_decoder:
+            framework, rows = "microsoft", "zero"
+            with torch.no_grad():
+                record = run_mask_decoder(model, positions.double(), **arguments)
+        else:
+            framework, rows = "pytorch", "uniform"
+            record = run(model, arguments, input_name in case.mask_of_rows)
+        if sum(v.numel() for v in record.values()) > LARGEST:
+            record = {k: v for k, v in record.items() if not k.startswith(BASE_MODEL)}
+        tensors = {f"inputs.{k}": v for k, v in arguments.items()} | record
+        for tensor_name, tensor in tensors.items():
+            assert tensor.dtype in (torch.float64, torch.int64), f"{name}: {tensor_name} is {tensor.dtype}"
+            assert tensor.isfinite().all(), f"{name}: {tensor_name} is not finite"
+        metadata = {
+            "format": "deberta-trace-1",
+            "framework": framework,
+            "producer": f"{VERSIONS} in f64",
+            "class": case.cls,
+            "masked_rows": rows,
+        }
+        arrays = {k: v.detach().numpy() for k, v in tensors.items()}
+        path = folder / f"{name}.{input_name}.safetensors"
+        safetensors_file.write(path, arrays, metadata, "F64")
+        print(f"{path.name}: {len(record)} tensors, {sum(v.numel() for v in record.values())} numbers")
+
+
+def double(tensor):
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+if __name__ == "__main__":
+    torch.Tensor.float = torch.Tensor.double
+    torch.float = torch.float64
+    main()

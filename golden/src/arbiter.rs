@@ -1,0 +1,277 @@
+//! The arbiter: the same computation in f64, from which the golden and the candidate are both measured.
+//!
+//! Two programs that compute in f32 differ by the rounding errors of both. Where they differ by more than is allowed, or
+//! nearly, the comparison does not tell whose errors they are; the arbiter, whose own are a hundred millionth of theirs, does. It
+//! informs: the outcome of a comparison is the same with and without it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use deberta_converters::error::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Outcome, PointReport, Verdict};
+use crate::difference::coordinates;
+use crate::report::{Finding, FindingKind, RunReport, arbitration, of_tolerance};
+use crate::tokens::Tokens;
+use crate::tolerance::Tolerance;
+use crate::trace_file::{Data, Tensor, Trace};
+
+/// A run in f64.
+pub struct Arbiter {
+    exact: HashMap<String, Tensor>,
+    /// Whose model was run.
+    pub basis: Basis,
+}
+
+/// Whose model the arbiter runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The one in the golden's folder: whatever the candidate has done to weights and configuration is the candidate's
+    /// error.
+    Golden,
+    /// The candidate's, because the golden has none: it tells rounding errors, and not whose weights are right.
+    Candidate,
+    /// The one of a recorded run.
+    Recording,
+}
+
+/// Who is further from f64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Worse {
+    /// The golden.
+    Golden,
+    /// The candidate.
+    Candidate,
+    /// Neither, by much.
+    Neither,
+    /// No rounding error: the golden is of other weights or another configuration than the candidate, or wrong.
+    NotRounding,
+}
+
+/// How far numbers are from f64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offset {
+    /// The largest absolute error.
+    pub max_abs: f64,
+    /// The root of the mean of the squared errors.
+    pub rms: f64,
+    /// The largest error as a share of the tolerance.
+    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
+    pub share: f64,
+    /// Where the largest absolute error is.
+    pub at: Vec<usize>,
+}
+
+/// What the arbiter says about a point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arbitration {
+    /// Whose error is larger.
+    pub worse: Worse,
+    /// The golden's error.
+    pub golden: Offset,
+    /// The candidate's error.
+    pub candidate: Offset,
+}
+
+/// A point is borderline from this share of the tolerance on.
+const BORDERLINE: f64 = 0.5;
+
+/// An error is clearly larger than another if it is so many times as large.
+const CLEARLY: f64 = 1.5;
+
+/// No rounding error is so many times the tolerance.
+const ROUNDING: f64 = 10.0;
+
+/// The points that a finding names, at most.
+const NAMED: usize = 3;
+
+impl Arbiter {
+    /// From what was computed in f64.
+    pub fn new(trace: Trace, basis: Basis) -> Arbiter {
+        let tensors = trace.tensors.into_iter();
+        Arbiter { exact: tensors.map(|tensor| (tensor.name.clone(), tensor)).collect(), basis }
+    }
+
+    /// From a trace that was recorded in f64, on the inputs that `golden` has.
+    ///
+    /// # Errors
+    /// A file that is no trace; other inputs, another class or another convention for masked rows; nothing in f64.
+    pub fn read(path: &Path, golden: &Trace) -> Result<Arbiter> {
+        let trace = Trace::read(path)?;
+        let unfit = |why: String| Err(Error::new(Kind::Request, format!("no arbiter: {why}")).in_file(path));
+        if !trace.tensors.iter().any(|tensor| matches!(tensor.data, Data::Doubles(_))) {
+            return unfit("nothing in it is f64; record --precision f64 writes such a trace".to_owned());
+        }
+        for key in ["class", "masked_rows"] {
+            if let (Some(golden), Some(own)) = (golden.metadata(key), trace.metadata(key))
+                && golden != own
+            {
+                return unfit(format!("its {key} is {own}, the golden's {golden}"));
+            }
+        }
+        for input in &golden.tensors {
+            if trace.get(&input.name).map(|own| (&own.shape, own.data.numbers()))
+                != Some((&input.shape, input.data.numbers()))
+            {
+                return unfit(format!("{} is not what the golden has", input.name));
+            }
+        }
+        Ok(Arbiter::new(trace, Basis::Recording))
+    }
+
+    /// Measures both sides of a point that was compared. Nothing if it was not, or if the arbiter has no such tensor.
+    pub fn judge(
+        &self,
+        point: &PointReport,
+        want: &Tensor,
+        got: &Tensor,
+        tokens: &Tokens,
+    ) -> Option<Arbitration> {
+        let compared =
+            [Verdict::Match, Verdict::Rounded, Verdict::Padding, Verdict::Diverges].contains(&point.verdict);
+        let exact = self.exact.get(&point.name).filter(|exact| compared && exact.shape == point.shape)?;
+        let exact = exact.data.numbers();
+        // Padding is what is asked about where it alone differs, and where there is nothing else.
+        let of_tokens = point.verdict != Verdict::Padding && point.real.is_some();
+        let flags = tokens.of_tensor(&point.name, &point.shape);
+        let part = |at: usize| flags.as_ref().is_none_or(|flags| flags.get(at) == Some(&of_tokens));
+        let offset = |numbers: &[f64]| offset(numbers, &exact, &point.shape, part, point.tolerance);
+        let (golden, candidate) = (offset(&want.data.numbers())?, offset(&got.data.numbers())?);
+        let worse = match self.basis {
+            Basis::Candidate if golden.share > ROUNDING => Worse::NotRounding,
+            _ if golden.max_abs > CLEARLY * candidate.max_abs => Worse::Golden,
+            _ if candidate.max_abs > CLEARLY * golden.max_abs => Worse::Candidate,
+            _ => Worse::Neither,
+        };
+        Some(Arbitration { worse, golden, candidate })
+    }
+}
+
+/// How far those of the numbers that belong to `part` are from the exact ones. Nothing if none does.
+fn offset(
+    numbers: &[f64],
+    exact: &[f64],
+    shape: &[usize],
+    part: impl Fn(usize) -> bool,
+    tolerance: Tolerance,
+) -> Option<Offset> {
+    let largest = exact.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    let (mut count, mut squares, mut share, mut worst) = (0.0, 0.0, 0.0_f64, (0.0, None));
+    for (at, (number, exact)) in numbers.iter().zip(exact).enumerate().filter(|&(at, _)| part(at)) {
+        let off = (number - exact).abs();
+        count += 1.0;
+        squares += off * off;
+        if off > 0.0 {
+            share = share.max(off / tolerance.allowance(*exact as f32, largest as f32));
+        }
+        if off > worst.0 || worst.1.is_none() {
+            worst = (off, Some(at));
+        }
+    }
+    let (max_abs, at) = (worst.0, coordinates(worst.1?, shape));
+    Some(Offset { max_abs, rms: f64::sqrt(squares / count), share, at })
+}
+
+impl PointReport {
+    /// Whether the numbers differ, or are within the tolerance but not by much.
+    pub fn is_borderline(&self) -> bool {
+        let parts = [&self.real, &self.padded].into_iter().flatten();
+        self.verdict.outcome() != Outcome::Pass
+            || parts.map(|part| part.share).any(|share| share > BORDERLINE)
+    }
+}
+
+impl RunReport {
+    /// Notes what the arbiter, if there is one, says about the run: the largest errors of both sides, and the points that
+    /// differ or nearly do.
+    pub(crate) fn note_arbiter(&mut self, arbiter: Option<&Arbiter>) {
+        let Some(arbiter) = arbiter else { return };
+        self.arbiter = Some(arbiter.basis);
+        self.findings.extend(finding(arbiter.basis, &self.points));
+    }
+}
+
+fn finding(basis: Basis, points: &[PointReport]) -> Option<Finding> {
+    let judged = || points.iter().filter_map(|point| Some((point, point.arbiter.as_ref()?)));
+    let largest = |of: fn(&Arbitration) -> &Offset| {
+        let (point, arbitration) = judged().max_by(|(_, a), (_, b)| of(a).share.total_cmp(&of(b).share))?;
+        let Offset { max_abs, share, .. } = of(arbitration);
+        Some(format!("by at most {max_abs:.1e}, {}, at {}", of_tolerance(*share), point.name))
+    };
+    let golden = largest(|arbitration| &arbitration.golden)?;
+    let candidate = largest(|arbitration| &arbitration.candidate)?;
+    let whose = match basis {
+        Basis::Golden => "the golden's own model in f64",
+        Basis::Candidate => {
+            "the candidate's weights and configuration in f64; the golden has no model of its own"
+        }
+        Basis::Recording => "a recording in f64",
+    };
+    let mut message = format!("arbiter ({whose}): the golden is off {golden}; the candidate {candidate}");
+    let borderline: Vec<&PointReport> =
+        judged().map(|(point, _)| point).filter(|point| point.is_borderline()).collect();
+    for point in borderline.iter().take(NAMED) {
+        message.push_str(&format!(". {}: {}", point.name, arbitration(point).unwrap_or_default()));
+    }
+    if let Some(more @ 1..) = borderline.len().checked_sub(NAMED) {
+        message.push_str(&format!(". {more} more points differ or nearly do"));
+    }
+    Some(Finding::new(FindingKind::Arbiter, Outcome::Pass, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+    use crate::compare::Comparison;
+    use crate::tolerance::{Precision, Tolerances};
+    use crate::trace_file::Recorded;
+    use deberta_reference::Inputs;
+    use ndarray::{Array, arr2};
+
+    /// What is said about the numbers of a token and of padding, which are 1 and 9.
+    fn judged(basis: Basis, want: [f32; 2], got: [f32; 2]) -> Arbitration {
+        let tensor = |data| Tensor { name: "outputs.logits".into(), shape: vec![1, 2, 1], data };
+        let exact = Trace { metadata: Vec::new(), tensors: vec![tensor(Data::Doubles(vec![1.0, 9.0]))] };
+        let inputs = Inputs {
+            input_ids: Some(Array::zeros((1, 2))),
+            attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
+            ..Inputs::default()
+        };
+        let tokens = Tokens::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let tolerances = Tolerances::uniform(Tolerance::absolute(0.01));
+        let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, tokens: &tokens };
+        let (want, got) = (tensor(Data::Floats(want.into())), tensor(Data::Floats(got.into())));
+        let want = Recorded::Whole(want);
+        comparison.judged(&want, Some(&got), Some(&Arbiter::new(exact, basis))).arbiter.unwrap()
+    }
+
+    #[test]
+    fn the_larger_error_is_named_if_it_is_clearly_larger() {
+        let worse = |basis, want, got| judged(basis, [want, 9.0], [got, 9.0]).worse;
+        assert_eq!(worse(Basis::Golden, 1.25, 1.125), Worse::Golden);
+        assert_eq!(worse(Basis::Golden, 1.0, 0.75), Worse::Candidate);
+        assert_eq!(worse(Basis::Golden, 1.25, 0.75), Worse::Neither);
+        assert_eq!(worse(Basis::Golden, 1.0, 1.0), Worse::Neither);
+    }
+
+    #[test]
+    fn what_no_rounding_explains_is_judged_by_the_golden_s_own_model_alone() {
+        assert_eq!(judged(Basis::Candidate, [1.25, 9.0], [1.0, 9.0]).worse, Worse::NotRounding);
+        assert_eq!(judged(Basis::Candidate, [1.0625, 9.0], [1.0, 9.0]).worse, Worse::Golden);
+        assert_eq!(judged(Basis::Candidate, [1.0, 9.0], [1.25, 9.0]).worse, Worse::Candidate);
+    }
+
+    #[test]
+    fn padding_is_measured_where_it_alone_differs() {
+        let Arbitration { worse, golden, candidate } = judged(Basis::Golden, [1.0, 9.0], [1.0, 9.5]);
+        assert_eq!((worse, golden.max_abs, candidate.max_abs), (Worse::Candidate, 0.0, 0.5));
+        assert_eq!((candidate.at, candidate.rms), (vec![0, 1, 0], 0.5));
+        assert!((candidate.share - 50.0).abs() < 1e-9);
+        // Where tokens differ, they count.
+        assert_eq!(judged(Basis::Golden, [1.5, 9.0], [1.0, 99.0]).worse, Worse::Golden);
+    }
+}
