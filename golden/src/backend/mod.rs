@@ -5,9 +5,14 @@
 
 mod onnx;
 mod reference;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use onnx::Onnx;
 pub use reference::{Arithmetic, Reference};
+
+#[cfg(feature = "tch")]
+pub use self::tch::{Script, Tch};
 
 use std::path::Path;
 
@@ -53,12 +58,12 @@ impl BackendName {
     /// It was built without it; says how to build it.
     pub fn require(self) -> Result<()> {
         match self {
-            BackendName::Reference | BackendName::Onnx => Ok(()),
-            BackendName::Tch => {
+            BackendName::Tch if !cfg!(feature = "tch") => {
                 let message = "--backend tch: this program was built without libtorch; docs/libtorch.md says how to \
                                build it: cargo build --release --package deberta-golden --features tch";
                 Err(Error::new(Kind::Request, message))
             }
+            BackendName::Reference | BackendName::Tch | BackendName::Onnx => Ok(()),
         }
     }
 
@@ -76,7 +81,10 @@ impl BackendName {
         self.require()?;
         match self {
             BackendName::Reference => Ok(Box::new(Reference::load(parameters, class, masked_rows)?)),
-            BackendName::Tch => Err(self.cannot("is not made from weights")),
+            #[cfg(feature = "tch")]
+            BackendName::Tch => Ok(Box::new(Tch::load(parameters, class, masked_rows)?)),
+            #[cfg(not(feature = "tch"))]
+            BackendName::Tch => Err(self.cannot("was not built")),
             BackendName::Onnx => Err(self.cannot("runs the graph of a file, and is not made from weights")),
         }
     }
@@ -87,14 +95,16 @@ impl BackendName {
     /// # Errors
     /// A file that holds none, or one that the backend cannot run; a backend that computes with weights, or that this
     /// program was built without.
+    #[cfg_attr(not(feature = "tch"), expect(unused_variables, reason = "ONNX files name their class"))]
     pub fn open(self, path: &Path, config: Option<&Path>) -> Result<Box<dyn Graph>> {
         self.require()?;
-        let _ = config; // an ONNX graph names its inputs and outputs
         match self {
             BackendName::Onnx => Ok(Box::new(Onnx::open(path)?)),
-            BackendName::Reference | BackendName::Tch => {
-                Err(self.cannot("does not run graphs").in_file(path))
-            }
+            #[cfg(feature = "tch")]
+            BackendName::Tch => Ok(Box::new(Script::open(path, config)?)),
+            #[cfg(not(feature = "tch"))]
+            BackendName::Tch => Err(self.cannot("was not built")),
+            BackendName::Reference => Err(self.cannot("does not run graphs").in_file(path)),
         }
     }
 
@@ -132,7 +142,7 @@ pub trait Backend {
 
 /// A backend whose computation is in a file, weights and all.
 pub trait Graph: Backend {
-    /// The format of the file: `onnx`, ….
+    /// The format of the file: `ONNX`, ….
     fn format(&self) -> &'static str;
 
     /// What it exposes, by the names in a trace, in the order of execution.

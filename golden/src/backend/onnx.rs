@@ -156,7 +156,7 @@ impl Backend for Onnx {
 
 impl Graph for Onnx {
     fn format(&self) -> &'static str {
-        "onnx"
+        "ONNX"
     }
 
     fn exposed(&self) -> Vec<&str> {
