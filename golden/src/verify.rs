@@ -50,7 +50,8 @@ pub struct Request {
 /// # Errors
 /// There is no weight file, or no golden.
 pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
-    let graph_alone = request.backend == Some(BackendName::Onnx);
+    request.backend.map_or(Ok(()), BackendName::require)?;
+    let graph_alone = request.backend.is_some_and(BackendName::runs_graphs);
     if graph_alone && request.isolate {
         let message = "a graph cannot be given the golden's activations: --isolate needs --backend reference";
         return Err(Error::new(Kind::Request, message));
@@ -144,13 +145,11 @@ impl File<'_> {
             findings: Vec::new(),
             runs: Vec::new(),
         };
-        let backend = self.request.backend;
-        if backend != Some(BackendName::Onnx)
-            && let Err(error) = self.verify_into(&mut report)
-        {
+        let graph_alone = self.request.backend.is_some_and(BackendName::runs_graphs);
+        if !graph_alone && let Err(error) = self.verify_into(&mut report) {
             report.findings.push(Finding::error(&error));
         }
-        if backend == Some(BackendName::Onnx) || (backend.is_none() && self.has_graph()) {
+        if graph_alone || (self.request.backend.is_none() && self.has_graph()) {
             graph::verify(self, &mut report);
         }
         let outcomes = report.runs.iter().map(|run| run.outcome);

@@ -55,14 +55,6 @@ impl Reference {
     pub fn masked_rows(&self) -> MaskedRows {
         self.masked_rows
     }
-
-    /// Runs the model and throws the outputs away: for measuring.
-    ///
-    /// # Errors
-    /// Inputs that do not fit the model.
-    pub fn run_only(&self, inputs: &Inputs) -> Result<()> {
-        self.model.run(inputs, &mut Probe::off()).map(drop).map_err(request)
-    }
 }
 
 impl Backend for Reference {
@@ -92,6 +84,10 @@ impl Backend for Reference {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
         })
+    }
+
+    fn run_only(&self, inputs: &Inputs) -> Result<()> {
+        self.model.run(inputs, &mut Probe::off()).map(drop).map_err(request)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::class::Class;
 mod bench;
 mod bless;
 mod compare;
+mod graph;
 mod list;
 mod output;
 mod record;
@@ -118,7 +119,7 @@ impl ModelArgs {
     /// Loads the model, and says which of its weights are no numbers.
     fn load(&self, checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
         if self.backend != BackendName::Reference {
-            let message = "--backend onnx: a graph is run without a subcommand, to verify it";
+            let message = format!("--backend {}: it runs graphs", self.backend.as_str());
             return Err(Error::new(Kind::Request, message));
         }
         let model = Reference::load(checkpoint, class, masked_rows)?;

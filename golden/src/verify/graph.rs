@@ -9,7 +9,7 @@ use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::{File, convention, differs, entry, judged_as};
-use crate::backend::{Backend as _, Onnx, Reference};
+use crate::backend::{Backend as _, BackendName, Onnx, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -25,7 +25,8 @@ mod lengths;
 /// Runs the graph of a file and adds what came of it to the report.
 pub(super) fn verify(file: &File<'_>, report: &mut FileReport) {
     (file.progress)(&format!("{}: reading the graph", report.file));
-    match Onnx::open(&file.source.path) {
+    let backend = file.request.backend.unwrap_or(BackendName::Onnx);
+    match Onnx::open(&file.source.path, backend) {
         Ok(graph) => Graph::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
     }
@@ -129,7 +130,7 @@ impl<'v> Graph<'v> {
         let start = Instant::now();
         let name = name_of(path);
         (self.file.progress)(&format!("{}: {name} by the graph", report.file));
-        let mut run = RunReport::new(&golden.name, Some(name.clone()), "onnx");
+        let mut run = RunReport::new(&golden.name, Some(name.clone()), self.graph.name());
         let done = match self.given(path, entry(golden, path)) {
             Ok(given) => {
                 if let Some(why) = self.refuses(&given) {

@@ -38,7 +38,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
             continue;
         }
         let start = Instant::now();
-        let mut run = RunReport::new(NAME, Some(batch.to_string()), "onnx");
+        let mut run = RunReport::new(NAME, Some(batch.to_string()), graph.graph.name());
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
         run.masked_rows = masked_rows_name(graph.graph.masked_rows).to_owned();
