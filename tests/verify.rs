@@ -193,3 +193,22 @@ fn bless_shows_what_changes_and_writes_only_when_told() {
     assert!(refused.code == 2 && refused.stderr.contains("recorded by pytorch"), "{}", refused.stderr);
     assert_eq!(std::fs::read(&trace).unwrap(), std::fs::read(&inputs).unwrap());
 }
+
+/// A backend that needs another build is known by name, and missing is not the same as unknown.
+#[test]
+fn a_backend_that_was_not_built_in_says_how_to_build_it() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/masked-lm");
+    let (model, inputs) = (text(&data), data.join("plain.safetensors"));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    for arguments in [
+        vec!["--model", model],
+        vec!["record", "--model", model, "--inputs", text(&inputs), "-o", text(&out)],
+        vec!["bench", "--model", model],
+    ] {
+        let refused = run(VERIFY, &[arguments, vec!["--backend", "tch"]].concat());
+        assert_eq!(refused.code, 2, "{}{}", refused.stdout, refused.stderr);
+        assert!(refused.stderr.contains("--features tch"), "{}", refused.stderr);
+        assert!(refused.stdout.is_empty() && !out.exists(), "{}", refused.stdout);
+    }
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use deberta_reference::{DebertaPreTrainedModel, Floats, Head, LoadReport, Tensor, TensorSource};
 
@@ -30,11 +30,14 @@ pub fn from_pretrained<M: DebertaPreTrainedModel>(path: impl AsRef<Path>) -> Res
 /// A checkpoint whose parameters a model can be made from.
 ///
 /// Parameters that the files hold as the model needs them, f32 and in the canonical layout, are used where they
-/// are, in the memory map; all others are converted to f32 or transposed into memory of their own.
+/// are, in the memory map; all others are converted to f32 or transposed into memory of their own, once, however many
+/// models are made from them.
 pub struct Parameters {
     checkpoint: Arc<Checkpoint>,
     /// The index of every parameter in [`Checkpoint::bound`].
     by_name: HashMap<String, usize>,
+    /// The numbers of those that were asked for, in the order of [`Checkpoint::bound`].
+    floats: Vec<OnceLock<Floats>>,
 }
 
 impl Parameters {
@@ -56,7 +59,8 @@ impl Parameters {
         checkpoint.require_parameters()?;
         let names = checkpoint.bound.iter().map(|bound| bound.param.name.clone());
         let by_name = names.enumerate().map(|(index, name)| (name, index)).collect();
-        Ok(Parameters { checkpoint: Arc::new(checkpoint), by_name })
+        let floats = checkpoint.bound.iter().map(|_| OnceLock::new()).collect();
+        Ok(Parameters { checkpoint: Arc::new(checkpoint), by_name, floats })
     }
 
     /// The checkpoint.
@@ -64,14 +68,21 @@ impl Parameters {
         &self.checkpoint
     }
 
-    fn floats(&self, index: usize) -> Result<Option<(Vec<usize>, Floats)>> {
-        let Some(bound) = self.checkpoint.bound.get(index) else { return Ok(None) };
-        let values = self.checkpoint.values(bound)?;
-        let shape = values.shape.clone();
-        if in_place(&values).is_some() {
-            return Ok(Some((shape, Arc::new(InFile { checkpoint: Arc::clone(&self.checkpoint), index }))));
+    fn floats(&self, index: usize) -> Result<Option<Tensor>> {
+        let (Some(bound), Some(known)) = (self.checkpoint.bound.get(index), self.floats.get(index)) else {
+            return Ok(None);
+        };
+        let shape = bound.param.shape.clone();
+        if let Some(values) = known.get() {
+            return Ok(Some(Tensor { shape, values: Arc::clone(values) }));
         }
-        Ok(Some((shape, Arc::new(values.to_f32()?))))
+        let values = self.checkpoint.values(bound)?;
+        let values: Floats = match in_place(&values) {
+            Some(_) => Arc::new(InFile { checkpoint: Arc::clone(&self.checkpoint), index }),
+            None => Arc::new(values.to_f32()?),
+        };
+        // Another thread may have been faster: its numbers are the same.
+        Ok(Some(Tensor { shape, values: Arc::clone(known.get_or_init(|| values)) }))
     }
 }
 
@@ -87,7 +98,7 @@ impl TensorSource for Parameters {
 
     fn tensor(&self, name: &str) -> std::result::Result<Option<Tensor>, Box<dyn StdError + Send + Sync>> {
         let Some(&index) = self.by_name.get(name) else { return Ok(None) };
-        Ok(self.floats(index)?.map(|(shape, values)| Tensor { shape, values }))
+        Ok(self.floats(index)?)
     }
 }
 

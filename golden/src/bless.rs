@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
 use deberta_converters::output::Staged;
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
@@ -68,7 +69,7 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
     checkpoint.check_copies()?;
     let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
     let rows = masked_rows_of(&old)?.unwrap_or(class.masked_rows());
-    let reference = Reference::load(checkpoint, class, rows)?;
+    let reference = Reference::load(&Parameters::new(checkpoint)?, class, rows)?;
     let names: Vec<&str> = file.names().collect();
     let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
     let asked = Inputs { output_hidden_states: true, output_attentions: true, ..given };

@@ -1,16 +1,19 @@
 //! The verification of a model: every weight file that it has, against every trace of its goldens.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::source::{Format, Source, sniff};
-use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
-use ndarray::ArrayD;
+use deberta_reference::{Head, Inputs, MaskedRows};
 
-use crate::backend::{Backend, BackendName, Reference};
+use crate::backend::BackendName;
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -20,11 +23,14 @@ use crate::inputs::inputs;
 use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
 use crate::tokens::Tokens;
 use crate::tolerance::Precision;
-use crate::trace_file::{Data, Tensor, Trace, TraceFile};
+use crate::trace_file::{Trace, TraceFile};
 
 mod diagnosis;
 mod graph;
 mod published;
+mod run;
+
+use run::Run;
 
 /// What to verify, and how.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +68,7 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
     }
     let mut files = Vec::with_capacity(sources.len());
     for source in sources {
-        files.push(File { request, source, progress }.verify());
+        files.push(File::new(request, source, progress).verify());
     }
     let mut report = Report {
         schema: SCHEMA,
@@ -131,9 +137,20 @@ struct File<'v> {
     request: &'v Request,
     source: Source,
     progress: &'v dyn Fn(&str),
+    /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
+    opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
 }
 
-impl File<'_> {
+impl<'v> File<'v> {
+    fn new(request: &'v Request, source: Source, progress: &'v dyn Fn(&str)) -> File<'v> {
+        File { request, source, progress, opened: RefCell::default() }
+    }
+
+    /// What computes with the weights.
+    fn backend(&self) -> BackendName {
+        self.request.backend.unwrap_or(BackendName::Reference)
+    }
+
     fn verify(&self) -> FileReport {
         let path = &self.source.path;
         let mut report = FileReport {
@@ -145,12 +162,13 @@ impl File<'_> {
             findings: Vec::new(),
             runs: Vec::new(),
         };
-        let graph_alone = self.request.backend.is_some_and(BackendName::runs_graphs);
-        if !graph_alone && let Err(error) = self.verify_into(&mut report) {
+        if !self.backend().runs_graphs()
+            && let Err(error) = self.verify_into(&mut report)
+        {
             report.findings.push(Finding::error(&error));
         }
-        if graph_alone || (self.request.backend.is_none() && self.has_graph()) {
-            graph::verify(self, &mut report);
+        if let Some(backend) = self.graph_backend() {
+            graph::verify(self, backend, &mut report);
         }
         let outcomes = report.runs.iter().map(|run| run.outcome);
         report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
@@ -165,7 +183,10 @@ impl File<'_> {
         report.format = Some(checkpoint.format.to_string());
         report.precision = Some(precision.to_string());
         report.digest = Some(digest.clone());
-        drop(checkpoint);
+        // What is wrong with them is said for every trace.
+        if let Ok(parameters) = Parameters::new(checkpoint) {
+            self.keep(None, parameters);
+        }
 
         for golden in &self.request.goldens {
             let candidate = Candidate { file: self, golden, digest: &digest, precision };
@@ -187,10 +208,37 @@ impl File<'_> {
         Ok(())
     }
 
+    /// What runs the computation that the file holds: what was asked for, or if nothing was, what runs its format.
+    fn graph_backend(&self) -> Option<BackendName> {
+        match self.request.backend {
+            Some(backend) => Some(backend).filter(|backend| backend.runs_graphs()),
+            None => self.has_graph().then_some(BackendName::Onnx),
+        }
+    }
+
     /// Whether the file is of the format that holds a computation.
     fn has_graph(&self) -> bool {
         let first = Mapped::open(&self.source.path);
         first.is_ok_and(|bytes| sniff(&bytes).is_ok_and(|format| format == Format::Onnx))
+    }
+
+    /// The parameters of a class, or of the one that the configuration or the tensors show. They are opened and converted
+    /// once.
+    fn parameters(&self, class: Option<Class>) -> Result<Rc<Parameters>> {
+        let head = class.map(Class::head);
+        let known = self.opened.borrow().get(&head).cloned();
+        match known {
+            Some(parameters) => Ok(parameters),
+            None => Ok(self.keep(head, Parameters::new(self.open(class)?)?)),
+        }
+    }
+
+    fn keep(&self, head: Option<Head>, parameters: Parameters) -> Rc<Parameters> {
+        let found = Some(parameters.checkpoint().head);
+        let parameters = Rc::new(parameters);
+        let mut opened = self.opened.borrow_mut();
+        opened.extend([head, found].map(|head| (head, Rc::clone(&parameters))));
+        parameters
     }
 
     /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
@@ -240,7 +288,7 @@ impl Candidate<'_> {
     fn run(&self, path: &Path, name: String, findings: &mut Vec<Finding>) -> RunReport {
         let start = Instant::now();
         let entry = entry(self.golden, path);
-        let mut report = RunReport::new(&self.golden.name, Some(name), "reference");
+        let mut report = RunReport::new(&self.golden.name, Some(name), self.file.backend().as_str());
         report.isolated = self.file.request.isolate;
         if let Err(error) = self.run_into(path, entry, &mut report, findings) {
             report.findings.push(Finding::error(&error));
@@ -263,17 +311,18 @@ impl Candidate<'_> {
         let (class, masked_rows) = judged_as(&given, entry).map_err(of_trace)?;
         report.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
 
-        let checkpoint = self.file.open(class)?;
+        let parameters = self.file.parameters(class)?;
+        let checkpoint = parameters.checkpoint();
         let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
         let masked_rows = masked_rows.unwrap_or(class.masked_rows());
         report.class = class.to_string();
         report.masked_rows = masked_rows_name(masked_rows).to_owned();
-        let config = checkpoint.config.clone();
+        let config = &checkpoint.config;
         let given = inputs(&given).map_err(of_trace)?;
         let asked = Inputs { output_hidden_states: true, output_attentions: true, ..given };
         let tokens = Tokens::of(&asked, class);
 
-        let lacking = missing(&file, &config, class, &asked);
+        let lacking = missing(&file, config, class, &asked);
         if let [first, rest @ ..] = lacking.as_slice() {
             let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             let message = format!(
@@ -286,9 +335,9 @@ impl Candidate<'_> {
 
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
-        let run = Run { file: &file, config: &config, class, inputs: &asked, comparison };
-        let model = Reference::load(checkpoint, class, masked_rows)?;
-        for bad in &model.report.not_finite {
+        let run = Run { file: &file, config, class, inputs: &asked, comparison };
+        let model = self.file.backend().load(&parameters, class, masked_rows)?;
+        for bad in model.report().iter().flat_map(|report| &report.not_finite) {
             let message = format!(
                 "{}: {} numbers are NaN or infinite, the first at {}",
                 bad.name, bad.count, bad.first
@@ -298,7 +347,7 @@ impl Candidate<'_> {
                 file_findings.push(finding);
             }
         }
-        let mut points = run.compare(&model, self.file.request.isolate).map_err(of_trace)?;
+        let mut points = run.compare(&*model, self.file.request.isolate).map_err(of_trace)?;
         drop(model);
         if tokens.padded() && points.iter().any(|point| differs(&point.verdict)) {
             report.findings.extend(self.explain_padding(&run, masked_rows, &points)?);
@@ -318,8 +367,9 @@ impl Candidate<'_> {
             MaskedRows::Uniform => MaskedRows::Zero,
             MaskedRows::Zero => MaskedRows::Uniform,
         };
-        let model = Reference::load(self.file.open(Some(run.class))?, run.class, other)?;
-        let again = run.compare(&model, self.file.request.isolate)?;
+        let parameters = self.file.parameters(Some(run.class))?;
+        let model = self.file.backend().load(&parameters, run.class, other)?;
+        let again = run.compare(&*model, self.file.request.isolate)?;
         let agrees = again.iter().all(|point| point.verdict.outcome() == Outcome::Pass);
         let padding_alone = points
             .iter()
@@ -385,71 +435,4 @@ fn convention(rows: MaskedRows) -> &'static str {
 
 fn differs(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::NotFinite { .. })
-}
-
-/// A golden trace, and what is needed to compare a model with it.
-struct Run<'v> {
-    file: &'v TraceFile,
-    config: &'v DebertaConfig,
-    class: Class,
-    inputs: &'v Inputs,
-    comparison: Comparison<'v>,
-}
-
-impl Run<'_> {
-    /// Runs the model and compares it, in the order of execution. If `isolate`, every module gets the golden's input, so
-    /// that it is judged alone.
-    fn compare(&self, model: &dyn Backend, isolate: bool) -> Result<Vec<PointReport>> {
-        let names: Vec<&str> =
-            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
-        if !isolate {
-            let candidate = model.run(self.inputs, &names, Vec::new())?;
-            return self.comparison.traces(self.file, candidate);
-        }
-        let states = self.hidden_states();
-        let mut replaced = Vec::new();
-        for name in &names {
-            replaced.extend(self.replacement(&format!("activations.{name}"), name)?);
-        }
-        for (output, point) in &states {
-            if !names.contains(&point.as_str()) {
-                replaced.extend(self.replacement(output, point)?);
-            }
-        }
-        let watched: Vec<&str> =
-            names.iter().copied().chain(states.iter().map(|(_, point)| point.as_str())).collect();
-        let mut candidate = model.run(self.inputs, &watched, replaced)?;
-        // The hidden states of the output were replaced: what was computed is recorded at the points.
-        for (output, point) in &states {
-            let computed = candidate.get(&format!("activations.{point}")).cloned();
-            if let (Some(computed), Some(tensor)) =
-                (computed, candidate.tensors.iter_mut().find(|tensor| tensor.name == *output))
-            {
-                *tensor = Tensor { name: output.clone(), ..computed };
-            }
-        }
-        self.comparison.traces(self.file, candidate)
-    }
-
-    /// The hidden states that the golden has, and the points that are the same.
-    fn hidden_states(&self) -> Vec<(String, String)> {
-        let base = self.class.head().base_prefix();
-        let layers = (0..=self.config.num_hidden_layers).map(|i| {
-            let point = match i.checked_sub(1) {
-                None => format!("{base}embeddings"),
-                Some(layer) => format!("{base}encoder.layer.{layer}"),
-            };
-            (format!("outputs.hidden_states.{i}"), point)
-        });
-        layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
-    }
-
-    fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
-        let Some(Tensor { shape, data: Data::Floats(values), .. }) = self.file.tensor(tensor)? else {
-            return Ok(None);
-        };
-        let array = ArrayD::from_shape_vec(shape, values)
-            .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
-        Ok(Some((point.to_owned(), array)))
-    }
 }

@@ -1,4 +1,7 @@
 //! Backends: who computes.
+//!
+//! [`BackendName`] is the one place that knows all of them. Those that compute with the weights of a checkpoint are loaded by
+//! [`BackendName::load`]; those that run a file as it is, by [`BackendName::open`].
 
 mod onnx;
 mod reference;
@@ -6,11 +9,16 @@ mod reference;
 pub use onnx::Onnx;
 pub use reference::Reference;
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Inputs;
+use deberta_converters::loading::Parameters;
+use deberta_reference::{Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
 
+use crate::class::Class;
+use crate::tolerance::Precision;
 use crate::trace_file::Trace;
 
 /// Backends by name.
@@ -18,6 +26,8 @@ use crate::trace_file::Trace;
 pub enum BackendName {
     /// The reference implementation in this program
     Reference,
+    /// libtorch; the program must be built with it, see docs/libtorch.md
+    Tch,
     /// The graph of an ONNX file, as it is, by a runtime that is part of this program
     Onnx,
     /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
@@ -30,6 +40,7 @@ impl BackendName {
     pub fn as_str(self) -> &'static str {
         match self {
             BackendName::Reference => "reference",
+            BackendName::Tch => "tch",
             BackendName::Onnx => "onnx",
             BackendName::OnnxRuntime => "onnxruntime",
         }
@@ -46,12 +57,56 @@ impl BackendName {
     /// It was built without it; says how to build it.
     pub fn require(self) -> Result<()> {
         match self {
-            BackendName::OnnxRuntime if !cfg!(feature = "onnxruntime") => {
-                let message = "--backend onnxruntime: this program was built without ONNX Runtime; docs/formats/onnx.md says \
-                               how to build it: cargo build --release --package deberta-golden --features onnxruntime";
+            BackendName::Reference | BackendName::Onnx => Ok(()),
+            BackendName::OnnxRuntime if cfg!(feature = "onnxruntime") => Ok(()),
+            BackendName::OnnxRuntime => {
+                let message = "--backend onnxruntime: this program was built without ONNX Runtime; docs/formats/onnx.md \
+                               says how to build it: cargo build --release --package deberta-golden --features onnxruntime";
                 Err(Error::new(Kind::Request, message))
             }
-            BackendName::Reference | BackendName::Onnx | BackendName::OnnxRuntime => Ok(()),
+            BackendName::Tch => {
+                let message = "--backend tch: this program was built without libtorch; docs/libtorch.md says how to \
+                               build it: cargo build --release --package deberta-golden --features tch";
+                Err(Error::new(Kind::Request, message))
+            }
+        }
+    }
+
+    /// Loads `class` with the parameters of a checkpoint that was opened for its head.
+    ///
+    /// # Errors
+    /// An incomplete checkpoint; a configuration that the class cannot be built from; a backend that runs graphs, or that
+    /// this program was built without.
+    pub fn load(
+        self,
+        parameters: &Parameters,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> Result<Box<dyn Backend>> {
+        self.require()?;
+        match self {
+            BackendName::Reference => Ok(Box::new(Reference::load(parameters, class, masked_rows)?)),
+            BackendName::Tch => Err(self.cannot("is not made from weights")),
+            BackendName::Onnx | BackendName::OnnxRuntime => {
+                Err(self.cannot("runs the graph of a file, and is not made from weights"))
+            }
+        }
+    }
+
+    /// Opens a file that holds a computation. What it does not say itself is in the configuration `config`, or else in the
+    /// one beside the file.
+    ///
+    /// # Errors
+    /// A file that holds none, or one that the backend cannot run; a backend that computes with weights, or that this
+    /// program was built without.
+    pub fn open(self, path: &Path, config: Option<&Path>) -> Result<Box<dyn Graph>> {
+        self.require()?;
+        let _ = config; // an ONNX graph names its inputs and outputs
+        match self {
+            BackendName::Onnx | BackendName::OnnxRuntime => Ok(Box::new(Onnx::open(path, self)?)),
+            BackendName::Reference | BackendName::Tch => {
+                Err(self.cannot("does not run graphs").in_file(path))
+            }
         }
     }
 
@@ -80,4 +135,36 @@ pub trait Backend {
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
         self.run(inputs, &[], Vec::new()).map(drop)
     }
+
+    /// What loading found: parameters with NaN or infinity, among others. Nothing if there was no checkpoint.
+    fn report(&self) -> Option<&LoadReport> {
+        None
+    }
+}
+
+/// A backend whose computation is in a file, weights and all.
+pub trait Graph: Backend {
+    /// The format of the file: `onnx`, ….
+    fn format(&self) -> &'static str;
+
+    /// What it exposes, by the names in a trace, in the order of execution.
+    fn exposed(&self) -> Vec<&str>;
+
+    /// The outputs whose names are those of no activation.
+    fn unknown(&self) -> &[String];
+
+    /// The class that the file names.
+    fn class(&self) -> Option<Class>;
+
+    /// What becomes of attention rows whose every key is masked: what the file says, else as in PyTorch.
+    fn masked_rows(&self) -> MaskedRows;
+
+    /// The precision that the weights are stored with.
+    fn precision(&self) -> Precision;
+
+    /// Checks that it has all inputs that are given.
+    ///
+    /// # Errors
+    /// One that it does not have, or not so, by name.
+    fn takes(&self, inputs: &Inputs) -> Result<()>;
 }

@@ -15,7 +15,7 @@ use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
 use ndarray::ArrayD;
 
-use super::{Backend, BackendName};
+use super::{Backend, BackendName, Graph};
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::points::rank;
 use crate::tolerance::Precision;
@@ -43,14 +43,10 @@ pub struct Onnx {
     feed: Feed,
     /// Their names in a trace and in the graph, in the order of execution.
     outputs: Vec<(String, String)>,
-    /// The class that the metadata name.
-    pub class: Option<Class>,
-    /// What becomes of attention rows whose every key is masked: what the metadata say, else as in PyTorch.
-    pub masked_rows: MaskedRows,
-    /// The precision that the weights are stored with.
-    pub precision: Precision,
-    /// The outputs whose names are those of no activation.
-    pub unknown: Vec<String>,
+    class: Option<Class>,
+    masked_rows: MaskedRows,
+    precision: Precision,
+    unknown: Vec<String>,
 }
 
 impl Onnx {
@@ -99,19 +95,6 @@ impl Onnx {
             precision,
             unknown,
         })
-    }
-
-    /// What the graph exposes, by the names in a trace, in the order of execution.
-    pub fn exposed(&self) -> impl Iterator<Item = &str> {
-        self.outputs.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// Checks that the graph has all inputs that are given.
-    ///
-    /// # Errors
-    /// One that it does not have, or not so, by name.
-    pub fn takes(&self, inputs: &Inputs) -> Result<()> {
-        self.feed.given(inputs).map(drop)
     }
 }
 
@@ -171,6 +154,36 @@ impl Backend for Onnx {
         ];
         metadata.extend(self.class.map(|class| ("class".to_owned(), class.to_string())));
         Ok(Trace { metadata, tensors })
+    }
+}
+
+impl Graph for Onnx {
+    fn format(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn exposed(&self) -> Vec<&str> {
+        self.outputs.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
+    fn class(&self) -> Option<Class> {
+        self.class
+    }
+
+    fn masked_rows(&self) -> MaskedRows {
+        self.masked_rows
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn takes(&self, inputs: &Inputs) -> Result<()> {
+        self.feed.given(inputs).map(drop)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The reference implementation as a backend.
 
-use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
@@ -11,7 +10,7 @@ use deberta_reference::{
 };
 use ndarray::ArrayD;
 
-use super::Backend;
+use super::{Backend, BackendName};
 use crate::class::{Class, masked_rows_name};
 use crate::trace_file::{Data, Tensor, Trace};
 
@@ -20,20 +19,18 @@ pub struct Reference {
     model: Box<dyn Run + Send + Sync>,
     class: Class,
     masked_rows: MaskedRows,
-    /// What loading found: parameters with NaN or infinity, among others.
-    pub report: LoadReport,
+    report: LoadReport,
 }
 
 impl Reference {
-    /// Loads `class` from a checkpoint that was opened for its head.
+    /// Makes `class` from the parameters of a checkpoint that was opened for its head.
     ///
     /// # Errors
-    /// An incomplete checkpoint; a configuration that the class cannot be built from.
-    pub fn load(checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
-        let path = checkpoint.source.path.clone();
-        let config = checkpoint.config.clone();
-        let parameters = Parameters::new(checkpoint)?;
-        Reference::of(config, &parameters, class, masked_rows).map_err(|error| error.in_file(&path))
+    /// A configuration that the class cannot be built from.
+    pub fn load(parameters: &Parameters, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
+        let checkpoint = parameters.checkpoint();
+        Reference::of(checkpoint.config.clone(), parameters, class, masked_rows)
+            .map_err(|error| error.in_file(&checkpoint.source.path))
     }
 
     /// Makes `class` from parameters of any source.
@@ -59,7 +56,7 @@ impl Reference {
 
 impl Backend for Reference {
     fn name(&self) -> &'static str {
-        "reference"
+        BackendName::Reference.as_str()
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
@@ -88,6 +85,10 @@ impl Backend for Reference {
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
         self.model.run(inputs, &mut Probe::off()).map(drop).map_err(request)
+    }
+
+    fn report(&self) -> Option<&LoadReport> {
+        Some(&self.report)
     }
 }
 

@@ -109,7 +109,7 @@ impl BenchArgs {
             let start = Instant::now();
             let (graph, class) = self.model.load_graph(&file, class, None)?;
             let load_ms = milliseconds(start);
-            return Ok(Loaded { model: Box::new(graph), class, vocabulary: file.config.vocab_size, load_ms });
+            return Ok(Loaded { model: graph, class, vocabulary: file.config.vocab_size, load_ms });
         }
         let class = class.unwrap_or(Class::PyTorch(Head::Base));
         let start = Instant::now();
@@ -117,7 +117,7 @@ impl BenchArgs {
         let vocabulary = checkpoint.config.vocab_size;
         let model = self.model.load(checkpoint, class, class.masked_rows())?;
         let load_ms = milliseconds(start);
-        Ok(Loaded { model: Box::new(model), class, vocabulary, load_ms })
+        Ok(Loaded { model, class, vocabulary, load_ms })
     }
 
     /// Arbitrary but fixed token ids.

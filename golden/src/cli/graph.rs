@@ -8,7 +8,7 @@ use deberta_converters::source::{Format, Source, resolve};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::{ModelArgs, say, start_threads};
-use crate::backend::Onnx;
+use crate::backend::Graph;
 use crate::class::{Class, masked_rows_name};
 
 /// A model file that holds a graph.
@@ -32,26 +32,28 @@ impl ModelArgs {
         Ok(GraphFile { source, config: checkpoint.config.clone(), class: Class::PyTorch(checkpoint.head) })
     }
 
-    /// Loads the graph. It is of one class with one convention for masked rows: those that are asked for must be these.
+    /// Loads the graph. It is of one class, which is neither framework's, with one convention for masked rows: those that are
+    /// asked for must be these.
     pub(super) fn load_graph(
         &self,
         file: &GraphFile,
         class: Option<Class>,
         masked_rows: Option<MaskedRows>,
-    ) -> Result<(Onnx, Class)> {
+    ) -> Result<(Box<dyn Graph>, Class)> {
         let path = &file.source.path;
-        let graph = Onnx::open(path, self.backend)?;
-        let of = graph.class.unwrap_or(file.class);
+        let graph = self.backend.open(path, self.config.as_deref())?;
+        let of = graph.class().unwrap_or(file.class);
         let differs = |what: String| Err(Error::new(Kind::Request, what).in_file(path));
-        if let Some(class) = class.filter(|&class| class != of) {
+        let kind = |class: Class| (class.head(), class == Class::MaskDecoder);
+        if let Some(class) = class.filter(|&class| kind(class) != kind(of)) {
             return differs(format!("the graph computes {of}, not {class}"));
         }
-        if let Some(rows) = masked_rows.filter(|&rows| rows != graph.masked_rows) {
-            let (have, want) = (masked_rows_name(graph.masked_rows), masked_rows_name(rows));
+        if let Some(rows) = masked_rows.filter(|&rows| rows != graph.masked_rows()) {
+            let (have, want) = (masked_rows_name(graph.masked_rows()), masked_rows_name(rows));
             return differs(format!("the graph computes masked rows as {have}, not {want}"));
         }
-        if !graph.unknown.is_empty() {
-            let unknown = graph.unknown.join(", ");
+        if !graph.unknown().is_empty() {
+            let unknown = graph.unknown().join(", ");
             say(&format!("note: outputs of the graph that no trace has are left out: {unknown}"));
         }
         Ok((graph, of))

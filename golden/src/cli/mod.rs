@@ -9,10 +9,11 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
+use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
-use crate::backend::{BackendName, Reference};
+use crate::backend::{Backend, BackendName};
 use crate::class::Class;
 
 mod bench;
@@ -103,6 +104,7 @@ impl ModelArgs {
     /// Opens the checkpoint, for `class` if it is given, else for the class that the configuration or the tensors
     /// show. Returns the class too.
     fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
+        self.backend.require()?;
         start_threads(self.threads)?;
         let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
         let source = Source::locate(&model, None, None)?;
@@ -117,19 +119,21 @@ impl ModelArgs {
     }
 
     /// Loads the model, and says which of its weights are no numbers.
-    fn load(&self, checkpoint: Checkpoint, class: Class, masked_rows: MaskedRows) -> Result<Reference> {
-        if self.backend != BackendName::Reference {
-            let message = format!("--backend {}: it runs graphs", self.backend.as_str());
-            return Err(Error::new(Kind::Request, message));
-        }
-        let model = Reference::load(checkpoint, class, masked_rows)?;
-        if let [first, ..] = model.report.unexpected.as_slice() {
-            let count = model.report.unexpected.len();
+    fn load(
+        &self,
+        checkpoint: Checkpoint,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> Result<Box<dyn Backend>> {
+        let model = self.backend.load(&Parameters::new(checkpoint)?, class, masked_rows)?;
+        let Some(report) = model.report() else { return Ok(model) };
+        if let [first, ..] = report.unexpected.as_slice() {
+            let count = report.unexpected.len();
             say(&format!(
                 "note: {class} has no use for {count} tensors of the checkpoint, {first} among them"
             ));
         }
-        for bad in &model.report.not_finite {
+        for bad in &report.not_finite {
             let (count, first) = (bad.count, bad.first);
             say(&format!("warning: {}: {count} numbers are NaN or infinite, the first at {first}", bad.name));
         }

@@ -65,24 +65,24 @@ impl RecordArgs {
             None => Class::of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
         };
         let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-        let masked_rows = match self.masked_rows {
-            Some(MaskedRowsName::Uniform) => Some(MaskedRows::Uniform),
-            Some(MaskedRowsName::Zero) => Some(MaskedRows::Zero),
-            // What the trace says belongs to its own class.
-            None if named.is_some() => None,
-            None => masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
-        };
+        let asked = self.masked_rows.map(|rows| match rows {
+            MaskedRowsName::Uniform => MaskedRows::Uniform,
+            MaskedRowsName::Zero => MaskedRows::Zero,
+        });
         let model: Box<dyn Backend>;
         let (inputs, left_out, class) = if self.model.backend.runs_graphs() {
             let file = self.model.graph_file()?;
-            let (graph, class) = self.model.load_graph(&file, class, masked_rows)?;
-            model = Box::new(graph);
+            let (graph, class) = self.model.load_graph(&file, class, asked)?;
+            model = graph;
             let (inputs, left_out) = file.given(inputs);
             (inputs, left_out, class)
         } else {
             let (checkpoint, class) = self.model.open(class)?;
-            let masked_rows = masked_rows.unwrap_or(class.masked_rows());
-            model = Box::new(self.model.load(checkpoint, class, masked_rows)?);
+            let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
+            // What the trace says belongs to its own class.
+            let told = told.filter(|_| named.is_none());
+            let masked_rows = asked.or(told).unwrap_or(class.masked_rows());
+            model = self.model.load(checkpoint, class, masked_rows)?;
             (inputs, Vec::new(), class)
         };
         if !left_out.is_empty() {

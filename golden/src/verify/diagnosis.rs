@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
-use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, Tensor};
 
@@ -55,13 +54,14 @@ impl Candidate<'_> {
         let file = TraceFile::open(path)?;
         let golden = file.trace(|_| true)?;
         let (class, masked_rows) = judged_as(&golden, entry(self.golden, path))?;
-        let checkpoint = self.file.open(class)?;
+        let parameters = self.file.parameters(class)?;
+        let checkpoint = parameters.checkpoint();
         let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
         let given = inputs(&golden)?;
         let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
         let config = checkpoint.config.clone();
         let masked_rows = masked_rows.unwrap_or(class.masked_rows());
-        let mut model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;
+        let mut model = Model::read(config, &*parameters, class, masked_rows)?;
         self.add_unused(&mut model)?;
         let tokens = Tokens::of(&given, class);
         let comparison =
@@ -112,13 +112,13 @@ impl Candidate<'_> {
         }
         let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head()));
         let Ok((_, original)) = original else { return Ok(None) };
-        let own = self.file.open(Some(class))?;
+        let own = self.file.parameters(Some(class))?;
         let digests = |checkpoint: &Checkpoint| -> Result<BTreeMap<String, _>> {
             let digests = checkpoint.tensor_digests(&())?;
             let names = checkpoint.bound.iter().map(|bound| bound.param.name.clone());
             Ok(names.zip(digests.into_iter().map(|digest| digest.values)).collect())
         };
-        let (own, original) = (digests(&own)?, digests(&original)?);
+        let (own, original) = (digests(own.checkpoint())?, digests(&original)?);
         let differ: Vec<&String> = original
             .iter()
             .filter(|(name, digest)| own.get(*name) != Some(digest))

@@ -2,14 +2,16 @@
 //! against the reference with the weights of the same file.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::{File, convention, differs, entry, judged_as};
-use crate::backend::{Backend as _, BackendName, Onnx, Reference};
+use crate::backend::{self, Backend as _, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::class::{Class, masked_rows_name};
 use crate::compare::{Comparison, Outcome, PointReport, Verdict};
@@ -23,10 +25,9 @@ use crate::trace_file::{Trace, TraceFile};
 mod lengths;
 
 /// Runs the graph of a file and adds what came of it to the report.
-pub(super) fn verify(file: &File<'_>, report: &mut FileReport) {
+pub(super) fn verify(file: &File<'_>, backend: BackendName, report: &mut FileReport) {
     (file.progress)(&format!("{}: reading the graph", report.file));
-    let backend = file.request.backend.unwrap_or(BackendName::Onnx);
-    match Onnx::open(&file.source.path, backend) {
+    match backend.open(&file.source.path, file.request.config.as_deref()) {
         Ok(graph) => Graph::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
     }
@@ -35,15 +36,20 @@ pub(super) fn verify(file: &File<'_>, report: &mut FileReport) {
 /// A graph, and weights that it must compute with.
 struct Graph<'v> {
     file: &'v File<'v>,
-    graph: Onnx,
+    graph: Box<dyn backend::Graph>,
     weights: Result<Weights>,
 }
 
 /// Weights that the reference can run.
 struct Weights {
-    source: Source,
-    config: DebertaConfig,
+    parameters: Rc<Parameters>,
     class: Class,
+}
+
+impl Weights {
+    fn config(&self) -> &DebertaConfig {
+        &self.parameters.checkpoint().config
+    }
 }
 
 /// A run, and why there is none.
@@ -81,14 +87,14 @@ impl Attempt {
 }
 
 impl<'v> Graph<'v> {
-    fn of(file: &'v File<'v>, graph: Onnx) -> Graph<'v> {
-        let weights = weights(file, graph.class);
+    fn of(file: &'v File<'v>, graph: Box<dyn backend::Graph>) -> Graph<'v> {
+        let weights = weights(file, graph.class());
         Graph { file, graph, weights }
     }
 
     fn verify(&self, report: &mut FileReport) {
-        report.format.get_or_insert_with(|| Format::Onnx.to_string());
-        report.precision.get_or_insert_with(|| self.graph.precision.to_string());
+        report.format.get_or_insert_with(|| self.graph.format().to_owned());
+        report.precision.get_or_insert_with(|| self.graph.precision().to_string());
         if self.file.request.isolate {
             let message = "a graph cannot be given the golden's activations: it was run as a whole";
             report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
@@ -158,7 +164,7 @@ impl<'v> Graph<'v> {
         let squeezed = labelled.labels.is_some();
         let mut inputs = Inputs { labels: None, start_positions: None, end_positions: None, ..labelled };
         // A model without token types ignores them.
-        if self.weights.as_ref().is_ok_and(|weights| weights.config.type_vocab_size == 0) {
+        if self.weights.as_ref().is_ok_and(|weights| weights.config().type_vocab_size == 0) {
             inputs.token_type_ids = None;
         }
         Ok(Given { squeezed, file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
@@ -166,7 +172,7 @@ impl<'v> Graph<'v> {
 
     /// Of which class the graph is, if anything says it.
     fn class(&self) -> Option<Class> {
-        self.graph.class.or(self.weights.as_ref().ok().map(|weights| weights.class))
+        self.graph.class().or(self.weights.as_ref().ok().map(|weights| weights.class))
     }
 
     /// Why the graph does not compute what the trace has.
@@ -175,7 +181,7 @@ impl<'v> Graph<'v> {
         if let Some(class) = self.class().filter(|&class| kind(class) != kind(given.class)) {
             return Some(format!("the trace is of {}, the graph is of {class}", given.class));
         }
-        if given.class == Class::MaskDecoder && self.graph.class.is_none() {
+        if given.class == Class::MaskDecoder && self.graph.class().is_none() {
             return Some(format!(
                 "the trace is of {}, and the graph does not say that it is one",
                 given.class
@@ -193,7 +199,7 @@ impl<'v> Graph<'v> {
         self.check_ids(inputs)?;
         let mut names: Vec<&str> = file.names().filter(|name| !name.starts_with("inputs.")).collect();
         let all = names.len();
-        names.retain(|&name| self.graph.exposed().any(|exposed| exposed == name));
+        names.retain(|&name| self.graph.exposed().contains(&name));
         names.sort_by_key(|&name| (rank(name), name));
         if names.len() < all {
             let message =
@@ -201,8 +207,7 @@ impl<'v> Graph<'v> {
             run.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
         }
         if !names.iter().any(|name| name.starts_with("outputs.")) {
-            let exposed: Vec<&str> = self.graph.exposed().collect();
-            let (known, unknown) = (exposed.join(", "), self.graph.unknown.join(", "));
+            let (known, unknown) = (self.graph.exposed().join(", "), self.graph.unknown().join(", "));
             let message = format!(
                 "the graph and the golden have no output in common; the graph has {known} and unknown ones: {unknown}"
             );
@@ -210,7 +215,7 @@ impl<'v> Graph<'v> {
         }
         let tokens = Tokens::of(inputs, *class);
         let comparison =
-            Comparison { tolerances: &golden.tolerances, precision: self.graph.precision, tokens: &tokens };
+            Comparison { tolerances: &golden.tolerances, precision: self.graph.precision(), tokens: &tokens };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         let mut computed = self.graph.run(inputs, &points, Vec::new())?;
         for name in &names {
@@ -226,7 +231,7 @@ impl<'v> Graph<'v> {
                 run.points.push(comparison.tensors(&want, computed.get(name)));
             }
         }
-        let outputs = self.graph.exposed().filter(|name| name.starts_with("outputs."));
+        let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));
         let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
         run.points.extend(lacking);
         let padding = run.points.iter().any(|point| point.verdict == Verdict::Padding);
@@ -242,7 +247,7 @@ impl<'v> Graph<'v> {
     /// Ids beyond the vocabulary are no fault of the graph.
     fn check_ids(&self, inputs: &Inputs) -> Result<()> {
         let (Ok(weights), Some(ids)) = (&self.weights, &inputs.input_ids) else { return Ok(()) };
-        let size = weights.config.vocab_size;
+        let size = weights.config().vocab_size;
         match ids.iter().find(|&&id| usize::try_from(id).map_or(true, |id| id >= size)) {
             Some(id) => {
                 let message = format!("input_ids: {id}, the vocabulary has {size} tokens");
@@ -260,12 +265,12 @@ impl<'v> Graph<'v> {
         computed: &Trace,
         points: &[&str],
     ) -> Result<Finding> {
-        let (want, have) = (convention(given.rows), convention(self.graph.masked_rows));
+        let (want, have) = (convention(given.rows), convention(self.graph.masked_rows()));
         let unexplained = |why: String| {
             let message = format!("tokens agree. Padding differs, and {why}");
             Finding::new(FindingKind::PaddingDiffers, Outcome::Divergence, message)
         };
-        if given.rows == self.graph.masked_rows {
+        if given.rows == self.graph.masked_rows() {
             return Ok(unexplained(format!("the golden and the graph both are of {want}")));
         }
         let why = format!(
@@ -275,7 +280,7 @@ impl<'v> Graph<'v> {
             let message = format!("{why}. There are no weights to compare its padding with");
             return Ok(Finding::new(FindingKind::MaskedRows, Outcome::Pass, message));
         };
-        let model = self.reference(weights, given.class, self.graph.masked_rows)?;
+        let model = Reference::load(&weights.parameters, given.class, self.graph.masked_rows())?;
         let expected = model.run(&given.inputs, points, Vec::new())?;
         let agrees = computed.tensors.iter().all(|got| {
             let want = expected.get(&got.name);
@@ -289,12 +294,6 @@ impl<'v> Graph<'v> {
             ),
             false => unexplained(format!("neither {want} nor {have} explains it")),
         })
-    }
-
-    fn reference(&self, weights: &Weights, class: Class, rows: MaskedRows) -> Result<Reference> {
-        let file =
-            File { request: self.file.request, source: weights.source.clone(), progress: self.file.progress };
-        Reference::load(file.open(Some(class))?, class, rows)
     }
 }
 
@@ -313,16 +312,14 @@ struct Given {
 /// # Errors
 /// Those of the file cannot be read, and there are no others.
 fn weights(file: &File<'_>, class: Option<Class>) -> Result<Weights> {
-    let read = |source: &Source| {
-        let file = File { request: file.request, source: source.clone(), progress: file.progress };
-        let checkpoint = file.open(class)?;
-        checkpoint.require_parameters()?;
-        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
-        Ok(Weights { source: source.clone(), config: checkpoint.config.clone(), class })
+    let read = |file: &File<'_>| {
+        let parameters = file.parameters(class)?;
+        let class = class.unwrap_or(Class::PyTorch(parameters.checkpoint().head));
+        Ok(Weights { parameters, class })
     };
-    read(&file.source).or_else(|error| {
+    read(file).or_else(|error| {
         let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&other)).map_err(|_| error)
+        other.and_then(|other| read(&File::new(file.request, other, file.progress))).map_err(|_| error)
     })
 }
 

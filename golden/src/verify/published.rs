@@ -8,7 +8,6 @@ use deberta_reference::{DebertaTokenizer, EncodeOptions, Encoding, Inputs, Maske
 use ndarray::{Array2, ArrayD};
 
 use super::Candidate;
-use crate::backend::{Backend, Reference};
 use crate::case::Case;
 use crate::class::{Class, masked_rows_name};
 use crate::compare::{Comparison, PointReport};
@@ -23,7 +22,7 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
     let start = Instant::now();
     let case = candidate.golden.case.as_ref()?;
     let given = case.inputs.as_ref()?;
-    let mut report = RunReport::new(&candidate.golden.name, None, "reference");
+    let mut report = RunReport::new(&candidate.golden.name, None, candidate.file.backend().as_str());
     report.producer.clone_from(&case.producer);
     report.class.clone_from(&case.class);
     report.masked_rows = masked_rows_name(MaskedRows::default()).to_owned();
@@ -39,7 +38,8 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
 fn compare(candidate: &Candidate<'_>, case: &Case, given: &InlineInputs) -> Result<Vec<PointReport>> {
     let class = Class::from_name(&case.class)?;
     let inputs = inputs(given, candidate.file.source.folder())?;
-    let model = Reference::load(candidate.file.open(Some(class))?, class, class.masked_rows())?;
+    let parameters = candidate.file.parameters(Some(class))?;
+    let model = candidate.file.backend().load(&parameters, class, class.masked_rows())?;
     let points: Vec<&str> = case.slices.iter().filter_map(|slice| slice.activation.as_deref()).collect();
     let trace = model.run(&inputs, &points, Vec::new())?;
     case.slices.iter().map(|slice| judge(slice, &trace, class, candidate.precision)).collect()

@@ -29,10 +29,10 @@ struct Batch {
 
 /// Runs the graph on generated inputs, and compares its outputs with those of the reference.
 pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<Attempt> {
-    let mut reference = Some(graph.reference(weights, weights.class, graph.graph.masked_rows));
+    let mut reference = Some(Reference::load(&weights.parameters, weights.class, graph.graph.masked_rows()));
     let mut attempts = Vec::new();
-    for batch in batches(&weights.config, weights.class) {
-        if batch.is_large(&weights.config) {
+    for batch in batches(weights.config(), weights.class) {
+        if batch.is_large(weights.config()) {
             let message = format!("the graph was not run on {batch}: more than {MOST_SCORES} scores a layer");
             findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
             continue;
@@ -41,7 +41,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
         let mut run = RunReport::new(NAME, Some(batch.to_string()), graph.graph.name());
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
-        run.masked_rows = masked_rows_name(graph.graph.masked_rows).to_owned();
+        run.masked_rows = masked_rows_name(graph.graph.masked_rows()).to_owned();
         (graph.file.progress)(&format!("{NAME}: {batch}"));
         match &reference {
             Some(Ok(model)) => {
@@ -65,12 +65,12 @@ fn compare(
     batch: &Batch,
     run: &mut RunReport,
 ) -> Result<()> {
-    let inputs = batch.inputs(&weights.config)?;
+    let inputs = batch.inputs(weights.config())?;
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
     let (tolerances, tokens) = (Tolerances::default(), Tokens::of(&inputs, weights.class));
     let comparison =
-        Comparison { tolerances: &tolerances, precision: graph.graph.precision, tokens: &tokens };
+        Comparison { tolerances: &tolerances, precision: graph.graph.precision(), tokens: &tokens };
     for want in expected.tensors.iter().filter(|tensor| tensor.name.starts_with("outputs.")) {
         run.points.push(comparison.tensors(want, computed.get(&want.name)));
     }
@@ -78,7 +78,7 @@ fn compare(
         let message = format!(
             "with the weights of {} the reference computes something else for {batch}: the graph is wrong there, not \
              the weights",
-            weights.source.path.display()
+            weights.parameters.checkpoint().source.path.display()
         );
         run.findings.push(Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message));
     }
