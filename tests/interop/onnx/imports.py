@@ -8,8 +8,6 @@ from exporters import TASKS, by_optimum, by_pytorch, generate_onnx, optimum
 TRANSFORMERS = Path(__file__).resolve().parents[2] / "fixtures" / "transformers"
 SKIPPED = {
     "tf-safetensors": "has TensorFlow's names, which transformers reads by TensorFlow",
-    "sharded": "holds the weights of mlm",
-    "old-names": "holds the weights of mlm",
 }
 OPTIONS = [dict(), dict(optimize="O1"), dict(optimize="O2"), dict(optimize="O3"), dict(slim=True), dict(do_constant_folding=False)]
 
