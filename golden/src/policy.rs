@@ -139,6 +139,7 @@ impl Policy {
         let model = match &asked.model {
             Model::Folder(path) => confined(&self.folder, path)?,
             Model::Hub(id) => locate(id)?,
+            Model::Recipe(_) => return Err(no_recipe()),
         };
         let mut goldens = match &asked.goldens {
             Some(goldens) => goldens.iter().map(|golden| self.golden(golden)).collect::<Result<_>>()?,
@@ -168,8 +169,13 @@ impl Policy {
                     "no golden {id:?} comes with this program, only {known}; a folder starts with ./"
                 ))
             }),
+            Model::Recipe(_) => Err(no_recipe()),
         }
     }
+}
+
+fn no_recipe() -> Error {
+    Error::malformed("a policy is about models that there are: a recipe stands in case.yaml")
 }
 
 impl Text {

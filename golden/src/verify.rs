@@ -358,7 +358,14 @@ impl Candidate<'_> {
             }
         }
         let isolate = self.file.request.isolate;
-        let exact = exact_model(self.file, self.golden, &parameters, class, masked_rows)?;
+        let exact = match file.is_sampled() {
+            true => None,
+            false => exact_model(self.file, self.golden, &parameters, class, masked_rows)?,
+        };
+        if file.is_sampled() && self.file.request.precision == Arithmetic::F64 {
+            let message = "the arbiter was not asked: the golden has samples alone";
+            report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+        }
         let arbiter = match exact {
             Some((exact, basis)) => {
                 Some(Arbiter::new(run.computed(&exact, isolate).map_err(of_trace)?, basis))
@@ -453,5 +460,5 @@ fn convention(rows: MaskedRows) -> &'static str {
 }
 
 fn differs(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::NotFinite { .. })
+    matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::Statistic | Verdict::NotFinite { .. })
 }

@@ -33,8 +33,11 @@ pub enum BackendName {
     Reference,
     /// libtorch; the program must be built with it, see docs/libtorch.md
     Tch,
-    /// The graph of an ONNX file, as it is
+    /// The graph of an ONNX file, as it is, by a runtime that is part of this program
     Onnx,
+    /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
 }
 
 impl BackendName {
@@ -44,12 +47,13 @@ impl BackendName {
             BackendName::Reference => "reference",
             BackendName::Tch => "tch",
             BackendName::Onnx => "onnx",
+            BackendName::OnnxRuntime => "onnxruntime",
         }
     }
 
     /// Whether it runs a graph that is in the file, and not a class with the weights of the file.
     pub fn runs_graphs(self) -> bool {
-        self == BackendName::Onnx
+        matches!(self, BackendName::Onnx | BackendName::OnnxRuntime)
     }
 
     /// Checks that this program has the backend.
@@ -58,12 +62,17 @@ impl BackendName {
     /// It was built without it; says how to build it.
     pub fn require(self) -> Result<()> {
         match self {
+            BackendName::OnnxRuntime if !cfg!(feature = "onnxruntime") => {
+                let message = "--backend onnxruntime: this program was built without ONNX Runtime; docs/formats/onnx.md \
+                               says how to build it: cargo build --release --package deberta-golden --features onnxruntime";
+                Err(Error::new(Kind::Request, message))
+            }
             BackendName::Tch if !cfg!(feature = "tch") => {
                 let message = "--backend tch: this program was built without libtorch; docs/libtorch.md says how to \
                                build it: cargo build --release --package deberta-golden --features tch";
                 Err(Error::new(Kind::Request, message))
             }
-            BackendName::Reference | BackendName::Tch | BackendName::Onnx => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -85,7 +94,9 @@ impl BackendName {
             BackendName::Tch => Ok(Box::new(Tch::load(parameters, class, masked_rows)?)),
             #[cfg(not(feature = "tch"))]
             BackendName::Tch => Err(self.cannot("was not built")),
-            BackendName::Onnx => Err(self.cannot("runs the graph of a file, and is not made from weights")),
+            BackendName::Onnx | BackendName::OnnxRuntime => {
+                Err(self.cannot("runs the graph of a file, and is not made from weights"))
+            }
         }
     }
 
@@ -99,7 +110,7 @@ impl BackendName {
     pub fn open(self, path: &Path, config: Option<&Path>) -> Result<Box<dyn Graph>> {
         self.require()?;
         match self {
-            BackendName::Onnx => Ok(Box::new(Onnx::open(path)?)),
+            BackendName::Onnx | BackendName::OnnxRuntime => Ok(Box::new(Onnx::open(path, self)?)),
             #[cfg(feature = "tch")]
             BackendName::Tch => Ok(Box::new(Script::open(path, config)?)),
             #[cfg(not(feature = "tch"))]
