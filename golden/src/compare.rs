@@ -29,7 +29,6 @@ pub struct PointReport {
     /// How the numbers of padding differ.
     pub padded: Option<Difference>,
     /// If the golden has samples alone: of its statistics the one that is furthest off.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub statistic: Option<Statistic>,
     /// Whose error it is, if f64 was asked.
     pub arbiter: Option<Arbitration>,

@@ -10,10 +10,10 @@ use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows, Tensor};
 
 use super::{Candidate, entry, judged_as};
-use crate::backend::{Backend as _, Reference};
+use crate::backend::{Backend as _, BackendName, Reference};
 use crate::class::Class;
 use crate::compare::{Comparison, Outcome};
-use crate::diagnose::{Divergence, diagnose};
+use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::Model;
 use crate::inputs::inputs;
 use crate::points::rank;
@@ -71,8 +71,13 @@ impl Candidate<'_> {
         let tokens = Tokens::of(&given, class);
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
-        let mut diagnoses =
-            diagnose(&Divergence { model: &model, golden: &golden, inputs: &given, comparison })?;
+        let divergence = Divergence { model: &model, golden: &golden, inputs: &given, comparison };
+        if self.file.backend() != BackendName::Reference
+            && first_divergence(&divergence.compare(&model)?).is_none()
+        {
+            return Ok(vec![self.another_backend()]);
+        }
+        let mut diagnoses = diagnose(&divergence)?;
         if let Some(difference) = self.differing_tensors(class)? {
             diagnoses.push(difference);
         }
@@ -94,6 +99,20 @@ impl Candidate<'_> {
         let mut whole = Reference::load(&parameters, class, rows)?.run(&asked, &["*"], Vec::new())?;
         whole.tensors.splice(0..0, given.tensors);
         Ok(whole)
+    }
+
+    /// The weights are right where the reference computes with them: what differs is who computes.
+    fn another_backend(&self) -> Diagnosis {
+        let backend = self.file.backend().as_str();
+        Diagnosis {
+            kind: "backend".to_owned(),
+            cause: format!("{backend} computes something else from the same weights"),
+            evidence: "the reference agrees with the golden at every point, within the same tolerances"
+                .to_owned(),
+            repair: "verify without --backend; look at the versions of what the backend is built on"
+                .to_owned(),
+            confirmed: true,
+        }
     }
 
     /// Adds what the file holds and the model would have with another configuration.
