@@ -49,7 +49,6 @@ fn point(name: &str, real: f64, padded: Option<f64>) -> PointReport {
         padded: padded.map(difference),
         statistic: None,
         arbiter: None,
-        statistic: None,
     }
 }
 
