@@ -47,8 +47,8 @@ fn point(name: &str, real: f64, padded: Option<f64>) -> PointReport {
         tolerance: TOLERANCE,
         real: Some(difference(real)),
         padded: padded.map(difference),
-        arbiter: None,
         statistic: None,
+        arbiter: None,
     }
 }
 
@@ -351,7 +351,9 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_the_json_report_is_documented_and_the_reverse() {
-    let report = failing();
+    let mut report = failing();
+    report.files[0].runs[1].points[0].statistic =
+        Some(Statistic { name: "projection 3".to_owned(), want: 1.0, got: 1.5, allowed: 0.25, share: 2.0 });
     let mut found = BTreeSet::new();
     paths(&serde_json::from_str(&render(Format::Json, &report)).unwrap(), "", &mut found);
     let shard = Some(Shard { index: 1, count: 2, models: 2 });
