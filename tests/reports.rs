@@ -351,9 +351,7 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_the_json_report_is_documented_and_the_reverse() {
-    let mut report = failing();
-    report.files[0].runs[1].points[0].statistic =
-        Some(Statistic { name: "projection 3".to_owned(), want: 1.0, got: 1.5, allowed: 0.25, share: 2.0 });
+    let report = failing();
     let mut found = BTreeSet::new();
     paths(&serde_json::from_str(&render(Format::Json, &report)).unwrap(), "", &mut found);
     let shard = Some(Shard { index: 1, count: 2, models: 2 });
