@@ -22,6 +22,7 @@ pub mod recorded;
 pub mod report;
 pub mod selftest;
 pub mod slice;
+pub mod task;
 pub mod tokens;
 pub mod tolerance;
 pub mod trace_file;
