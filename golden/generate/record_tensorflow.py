@@ -78,4 +78,5 @@ def record(model, path, arguments, cls):
     safetensors_file.write(path, arrays, metadata | {"masked_rows": "zero"})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -80,4 +80,5 @@ def quoted(text):
     return json.dumps(text, ensure_ascii=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -443,7 +443,9 @@ absent:
     fn what_makes_no_sense_is_refused() {
         assert!(error_with("class: DebertaModel", "class: BertModel").contains("none of DeBERTa's"));
         assert!(error_with("digest: 0", "digest: x").starts_with("digest: expected 64"));
-        assert!(error_with("digest:", "source:").starts_with("digest: needed for a model in the folder"));
+        assert!(
+            error_with("digest:", "source:").starts_with("digest: needed for a model that is not on the hub")
+        );
         assert!(error_with("5.0e-6", "-1").starts_with("tolerances.default.atol: expected a number from 0"));
         assert!(error_with("rtol: 0.5", "rtol: .nan").starts_with("tolerances.patterns[0].rtol: "));
         assert!(error_with("plain.tf.safetensors", "plain.safetensors").contains("listed twice"));

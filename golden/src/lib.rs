@@ -24,6 +24,7 @@ pub mod report;
 pub mod samples;
 pub mod selftest;
 pub mod slice;
+pub mod task;
 pub mod tokens;
 pub mod tolerance;
 pub mod trace_file;

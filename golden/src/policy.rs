@@ -12,6 +12,10 @@ use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shar
 use crate::tolerance::Tolerances;
 use crate::verify::{Request, verify};
 
+mod tasks;
+
+use tasks::TaskPolicy;
+
 /// A policy and where it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -50,6 +54,8 @@ struct ModelPolicy {
     /// Whether to give every module the golden's input.
     #[serde(default)]
     isolate: bool,
+    /// How good it must be.
+    tasks: Option<Vec<TaskPolicy>>,
 }
 
 /// Formats of weights by the names that people use.
@@ -130,17 +136,32 @@ impl Policy {
                 report.findings.push(Finding::new(FindingKind::FormatMissing, Outcome::Undecided, message));
             }
         }
+        report.findings.extend(self.judge_tasks(asked, locate, progress));
         report.judge(&self.rules());
         report
     }
 
+    /// What came of the tasks that are asked of a model.
+    fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Finding> {
+        let tasks = asked.tasks.iter().flatten();
+        let judged = tasks.map(|task| match self.model(asked, locate) {
+            Ok(model) => task.judge(&asked.model.to_string(), &model, &self.folder, progress),
+            Err(error) => Finding::error(&error),
+        });
+        judged.collect()
+    }
+
+    fn model(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<PathBuf> {
+        match &asked.model {
+            Model::Folder(path) => confined(&self.folder, path),
+            Model::Hub(id) => locate(id),
+            Model::Recipe(_) => Err(no_recipe()),
+        }
+    }
+
     fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<Request> {
         let name = asked.model.to_string();
-        let model = match &asked.model {
-            Model::Folder(path) => confined(&self.folder, path)?,
-            Model::Hub(id) => locate(id)?,
-            Model::Recipe(_) => return Err(no_recipe()),
-        };
+        let model = self.model(asked, locate)?;
         let mut goldens = match &asked.goldens {
             Some(goldens) => goldens.iter().map(|golden| self.golden(golden)).collect::<Result<_>>()?,
             None => Golden::of_model(&name, &model)?,
@@ -225,6 +246,12 @@ impl ModelPolicy {
         if self.goldens.as_ref().is_some_and(Vec::is_empty) {
             return Err("goldens: the list is empty, nothing to compare with".to_owned());
         }
+        if self.tasks.as_ref().is_some_and(Vec::is_empty) {
+            return Err("tasks: the list is empty: leave it out".to_owned());
+        }
+        for (index, task) in self.tasks.iter().flatten().enumerate() {
+            task.check().map_err(|error| format!("tasks[{index}].{error}"))?;
+        }
         self.tolerances.as_ref().map_or(Ok(()), Tolerances::check)
     }
 }
@@ -275,6 +302,24 @@ mod tests {
         assert!(error("models: [{model: .}, {model: .}]").contains("listed twice"));
         let tolerances = "models: [{model: ., tolerances: {default: {atol: -1}}}]";
         assert!(error(tolerances).contains("models[0].tolerances.default.atol: expected a number from 0"));
+    }
+
+    #[test]
+    fn a_task_that_asks_nothing_is_refused() {
+        let with = |task: &str| error(&format!("models: [{{model: ., tasks: [{task}]}}]"));
+        assert!(error("models: [{model: ., tasks: []}]").contains("models[0].tasks: the list is empty"));
+        assert!(with("{task: mnli, data: [./a]}").contains("tasks[0].neither min nor max"));
+        assert!(
+            with("{task: mnli, data: [], min: {accuracy: 1}}").contains("tasks[0].data: the list is empty")
+        );
+        assert!(with("{task: mnli, data: [a/b], min: {accuracy: 1}}").contains("a file starts with ./"));
+        assert!(with("{task: mnli, data: [./../a], min: {accuracy: 1}}").contains("leads out"));
+        assert!(with("{task: mnli, data: [./a], min: {accuracy: .nan}}").contains("is no limit"));
+        assert!(with("{task: cola, data: [./a], min: {accuracy: 1}}").contains("unknown variant `cola`"));
+        let option = with("{task: mnli, data: [./a], min: {accuracy: 1}, options: {scheme: iob2}}");
+        assert!(option.contains("scheme is an option of tokens, not of mnli"), "{option}");
+        let option = with("{task: squad, data: [./a], min: {f1: 1}, options: {null_threshold: high}}");
+        assert!(option.contains("expected a number, best-exact or best-f1"), "{option}");
     }
 
     #[test]

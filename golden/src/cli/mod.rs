@@ -25,6 +25,7 @@ mod merge;
 mod output;
 mod record;
 mod selftest;
+mod task;
 mod verify;
 
 /// Verifies DeBERTa models, layer by layer, against recorded outputs.
@@ -61,6 +62,8 @@ enum Command {
     Completions(shell::CompletionsArgs),
     /// Writes the manual pages
     Man(shell::ManArgs),
+    /// Measures how good a model is at a task, and whether two answer alike
+    Task(Box<task::TaskArgs>),
 }
 
 /// Could not judge: bad input, nothing compared.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Some(Command::Selftest(args)) => args.run(),
         Some(Command::Completions(args)) => args.run(Cli::command()),
         Some(Command::Man(args)) => args.run(Cli::command()),
+        Some(Command::Task(args)) => args.run(),
     };
     match result {
         Ok(code) => code,

@@ -148,6 +148,8 @@ pub enum FindingKind {
     Arbiter,
     /// A file was left out.
     NotJudged,
+    /// How good the model is at a task of the policy.
+    Task,
     /// A format that the policy asks for is not there.
     FormatMissing,
     /// For information.

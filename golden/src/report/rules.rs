@@ -72,6 +72,8 @@ impl Rules {
         match (finding.kind, finding.outcome) {
             (FindingKind::MaskedRows, _) if self.padding == PaddingRule::Fail => Outcome::Divergence,
             (FindingKind::MaskedRows, outcome) => outcome,
+            // Thresholds decide alone: that they are kept is no mere note.
+            (FindingKind::Task, outcome) => outcome,
             // The points themselves say whether tokens differ.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)

@@ -1,0 +1,250 @@
+//! Data files: lines, tables and JSON, with the file and the line in every error.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::error::{Error, Kind, Printable, Result};
+use serde::de::DeserializeOwned;
+
+/// The largest data file that is read.
+const LARGEST: u64 = 4 << 30;
+
+/// A text file.
+#[derive(Debug)]
+pub struct TextFile {
+    path: PathBuf,
+    text: String,
+}
+
+/// A line of a text file.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'f> {
+    file: &'f TextFile,
+    /// Counted from 1.
+    pub number: usize,
+    /// Without its end.
+    pub text: &'f str,
+}
+
+impl TextFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is no file, has more than 4 GiB, or is not UTF-8, with the line.
+    pub fn read(path: &Path) -> Result<TextFile> {
+        let metadata = fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
+        if !metadata.is_file() {
+            return Err(Error::new(Kind::Request, "no file: --data names files").in_file(path));
+        }
+        if metadata.len() > LARGEST {
+            let message = format!("{} bytes, a data file may have {LARGEST}: split it", metadata.len());
+            return Err(Error::new(Kind::Refused, message).in_file(path));
+        }
+        let bytes = fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            let line = before.filter(|byte| **byte == b'\n').count() + 1;
+            Error::malformed(format!("line {line}: not UTF-8")).in_file(path)
+        })?;
+        Ok(TextFile { path: path.to_owned(), text })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The lines, without the mark that some programs write first.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
+        let lines = text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        (1..).zip(lines).map(|(number, text)| Line { file: self, number, text })
+    }
+
+    /// The whole file as one JSON value.
+    ///
+    /// # Errors
+    /// Text that is no JSON or not of that type, with the line.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
+        serde_json::from_str(text).map_err(|error| {
+            let line = error.line().max(1);
+            self.at(line, &strip_place(&error))
+        })
+    }
+
+    /// Whether the file is JSON or lines of it, and no table.
+    pub fn looks_like_json(&self) -> bool {
+        self.text.trim_start_matches('\u{feff}').trim_start().starts_with('{')
+    }
+
+    /// An error in a line.
+    pub fn at(&self, line: usize, message: &str) -> Error {
+        Error::malformed(format!("line {line}: {message}")).in_file(&self.path)
+    }
+
+    /// The error for a file without examples.
+    pub fn empty(&self) -> Error {
+        Error::malformed("no examples in this file").in_file(&self.path)
+    }
+}
+
+impl Line<'_> {
+    /// An error in this line.
+    pub fn error(&self, message: &str) -> Error {
+        self.file.at(self.number, message)
+    }
+
+    /// The line as a JSON value.
+    ///
+    /// # Errors
+    /// Text that is no JSON or not of that type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.text)
+            .map_err(|error| self.error(&format!("column {}: {}", error.column(), strip_place(&error))))
+    }
+
+    /// What reports call this place: `file:12`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", crate::report::name_of(&self.file.path), self.number)
+    }
+}
+
+/// What a JSON error says without its place, which is said otherwise, and without control characters.
+fn strip_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    Printable(text.get(..end).unwrap_or_default()).to_string()
+}
+
+/// Text of a file in quotes, fit for a message.
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", Printable(text))
+}
+
+/// A table with tabs between columns and their names in the first line. Quotes mean nothing, as in GLUE.
+pub struct Table<'f> {
+    file: &'f TextFile,
+    columns: HashMap<&'f str, usize>,
+    width: usize,
+}
+
+/// A row of a table.
+pub struct Row<'t, 'f> {
+    table: &'t Table<'f>,
+    /// Its line.
+    pub line: Line<'f>,
+    cells: Vec<&'f str>,
+}
+
+impl<'f> Table<'f> {
+    /// Reads the names of the columns.
+    ///
+    /// # Errors
+    /// No line; a name twice; one of `needed` that is not there.
+    pub fn open(file: &'f TextFile, needed: &[&str]) -> Result<Table<'f>> {
+        let header = file.lines().next().ok_or_else(|| file.empty())?;
+        let mut columns = HashMap::new();
+        let names: Vec<&str> = header.text.split('\t').collect();
+        for (at, name) in names.iter().enumerate() {
+            if columns.insert(*name, at).is_some() {
+                return Err(header.error(&format!("two columns {}", quoted(name))));
+            }
+        }
+        if let Some(name) = needed.iter().find(|name| !columns.contains_key(**name)) {
+            let message = format!(
+                "no column \"{name}\" among the {} of the header, which must have {}",
+                names.len(),
+                needed.join(", ")
+            );
+            return Err(header.error(&message));
+        }
+        Ok(Table { file, columns, width: names.len() })
+    }
+
+    /// The rows after the header.
+    ///
+    /// # Errors
+    /// A row with fewer or more cells than the header.
+    pub fn rows(&self) -> impl Iterator<Item = Result<Row<'_, 'f>>> {
+        self.file.lines().skip(1).map(|line| {
+            let cells: Vec<&str> = line.text.split('\t').collect();
+            match cells.len() == self.width {
+                true => Ok(Row { table: self, line, cells }),
+                false => Err(line.error(&format!("{} columns, the header has {}", cells.len(), self.width))),
+            }
+        })
+    }
+}
+
+impl<'f> Row<'_, 'f> {
+    /// The cell of a column that the table was opened with, empty if it has no such column.
+    pub fn get(&self, column: &str) -> &'f str {
+        let at = self.table.columns.get(column);
+        at.and_then(|at| self.cells.get(*at)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &[u8]) -> (tempfile::NamedTempFile, Result<TextFile>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let read = TextFile::read(file.path());
+        (file, read)
+    }
+
+    fn error(result: Result<impl Sized>) -> String {
+        let text = result.err().unwrap().to_string();
+        text.split_once(": ").map(|(_, rest)| rest.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn lines_lose_their_ends_and_the_first_its_mark() {
+        let (_keep, file) = file("\u{feff}a\r\nb\n\nc".as_bytes());
+        let file = file.unwrap();
+        let lines: Vec<(usize, &str)> = file.lines().map(|line| (line.number, line.text)).collect();
+        assert_eq!(lines, [(1, "a"), (2, "b"), (3, ""), (4, "c")]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_with_its_line() {
+        assert_eq!(error(file(b"a\nb\n\xff").1), "line 3: not UTF-8");
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(error(TextFile::read(folder.path())), "no file: --data names files");
+    }
+
+    #[test]
+    fn json_errors_name_the_line() {
+        let (_keep, read) = file(b"{\n\"a\": 1,\n}");
+        let read = read.unwrap();
+        assert_eq!(error(read.json::<serde_json::Value>()), "line 3: trailing comma");
+        let line = read.lines().nth(1).unwrap();
+        assert!(error(line.json::<HashMap<String, u8>>()).starts_with("line 2: column "));
+        let deep = "[".repeat(100_000);
+        let (_keep, read) = file(deep.as_bytes());
+        assert_eq!(error(read.unwrap().json::<serde_json::Value>()), "line 1: recursion limit exceeded");
+    }
+
+    #[test]
+    fn tables_have_the_columns_that_are_needed() {
+        let (_keep, read) = file(b"index\tsentence1\tscore\n1\ta \"b\t2.5\n2\tc\n");
+        let read = read.unwrap();
+        let table = Table::open(&read, &["sentence1", "score"]).unwrap();
+        let rows: Vec<Result<Row<'_, '_>>> = table.rows().collect();
+        assert_eq!(rows[0].as_ref().ok().unwrap().get("sentence1"), "a \"b");
+        assert_eq!(
+            rows[1].as_ref().err().unwrap().to_string().rsplit_once(": line ").unwrap().1,
+            "3: 2 columns, the header has 3"
+        );
+        let missing = error(Table::open(&read, &["sentence2"]));
+        assert!(missing.starts_with("line 1: no column \"sentence2\""), "{missing}");
+        let (_keep, twice) = file(b"a\ta\n");
+        assert_eq!(error(Table::open(&twice.unwrap(), &[])), "line 1: two columns \"a\"");
+        let (_keep, nothing) = file(b"");
+        assert_eq!(error(Table::open(&nothing.unwrap(), &[])), "no examples in this file");
+    }
+}

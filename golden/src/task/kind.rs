@@ -1,0 +1,155 @@
+//! Tasks by name, and what can be said about them.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use deberta_converters::error::{Error, Kind, Result};
+use serde::Deserialize;
+
+use super::Task;
+use super::masked_lm::{Decoder, MaskedLm};
+use super::metric::entities::Scheme;
+use super::mnli::Mnli;
+use super::race::Race;
+use super::squad::{self, NullThreshold, Squad};
+use super::stsb::Stsb;
+use super::tokens::Tokens;
+
+/// Tasks by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskName {
+    /// Natural language inference: accuracy
+    Mnli,
+    /// Answers in a text, SQuAD 1.1 and 2.0: exact match and F1
+    Squad,
+    /// Token classification, CoNLL files: precision, recall and F1 of entities
+    Tokens,
+    /// Four choices: accuracy
+    Race,
+    /// Similarity of sentences: Pearson's and Spearman's coefficients
+    Stsb,
+    /// Masked language modelling, a text a line: pseudo-perplexity
+    Mlm,
+}
+
+/// What concerns single tasks.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskOptions {
+    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Options of single tasks")]
+    pub labels: Option<Vec<String>>,
+    /// squad: tokens that a window shares with the next; a third of --max-length when not given
+    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    pub doc_stride: Option<usize>,
+    /// squad: tokens of a question, at most [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    pub max_query_length: Option<usize>,
+    /// squad: tokens of an answer, at most [default: 30]
+    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    pub max_answer_length: Option<usize>,
+    /// squad: starts and ends that are combined [default: 20]
+    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    pub n_best: Option<usize>,
+    /// squad: give no answer where it is preferred by more than this; a number, best-exact or best-f1 [default: 0]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, help_heading = "Options of single tasks")]
+    #[serde(deserialize_with = "null_threshold")]
+    pub null_threshold: Option<NullThreshold>,
+    /// tokens: how tags spell entities [default: lenient]
+    #[arg(long, value_enum, help_heading = "Options of single tasks")]
+    pub scheme: Option<Scheme>,
+    /// mlm: what guesses masked tokens; the mask decoder if the model has its parameters, when not given
+    #[arg(long, value_enum, help_heading = "Options of single tasks")]
+    pub decoder: Option<Decoder>,
+}
+
+impl TaskName {
+    /// The task with its data, of each file as many examples as `limit` says.
+    ///
+    /// # Errors
+    /// No files; options of another task; data that are not of the task's form.
+    pub fn read(
+        self,
+        files: &[PathBuf],
+        limit: Option<usize>,
+        options: &TaskOptions,
+    ) -> Result<Box<dyn Task>> {
+        self.check(options)?;
+        if files.is_empty() {
+            return Err(Error::new(Kind::Request, "no data: --data names files"));
+        }
+        let TaskOptions { labels, scheme, decoder, .. } = options;
+        Ok(match self {
+            TaskName::Mnli => Box::new(Mnli::read(files, limit, labels.as_deref())?),
+            TaskName::Squad => Box::new(Squad::read(files, limit, options.squad()?)?),
+            TaskName::Tokens => Box::new(Tokens::read(files, limit, scheme.unwrap_or_default())?),
+            TaskName::Race => Box::new(Race::read(files, limit)?),
+            TaskName::Stsb => Box::new(Stsb::read(files, limit)?),
+            TaskName::Mlm => Box::new(MaskedLm::read(files, limit, *decoder)?),
+        })
+    }
+
+    /// Checks that the options are those of the task.
+    ///
+    /// # Errors
+    /// The first that is of another one.
+    pub fn check(self, options: &TaskOptions) -> Result<()> {
+        let given = [
+            (TaskName::Mnli, "labels", options.labels.is_some()),
+            (TaskName::Squad, "doc-stride", options.doc_stride.is_some()),
+            (TaskName::Squad, "max-query-length", options.max_query_length.is_some()),
+            (TaskName::Squad, "max-answer-length", options.max_answer_length.is_some()),
+            (TaskName::Squad, "n-best", options.n_best.is_some()),
+            (TaskName::Squad, "null-threshold", options.null_threshold.is_some()),
+            (TaskName::Tokens, "scheme", options.scheme.is_some()),
+            (TaskName::Mlm, "decoder", options.decoder.is_some()),
+        ];
+        match given.into_iter().find(|&(task, _, given)| given && task != self) {
+            Some((task, option, _)) => {
+                let [task, this] = [task, self].map(|name| format!("{name:?}").to_lowercase());
+                Err(Error::new(Kind::Request, format!("{option} is an option of {task}, not of {this}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl TaskOptions {
+    fn squad(&self) -> Result<squad::Options> {
+        let usual = squad::Options::default();
+        let options = squad::Options {
+            doc_stride: self.doc_stride,
+            max_query_length: self.max_query_length.unwrap_or(usual.max_query_length),
+            max_answer_length: self.max_answer_length.unwrap_or(usual.max_answer_length),
+            n_best: self.n_best.unwrap_or(usual.n_best),
+            null_threshold: self.null_threshold.unwrap_or(usual.null_threshold),
+        };
+        let zero = [
+            ("max-query-length", options.max_query_length),
+            ("max-answer-length", options.max_answer_length),
+            ("n-best", options.n_best),
+        ];
+        match zero.into_iter().find(|&(_, value)| value == 0) {
+            Some((name, _)) => Err(Error::new(Kind::Request, format!("{name} is 0, at least 1 is needed"))),
+            None => Ok(options),
+        }
+    }
+}
+
+/// A number, or the words of the command line.
+fn null_threshold<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<NullThreshold>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Number(f64),
+        Word(String),
+    }
+    let text = match Said::deserialize(deserializer)? {
+        Said::Number(number) => number.to_string(),
+        Said::Word(word) => word,
+    };
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}

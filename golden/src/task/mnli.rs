@@ -1,0 +1,204 @@
+//! Natural language inference: does the first sentence entail the second, contradict it, or neither?
+//!
+//! Any set of labels will do, as long as the model's configuration names them.
+
+use std::path::{Path, PathBuf};
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_reference::Head;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::data::{Line, Table, TextFile, quoted};
+use super::metric::{largest, margin};
+use super::model::{Model, Texts};
+use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
+use crate::class::Class;
+use crate::report::name_of;
+
+/// Pairs of sentences and how they go together.
+pub struct Mnli {
+    examples: Vec<Example>,
+    /// Examples about which the annotators did not agree.
+    without_label: usize,
+    /// The names of the model's labels.
+    labels: Vec<String>,
+    /// The expected label of each example, by its number in `labels`.
+    expected: Vec<usize>,
+}
+
+struct Example {
+    place: String,
+    group: String,
+    premise: String,
+    hypothesis: String,
+    label: String,
+}
+
+/// A line of the original data, or of {premise, hypothesis, label}.
+#[derive(Deserialize)]
+struct Record {
+    gold_label: Option<String>,
+    #[serde(alias = "premise")]
+    sentence1: String,
+    #[serde(alias = "hypothesis")]
+    sentence2: String,
+    label: Option<RecordLabel>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RecordLabel {
+    Number(i64),
+    Name(String),
+}
+
+impl Mnli {
+    /// Reads tables of GLUE and lines of JSON, of each file as many examples as `limit` says. `names` are those of labels
+    /// that the data give as numbers.
+    ///
+    /// # Errors
+    /// A file without examples; an example without its sentences or label; numbers without `names`.
+    pub fn read(files: &[PathBuf], limit: Option<usize>, names: Option<&[String]>) -> Result<Mnli> {
+        let (mut examples, mut without_label) = (Vec::new(), 0);
+        for path in files {
+            let file = TextFile::read(path)?;
+            let before = (examples.len(), without_label);
+            let full =
+                |examples: &Vec<Example>| limit.is_some_and(|limit| examples.len() - before.0 >= limit);
+            let group = group(path);
+            let mut add = |examples: &mut Vec<Example>, example: Option<Example>| match example {
+                Some(example) => examples.push(example),
+                None => without_label += 1,
+            };
+            if file.looks_like_json() {
+                for line in file.lines().filter(|line| !line.text.trim().is_empty()) {
+                    if full(&examples) {
+                        break;
+                    }
+                    add(&mut examples, of_record(line, &group, names)?);
+                }
+            } else {
+                let table = Table::open(&file, &["sentence1", "sentence2", "gold_label"])?;
+                for row in table.rows() {
+                    if full(&examples) {
+                        break;
+                    }
+                    let row = row?;
+                    let sentences = [row.get("sentence1"), row.get("sentence2")];
+                    add(&mut examples, example(row.line, &group, sentences, row.get("gold_label"))?);
+                }
+            }
+            if examples.len() == before.0 {
+                return Err(file.empty());
+            }
+        }
+        Ok(Mnli { examples, without_label, labels: Vec::new(), expected: Vec::new() })
+    }
+}
+
+/// `matched`, `mismatched`, or the name of the file.
+fn group(path: &Path) -> String {
+    let name = name_of(path);
+    let lower = name.to_lowercase();
+    let known = ["mismatched", "matched"].into_iter().find(|known| lower.contains(known));
+    known.map_or_else(|| name.split('.').next().unwrap_or(&name).to_owned(), str::to_owned)
+}
+
+fn of_record(line: Line<'_>, group: &str, names: Option<&[String]>) -> Result<Option<Example>> {
+    let record: Record = line.json()?;
+    let label = match (record.gold_label, record.label) {
+        (Some(label), _) | (None, Some(RecordLabel::Name(label))) => label,
+        (None, Some(RecordLabel::Number(-1))) => "-".to_owned(),
+        (None, Some(RecordLabel::Number(number))) => {
+            let names = names.ok_or_else(|| {
+                line.error(&format!(
+                    "label {number}: --labels must name the data's labels in the order of their numbers, such as \
+                     entailment,neutral,contradiction"
+                ))
+            })?;
+            let name = usize::try_from(number).ok().and_then(|number| names.get(number));
+            let none = || line.error(&format!("label {number}: --labels names {}", names.len()));
+            name.ok_or_else(none)?.clone()
+        }
+        (None, None) => return Err(line.error("neither gold_label nor label")),
+    };
+    example(line, group, [&record.sentence1, &record.sentence2], &label)
+}
+
+fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Result<Option<Example>> {
+    match (label.trim(), sentences) {
+        ("", _) => Err(line.error("no label")),
+        ("-", _) => Ok(None),
+        (_, ["", _] | [_, ""]) => Err(line.error("an empty sentence")),
+        (label, [premise, hypothesis]) => Ok(Some(Example {
+            place: line.place(),
+            group: group.to_owned(),
+            premise: premise.to_owned(),
+            hypothesis: hypothesis.to_owned(),
+            label: label.to_owned(),
+        })),
+    }
+}
+
+impl Task for Mnli {
+    fn name(&self) -> &'static str {
+        "mnli"
+    }
+
+    fn class(&self, _checkpoint: &Checkpoint) -> Class {
+        Class::PyTorch(Head::SequenceClassification)
+    }
+
+    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+        self.labels = model.labels()?.to_vec();
+        let number = |example: &Example| {
+            let number = self.labels.iter().position(|label| label.eq_ignore_ascii_case(&example.label));
+            number.ok_or_else(|| {
+                let (place, label) = (&example.place, quoted(&example.label));
+                let labels: Vec<String> =
+                    self.labels.iter().map(|label| Printable(label).to_string()).collect();
+                let message = format!("{place}: label {label}, the model has {}", labels.join(", "));
+                Error::new(Kind::Config, message)
+            })
+        };
+        self.expected = self.examples.iter().map(number).collect::<Result<_>>()?;
+        let mut prepared = Prepared::default();
+        for example in &self.examples {
+            let (encoding, cut) = texts.encode(&example.premise, Some(&example.hypothesis))?;
+            prepared.sequences.push(encoding.into());
+            prepared.truncated += usize::from(cut);
+        }
+        Ok(prepared)
+    }
+
+    fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
+        let mut judged = Judged { examples: self.examples.len(), ..Judged::default() };
+        let mut groups = Groups::default();
+        for ((example, &expected), logits) in self.examples.iter().zip(&self.expected).zip(kept) {
+            let chosen = largest(logits).filter(|_| logits.len() == self.labels.len());
+            let chosen = chosen.and_then(|chosen| Some((chosen, self.labels.get(chosen)?)));
+            let (at, label) =
+                chosen.ok_or_else(|| misshapen(&example.place, logits.len(), self.labels.len()))?;
+            groups.count(&example.group, at == expected);
+            judged.predictions.push(prediction([
+                ("example", json!(example.place)),
+                ("label", json!(self.labels.get(expected))),
+                ("predicted", json!(label)),
+                ("logits", numbers(logits)),
+            ]));
+            judged.choices.push(Choice {
+                example: example.place.clone(),
+                chosen: label.clone(),
+                margin: margin(logits),
+            });
+        }
+        judged.metrics = groups.accuracies();
+        if self.without_label > 0 {
+            let note = format!("{} examples have no label (\"-\") and are left out", self.without_label);
+            judged.notes.push(note);
+        }
+        Ok(judged)
+    }
+}

@@ -1,0 +1,258 @@
+//! The model of a task: its configuration, its tokenizer, and what computes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
+use deberta_converters::source::{ConfigFile, Format, Source};
+use deberta_reference::{DebertaConfig, DebertaTokenizerFast, EncodeOptions, Encoding, TruncationStrategy};
+
+use serde_json::Value;
+
+use crate::backend::{Backend, BackendName};
+use crate::class::Class;
+
+/// Which model to run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What reports call it.
+    pub name: String,
+    /// A folder, a weight file or a shard index.
+    pub path: PathBuf,
+    /// The configuration, if it is not beside the weights.
+    pub config: Option<PathBuf>,
+    /// The folder of the tokenizer, if it is not that of the weights.
+    pub tokenizer: Option<PathBuf>,
+    /// What computes.
+    pub backend: BackendName,
+}
+
+/// A model that is ready to run.
+pub struct Model {
+    /// What reports call it.
+    pub name: String,
+    /// The configuration.
+    pub config: DebertaConfig,
+    /// The class that is run.
+    pub class: Class,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+    /// What computes.
+    pub backend: Box<dyn Backend>,
+    config_file: PathBuf,
+    labels: std::result::Result<Vec<String>, String>,
+}
+
+/// What makes sequences of texts.
+pub struct Texts {
+    tokenizer: DebertaTokenizerFast,
+    folder: PathBuf,
+    /// The longest sequence.
+    pub max_length: usize,
+}
+
+impl Model {
+    /// Loads a model of the class that `choose` names for a checkpoint.
+    ///
+    /// # Errors
+    /// Files that cannot be read; a model without the head of the class; a graph of another class.
+    pub fn load(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
+        match place.backend.runs_graphs() {
+            false => Model::of_weights(place, choose),
+            true => Model::graph(place, choose),
+        }
+    }
+
+    fn open(place: &Place, format: Option<Format>, head: Option<Class>) -> Result<(ConfigFile, Checkpoint)> {
+        let source = Source::locate(&place.path, format, None)?;
+        Checkpoint::open(source, place.config.as_deref(), head.map(Class::head))
+    }
+
+    fn of_weights(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
+        let (config, found) = Model::open(place, None, None)?;
+        let class = choose(&found);
+        let mut notes = config.config.warnings();
+        let (_, mut checkpoint) = Model::open(place, None, Some(class))?;
+        checkpoint.check_copies()?;
+        let (checked, checked_file) = (checkpoint.config.clone(), config);
+        let model = place.backend.load(&Parameters::new(checkpoint)?, class, class.masked_rows())?;
+        notes.extend(model.report().into_iter().flat_map(|report| &report.not_finite).map(|bad| {
+            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first)
+        }));
+        Ok(Model::new(place, &checked_file, checked, class, notes, model))
+    }
+
+    fn graph(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
+        let (config, checkpoint) = Model::open(place, Some(Format::Onnx), None)?;
+        let path = checkpoint.source.path.clone();
+        let class = choose(&checkpoint);
+        drop(checkpoint);
+        let graph = place.backend.open(&path, place.config.as_deref())?;
+        if let Some(found) = graph.class().filter(|&found| found != class) {
+            let message = format!("a graph of {found}, this task needs {class}");
+            return Err(Error::new(Kind::Model, message).in_file(&path));
+        }
+        let notes = config.config.warnings();
+        Ok(Model::new(place, &config, config.config.clone(), class, notes, graph))
+    }
+
+    fn new(
+        place: &Place,
+        file: &ConfigFile,
+        config: DebertaConfig,
+        class: Class,
+        notes: Vec<String>,
+        backend: Box<dyn Backend>,
+    ) -> Model {
+        let (name, config_file, labels) = (place.name.clone(), file.path.clone(), labels(file));
+        Model { name, config, class, notes, backend, config_file, labels }
+    }
+
+    /// The names of the labels, in the order of the logits.
+    ///
+    /// # Errors
+    /// A configuration that does not name them all, or two alike: their order is never guessed.
+    pub fn labels(&self) -> Result<&[String]> {
+        self.labels.as_deref().map_err(|message| {
+            let hint =
+                "the order of labels is not guessed: name them in config.json, or in a file for --config";
+            Error::new(Kind::Config, format!("{message}; {hint}")).in_file(&self.config_file)
+        })
+    }
+}
+
+impl Model {
+    /// Checks that the model computes one number for a sequence.
+    ///
+    /// # Errors
+    /// Another number of labels.
+    pub fn require_one_label(&self, why: &str) -> Result<()> {
+        match self.config.num_labels {
+            1 => Ok(()),
+            labels => {
+                let message = format!("{labels} labels, this task needs a model with one: {why}");
+                Err(Error::new(Kind::Model, message).in_file(&self.config_file))
+            }
+        }
+    }
+}
+
+/// The names of all labels: `id2label`, or else `label2id`, which must agree if both are there.
+fn labels(file: &ConfigFile) -> std::result::Result<Vec<String>, String> {
+    let config = &file.config;
+    let mut numbered: BTreeMap<usize, String> = config.id2label.clone();
+    let by_name = file.map.get("label2id").and_then(Value::as_object);
+    for (name, id) in by_name.into_iter().flatten() {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
+        let id = id.ok_or_else(|| format!("label2id: {name:?} has no number"))?;
+        let known = numbered.entry(id).or_insert_with(|| name.clone());
+        if known != name {
+            return Err(format!("label2id calls label {id} {name:?}, id2label {known:?}"));
+        }
+    }
+    let names: Vec<String> = (0..config.num_labels)
+        .map(|id| numbered.get(&id).filter(|name| **name != format!("LABEL_{id}")).cloned())
+        .enumerate()
+        .map(|(id, name)| name.ok_or_else(|| format!("id2label does not name label {id}")))
+        .collect::<std::result::Result<_, _>>()?;
+    let alike =
+        |(at, name): &(usize, &String)| names.iter().take(*at).any(|other| other.eq_ignore_ascii_case(name));
+    match names.iter().enumerate().find(alike) {
+        Some((_, name)) => Err(format!("id2label has two labels {name:?}")),
+        None => Ok(names),
+    }
+}
+
+impl Texts {
+    /// Reads the tokenizer of a model. Sequences have at most `max_length` tokens, or as many as the model has positions.
+    ///
+    /// # Errors
+    /// No tokenizer; a length that is too short for any text, or too long for the model.
+    pub fn open(place: &Place, config: &DebertaConfig, max_length: Option<usize>) -> Result<Texts> {
+        let beside = match place.path.is_dir() {
+            true => place.path.as_path(),
+            false => place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")),
+        };
+        let above =
+            beside.parent().filter(|_| beside.ends_with("onnx") && !beside.join("vocab.json").exists());
+        let folder = place.tokenizer.as_deref().or(above).unwrap_or(beside);
+        let wrong = |error: deberta_reference::Error| {
+            let message = format!("no tokenizer: {error}; --tokenizer names its folder");
+            Error::new(Kind::Model, message)
+        };
+        let tokenizer = DebertaTokenizerFast::from_pretrained(folder).map_err(wrong)?;
+        let positions = config.max_position_embeddings;
+        let max_length = max_length.unwrap_or(positions);
+        if config.position_biased_input && max_length > positions {
+            let message = format!("--max-length {max_length}: the model has {positions} positions");
+            return Err(Error::new(Kind::Request, message));
+        }
+        let special = tokenizer.num_special_tokens_to_add(true);
+        if max_length <= special {
+            let message = format!("--max-length {max_length}: {special} tokens of a pair are special");
+            return Err(Error::new(Kind::Request, message));
+        }
+        let texts = Texts { tokenizer, folder: folder.to_owned(), max_length };
+        let largest = texts.tokenizer.len();
+        if largest > config.vocab_size {
+            let message = format!(
+                "the tokenizer has {largest} tokens, the model's vocabulary {}: not the model's tokenizer",
+                config.vocab_size
+            );
+            return Err(Error::new(Kind::Model, message).in_file(folder));
+        }
+        Ok(texts)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &DebertaTokenizerFast {
+        &self.tokenizer
+    }
+
+    /// A text, or a pair, as the model takes it, and whether it had to be cut: the longer text of a pair loses tokens
+    /// first.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<(Encoding, bool)> {
+        let failed = |error: deberta_reference::Error| {
+            Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
+        };
+        // An empty second text makes a pair here, and none in `encode_plus`.
+        let encode = |options: &EncodeOptions| -> Result<Encoding> {
+            let mut encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options).map_err(failed)?;
+            Ok(encodings.pop().unwrap_or_default().encoding)
+        };
+        let whole =
+            EncodeOptions { truncation: Some(TruncationStrategy::DoNotTruncate), ..EncodeOptions::default() };
+        let encoding = encode(&whole)?;
+        if encoding.len() <= self.max_length {
+            return Ok((encoding, false));
+        }
+        let cut = EncodeOptions {
+            truncation: Some(TruncationStrategy::LongestFirst),
+            max_length: Some(self.max_length),
+            ..EncodeOptions::default()
+        };
+        Ok((encode(&cut)?, true))
+    }
+
+    /// The tokens of a text alone, without special ones, and the characters of the text that each is of.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn pieces(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+        let options = EncodeOptions {
+            add_special_tokens: false,
+            truncation: Some(TruncationStrategy::DoNotTruncate),
+            ..EncodeOptions::default()
+        };
+        let fast = self
+            .tokenizer
+            .encode_plus(text, None, &options)
+            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(&self.folder))?;
+        Ok((fast.encoding.input_ids, fast.offsets))
+    }
+}

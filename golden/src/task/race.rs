@@ -1,0 +1,262 @@
+//! Reading comprehension with choices: which of four answers fits the article?
+//!
+//! transformers has no `DebertaForMultipleChoice` for version 1. A sequence classifier with one label scores every
+//! choice by itself, as that class would, and the highest score is the answer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::Head;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::data::{TextFile, quoted};
+use super::metric::{largest, margin};
+use super::model::{Model, Texts};
+use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
+use crate::class::Class;
+use crate::report::name_of;
+
+/// Questions about articles, with four answers each.
+pub struct Race {
+    questions: Vec<Question>,
+}
+
+struct Question {
+    place: String,
+    group: String,
+    article: Arc<str>,
+    question: String,
+    options: [String; 4],
+    answer: usize,
+}
+
+/// An article of the original files, with several questions, or a line with one.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(alias = "example_id")]
+    id: Option<String>,
+    article: String,
+    #[serde(alias = "question")]
+    questions: OneOrMany<String>,
+    options: Options,
+    #[serde(alias = "answer")]
+    answers: OneOrMany<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Options {
+    One(Vec<String>),
+    Many(Vec<Vec<String>>),
+}
+
+impl Race {
+    /// Reads articles: files or lines of JSON, and folders of such files with their folders; of each of `files` as many
+    /// questions as `limit` says.
+    ///
+    /// # Errors
+    /// A file without questions; a question without four answers or the right one.
+    pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Race> {
+        let mut questions = Vec::new();
+        for path in files {
+            let start = questions.len();
+            let mut articles = Vec::new();
+            find(path, 0, &mut articles)?;
+            for path in articles {
+                if limit.is_some_and(|limit| questions.len() - start >= limit) {
+                    break;
+                }
+                read(&path, &mut questions)?;
+            }
+            if questions.len() == start {
+                return Err(Error::malformed("no questions: neither .txt nor .jsonl files").in_file(path));
+            }
+            questions.truncate(start + limit.unwrap_or(usize::MAX).min(questions.len() - start));
+        }
+        Ok(Race { questions })
+    }
+}
+
+/// The files in a folder and its folders, by name; or the file itself.
+fn find(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    const DEEPEST: usize = 4;
+    let metadata = fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
+    if !metadata.is_dir() {
+        found.push(path.to_owned());
+        return Ok(());
+    }
+    if depth > DEEPEST {
+        return Err(Error::new(Kind::Refused, format!("more than {DEEPEST} folders deep")).in_file(path));
+    }
+    let entries = fs::read_dir(path).map_err(|error| Error::io(path, "open", error))?;
+    let mut inside = Vec::new();
+    for entry in entries {
+        inside.push(entry.map_err(|error| Error::io(path, "read", error))?.path());
+    }
+    inside.retain(|path| path.is_dir() || path.extension().is_some_and(|end| end == "txt" || end == "jsonl"));
+    inside.sort();
+    inside.iter().try_for_each(|path| find(path, depth + 1, found))
+}
+
+fn read(path: &Path, questions: &mut Vec<Question>) -> Result<()> {
+    let file = TextFile::read(path)?;
+    let mut found = false;
+    // An article by itself can stand on several lines.
+    if let Ok(record) = file.json::<Record>() {
+        return add(record, path, &name_of(path), 1, &file, questions);
+    }
+    for line in file.lines().filter(|line| !line.text.trim().is_empty()) {
+        add(line.json()?, path, &line.place(), line.number, &file, questions)?;
+        found = true;
+    }
+    if found { Ok(()) } else { Err(file.empty()) }
+}
+
+fn add(
+    record: Record,
+    path: &Path,
+    place: &str,
+    line: usize,
+    file: &TextFile,
+    questions: &mut Vec<Question>,
+) -> Result<()> {
+    let Record { id, article, questions: asked, options, answers } = record;
+    let (asked, answers) = (asked.into_vec(), answers.into_vec());
+    let options = match options {
+        Options::One(options) => vec![options],
+        Options::Many(options) => options,
+    };
+    if asked.is_empty() || asked.len() != options.len() || asked.len() != answers.len() {
+        let counts = format!(
+            "{} questions, {} lists of options and {} answers",
+            asked.len(),
+            options.len(),
+            answers.len()
+        );
+        return Err(file.at(line, &counts));
+    }
+    let name = id.unwrap_or_else(|| place.to_owned());
+    let article: Arc<str> = article.into();
+    let group = group(&name, path);
+    for (number, ((question, options), answer)) in asked.into_iter().zip(options).zip(answers).enumerate() {
+        let wrong = |message: String| file.at(line, &format!("question {number}: {message}"));
+        let options: [String; 4] = options
+            .try_into()
+            .map_err(|options: Vec<String>| wrong(format!("{} options, expected 4", options.len())))?;
+        let at = ["A", "B", "C", "D"].iter().position(|letter| *letter == answer.trim());
+        let at = at.ok_or_else(|| wrong(format!("answer {}, expected A, B, C or D", quoted(&answer))))?;
+        questions.push(Question {
+            place: format!("{name}#{number}"),
+            group: group.clone(),
+            article: Arc::clone(&article),
+            question,
+            options,
+            answer: at,
+        });
+    }
+    Ok(())
+}
+
+/// `middle`, `high`, or `other`.
+fn group(name: &str, path: &Path) -> String {
+    let said = |text: &str| ["middle", "high"].into_iter().find(|level| text.starts_with(level));
+    let folders = path.iter().rev().filter_map(|part| part.to_str());
+    said(name).or_else(|| folders.filter_map(said).next()).unwrap_or("other").to_owned()
+}
+
+/// A question with an answer: in the question's gap, or after it.
+fn filled(question: &str, option: &str) -> String {
+    match question.contains('_') {
+        true => question.replace('_', option),
+        false => format!("{question} {option}"),
+    }
+}
+
+impl Task for Race {
+    fn name(&self) -> &'static str {
+        "race"
+    }
+
+    fn class(&self, _checkpoint: &Checkpoint) -> Class {
+        Class::PyTorch(Head::SequenceClassification)
+    }
+
+    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+        model.require_one_label("it scores every choice by itself")?;
+        let mut prepared = Prepared::default();
+        for question in &self.questions {
+            let mut any_cut = false;
+            for option in &question.options {
+                let (encoding, cut) =
+                    texts.encode(&question.article, Some(&filled(&question.question, option)))?;
+                prepared.sequences.push(encoding.into());
+                any_cut |= cut;
+            }
+            prepared.truncated += usize::from(any_cut);
+        }
+        Ok(prepared)
+    }
+
+    fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
+        let mut judged = Judged { examples: self.questions.len(), ..Judged::default() };
+        let mut groups = Groups::default();
+        for (question, scores) in self.questions.iter().zip(kept.chunks(4)) {
+            let scores = scores.concat();
+            let chosen = largest(&scores).filter(|_| scores.len() == 4);
+            let chosen = chosen.and_then(|at| Some((at, question.options.get(at)?)));
+            let (at, option) = chosen.ok_or_else(|| misshapen(&question.place, scores.len(), 4))?;
+            groups.count(&question.group, at == question.answer);
+            judged.predictions.push(prediction([
+                ("example", json!(question.place)),
+                ("answer", json!(question.options.get(question.answer))),
+                ("predicted", json!(option)),
+                ("logits", numbers(&scores)),
+            ]));
+            judged.choices.push(Choice {
+                example: question.place.clone(),
+                chosen: option.clone(),
+                margin: margin(&scores),
+            });
+        }
+        judged.metrics = groups.accuracies();
+        Ok(judged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_goes_into_the_gap_or_after_the_question() {
+        assert_eq!(filled("Ada lives in _ .", "Selby"), "Ada lives in Selby .");
+        assert_eq!(filled("Where does Ada live?", "Selby"), "Where does Ada live? Selby");
+    }
+
+    #[test]
+    fn the_level_is_in_the_name_or_in_the_folder() {
+        assert_eq!(group("high19088.txt", Path::new("x")), "high");
+        assert_eq!(group("1.txt", Path::new("RACE/test/middle/1.txt")), "middle");
+        assert_eq!(group("1.txt", Path::new("test/1.txt")), "other");
+    }
+}

@@ -1,0 +1,123 @@
+//! Similarity of two sentences, from 0 to 5: how the model's scores go together with those of people.
+
+use std::path::PathBuf;
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::Result;
+use deberta_reference::Head;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::data::{Line, Table, TextFile, quoted};
+use super::metric::correlation::{pearson, spearman};
+use super::model::{Model, Texts};
+use super::{Judged, Prepared, Task, misshapen, number, prediction};
+use crate::class::Class;
+
+/// Pairs of sentences and their scores.
+pub struct Stsb {
+    examples: Vec<Example>,
+}
+
+struct Example {
+    place: String,
+    sentences: [String; 2],
+    score: f64,
+}
+
+/// A line of JSON.
+#[derive(Deserialize)]
+struct Record {
+    sentence1: String,
+    sentence2: String,
+    #[serde(alias = "label")]
+    score: f64,
+}
+
+impl Stsb {
+    /// Reads tables of GLUE and lines of JSON, of each file as many examples as `limit` says.
+    ///
+    /// # Errors
+    /// A file without examples; an example without its sentences or score.
+    pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Stsb> {
+        let mut examples = Vec::new();
+        for path in files {
+            let file = TextFile::read(path)?;
+            let before = examples.len();
+            let limit = limit.unwrap_or(usize::MAX);
+            if file.looks_like_json() {
+                let lines = file.lines().filter(|line| !line.text.trim().is_empty());
+                for line in lines.take(limit) {
+                    let Record { sentence1, sentence2, score } = line.json()?;
+                    examples.push(example(line, [&sentence1, &sentence2], score)?);
+                }
+            } else {
+                let table = Table::open(&file, &["sentence1", "sentence2", "score"])?;
+                for row in table.rows().take(limit) {
+                    let row = row?;
+                    let text = row.get("score").trim();
+                    let score: f64 = text
+                        .parse()
+                        .map_err(|_| row.line.error(&format!("score {}: no number", quoted(text))))?;
+                    let sentences = [row.get("sentence1"), row.get("sentence2")];
+                    examples.push(example(row.line, sentences, score)?);
+                }
+            }
+            if examples.len() == before {
+                return Err(file.empty());
+            }
+        }
+        Ok(Stsb { examples })
+    }
+}
+
+fn example(line: Line<'_>, sentences: [&str; 2], score: f64) -> Result<Example> {
+    if !score.is_finite() {
+        return Err(line.error(&format!("score {score}: not finite")));
+    }
+    match sentences.contains(&"") {
+        true => Err(line.error("an empty sentence")),
+        false => Ok(Example { place: line.place(), sentences: sentences.map(str::to_owned), score }),
+    }
+}
+
+impl Task for Stsb {
+    fn name(&self) -> &'static str {
+        "stsb"
+    }
+
+    fn class(&self, _checkpoint: &Checkpoint) -> Class {
+        Class::PyTorch(Head::SequenceClassification)
+    }
+
+    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+        model.require_one_label("a similarity is one number")?;
+        let mut prepared = Prepared::default();
+        for Example { sentences: [first, second], .. } in &self.examples {
+            let (encoding, cut) = texts.encode(first, Some(second))?;
+            prepared.sequences.push(encoding.into());
+            prepared.truncated += usize::from(cut);
+        }
+        Ok(prepared)
+    }
+
+    fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
+        let mut judged = Judged { examples: self.examples.len(), ..Judged::default() };
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        for (example, logits) in self.examples.iter().zip(kept) {
+            let [score] = logits[..] else { return Err(misshapen(&example.place, logits.len(), 1)) };
+            expected.push(example.score);
+            found.push(f64::from(score));
+            judged.predictions.push(prediction([
+                ("example", json!(example.place)),
+                ("score", json!(example.score)),
+                ("predicted", number(score)),
+            ]));
+        }
+        judged.metrics = vec![
+            ("pearson".to_owned(), pearson(&found, &expected)),
+            ("spearman".to_owned(), spearman(&found, &expected)),
+        ];
+        Ok(judged)
+    }
+}
