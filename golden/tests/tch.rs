@@ -163,7 +163,7 @@ fn faults_are_seen() {
         let parameters = parameters(&folder, *class);
         let config = parameters.checkpoint().config.clone();
         let model = Model::read(config, &parameters, *class, *rows).unwrap();
-        for fault in faults(&model, inputs).faults {
+        for fault in faults(&model, inputs, model.config.num_hidden_layers / 2).faults {
             let faulty = model.with(&fault.changes).unwrap();
             let reference = faulty.build().unwrap().run(inputs, &["*"], Vec::new()).unwrap();
             let tch = Tch::of(faulty.config.clone(), &faulty, faulty.class, faulty.masked_rows).unwrap();
