@@ -205,3 +205,26 @@ fn a_closed_pipe_is_no_error() {
     let run = run("sh", &["-c", &script]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn completions_and_manual_pages_know_every_subcommand() {
+    for (program, name, some) in [
+        (CONVERT, "deberta-convert", ["tf2pt", "audit"]),
+        (env!("CARGO_BIN_EXE_deberta-verify-under-test"), "deberta-verify", ["record", "merge"]),
+    ] {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = succeed(program, &["completions", shell]);
+            assert!(script.contains(name) && some.iter().all(|some| script.contains(some)), "{shell}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let pages = folder.path().join("new/man1");
+        let told = succeed(program, &["man", &path(&pages)]);
+        let count = fs::read_dir(&pages).unwrap().count();
+        assert_eq!(told, format!("{}: {count} pages\n", pages.display()));
+        for some in some {
+            let page = fs::read_to_string(pages.join(format!("{name}-{some}.1"))).unwrap();
+            assert!(page.contains(".SH SYNOPSIS") && page.contains(some), "{page}");
+        }
+        assert!(fs::read_to_string(pages.join(format!("{name}.1"))).unwrap().contains(".SH SUBCOMMANDS"));
+    }
+}

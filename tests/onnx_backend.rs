@@ -47,6 +47,21 @@ fn runs<'r>(report: &'r serde_json::Value, backend: &str) -> Vec<&'r serde_json:
     runs.filter(|run| run["backend"] == backend).collect()
 }
 
+/// The backends that run graphs: ONNX Runtime when this is built with it and its library is named.
+fn backends() -> Vec<&'static str> {
+    match (cfg!(feature = "onnxruntime"), std::env::var_os("ORT_DYLIB_PATH")) {
+        (true, Some(_)) => vec!["onnx", "onnxruntime"],
+        (true, None) => {
+            println!("skipped: onnxruntime, ORT_DYLIB_PATH names no library");
+            vec!["onnx"]
+        }
+        (false, _) => {
+            println!("skipped: onnxruntime, built without the feature of this name");
+            vec!["onnx"]
+        }
+    }
+}
+
 fn edit(model: &Path, change: impl FnOnce(&mut ModelProto)) {
     let mut proto = ModelProto::parse_from_bytes(&fs::read(model).unwrap()).unwrap();
     change(&mut proto);
@@ -63,6 +78,11 @@ fn graphs_that_pytorch_exported_agree_with_its_goldens() {
         assert_eq!(graph.iter().filter(traced).count(), 7, "{}", folder.display());
         assert_eq!(graph.len(), 12, "{}", folder.display());
         assert!(runs(&report, "reference").len() > graph.len());
+        for backend in backends() {
+            let report = json(folder, folder, &["--backend", backend]);
+            assert_eq!(report["outcome"], "pass", "{backend} {}: {report}", folder.display());
+            assert_eq!(runs(&report, backend).len(), 12, "{backend} {}", folder.display());
+        }
     }
 }
 
@@ -75,13 +95,15 @@ fn both_exporters_graphs_are_right_at_other_lengths() {
             fs::create_dir(&onnx).unwrap();
             fs::copy(folder.join("config.json"), model.path().join("config.json")).unwrap();
             fs::copy(folder.join(exporter), onnx.join("model.onnx")).unwrap();
-            // A golden of other weights: what it says is not asked for, the lengths are.
-            let report = json(model.path(), &golden("masked-lm"), &["--backend", "onnx"]);
-            let lengths: Vec<_> =
-                runs(&report, "onnx").into_iter().filter(|run| run["golden"] == "other lengths").collect();
-            assert_eq!(lengths.len(), 5, "{} {exporter}: {report}", folder.display());
-            for run in lengths {
-                assert_eq!(run["outcome"], "pass", "{} {exporter}: {run}", folder.display());
+            for backend in backends() {
+                // A golden of other weights: what it says is not asked for, the lengths are.
+                let report = json(model.path(), &golden("masked-lm"), &["--backend", backend]);
+                let mut lengths = runs(&report, backend);
+                lengths.retain(|run| run["golden"] == "other lengths");
+                assert_eq!(lengths.len(), 5, "{backend} {} {exporter}: {report}", folder.display());
+                for run in lengths {
+                    assert_eq!(run["outcome"], "pass", "{backend} {} {exporter}: {run}", folder.display());
+                }
             }
         }
     }
@@ -98,27 +120,32 @@ fn our_exports_agree_with_the_goldens_at_every_point() {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
         let decoder: &[&str] = if name.starts_with("mask-decoder") { &["--head", "emd"] } else { &[] };
         let (_kept, model) = export(&folder, &[&["--activations"], decoder].concat());
-        let run = verify(&model, &folder, &["--backend", "onnx"]);
-        if name == "model-bf16" {
-            assert_eq!(run.code, 2, "{name}: {}", run.stdout);
-            assert!(run.stdout.contains("BFLOAT16"), "{}", run.stdout);
-            continue;
+        for backend in backends() {
+            let run = verify(&model, &folder, &["--backend", backend]);
+            if name == "model-bf16" {
+                assert_eq!(run.code, 2, "{name}: {}", run.stdout);
+                let why = if backend == "onnx" { "BFLOAT16" } else { "not find an implementation" };
+                assert!(run.stdout.contains(why), "{}", run.stdout);
+                continue;
+            }
+            assert_eq!(run.code, 0, "{backend} {name}: {}{}", run.stdout, run.stderr);
+            let report = json(&model, &folder, &["--backend", backend]);
+            let runs = runs(&report, backend);
+            let points = runs.iter().map(|run| run["points"].as_array().unwrap().len()).sum::<usize>();
+            println!("{backend} {name}: {points} points");
+            compared += points;
         }
-        assert_eq!(run.code, 0, "{name}: {}{}", run.stdout, run.stderr);
-        let report = json(&model, &folder, &["--backend", "onnx"]);
-        let points =
-            runs(&report, "onnx").iter().map(|run| run["points"].as_array().unwrap().len()).sum::<usize>();
-        println!("{name}: {points} points");
-        compared += points;
     }
-    assert!(compared > 2000, "{compared}");
+    assert!(compared > 2000 * backends().len(), "{compared}");
 }
 
 #[test]
 fn external_data_is_run_too() {
     let (_kept, model) = export(&golden("masked-lm"), &["--external-data"]);
-    let run = verify(&model, &golden("masked-lm"), &["--backend", "onnx"]);
-    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    for backend in backends() {
+        let run = verify(&model, &golden("masked-lm"), &["--backend", backend]);
+        assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+    }
 }
 
 #[test]
@@ -131,7 +158,9 @@ fn a_changed_weight_is_a_divergence() {
         let changed = f32::from_le_bytes(weight.raw_data[..4].try_into().unwrap()) + 0.5;
         weight.raw_data[..4].copy_from_slice(&changed.to_le_bytes());
     });
-    for backend in [&["--backend", "onnx"] as &[&str], &["--backend", "reference"], &[]] {
+    let of = |backend: &'static str| vec!["--backend", backend];
+    for backend in backends().into_iter().chain(["reference"]).map(of).chain([vec![]]) {
+        let backend = backend.as_slice();
         let run = verify(&model, &golden("masked-lm"), backend);
         assert_eq!(run.code, 1, "{backend:?}: {}{}", run.stdout, run.stderr);
         assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
@@ -149,6 +178,11 @@ fn a_wrong_graph_is_told_from_wrong_weights() {
     let run = verify(&model, &golden("masked-lm"), &[]);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("the weights of this file pass"), "{}", run.stdout);
+    for backend in backends() {
+        let run = verify(&model, &golden("masked-lm"), &["--backend", backend]);
+        assert_eq!(run.code, 1, "{backend}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains("the reference computes something else"), "{backend}: {}", run.stdout);
+    }
 }
 
 #[test]
@@ -187,9 +221,12 @@ fn a_graph_of_one_length_is_a_divergence() {
         }];
     });
     for model in [&declared, &computed] {
-        let run = verify(model, folder.path(), &[]);
-        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-        assert!(run.stdout.contains("exported for fixed ones"), "{}", run.stdout);
+        let of = |backend: &'static str| vec!["--backend", backend];
+        for backend in backends().into_iter().map(of).chain([vec![]]) {
+            let run = verify(model, folder.path(), &backend);
+            assert_eq!(run.code, 1, "{backend:?}: {}{}", run.stdout, run.stderr);
+            assert!(run.stdout.contains("exported for fixed ones"), "{backend:?}: {}", run.stdout);
+        }
     }
 }
 
@@ -200,9 +237,12 @@ fn what_the_runtime_does_not_know_is_not_judged() {
         let nodes = &mut proto.graph.mut_or_insert_default().node;
         nodes.iter_mut().find(|node| node.op_type == "Erf").unwrap().op_type = "Imaginary".to_owned();
     });
-    let run = verify(&model, &golden("masked-lm"), &[]);
-    assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("Imaginary"), "{}", run.stdout);
+    let of = |backend: &'static str| vec!["--backend", backend];
+    for backend in backends().into_iter().map(of).chain([vec![]]) {
+        let run = verify(&model, &golden("masked-lm"), &backend);
+        assert_eq!(run.code, 2, "{backend:?}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains("Imaginary"), "{backend:?}: {}", run.stdout);
+    }
 }
 
 #[test]
@@ -238,7 +278,88 @@ fn damaged_graphs_never_panic() {
         let mut damaged = bytes.clone();
         damaged[place] ^= 1 << (place % 8);
         fs::write(&model, damaged).unwrap();
-        let run = verify(&model, &golden("masked-lm"), &["--backend", "onnx"]);
-        assert!((0..=2).contains(&run.code), "byte {place}: {}{}", run.stdout, run.stderr);
+        for backend in backends() {
+            let run = verify(&model, &golden("masked-lm"), &["--backend", backend]);
+            assert!((0..=2).contains(&run.code), "{backend}, byte {place}: {}{}", run.stdout, run.stderr);
+        }
+    }
+}
+
+#[test]
+fn graphs_are_recorded_and_measured() {
+    let (kept, model) = export(&golden("masked-lm"), &["--activations", "*.probs"]);
+    for backend in backends() {
+        // A trace with labels, which a graph has no input for.
+        let (trace, recorded) = (golden("masked-lm").join("loss.safetensors"), kept.path().join(backend));
+        let record = ["record", "--model", arg(&model), "--inputs", arg(&trace), "-o", arg(&recorded)];
+        let run = run(VERIFY, &[&record, &["--backend", backend] as &[&str]].concat());
+        assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains("the trace does not get: labels"), "{backend}: {}", run.stderr);
+        let written = deberta_golden::Trace::read(&recorded).unwrap();
+        assert_eq!(written.metadata("framework"), Some("onnx"));
+        assert!(written.get("inputs.labels").is_none() && written.get("inputs.input_ids").is_some());
+        assert!(written.get("outputs.logits").is_some());
+        assert!(written.get("activations.deberta.encoder.layer.1.attention.self.probs").is_some());
+
+        // What it computed is a golden of the weights that it was made from, complete as it says.
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(&recorded, folder.path().join("recorded.safetensors")).unwrap();
+        let weights = golden("masked-lm").join("model.safetensors");
+        let run = verify(&weights, folder.path(), &[]);
+        assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+
+        let bench = ["bench", "--model", arg(&model), "--backend", backend, "--seq", "9", "--runs", "2"];
+        let measured = succeed(VERIFY, &[&bench, &["--format", "json"] as &[&str]].concat());
+        let measured: serde_json::Value = serde_json::from_str(&measured).unwrap();
+        assert_eq!((measured["backend"].as_str(), measured["seq"].as_u64()), (Some(backend), Some(9)));
+        assert_eq!(measured["class"], "DebertaForMaskedLM");
+        assert!(measured["median_ms"].as_f64().unwrap() > 0.0 && measured["load_ms"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn a_graph_is_of_one_class_and_one_convention() {
+    let (kept, model) = export(&golden("masked-lm"), &[]);
+    let trace = golden("masked-lm").join("plain.safetensors");
+    let output = kept.path().join("recorded.safetensors");
+    let refusal = |more: &[&str]| {
+        let record = ["record", "--backend", "onnx", "--model", arg(&model), "--inputs", arg(&trace)];
+        let run = run(VERIFY, &[&record, &["-o", arg(&output)] as &[&str], more].concat());
+        assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
+        assert!(!output.exists());
+        run.stderr
+    };
+    let class = refusal(&["--class", "DebertaModel"]);
+    assert!(class.contains("the graph computes DebertaForMaskedLM, not DebertaModel"), "{class}");
+    let rows = refusal(&["--masked-rows", "zero"]);
+    assert!(rows.contains("the graph computes masked rows as uniform, not zero"), "{rows}");
+}
+
+#[test]
+fn a_program_without_onnx_runtime_says_how_to_get_it() {
+    let (_kept, model) = export(&golden("masked-lm"), &[]);
+    let trace = golden("masked-lm").join("plain.safetensors");
+    let expected = match (cfg!(feature = "onnxruntime"), std::env::var_os("ORT_DYLIB_PATH")) {
+        (true, Some(_)) => return println!("skipped: this program has it"),
+        (true, None) => "ORT_DYLIB_PATH names ONNX Runtime's library",
+        (false, _) => "--features onnxruntime",
+    };
+    let model = ["--backend", "onnxruntime", "--model", arg(&model)];
+    let folder = golden("masked-lm");
+    let commands: [&[&str]; 3] =
+        [&["--golden", arg(&folder)], &["record", "--inputs", arg(&trace), "-o", "x"], &["bench"]];
+    for command in commands {
+        let (subcommand, options) = match command {
+            [first, ..] if first.starts_with('-') => command.split_at(0),
+            _ => command.split_at(1),
+        };
+        let run = run(VERIFY, &[subcommand, &model, options].concat());
+        assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
+        assert!(
+            run.stderr.contains(expected) || run.stdout.contains(expected),
+            "{}{}",
+            run.stdout,
+            run.stderr
+        );
     }
 }

@@ -10,6 +10,7 @@ use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
     RunReport, SCHEMA, Shard, Style, annotations,
 };
+use deberta_golden::samples::Statistic;
 use deberta_golden::tolerance::Tolerance;
 use serde_json::Value;
 
@@ -46,6 +47,7 @@ fn point(name: &str, real: f64, padded: Option<f64>) -> PointReport {
         tolerance: TOLERANCE,
         real: Some(difference(real)),
         padded: padded.map(difference),
+        statistic: None,
         arbiter: None,
     }
 }
@@ -132,6 +134,8 @@ fn failing() -> Report {
     let shares = NAMES.iter().zip([0.0, 0.002, 0.1, 0.2, 4120.0, 300.0, 1.2, f64::INFINITY]);
     let mut points: Vec<PointReport> = shares.map(|(name, share)| point(name, share, Some(0.1))).collect();
     points[5].padded = Some(difference(20.0));
+    points[6].statistic =
+        Some(Statistic { name: "projection 2".to_owned(), want: 0.5, got: 0.51, allowed: 0.02, share: 0.5 });
     points.extend([
         with(Verdict::NotFinite { count: 3, at: vec![0, 1] }, "outputs.hidden_states.1"),
         with(Verdict::Shape { found: vec![2, 4, 5] }, "outputs.hidden_states.2"),

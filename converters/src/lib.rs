@@ -17,6 +17,7 @@ pub mod naming;
 pub mod output;
 pub mod parallel;
 pub mod progress;
+pub mod recipe;
 mod remap;
 mod shard;
 pub mod source;

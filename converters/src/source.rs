@@ -323,7 +323,7 @@ impl ConfigFile {
     }
 
     /// A configuration from its text. `path` is for messages.
-    fn parse(path: &Path, text: String) -> Result<ConfigFile> {
+    pub fn parse(path: &Path, text: String) -> Result<ConfigFile> {
         let wrong = |message: String| Error::new(Kind::Config, message).in_file(path);
         let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
             not_json(&text, || wrong(format!("not a JSON object: {error}"))).in_file(path)

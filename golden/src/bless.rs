@@ -61,6 +61,11 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
         let message = format!("recorded by {who}: that is evidence, and only {who} can record it again");
         return Err(Error::new(Kind::Refused, message));
     }
+    if file.is_sampled() {
+        return Err(Error::unsupported(
+            "samples are recorded by golden/generate/record_sizes.py, not blessed",
+        ));
+    }
     let old = file.inputs()?;
     let class = Class::of(&old)?;
     let given = inputs(&old)?;

@@ -6,10 +6,12 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
 use serde::Deserialize;
 
 use crate::class::Class;
+pub use crate::made::RecipeEntry;
 pub use crate::slice::{InlineInputs, Slice};
 use crate::tolerance::Tolerances;
 
@@ -53,12 +55,22 @@ pub struct Case {
 
 /// Where the model of a case is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "WrittenModel")]
 pub enum Model {
     /// A folder, relative to that of the case and inside of it: `.`, `./model`.
     Folder(PathBuf),
     /// An id on the hub: `microsoft/deberta-base`.
     Hub(String),
+    /// Nowhere: its weights are made.
+    Recipe(RecipeEntry),
+}
+
+/// A model as it is written in a case.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a path, an id of the hub, or {recipe, config, head, seed}")]
+enum WrittenModel {
+    Place(String),
+    Recipe(RecipeEntry),
 }
 
 /// A recorded run.
@@ -149,7 +161,18 @@ impl Case {
     pub fn model_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
         match &self.model {
             Model::Folder(path) => confined(folder, path).map(Some),
-            Model::Hub(_) => Ok(None),
+            Model::Hub(_) | Model::Recipe(_) => Ok(None),
+        }
+    }
+
+    /// The recipe of the model, if it is made. `folder` is that of the case.
+    ///
+    /// # Errors
+    /// A configuration that is not in the folder, or is none.
+    pub fn recipe(&self, folder: &Path) -> Result<Option<Recipe>> {
+        match &self.model {
+            Model::Recipe(entry) => entry.recipe(folder).map(Some),
+            Model::Folder(_) | Model::Hub(_) => Ok(None),
         }
     }
 
@@ -159,9 +182,10 @@ impl Case {
             Some(digest) if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 return Err(format!("digest: expected 64 hexadecimal digits, found {digest:?}"));
             }
-            None if matches!(self.model, Model::Folder(_)) => {
+            None if !matches!(self.model, Model::Hub(_)) => {
                 return Err(
-                    "digest: needed for a model in the folder; deberta-convert digest prints it".into()
+                    "digest: needed for a model that is not on the hub; deberta-convert digest prints it"
+                        .into(),
                 );
             }
             _ => {}
@@ -226,6 +250,18 @@ impl fmt::Display for Model {
         match self {
             Model::Folder(path) => path.display().fmt(f),
             Model::Hub(id) => f.pad(id),
+            Model::Recipe(entry) => entry.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<WrittenModel> for Model {
+    type Error = String;
+
+    fn try_from(model: WrittenModel) -> std::result::Result<Model, String> {
+        match model {
+            WrittenModel::Place(text) => Model::try_from(text),
+            WrittenModel::Recipe(entry) => entry.check().map(|()| Model::Recipe(entry)),
         }
     }
 }
@@ -407,7 +443,9 @@ absent:
     fn what_makes_no_sense_is_refused() {
         assert!(error_with("class: DebertaModel", "class: BertModel").contains("none of DeBERTa's"));
         assert!(error_with("digest: 0", "digest: x").starts_with("digest: expected 64"));
-        assert!(error_with("digest:", "source:").starts_with("digest: needed for a model in the folder"));
+        assert!(
+            error_with("digest:", "source:").starts_with("digest: needed for a model that is not on the hub")
+        );
         assert!(error_with("5.0e-6", "-1").starts_with("tolerances.default.atol: expected a number from 0"));
         assert!(error_with("rtol: 0.5", "rtol: .nan").starts_with("tolerances.patterns[0].rtol: "));
         assert!(error_with("plain.tf.safetensors", "plain.safetensors").contains("listed twice"));

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::arbiter::{Arbiter, Arbitration};
 use crate::difference::{Difference, coordinates, difference};
 use crate::points::rank;
+use crate::samples::{Sampled, Statistic, Statistics, positions};
 use crate::tokens::Tokens;
 use crate::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace_file::{Tensor, Trace, TraceFile};
+use crate::trace_file::{Recorded, Tensor, Trace, TraceFile};
 
 /// What became of one point of a golden.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct PointReport {
     pub real: Option<Difference>,
     /// How the numbers of padding differ.
     pub padded: Option<Difference>,
+    /// If the golden has samples alone: of its statistics the one that is furthest off.
+    pub statistic: Option<Statistic>,
     /// Whose error it is, if f64 was asked.
     pub arbiter: Option<Arbitration>,
 }
@@ -43,6 +46,8 @@ pub enum Verdict {
     Padding,
     /// Numbers of tokens do not agree.
     Diverges,
+    /// The samples of tokens agree, and a statistic of all of them does not.
+    Statistic,
     /// The candidate has NaN or infinity where the golden has numbers.
     NotFinite {
         /// How many.
@@ -91,6 +96,7 @@ impl Verdict {
             Verdict::Match | Verdict::Rounded => Outcome::Pass,
             Verdict::Padding
             | Verdict::Diverges
+            | Verdict::Statistic
             | Verdict::NotFinite { .. }
             | Verdict::Shape { .. }
             | Verdict::Dtype
@@ -115,9 +121,20 @@ impl PointReport {
     /// A point that a golden does not have.
     pub fn missing_in_golden(name: &str) -> PointReport {
         let tolerance = Tolerance::absolute(0.0);
-        let (name, shape) = (name.to_owned(), Vec::new());
-        let verdict = Verdict::MissingInGolden;
-        PointReport { name, verdict, shape, tolerance, real: None, padded: None, arbiter: None }
+        PointReport { verdict: Verdict::MissingInGolden, ..PointReport::new(name, &[], tolerance) }
+    }
+
+    fn new(name: &str, shape: &[usize], tolerance: Tolerance) -> PointReport {
+        PointReport {
+            name: name.to_owned(),
+            verdict: Verdict::Match,
+            shape: shape.to_vec(),
+            tolerance,
+            real: None,
+            padded: None,
+            statistic: None,
+            arbiter: None,
+        }
     }
 
     /// How many numbers were compared.
@@ -150,22 +167,40 @@ impl Comparison<'_> {
         candidate: Trace,
         arbiter: Option<&Arbiter>,
     ) -> Result<Vec<PointReport>> {
-        let mut candidate: HashMap<String, Tensor> =
-            candidate.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
         names.sort_by_key(|name| (rank(name), *name));
+        self.points(golden, &names, candidate, arbiter)
+    }
+
+    /// Compares a candidate with some points of a golden, as [`Comparison::traces`] does.
+    ///
+    /// # Errors
+    /// The golden's file cannot be read.
+    pub fn points(
+        &self,
+        golden: &TraceFile,
+        names: &[&str],
+        candidate: Trace,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<Vec<PointReport>> {
+        let mut candidate: HashMap<String, Tensor> =
+            candidate.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut points = Vec::with_capacity(names.len());
-        for name in names {
-            if let Some(want) = golden.tensor(name)? {
+        for &name in names {
+            if let Some(want) = golden.recorded(name)? {
                 points.push(self.judged(&want, candidate.remove(name).as_ref(), arbiter));
             }
         }
         Ok(points)
     }
 
-    /// Compares a tensor of a candidate with that of a golden, and asks the arbiter, if there is one, whose error is
-    /// larger.
-    pub fn judged(&self, want: &Tensor, got: Option<&Tensor>, arbiter: Option<&Arbiter>) -> PointReport {
+    /// Compares a tensor of a candidate with what a golden has of it, and asks the arbiter, if there is one, whose error is
+    /// larger; of samples it cannot be asked.
+    pub fn judged(&self, want: &Recorded, got: Option<&Tensor>, arbiter: Option<&Arbiter>) -> PointReport {
+        let want = match want {
+            Recorded::Whole(want) => want,
+            Recorded::Sampled(want) => return self.sampled(want, got),
+        };
         let mut point = self.tensors(want, got);
         if let (Some(arbiter), Some(got)) = (arbiter, got) {
             point.arbiter = arbiter.judge(&point, want, got, self.tokens);
@@ -173,17 +208,80 @@ impl Comparison<'_> {
         point
     }
 
+    /// Compares a tensor of a candidate with samples and statistics.
+    fn sampled(&self, want: &Sampled, got: Option<&Tensor>) -> PointReport {
+        let tolerance = self.tolerances.of(&want.name, Precision::F32);
+        let mut report = PointReport::new(&want.name, &want.shape, tolerance);
+        let known = [&want.samples[..], want.statistics.row()].concat();
+        let Some(got) = got else {
+            return PointReport { verdict: Verdict::MissingInCandidate, ..report };
+        };
+        report.verdict = match got.data.floats() {
+            _ if got.shape != want.shape => Verdict::Shape { found: got.shape.clone() },
+            Some(found) => match (not_finite(&known, &[known.len()]), found.len()) {
+                (_, 0) => Verdict::Empty,
+                (Some((count, at)), _) => Verdict::GoldenNotFinite { count, at },
+                (None, _) => self.samples(want, &found, &mut report),
+            },
+            None => Verdict::Dtype,
+        };
+        report
+    }
+
+    /// Compares numbers with samples of them, for tokens and padding apart, and with statistics of tokens.
+    fn samples(&self, want: &Sampled, got: &[f32], report: &mut PointReport) -> Verdict {
+        if let Some((count, at)) = not_finite(got, &want.shape) {
+            return Verdict::NotFinite { count, at };
+        }
+        let flags = self.tokens.of_tensor(&want.name, &want.shape);
+        let places = positions(&want.name, got.len());
+        let at_places: Vec<f32> = places.iter().filter_map(|&at| got.get(at).copied()).collect();
+        let flags_there: Option<Vec<bool>> = flags
+            .as_ref()
+            .map(|flags| places.iter().map(|&at| flags.get(at).copied().unwrap_or(true)).collect());
+        let of_tokens = flags.as_ref().map_or(got.len(), |flags| flags.iter().filter(|real| **real).count());
+        let statistics = Statistics::of(&want.name, got, flags.as_deref());
+        for (attempt, &tolerance) in self.attempts(&want.name).iter().enumerate() {
+            // The largest number of the tensor is known, and is none of the samples.
+            let scale = tolerance.scale * f64::from(want.largest());
+            let fixed = Tolerance { atol: tolerance.atol + scale, scale: 0.0, ..tolerance };
+            let part = |real| {
+                let flags = flags_there.as_deref().map(|flags| (flags, real));
+                let found = difference(&want.samples, &at_places, &[places.len()], flags, fixed)?;
+                let place = found.at.first().and_then(|&at| places.get(at)).copied().unwrap_or(0);
+                Some(Difference { at: coordinates(place, &want.shape), ..found })
+            };
+            (report.real, report.tolerance) = (part(true), tolerance);
+            report.padded = flags.is_some().then(|| part(false)).flatten();
+            report.statistic = want.statistics.compare(&statistics, of_tokens, tolerance);
+            let within = |part: &Option<Difference>| part.as_ref().is_none_or(|part| part.beyond == 0);
+            let statistic = report.statistic.as_ref().is_none_or(|statistic| statistic.share <= 1.0);
+            match (within(&report.real) && statistic, within(&report.padded), attempt) {
+                (true, true, 0) => return Verdict::Match,
+                (true, true, _) => return Verdict::Rounded,
+                _ => {}
+            }
+        }
+        match (&report.real, &report.statistic) {
+            (Some(real), _) if real.beyond > 0 => Verdict::Diverges,
+            (_, Some(statistic)) if statistic.share > 1.0 || statistic.share.is_nan() => Verdict::Statistic,
+            _ => Verdict::Padding,
+        }
+    }
+
+    /// The tolerances by which a tensor is judged, one after the other: that of f32, and that of the weights' precision.
+    fn attempts(&self, name: &str) -> Vec<Tolerance> {
+        let of = |precision| self.tolerances.of(name, precision);
+        match self.precision {
+            Precision::F32 => vec![of(Precision::F32)],
+            half => vec![of(Precision::F32), of(half)],
+        }
+    }
+
     /// Compares a tensor of a candidate with that of a golden.
     pub fn tensors(&self, want: &Tensor, got: Option<&Tensor>) -> PointReport {
-        let mut report = PointReport {
-            name: want.name.clone(),
-            verdict: Verdict::Match,
-            shape: want.shape.clone(),
-            tolerance: self.tolerances.of(&want.name, Precision::F32),
-            real: None,
-            padded: None,
-            arbiter: None,
-        };
+        let tolerance = self.tolerances.of(&want.name, Precision::F32);
+        let mut report = PointReport::new(&want.name, &want.shape, tolerance);
         let Some(got) = got else {
             return PointReport { verdict: Verdict::MissingInCandidate, ..report };
         };
@@ -202,12 +300,7 @@ impl Comparison<'_> {
     /// Compares numbers, for tokens and padding apart, by the tolerance of f32 and else by that of the precision.
     fn numbers(&self, want: &[f32], got: &[f32], report: &mut PointReport) -> Verdict {
         let flags = self.tokens.of_tensor(&report.name, &report.shape);
-        let half = self.tolerances.of(&report.name, self.precision);
-        let attempts: &[Tolerance] = match self.precision {
-            Precision::F32 => &[report.tolerance],
-            _ => &[report.tolerance, half],
-        };
-        for (attempt, &tolerance) in attempts.iter().enumerate() {
+        for (attempt, &tolerance) in self.attempts(&report.name).iter().enumerate() {
             let part = |real| {
                 let flags = flags.as_deref().map(|flags| (flags, real));
                 difference(want, got, &report.shape, flags, tolerance)

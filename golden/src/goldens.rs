@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::recipe::Recipe;
 
 use crate::case::{Case, FILE_NAME, Model};
 use crate::report::name_of;
@@ -149,6 +150,17 @@ impl Golden {
         match self.case.as_ref().map(|case| &case.model) {
             Some(Model::Hub(id)) => Some(id),
             _ => None,
+        }
+    }
+
+    /// The recipe of the model that the case names, if it is made.
+    ///
+    /// # Errors
+    /// A configuration that is not in the folder of the case, or is none.
+    pub fn recipe(&self) -> Result<Option<Recipe>> {
+        match (&self.case, &self.folder) {
+            (Some(case), Some(folder)) => case.recipe(folder),
+            _ => Ok(None),
         }
     }
 

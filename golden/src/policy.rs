@@ -155,6 +155,7 @@ impl Policy {
         match &asked.model {
             Model::Folder(path) => confined(&self.folder, path),
             Model::Hub(id) => locate(id),
+            Model::Recipe(_) => Err(no_recipe()),
         }
     }
 
@@ -189,8 +190,13 @@ impl Policy {
                     "no golden {id:?} comes with this program, only {known}; a folder starts with ./"
                 ))
             }),
+            Model::Recipe(_) => Err(no_recipe()),
         }
     }
+}
+
+fn no_recipe() -> Error {
+    Error::malformed("a policy is about models that there are: a recipe stands in case.yaml")
 }
 
 impl Text {

@@ -124,10 +124,10 @@ fn points(
     names.dedup();
     let mut points = Vec::with_capacity(names.len());
     for name in names {
-        match (want.tensor(name)?, got.tensor(name)?) {
+        match (want.recorded(name)?, got.tensor(name)?) {
             (Some(want), Some(got)) => points.push(comparison.judged(&want, Some(&got), arbiter)),
             _ if common => {}
-            (Some(want), None) => points.push(comparison.tensors(&want, None)),
+            (Some(want), None) => points.push(comparison.judged(&want, None, None)),
             (None, _) => points.push(PointReport::missing_in_golden(name)),
         }
     }

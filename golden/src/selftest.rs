@@ -10,13 +10,18 @@ use crate::compare::{Comparison, Outcome, PointReport};
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Absent, Fault, Model, faults};
 use crate::points::rank;
+use crate::report::Diagnosis;
 use crate::tokens::Tokens;
 use crate::tolerance::{Precision, Tolerances};
 use crate::trace_file::Trace;
 
 mod built_in;
+mod memory;
+mod size;
 
 pub use built_in::subjects;
+pub use memory::Cost;
+pub use size::{SizeReport, Step, selftest_at};
 
 /// The schema of the JSON report.
 pub const SCHEMA: &str = "deberta-verify-selftest-1";
@@ -167,7 +172,7 @@ impl Subject {
                 return Err(Error::new(Kind::Request, message).in_tensor(&golden.name));
             }
         }
-        let listed = faults(&self.model, &first.inputs);
+        let listed = faults(&self.model, &first.inputs, self.model.config.num_hidden_layers / 2);
         let mut reports = Vec::with_capacity(listed.faults.len());
         for fault in listed.faults {
             progress(&format!("{}: {}", self.name, fault.description));
@@ -177,16 +182,7 @@ impl Subject {
     }
 
     fn inject(&self, fault: Fault) -> Result<FaultReport> {
-        let mut report = FaultReport {
-            kind: fault.kind,
-            description: fault.description.clone(),
-            fate: Fate::Survived,
-            first_divergence: None,
-            in_place: false,
-            diagnosed: false,
-            diagnoses: Vec::new(),
-            reason: None,
-        };
+        let mut report = report_of(&fault);
         let Some(faulty) = self.model.with(&fault.changes) else {
             report.reason = Some("the fault could not be put into the model".to_owned());
             return Ok(report);
@@ -204,7 +200,8 @@ impl Subject {
             return Ok(report);
         };
         report.fate = Fate::Killed;
-        report.in_place = in_place(&fault, &point, &golden.trace);
+        let names = golden.trace.tensors.iter().map(|tensor| tensor.name.as_str());
+        report.in_place = in_place(&fault, &point, names);
         report.first_divergence = Some(point);
         let model = as_class(&faulty, golden);
         let tokens = Tokens::of(&golden.inputs, golden.class);
@@ -214,15 +211,7 @@ impl Subject {
             inputs: &golden.inputs,
             comparison: self.comparison(&tokens),
         };
-        let diagnoses = diagnose(&divergence)?;
-        report.diagnosed = diagnoses.iter().any(|diagnosis| diagnosis.kind == fault.kind);
-        report.diagnoses = diagnoses
-            .into_iter()
-            .map(|diagnosis| match diagnosis.confirmed {
-                true => format!("{}: {}", diagnosis.kind, diagnosis.cause),
-                false => format!("{} (not confirmed): {}", diagnosis.kind, diagnosis.cause),
-            })
-            .collect();
+        said(&mut report, &fault, diagnose(&divergence)?);
         Ok(report)
     }
 
@@ -264,6 +253,32 @@ impl Subject {
     }
 }
 
+/// The report of a fault of which nothing is known yet.
+fn report_of(fault: &Fault) -> FaultReport {
+    FaultReport {
+        kind: fault.kind,
+        description: fault.description.clone(),
+        fate: Fate::Survived,
+        first_divergence: None,
+        in_place: false,
+        diagnosed: false,
+        diagnoses: Vec::new(),
+        reason: None,
+    }
+}
+
+/// Notes what the diagnosis of a fault said.
+fn said(report: &mut FaultReport, fault: &Fault, diagnoses: Vec<Diagnosis>) {
+    report.diagnosed = diagnoses.iter().any(|diagnosis| diagnosis.kind == fault.kind);
+    report.diagnoses = diagnoses
+        .into_iter()
+        .map(|diagnosis| match diagnosis.confirmed {
+            true => format!("{}: {}", diagnosis.kind, diagnosis.cause),
+            false => format!("{} (not confirmed): {}", diagnosis.kind, diagnosis.cause),
+        })
+        .collect();
+}
+
 fn as_class(model: &Model, golden: &Recorded) -> Model {
     let mut model = model.clone();
     (model.class, model.masked_rows) = (golden.class, golden.masked_rows);
@@ -274,8 +289,8 @@ fn seen(point: &PointReport) -> bool {
     point.verdict.outcome() == Outcome::Divergence
 }
 
-/// Whether a fault was seen at the first point of the golden that can show it.
-fn in_place(fault: &Fault, seen: &str, golden: &Trace) -> bool {
+/// Whether a fault was seen at the first point that can show it, of those that the golden has.
+fn in_place<'n>(fault: &Fault, seen: &str, golden: impl Iterator<Item = &'n str>) -> bool {
     let Some(place) = fault.places.first() else { return true };
     let named = |name: &str| name.strip_prefix("activations.").unwrap_or(name).to_owned();
     if fault.places.contains(&named(seen)) {
@@ -287,8 +302,7 @@ fn in_place(fault: &Fault, seen: &str, golden: &Trace) -> bool {
         None => rank(name),
     };
     let place = rank(&format!("activations.{place}"));
-    let names = golden.tensors.iter().map(|tensor| tensor.name.as_str());
-    let names = names.filter(|name| !name.starts_with("inputs.") && computed(name) >= place);
+    let names = golden.filter(|name| !name.starts_with("inputs.") && computed(name) >= place);
     let first = names.min_by_key(|name| computed(name));
     first.is_some_and(|first| computed(first) == computed(seen))
 }

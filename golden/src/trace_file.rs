@@ -11,11 +11,13 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
+use crate::samples::{self, SAMPLES, STATISTICS, Sampled, Statistics};
+
 /// The value of `format` in a trace file's metadata.
 pub const FORMAT: &str = "deberta-trace-1";
 
 /// How the format of every version begins. Other programs write other things there, `pt` for one.
-const FAMILY: &str = "deberta-trace-";
+const FAMILIES: [&str; 2] = ["deberta-trace-", "deberta-samples-"];
 
 /// A recorded run of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +37,25 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// The elements.
     pub data: Data,
+}
+
+/// What a trace file has of an activation or an output.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    /// All of it.
+    Whole(Tensor),
+    /// Samples and statistics.
+    Sampled(Sampled),
+}
+
+impl Recorded {
+    /// The shape of the whole tensor.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Recorded::Whole(tensor) => &tensor.shape,
+            Recorded::Sampled(sampled) => &sampled.shape,
+        }
+    }
 }
 
 /// The elements of a recorded tensor.
@@ -163,29 +184,35 @@ pub struct TraceFile {
     path: PathBuf,
     file: File,
     metadata: Vec<(String, String)>,
-    /// Every tensor, and where its bytes start.
+    /// Every tensor, and where its bytes start; of a sampled trace the inputs alone.
     tensors: Vec<(TensorInfo, u64)>,
+    /// What a sampled trace has.
+    sampled: Vec<Sampled>,
 }
 
 impl TraceFile {
     /// Opens a trace file.
     ///
     /// # Errors
-    /// Not safetensors; another version than [`FORMAT`]; a tensor that is neither an input, nor an activation, nor an
-    /// output; a dtype other than i64, f32 and f64; no inputs at all.
+    /// Not safetensors; another version than [`FORMAT`] and [`samples::FORMAT`]; a tensor that is neither an input, nor an
+    /// activation, nor an output; a dtype other than i64, f32 and f64; no inputs at all; samples that do not fit their list.
     pub fn open(path: &Path) -> Result<TraceFile> {
         let opened = File::open(path).map_err(|error| Error::io(path, "open", error))?;
         let mapped = safetensors::open(Mapped::from_file(&opened, path)?)?;
         let format =
             mapped.metadata().iter().find(|(key, _)| key == "format").map(|(_, value)| value.as_str());
-        if let Some(format) = format.filter(|format| format.starts_with(FAMILY) && *format != FORMAT) {
-            let message = format!("format {format:?}, expected {FORMAT:?}");
+        let is_sampled = format == Some(samples::FORMAT);
+        let of_family = |format: &&str| FAMILIES.iter().any(|family| format.starts_with(family));
+        if let Some(format) = format.filter(of_family).filter(|&format| !is_sampled && format != FORMAT) {
+            let message = format!("format {format:?}, expected {FORMAT:?} or {:?}", samples::FORMAT);
             return Err(Error::unsupported(message).in_file(path));
         }
         let mut tensors = Vec::with_capacity(mapped.tensors().len());
         for (info, &(start, _)) in mapped.tensors().iter().zip(mapped.ranges()) {
             let wrong = |message: String| Error::malformed(message).in_tensor(&info.name).in_file(path);
-            if !is_trace_name(&info.name) {
+            let is_table = is_sampled && TABLES.contains(&info.name.as_str());
+            if !is_table && (!is_trace_name(&info.name) || (is_sampled && !info.name.starts_with("inputs.")))
+            {
                 return Err(wrong(
                     "neither inputs.*, nor activations.*, nor outputs.*: not a trace".to_owned(),
                 ));
@@ -198,7 +225,49 @@ impl TraceFile {
         if !tensors.iter().any(|(info, _)| info.name.starts_with("inputs.")) {
             return Err(Error::malformed("no tensor is named inputs.*: not a trace").in_file(path));
         }
-        Ok(TraceFile { path: path.to_owned(), file: opened, metadata: mapped.metadata().to_vec(), tensors })
+        let metadata = mapped.metadata().to_vec();
+        let mut trace =
+            TraceFile { path: path.to_owned(), file: opened, metadata, tensors, sampled: Vec::new() };
+        if is_sampled {
+            trace.sampled = trace.table().map_err(|error| error.in_file(path))?;
+            trace.tensors.retain(|(info, _)| info.name.starts_with("inputs."));
+        }
+        Ok(trace)
+    }
+
+    /// What a sampled trace has, from its two tables and the list of their rows.
+    fn table(&self) -> Result<Vec<Sampled>> {
+        let listed = samples::listed(self.metadata(samples::TENSORS).unwrap_or_default())?;
+        let table = |name: &str, width: usize| match self.tensor(name)? {
+            Some(Tensor { shape, data: Data::Floats(values), .. }) if shape == [listed.len(), width] => {
+                Ok(values)
+            }
+            Some(Tensor { shape, .. }) => {
+                let message = format!(
+                    "shape {shape:?}, the list of tensors asks for [{}, {width}] of f32",
+                    listed.len()
+                );
+                Err(Error::malformed(message).in_tensor(name))
+            }
+            None => Err(Error::malformed("missing: a sampled trace has it").in_tensor(name)),
+        };
+        let (numbers, statistics) = (table(TABLES[0], SAMPLES)?, table(TABLES[1], STATISTICS)?);
+        let rows = numbers.chunks_exact(SAMPLES).zip(statistics.chunks_exact(STATISTICS));
+        let sampled = listed.iter().zip(rows).filter_map(|((name, shape), (numbers, statistics))| {
+            let count = shape.iter().product::<usize>().min(SAMPLES);
+            Some(Sampled {
+                name: name.clone(),
+                shape: shape.clone(),
+                samples: numbers.get(..count)?.to_vec(),
+                statistics: Statistics::from_row(statistics)?,
+            })
+        });
+        Ok(sampled.collect())
+    }
+
+    /// Whether the trace has samples and statistics of its points alone.
+    pub fn is_sampled(&self) -> bool {
+        !self.sampled.is_empty()
     }
 
     /// The file.
@@ -211,18 +280,49 @@ impl TraceFile {
         self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// The full names of the tensors.
+    /// The full names of the inputs, activations and outputs.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.iter().map(|(info, _)| info.name.as_str())
+        let whole = self.tensors.iter().map(|(info, _)| info.name.as_str());
+        whole.chain(self.sampled.iter().map(|sampled| sampled.name.as_str()))
+    }
+
+    /// The shape of a tensor, whole or sampled; nothing if there is none of this full name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        let whole = self.tensors.iter().map(|(info, _)| (&info.name, &info.shape));
+        let mut all = whole.chain(self.sampled.iter().map(|sampled| (&sampled.name, &sampled.shape)));
+        all.find(|(known, _)| *known == name).map(|(_, shape)| shape.as_slice())
+    }
+
+    /// Reads what the file has of a point; nothing if there is none of this full name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn recorded(&self, name: &str) -> Result<Option<Recorded>> {
+        match self.sampled.iter().find(|sampled| sampled.name == name) {
+            Some(sampled) => Ok(Some(Recorded::Sampled(sampled.clone()))),
+            None => Ok(self.tensor(name)?.map(Recorded::Whole)),
+        }
     }
 
     /// Reads a tensor; nothing if there is none of this full name.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read; it has samples of this tensor alone.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        self.refuse_sampled(|sampled| sampled == name)?;
         let found = self.tensors.iter().find(|(info, _)| info.name == name);
         found.map(|(info, start)| self.read(info, *start)).transpose()
+    }
+
+    /// Refuses to pass over tensors of which the file has samples.
+    fn refuse_sampled(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        match self.sampled.iter().find(|sampled| wanted(&sampled.name)) {
+            Some(sampled) => {
+                let message = "the trace has samples of it alone, and this needs all of its numbers";
+                Err(Error::unsupported(message).in_tensor(&sampled.name).in_file(&self.path))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Reads the inputs, and the metadata.
@@ -236,8 +336,9 @@ impl TraceFile {
     /// Reads the tensors whose full names are wanted, and the metadata.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read; it has samples alone of one of them.
     pub fn trace(&self, wanted: impl Fn(&str) -> bool) -> Result<Trace> {
+        self.refuse_sampled(&wanted)?;
         let tensors = self.tensors.iter().filter(|(info, _)| wanted(&info.name));
         let tensors = tensors.map(|(info, start)| self.read(info, *start)).collect::<Result<_>>()?;
         Ok(Trace { metadata: self.metadata.clone(), tensors })
@@ -256,6 +357,9 @@ impl TraceFile {
         Ok(Tensor { name: info.name.clone(), shape: info.shape.clone(), data })
     }
 }
+
+/// The tensors of a sampled trace that hold what is known of its points.
+const TABLES: [&str; 2] = ["samples", "statistics"];
 
 /// Writes nothing but what [`Trace::read`] takes.
 fn is_trace_name(name: &str) -> bool {

@@ -167,6 +167,11 @@ impl Weights {
         }
     }
 
+    /// The parameter of that canonical name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
     /// The parameters whose names start with `path`.
     pub(crate) fn at(&self, path: impl Into<String>) -> Scope<'_> {
         Scope { weights: self, path: path.into() }

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Checks the tokenizers in transformers, the cache of hub models in huggingface_hub, then deberta-convert in PyTorch
-# and TensorFlow; see README.md. Arguments
-# go to interop.py (--keep FOLDER).
+# Checks the tokenizers in transformers, the cache of hub models in huggingface_hub, deberta-verify with libtorch, then
+# deberta-convert in PyTorch and TensorFlow; see README.md. Arguments go to interop.py (--keep FOLDER).
 #
 # DEBERTA_INTEROP_PT, DEBERTA_INTEROP_TF   Python interpreters to use instead of new virtual environments
 # DEBERTA_CONVERT                          program to check instead of a release build
@@ -30,4 +29,5 @@ if [[ -z ${DEBERTA_CONVERT:-} ]]; then
 fi
 DEBERTA_INTEROP_PT=$pt "$here/tokenizer/run.sh"
 DEBERTA_INTEROP_PT=$pt DEBERTA_CONVERT=$DEBERTA_CONVERT "$here/hub/run.sh"
+DEBERTA_TCH_PYTHON=$pt DEBERTA_TCH_REQUIRED=1 "$here/../tch/run.sh"
 exec python3 "$here/interop.py" --convert "$DEBERTA_CONVERT" --pt "$pt" --tf "$tf" "$@"

@@ -73,8 +73,9 @@ enum MaskedRowsName {
     Zero,
 }
 
+/// Dtypes by the names that people use.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum DtypeName {
+pub(super) enum DtypeName {
     F64,
     F32,
     F16,
@@ -260,39 +261,41 @@ impl ConvertArgs {
 }
 
 /// Where the output goes.
-struct Destination {
-    folder: PathBuf,
-    file: PathBuf,
+pub(super) struct Destination {
+    pub(super) folder: PathBuf,
+    pub(super) file: PathBuf,
     /// Whether a folder was asked for, which gets `config.json` too.
-    is_folder: bool,
+    pub(super) is_folder: bool,
 }
 
 impl Destination {
+    /// What `output` names, or else the conventional name beside the input.
     fn new(output: Option<&Path>, source: &Source, to: Format) -> Result<Destination> {
-        let in_folder = |folder: &Path| Destination {
-            folder: folder.to_owned(),
-            file: folder.join(to.file_name()),
-            is_folder: true,
-        };
-        Ok(match output {
-            None => in_folder(source.folder()),
-            Some(path) if path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/') => {
-                in_folder(path)
-            }
-            Some(path) if path.file_name().is_none() => {
-                return Err(Error::new(Kind::Request, "names no file").in_file(path));
-            }
-            Some(path) => Destination {
-                folder: path.parent().unwrap_or(Path::new("")).to_owned(),
-                file: path.to_owned(),
-                is_folder: false,
-            },
-        })
+        match output {
+            None => Ok(Destination::in_folder(source.folder(), to)),
+            Some(path) => Destination::named(path, to),
+        }
+    }
+
+    /// What the user names: a file, or a folder that gets the conventional name.
+    pub(super) fn named(path: &Path, to: Format) -> Result<Destination> {
+        if path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/') {
+            return Ok(Destination::in_folder(path, to));
+        }
+        if path.file_name().is_none() {
+            return Err(Error::new(Kind::Request, "names no file").in_file(path));
+        }
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Destination { folder, file: path.to_owned(), is_folder: false })
+    }
+
+    fn in_folder(folder: &Path, to: Format) -> Destination {
+        Destination { folder: folder.to_owned(), file: folder.join(to.file_name()), is_folder: true }
     }
 }
 
 /// Does `work` with `folder` in existence, and takes away again what was created for it if the work fails.
-fn in_folder<R>(folder: &Path, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(super) fn in_folder<R>(folder: &Path, work: impl FnOnce() -> Result<R>) -> Result<R> {
     let absent: Vec<&Path> =
         folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     fs::create_dir_all(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
@@ -305,7 +308,7 @@ fn in_folder<R>(folder: &Path, work: impl FnOnce() -> Result<R>) -> Result<R> {
 }
 
 /// `50000`, `500KB`, `5GB`, `2GiB`.
-fn parse_size(text: &str) -> std::result::Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> std::result::Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim().to_ascii_uppercase().as_str() {

@@ -18,6 +18,7 @@ pub use bar::Bar;
 mod convert;
 mod diff;
 mod digest;
+mod init;
 mod inspect;
 mod names;
 pub mod shell;
@@ -80,6 +81,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Prints the weight digest, which is the same for a model in every format
     Digest(digest::DigestArgs),
+    /// Makes a model of any configuration, with weights that behave like trained ones and are the same everywhere
+    Init(init::InitArgs),
     /// Prints what every parameter is called in every format
     Names(names::NamesArgs),
     /// Lists what the pickles in a PyTorch file would call if they were executed; executes nothing
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Digest(args) => args.run(),
+        Command::Init(args) => args.run(),
         Command::Names(args) => args.run(),
         Command::Audit(args) => args.run(),
         Command::Completions(args) => args.run(Cli::command()),

@@ -5,9 +5,14 @@
 
 mod onnx;
 mod reference;
+#[cfg(feature = "tch")]
+mod tch;
 
 pub use onnx::Onnx;
 pub use reference::{Arithmetic, Reference};
+
+#[cfg(feature = "tch")]
+pub use self::tch::{Script, Tch};
 
 use std::path::Path;
 
@@ -28,8 +33,11 @@ pub enum BackendName {
     Reference,
     /// libtorch; the program must be built with it, see docs/libtorch.md
     Tch,
-    /// The graph of an ONNX file, as it is
+    /// The graph of an ONNX file, as it is, by a runtime that is part of this program
     Onnx,
+    /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
 }
 
 impl BackendName {
@@ -39,12 +47,13 @@ impl BackendName {
             BackendName::Reference => "reference",
             BackendName::Tch => "tch",
             BackendName::Onnx => "onnx",
+            BackendName::OnnxRuntime => "onnxruntime",
         }
     }
 
     /// Whether it runs a graph that is in the file, and not a class with the weights of the file.
     pub fn runs_graphs(self) -> bool {
-        self == BackendName::Onnx
+        matches!(self, BackendName::Onnx | BackendName::OnnxRuntime)
     }
 
     /// Checks that this program has the backend.
@@ -53,12 +62,17 @@ impl BackendName {
     /// It was built without it; says how to build it.
     pub fn require(self) -> Result<()> {
         match self {
-            BackendName::Reference | BackendName::Onnx => Ok(()),
-            BackendName::Tch => {
+            BackendName::OnnxRuntime if !cfg!(feature = "onnxruntime") => {
+                let message = "--backend onnxruntime: this program was built without ONNX Runtime; docs/formats/onnx.md \
+                               says how to build it: cargo build --release --package deberta-golden --features onnxruntime";
+                Err(Error::new(Kind::Request, message))
+            }
+            BackendName::Tch if !cfg!(feature = "tch") => {
                 let message = "--backend tch: this program was built without libtorch; docs/libtorch.md says how to \
                                build it: cargo build --release --package deberta-golden --features tch";
                 Err(Error::new(Kind::Request, message))
             }
+            _ => Ok(()),
         }
     }
 
@@ -76,8 +90,13 @@ impl BackendName {
         self.require()?;
         match self {
             BackendName::Reference => Ok(Box::new(Reference::load(parameters, class, masked_rows)?)),
-            BackendName::Tch => Err(self.cannot("is not made from weights")),
-            BackendName::Onnx => Err(self.cannot("runs the graph of a file, and is not made from weights")),
+            #[cfg(feature = "tch")]
+            BackendName::Tch => Ok(Box::new(Tch::load(parameters, class, masked_rows)?)),
+            #[cfg(not(feature = "tch"))]
+            BackendName::Tch => Err(self.cannot("was not built")),
+            BackendName::Onnx | BackendName::OnnxRuntime => {
+                Err(self.cannot("runs the graph of a file, and is not made from weights"))
+            }
         }
     }
 
@@ -87,14 +106,16 @@ impl BackendName {
     /// # Errors
     /// A file that holds none, or one that the backend cannot run; a backend that computes with weights, or that this
     /// program was built without.
+    #[cfg_attr(not(feature = "tch"), expect(unused_variables, reason = "ONNX files name their class"))]
     pub fn open(self, path: &Path, config: Option<&Path>) -> Result<Box<dyn Graph>> {
         self.require()?;
-        let _ = config; // an ONNX graph names its inputs and outputs
         match self {
-            BackendName::Onnx => Ok(Box::new(Onnx::open(path)?)),
-            BackendName::Reference | BackendName::Tch => {
-                Err(self.cannot("does not run graphs").in_file(path))
-            }
+            BackendName::Onnx | BackendName::OnnxRuntime => Ok(Box::new(Onnx::open(path, self)?)),
+            #[cfg(feature = "tch")]
+            BackendName::Tch => Ok(Box::new(Script::open(path, config)?)),
+            #[cfg(not(feature = "tch"))]
+            BackendName::Tch => Err(self.cannot("was not built")),
+            BackendName::Reference => Err(self.cannot("does not run graphs").in_file(path)),
         }
     }
 
@@ -132,7 +153,7 @@ pub trait Backend {
 
 /// A backend whose computation is in a file, weights and all.
 pub trait Graph: Backend {
-    /// The format of the file: `onnx`, ….
+    /// The format of the file: `ONNX`, ….
     fn format(&self) -> &'static str;
 
     /// What it exposes, by the names in a trace, in the order of execution.

@@ -1,13 +1,11 @@
-//! ONNX graphs as a backend: `rten` computes every node as the file has it, without fusing any.
+//! ONNX graphs as a backend, computed by one of two programs: `rten`, which is part of this one, or ONNX Runtime.
 //!
 //! The file is read and checked by `deberta_converters` first, so that the runtime sees only bytes that keep the rules of
 //! the format and data inside the model's folder. What the runtime does with them happens on a thread of its own, with a
 //! limit of time: a panic, an unknown operator and a graph that does not end become errors. Its memory is not limited.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once, mpsc};
-use std::time::Duration;
-use std::{panic, thread};
+use std::sync::Arc;
 
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::{TensorFile as _, onnx};
@@ -16,29 +14,23 @@ use deberta_converters::mapped::Mapped;
 use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
 use ndarray::ArrayD;
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
-use rten_tensor::prelude::*;
 
 use super::{Backend, BackendName, Graph};
 use crate::class::{Class, masked_rows_name, masked_rows_of};
 use crate::points::rank;
 use crate::tolerance::Precision;
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace_file::Trace;
 
+mod apart;
 mod feed;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
+mod rten;
+mod runtime;
 
+use apart::apart;
 use feed::Feed;
-
-/// How long a graph may take to load or to run.
-const LIMIT: Duration = Duration::from_secs(600);
-
-/// The name of the thread that the runtime works on, and what the names of its own threads start with.
-const THREAD: &str = "rten";
-
-static QUIET: Once = Once::new();
-
-/// For the runtime's recursions.
-const STACK: usize = 64 << 20;
+use runtime::Runtime;
 
 /// The outputs that stand for themselves. All others are activations.
 const OUTPUTS: [&str; 4] = ["last_hidden_state", "logits", "start_logits", "end_logits"];
@@ -46,11 +38,11 @@ const OUTPUTS: [&str; 4] = ["last_hidden_state", "logits", "start_logits", "end_
 /// A graph that is run as it is.
 pub struct Onnx {
     path: PathBuf,
-    model: Arc<Model>,
-    threads: Arc<ThreadPool>,
+    backend: BackendName,
+    runtime: Arc<dyn Runtime>,
     feed: Feed,
-    /// By their names in a trace, in the order of execution.
-    outputs: Vec<(String, NodeId)>,
+    /// Their names in a trace and in the graph, in the order of execution.
+    outputs: Vec<(String, String)>,
     class: Option<Class>,
     masked_rows: MaskedRows,
     precision: Precision,
@@ -58,18 +50,17 @@ pub struct Onnx {
 }
 
 impl Onnx {
-    /// Loads the graph of a file.
+    /// Loads the graph of a file into the runtime of `backend`.
     ///
     /// # Errors
     /// What is no ONNX model; metadata with a class or a convention that there is not; operators that the runtime does
-    /// not know.
-    pub fn open(path: &Path) -> Result<Onnx> {
-        Onnx::load(path).map_err(|error| error.in_file(path))
+    /// not know; a backend that runs no graphs, or that this program was built without.
+    pub fn open(path: &Path, backend: BackendName) -> Result<Onnx> {
+        Onnx::load(path, backend).map_err(|error| error.in_file(path))
     }
 
-    fn load(path: &Path) -> Result<Onnx> {
+    fn load(path: &Path, backend: BackendName) -> Result<Onnx> {
         let mapped = Mapped::open(path)?;
-        let bytes = mapped.to_vec();
         let file = onnx::open(mapped)?;
         let floating = file.tensors().iter().map(|tensor| tensor.dtype);
         let precision = Precision::of(floating);
@@ -78,36 +69,25 @@ impl Onnx {
         let rows = metadata.metadata("deberta.masked_rows").map(str::to_owned);
         let rows = rows.map(|rows| ("masked_rows".to_owned(), rows)).into_iter().collect();
         let masked_rows = masked_rows_of(&Trace { metadata: rows, tensors: Vec::new() })?;
-
-        let external: Vec<(String, Vec<u8>)> =
-            file.external().iter().map(|(name, data)| (name.clone(), data.to_vec())).collect();
+        let external = file.external().to_vec();
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
         drop(file);
-        let model = apart("load the graph", move || {
-            let mut options = ModelOptions::with_all_ops();
-            options.enable_optimization(false);
-            for (name, data) in external {
-                options.external_data(&name, data);
-            }
-            options.load(bytes)
-        })?
-        .map_err(|error| Error::unsupported(format!("the runtime does not take this graph: {error}")))?;
-        let feed = Feed::of(&model, &initializers)?;
+
+        let runtime = runtime(path, backend, external)?;
+        let feed = Feed::of(runtime.inputs()?, &initializers)?;
         let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
-        for &id in model.output_ids() {
-            let Some(name) = model.node_info(id).and_then(|node| node.name()) else { continue };
-            let traced = traced(name);
-            if rank(&traced) == rank("") {
-                unknown.push(name.to_owned());
-            } else {
-                outputs.push((traced, id));
+        for name in runtime.outputs() {
+            let traced = traced(&name);
+            match rank(&traced) == rank("") {
+                true => unknown.push(name),
+                false => outputs.push((traced, name)),
             }
         }
         outputs.sort_by_key(|(name, _)| rank(name));
         Ok(Onnx {
             path: path.to_owned(),
-            model: Arc::new(model),
-            threads: Arc::new(ThreadPool::with_num_threads(rayon::current_num_threads())),
+            backend,
+            runtime,
             feed,
             outputs,
             class,
@@ -118,9 +98,35 @@ impl Onnx {
     }
 }
 
+/// Loads the graph into the runtime of a backend. `external` are the files beside it, by the names that it gives them.
+fn runtime(
+    path: &Path,
+    backend: BackendName,
+    external: Vec<(String, Arc<Mapped>)>,
+) -> Result<Arc<dyn Runtime>> {
+    const WHAT: &str = "load the graph";
+    match backend {
+        #[cfg(feature = "onnxruntime")]
+        BackendName::OnnxRuntime => {
+            drop(external);
+            let path = path.to_owned();
+            apart(WHAT, move || Ok(Arc::new(onnxruntime::OnnxRuntime::load(&path)?) as Arc<dyn Runtime>))
+        }
+        BackendName::Onnx => {
+            let bytes = Mapped::open(path)?.to_vec();
+            let external = external.into_iter().map(|(name, data)| (name, data.to_vec())).collect();
+            apart(WHAT, move || Ok(Arc::new(rten::Rten::load(bytes, external)?) as Arc<dyn Runtime>))
+        }
+        other => {
+            other.require()?;
+            Err(other.cannot("does not run graphs"))
+        }
+    }
+}
+
 impl Backend for Onnx {
     fn name(&self) -> &'static str {
-        BackendName::Onnx.as_str()
+        self.backend.as_str()
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
@@ -128,25 +134,22 @@ impl Backend for Onnx {
             let why = format!("a graph cannot be given the values of {name}: it has no such input");
             return Err(Error::new(Kind::Request, why).in_file(&self.path));
         }
-        let values = self.feed.values(inputs)?;
+        let given = self.feed.given(inputs)?;
         let wanted = |name: &str| match name.strip_prefix("activations.") {
             Some(name) => points.iter().any(|pattern| matches(pattern, name)),
             None => true,
         };
-        let outputs: Vec<&(String, NodeId)> = self.outputs.iter().filter(|(name, _)| wanted(name)).collect();
-        let ids: Vec<NodeId> = outputs.iter().map(|&&(_, id)| id).collect();
-        let model = Arc::clone(&self.model);
-        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
-        let computed = apart("run the graph", move || {
-            let values = values.into_iter().map(|(id, value)| (id, ValueOrView::from(value))).collect();
-            model.run(values, &ids, Some(options))
-        })?
-        .map_err(|error| Error::new(Kind::Model, format!("the graph does not run: {error}")))?;
-        let named = outputs.into_iter().zip(computed);
-        let tensors = named.map(|((name, _), value)| tensor(name, value)).collect::<Result<_>>()?;
+        let outputs: Vec<&(String, String)> = self.outputs.iter().filter(|(name, _)| wanted(name)).collect();
+        let names: Vec<String> = outputs.iter().map(|(_, name)| name.clone()).collect();
+        let runtime = Arc::clone(&self.runtime);
+        let computed = apart("run the graph", move || runtime.run(given, &names))?;
+        let mut tensors = computed;
+        for (tensor, (name, _)) in tensors.iter_mut().zip(outputs) {
+            tensor.name.clone_from(name);
+        }
         let mut metadata = vec![
-            ("framework".to_owned(), self.name().to_owned()),
-            ("producer".to_owned(), "rten 0.27".to_owned()),
+            ("framework".to_owned(), "onnx".to_owned()),
+            ("producer".to_owned(), self.runtime.producer()),
             ("masked_rows".to_owned(), masked_rows_name(self.masked_rows).to_owned()),
         ];
         metadata.extend(self.class.map(|class| ("class".to_owned(), class.to_string())));
@@ -156,7 +159,7 @@ impl Backend for Onnx {
 
 impl Graph for Onnx {
     fn format(&self) -> &'static str {
-        "onnx"
+        "ONNX"
     }
 
     fn exposed(&self) -> Vec<&str> {
@@ -180,7 +183,7 @@ impl Graph for Onnx {
     }
 
     fn takes(&self, inputs: &Inputs) -> Result<()> {
-        self.feed.values(inputs).map(drop)
+        self.feed.given(inputs).map(drop)
     }
 }
 
@@ -188,55 +191,4 @@ impl Graph for Onnx {
 fn traced(name: &str) -> String {
     let group = if OUTPUTS.contains(&name) { "outputs" } else { "activations" };
     format!("{group}.{name}")
-}
-
-fn tensor(name: &str, value: Value) -> Result<Tensor> {
-    let (shape, data) = match value {
-        Value::FloatTensor(values) => (values.shape().to_vec(), Data::Floats(values.into_data())),
-        Value::Int32Tensor(values) => {
-            let integers = values.iter().map(|&integer| i64::from(integer)).collect();
-            (values.shape().to_vec(), Data::Integers(integers))
-        }
-        other => {
-            let why = format!("the graph makes {:?}, no numbers", other.dtype());
-            return Err(Error::new(Kind::Model, why).in_tensor(name));
-        }
-    };
-    Ok(Tensor { name: name.to_owned(), shape, data })
-}
-
-/// Does something on a thread of its own. One that does not end in time is left behind: it ends with the process.
-fn apart<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let failed = |why: &str| Error::unsupported(format!("cannot {what}: {why}"));
-    QUIET.call_once(keep_quiet);
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::Builder::new()
-        .name(THREAD.to_owned())
-        .stack_size(STACK)
-        .spawn(move || drop(sender.send(work())))
-        .map_err(|error| failed(&format!("no thread to do it on: {error}")))?;
-    match receiver.recv_timeout(LIMIT) {
-        Ok(done) => Ok(done),
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            Err(failed(&format!("not done after {} seconds", LIMIT.as_secs())))
-        }
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            let panic = thread.join().err();
-            let text = panic.as_ref().and_then(|panic| {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                text.or_else(|| panic.downcast_ref::<&str>().copied())
-            });
-            Err(failed(&format!("the runtime gave up: {}", text.unwrap_or("it does not say why"))))
-        }
-    }
-}
-
-/// Keeps panics of the runtime from standard error: they become errors.
-fn keep_quiet() {
-    let otherwise = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if !thread::current().name().is_some_and(|name| name.starts_with(THREAD)) {
-            otherwise(panic);
-        }
-    }));
 }

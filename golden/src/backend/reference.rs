@@ -139,7 +139,7 @@ fn record<F: Real>(
 }
 
 /// The numbers in row-major order: moved where they are so in memory, which is faster than one by one.
-fn flat<F: Real>(values: ArrayD<F>) -> Vec<F> {
+pub(super) fn flat<F: Real>(values: ArrayD<F>) -> Vec<F> {
     let count = values.len();
     if !values.is_standard_layout() {
         return values.iter().copied().collect();

@@ -6,12 +6,12 @@ use std::time::Instant;
 use clap::Args;
 use deberta_converters::cli::{Output, print, print_json};
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Inputs;
+use deberta_reference::{Head, Inputs};
 use ndarray::Array2;
 use serde::Serialize;
 
 use super::ModelArgs;
-use crate::backend::Arithmetic;
+use crate::backend::{Arithmetic, Backend};
 use crate::class::Class;
 
 /// Arguments of `bench`.
@@ -19,9 +19,9 @@ use crate::class::Class;
 pub(super) struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Class to run
-    #[arg(long, value_name = "CLASS", default_value = "DebertaModel")]
-    class: String,
+    /// Class to run; DebertaModel when not given. A graph is of one class
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
     /// Sequences in a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
@@ -34,6 +34,15 @@ pub(super) struct BenchArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     format: Output,
+}
+
+/// A model that can run.
+struct Loaded {
+    model: Box<dyn Backend>,
+    class: Class,
+    vocabulary: usize,
+    /// From opening the files.
+    load_ms: f64,
 }
 
 /// The result of `bench`; times in milliseconds.
@@ -63,18 +72,11 @@ struct Measured {
 
 impl BenchArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let class = Class::from_name(&self.class)?;
-        let start = Instant::now();
-        let (checkpoint, class) = self.model.open(Some(class))?;
-        let path = checkpoint.source.path.clone();
-        let vocabulary = checkpoint.config.vocab_size;
-        let model = self.model.load(checkpoint, class, class.masked_rows())?;
-        let load_ms = milliseconds(start);
-
+        let Loaded { model, class, vocabulary, load_ms } = self.load()?;
         let inputs = Inputs::from_ids(self.ids(vocabulary)?);
         let run = || -> Result<f64> {
             let start = Instant::now();
-            model.run_only(&inputs).map_err(|error| error.in_file(&path))?;
+            model.run_only(&inputs).map_err(|error| error.in_file(&self.model.model))?;
             Ok(milliseconds(start))
         };
         let first_ms = run()?;
@@ -101,6 +103,24 @@ impl BenchArgs {
             peak_memory_bytes: peak_memory(),
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        let class = self.class.as_deref().map(Class::from_name).transpose()?;
+        if self.model.backend.runs_graphs() {
+            let file = self.model.graph_file()?;
+            let start = Instant::now();
+            let (graph, class) = self.model.load_graph(&file, class, None)?;
+            let load_ms = milliseconds(start);
+            return Ok(Loaded { model: graph, class, vocabulary: file.config.vocab_size, load_ms });
+        }
+        let class = class.unwrap_or(Class::PyTorch(Head::Base));
+        let start = Instant::now();
+        let (checkpoint, class) = self.model.open(Some(class))?;
+        let vocabulary = checkpoint.config.vocab_size;
+        let model = self.model.load(checkpoint, class, class.masked_rows())?;
+        let load_ms = milliseconds(start);
+        Ok(Loaded { model, class, vocabulary, load_ms })
     }
 
     /// Arbitrary but fixed token ids.

@@ -19,6 +19,7 @@ use crate::class::Class;
 mod bench;
 mod bless;
 mod compare;
+mod graph;
 mod list;
 mod merge;
 mod output;
@@ -134,6 +135,17 @@ impl ModelArgs {
         Ok((checkpoint, class))
     }
 
+    /// Checks that the backend computes in the precision that is asked for.
+    fn check_precision(&self) -> Result<()> {
+        match (self.precision, self.backend) {
+            (Arithmetic::F32, _) | (_, BackendName::Reference) => Ok(()),
+            (Arithmetic::F64, backend) => {
+                let message = format!("--backend {}: the reference alone computes in f64", backend.as_str());
+                Err(Error::new(Kind::Request, message))
+            }
+        }
+    }
+
     /// Loads the model, and says which of its weights are no numbers.
     fn load(
         &self,
@@ -141,24 +153,14 @@ impl ModelArgs {
         class: Class,
         masked_rows: MaskedRows,
     ) -> Result<Box<dyn Backend>> {
-        if self.backend.runs_graphs() {
-            let message = format!(
-                "--backend {}: a graph is run without a subcommand, to verify it",
-                self.backend.as_str()
-            );
-            return Err(Error::new(Kind::Request, message));
-        }
+        self.check_precision()?;
         let parameters = Parameters::new(checkpoint)?;
-        let model = match (self.precision, self.backend) {
-            (Arithmetic::F32, backend) => backend.load(&parameters, class, masked_rows)?,
-            (precision, BackendName::Reference) => {
+        let model: Box<dyn Backend> = match self.backend {
+            BackendName::Reference => {
                 let model = Reference::load(&parameters, class, masked_rows)?;
-                Box::new(model.computing_in(precision))
+                Box::new(model.computing_in(self.precision))
             }
-            (Arithmetic::F64, backend) => {
-                let message = format!("--backend {}: the reference alone computes in f64", backend.as_str());
-                return Err(Error::new(Kind::Request, message));
-            }
+            backend => backend.load(&parameters, class, masked_rows)?,
         };
         let Some(report) = model.report() else { return Ok(model) };
         if let [first, ..] = report.unexpected.as_slice() {

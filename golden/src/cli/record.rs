@@ -8,11 +8,12 @@ use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
 
-use super::ModelArgs;
+use super::{ModelArgs, say};
+use crate::backend::Backend;
 use crate::class::{Class, masked_rows_of};
 use crate::complete::POINTS;
 use crate::inputs::inputs;
-use crate::trace_file::Trace;
+use crate::trace_file::{Trace, TraceFile};
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]
@@ -57,31 +58,49 @@ impl RecordArgs {
                 Error::new(Kind::Request, "exists already; --force replaces it").in_file(&self.output)
             );
         }
-        let recorded = Trace::read(&self.inputs)?;
+        let recorded = TraceFile::open(&self.inputs)?.inputs()?;
         let named = self.class.as_deref().map(Class::from_name).transpose()?;
         let class = match named {
             Some(class) => Some(class),
             None => Class::of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
         };
         let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-        let (checkpoint, class) = self.model.open(class)?;
-        let masked_rows = match self.masked_rows {
-            Some(MaskedRowsName::Uniform) => MaskedRows::Uniform,
-            Some(MaskedRowsName::Zero) => MaskedRows::Zero,
+        let asked = self.masked_rows.map(|rows| match rows {
+            MaskedRowsName::Uniform => MaskedRows::Uniform,
+            MaskedRowsName::Zero => MaskedRows::Zero,
+        });
+        let model: Box<dyn Backend>;
+        let (inputs, left_out, class) = if self.model.backend.runs_graphs() {
+            let file = self.model.graph_file()?;
+            let (graph, class) = self.model.load_graph(&file, class, asked)?;
+            model = graph;
+            let (inputs, left_out) = file.given(inputs);
+            (inputs, left_out, class)
+        } else {
+            let (checkpoint, class) = self.model.open(class)?;
+            let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
             // What the trace says belongs to its own class.
-            None if named.is_some() => class.masked_rows(),
-            None => masked_rows_of(&recorded)
-                .map_err(|error| error.in_file(&self.inputs))?
-                .unwrap_or(class.masked_rows()),
+            let told = told.filter(|_| named.is_none());
+            let masked_rows = asked.or(told).unwrap_or(class.masked_rows());
+            model = self.model.load(checkpoint, class, masked_rows)?;
+            (inputs, Vec::new(), class)
         };
-        let model = self.model.load(checkpoint, class, masked_rows)?;
+        if !left_out.is_empty() {
+            say(&format!(
+                "note: the graph is not given, and the trace does not get: {}",
+                left_out.join(", ")
+            ));
+        }
 
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs };
         let points: Vec<&str> = self.points.iter().map(String::as_str).collect();
         let mut trace =
             model.run(&inputs, &points, Vec::new()).map_err(|error| error.in_file(&self.inputs))?;
-        let given = recorded.tensors.into_iter().filter(|tensor| tensor.name.starts_with("inputs."));
-        trace.metadata.push((POINTS.to_owned(), self.points.join(" ")));
+        let mut given = recorded.tensors;
+        given.retain(|tensor| {
+            tensor.name.strip_prefix("inputs.").is_some_and(|input| !left_out.contains(&input))
+        });
+        trace.metadata.push((POINTS.to_owned(), self.meant(&trace)));
         trace.tensors.splice(0..0, given);
         trace.write(&self.output)?;
 
@@ -90,5 +109,14 @@ impl RecordArgs {
         let (activations, outputs) = (count("activations."), count("outputs."));
         print(&format!("{}: {class}, {activations} activations, {outputs} outputs", self.output.display()))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Which activations the trace is meant to have: those of the patterns, or what a graph exposes of them.
+    fn meant(&self, trace: &Trace) -> String {
+        if !self.model.backend.runs_graphs() {
+            return self.points.join(" ");
+        }
+        let names = trace.tensors.iter().filter_map(|tensor| tensor.name.strip_prefix("activations."));
+        names.collect::<Vec<_>>().join(" ")
     }
 }

@@ -8,6 +8,7 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::{print, print_json};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
+use deberta_converters::recipe::Size;
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
 
@@ -17,7 +18,9 @@ use crate::fault::Model;
 use crate::goldens::Golden;
 use crate::inputs::inputs;
 use crate::report::name_of;
-use crate::selftest::{Fate, Recorded, SelftestReport, Subject, selftest, subjects};
+use crate::selftest::{
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, subjects,
+};
 use crate::tolerance::Precision;
 use crate::trace_file::Trace;
 
@@ -30,6 +33,13 @@ pub(super) struct SelftestArgs {
     /// Folder with its golden
     #[arg(long, value_name = "FOLDER", requires = "model")]
     golden: Option<PathBuf>,
+    /// Make a model of a published size, convert it through all formats, compare each with what PyTorch computed, and put
+    /// faults into it; takes 1.7, 5 or 9 GB of disk, which are given back
+    #[arg(long, value_name = "SIZE", conflicts_with = "model", value_parser = size)]
+    size: Option<Size>,
+    /// Folder to make it in; where temporary files go when not given
+    #[arg(long, value_name = "FOLDER", requires = "size")]
+    folder: Option<PathBuf>,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -49,6 +59,9 @@ enum Format {
 impl SelftestArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         start_threads(self.threads)?;
+        if let Some(size) = self.size {
+            return self.run_size(size);
+        }
         let subjects = match (&self.model, &self.golden) {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
@@ -61,6 +74,53 @@ impl SelftestArgs {
         }
         Ok(ExitCode::from(u8::from(!report.passes())))
     }
+
+    fn run_size(&self, size: Size) -> Result<ExitCode> {
+        let report = selftest_at(size, self.folder.as_deref(), &progress())?;
+        progress()("");
+        match self.format {
+            Format::Json => print_json(&report)?,
+            Format::Text => print(&text_of_size(&report))?,
+        }
+        Ok(ExitCode::from(u8::from(!report.passes())))
+    }
+}
+
+fn size(name: &str) -> std::result::Result<Size, String> {
+    let names = Size::ALL.map(Size::name).join(", ");
+    Size::from_name(name).ok_or_else(|| format!("expected one of {names}"))
+}
+
+fn text_of_size(report: &SizeReport) -> String {
+    let megabytes = |of: Option<f64>| of.map_or_else(|| "?".to_owned(), |of| format!("{of:.0}"));
+    let mut lines = vec![
+        format!("deberta-{}, {} parameters, digest {}", report.size, report.parameters, report.digest),
+        String::new(),
+        "        seconds  anonymous MB  resident MB".to_owned(),
+    ];
+    for step in &report.steps {
+        lines.push(format!(
+            "{:<6} {:>8.1} {:>13} {:>12}  {}\n{:>45}{}",
+            if step.passes { "ok" } else { "FAILED" },
+            step.cost.seconds,
+            megabytes(step.cost.anonymous_mb),
+            megabytes(step.cost.resident_mb),
+            step.name,
+            "",
+            step.detail
+        ));
+    }
+    let failed = report.steps.iter().filter(|step| !step.passes).count();
+    let seconds: f64 = report.steps.iter().map(|step| step.cost.seconds).sum();
+    let peak = |of: fn(&Step) -> Option<f64>| megabytes(report.steps.iter().filter_map(of).reduce(f64::max));
+    let outcome = if report.passes() { "pass" } else { "FAILED" };
+    lines.push(format!(
+        "{outcome}: {} steps, {failed} failed, {seconds:.0} s; at most {} MB of anonymous memory, {} MB with the pages of files",
+        report.steps.len(),
+        peak(|step| step.cost.anonymous_mb),
+        peak(|step| step.cost.resident_mb)
+    ));
+    lines.join("\n")
 }
 
 /// A model in a folder, and what its golden has.

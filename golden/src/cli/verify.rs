@@ -13,6 +13,7 @@ use super::output::OutputArgs;
 use super::{progress, start_threads};
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
+use crate::made::Workshop;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
 use crate::verify::{Request, verify};
@@ -73,7 +74,9 @@ impl VerifyArgs {
     fn run_model(self) -> Result<ExitCode> {
         let output = self.output.open(Vec::new())?;
         let progress = progress();
-        let verified = self.request().and_then(|request| verify(&request, &progress));
+        // Goes with its folder when the verification is over.
+        let mut workshop = None;
+        let verified = self.request(&mut workshop, &progress).and_then(|request| verify(&request, &progress));
         progress("");
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
@@ -91,9 +94,9 @@ impl VerifyArgs {
         }
     }
 
-    fn request(&self) -> Result<Request> {
+    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Fn(&str)) -> Result<Request> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
-        let (name, model) = self.model(&goldens)?;
+        let (name, model) = self.model(&goldens, workshop, progress)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
         Ok(Request {
             name,
@@ -107,8 +110,13 @@ impl VerifyArgs {
         })
     }
 
-    /// The model's name, and where it is.
-    fn model(&self, goldens: &[Golden]) -> Result<(String, PathBuf)> {
+    /// The model's name, and where it is; one that a golden has the recipe of is made in a workshop.
+    fn model(
+        &self,
+        goldens: &[Golden],
+        workshop: &mut Option<Workshop>,
+        progress: &dyn Fn(&str),
+    ) -> Result<(String, PathBuf)> {
         if let Some(model) = &self.model {
             return Ok((model.clone(), fetched(model, self.revision.as_deref())?));
         }
@@ -116,6 +124,12 @@ impl VerifyArgs {
             let message = "which model? --model names it, or one --golden whose case.yaml does";
             return Err(Error::new(Kind::Request, message));
         };
+        if let Some(recipe) = golden.recipe()? {
+            progress(&format!("{}: making the weights", golden.name));
+            let workshop = workshop.insert(Workshop::new(None, recipe.byte_len() / 100 * 105)?);
+            let (folder, _) = workshop.make(&recipe, "model", &())?;
+            return Ok((golden.name.clone(), folder));
+        }
         match (golden.model_folder()?, golden.hub_id()) {
             (Some(folder), _) => Ok((golden.name.clone(), folder)),
             (None, Some(id)) => Ok((id.to_owned(), fetched(id, self.revision.as_deref())?)),

@@ -26,10 +26,9 @@ pub struct Absent {
     pub reason: String,
 }
 
-/// Every fault that the model can have. What is in every layer is put into the middle one; what concerns single rows of
-/// tables, into rows that `inputs` read.
-pub fn faults(model: &Model, inputs: &Inputs) -> Listed {
-    let layer = model.config.num_hidden_layers / 2;
+/// Every fault that the model can have. What is in every layer is put into `layer`; what concerns single rows of tables,
+/// into rows that `inputs` read.
+pub fn faults(model: &Model, inputs: &Inputs, layer: usize) -> Listed {
     let mut list = List { model, layer, at: model.layer(layer), listed: Listed::default() };
     list.kernels();
     list.attention();

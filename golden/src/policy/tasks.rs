@@ -73,7 +73,7 @@ impl TaskPolicy {
     fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Result<TaskReport> {
         let file = |data: &Model| match data {
             Model::Folder(path) => confined(folder, path),
-            Model::Hub(id) => Err(Error::malformed(format!("{id}: a file starts with ./"))),
+            other => Err(Error::malformed(format!("{other}: a file starts with ./"))),
         };
         let files = self.data.iter().map(file).collect::<Result<Vec<PathBuf>>>()?;
         let mut task = self.task.read(&files, self.limit, &self.options)?;

@@ -208,5 +208,9 @@ pub(super) fn judged(point: &PointReport) -> bool {
 /// What a trace is called; published values have none.
 pub(super) fn trace_name(run: &RunReport) -> Cow<'_, str> {
     let name = run.trace.as_deref().unwrap_or("published values");
-    if run.backend == "onnx" { Cow::Owned(format!("{name} by the graph")) } else { Cow::Borrowed(name) }
+    match run.backend.as_str() {
+        "reference" => Cow::Borrowed(name),
+        "onnx" => Cow::Owned(format!("{name} by the graph")),
+        other => Cow::Owned(format!("{name} by {other}")),
+    }
 }

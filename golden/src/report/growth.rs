@@ -68,7 +68,12 @@ pub(super) fn shares(point: &PointReport) -> StageError {
         Verdict::NotFinite { .. } | Verdict::Shape { .. } | Verdict::Dtype | Verdict::MissingInCandidate
     );
     let share = |part: &Option<crate::difference::Difference>| part.as_ref().map(|part| part.share);
-    let real = if broken { Some(f64::INFINITY) } else { share(&point.real) };
+    let statistic = point.statistic.as_ref().map(|statistic| statistic.share);
+    let real = match (broken, share(&point.real), statistic) {
+        (true, ..) => Some(f64::INFINITY),
+        (false, Some(real), Some(statistic)) => Some(real.max(statistic)),
+        (false, real, statistic) => real.or(statistic),
+    };
     StageError { real, padded: share(&point.padded) }
 }
 

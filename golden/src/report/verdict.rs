@@ -4,6 +4,7 @@ use super::numbers::{count, grouped, measure, of_tolerance, value};
 use crate::arbiter::{Arbitration, Worse};
 use crate::compare::{Outcome, PointReport, Verdict};
 use crate::difference::Difference;
+use crate::samples::Statistic;
 
 /// A word for a table: capitals where something differs.
 pub(super) fn word(verdict: &Verdict) -> &'static str {
@@ -12,6 +13,7 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Rounded => "ok, rounded",
         Verdict::Padding => "PADDING",
         Verdict::Diverges => "DIVERGES",
+        Verdict::Statistic => "STATISTIC",
         Verdict::NotFinite { .. } => "NOT FINITE",
         Verdict::Shape { .. } => "SHAPE",
         Verdict::Dtype => "DTYPE",
@@ -29,6 +31,7 @@ pub(super) fn kind(verdict: &Verdict) -> &'static str {
         Verdict::Rounded => "rounded",
         Verdict::Padding => "padding",
         Verdict::Diverges => "diverges",
+        Verdict::Statistic => "statistic",
         Verdict::NotFinite { .. } => "not-finite",
         Verdict::Shape { .. } => "shape",
         Verdict::Dtype => "dtype",
@@ -78,6 +81,7 @@ fn comparison(point: &PointReport) -> String {
     };
     match &point.verdict {
         Verdict::Match | Verdict::Rounded | Verdict::Diverges => part(&point.real, "tokens"),
+        Verdict::Statistic => point.statistic.as_ref().map_or_else(String::new, statistic),
         Verdict::Padding => part(&point.padded, "padding"),
         Verdict::NotFinite { count: bad, at } => {
             format!("{}: NaN or infinite, the first at {at:?}; the golden has numbers", count(*bad, "number"))
@@ -91,6 +95,18 @@ fn comparison(point: &PointReport) -> String {
         Verdict::MissingInGolden => "the golden must have it and does not".to_owned(),
         Verdict::Empty => format!("shape {:?} has no numbers", point.shape),
     }
+}
+
+fn statistic(statistic: &Statistic) -> String {
+    let Statistic { name, want, got, allowed, share } = statistic;
+    let off = super::numbers::measure((f64::from(*got) - f64::from(*want)).abs());
+    format!(
+        "the samples agree, the {name} of all tokens does not: want {}, got {}, off by {off}, {} ({})",
+        value(*want),
+        value(*got),
+        of_tolerance(*share),
+        super::numbers::measure(*allowed)
+    )
 }
 
 fn numbers(point: &PointReport, part: &Difference, what: &str) -> String {

@@ -53,6 +53,9 @@ pub struct Texts {
     pub max_length: usize,
 }
 
+/// Tokens, and the characters of the text that each is of.
+pub type Pieces = (Vec<u32>, Vec<(usize, usize)>);
+
 impl Model {
     /// Loads a model of the class that `choose` names for a checkpoint.
     ///
@@ -239,11 +242,11 @@ impl Texts {
         Ok((encode(&cut)?, true))
     }
 
-    /// The tokens of a text alone, without special ones, and the characters of the text that each is of.
+    /// The tokens of a text alone, without special ones.
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn pieces(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+    pub fn pieces(&self, text: &str) -> Result<Pieces> {
         let options = EncodeOptions {
             add_special_tokens: false,
             truncation: Some(TruncationStrategy::DoNotTruncate),

@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::Result;
+use deberta_converters::error::{Error, Result};
+use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
-use deberta_reference::{DebertaConfig, Inputs, Tensor};
+use deberta_reference::{DebertaConfig, Inputs, MaskedRows, Tensor};
 
 use super::{Candidate, entry, judged_as};
+use crate::backend::{Backend as _, BackendName, Reference};
 use crate::class::Class;
 use crate::compare::{Comparison, Outcome};
-use crate::diagnose::{Divergence, diagnose};
+use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::Model;
 use crate::inputs::inputs;
 use crate::points::rank;
 use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
 use crate::tokens::Tokens;
-use crate::trace_file::TraceFile;
+use crate::trace_file::{Trace, TraceFile};
 
 /// The most first divergences of a file that are diagnosed.
 const MOST: usize = 2;
@@ -52,8 +54,11 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
 impl Candidate<'_> {
     fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
         let file = TraceFile::open(path)?;
-        let golden = file.trace(|_| true)?.in_f32();
-        let (class, masked_rows) = judged_as(&golden, entry(self.golden, path))?;
+        let (class, masked_rows) = judged_as(&file.inputs()?, entry(self.golden, path))?;
+        let golden = match file.is_sampled() {
+            true => self.whole(&file, class, masked_rows)?,
+            false => file.trace(|_| true)?.in_f32(),
+        };
         let parameters = self.file.parameters(class)?;
         let checkpoint = parameters.checkpoint();
         let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
@@ -66,12 +71,48 @@ impl Candidate<'_> {
         let tokens = Tokens::of(&given, class);
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
-        let mut diagnoses =
-            diagnose(&Divergence { model: &model, golden: &golden, inputs: &given, comparison })?;
+        let divergence = Divergence { model: &model, golden: &golden, inputs: &given, comparison };
+        if self.file.backend() != BackendName::Reference
+            && first_divergence(&divergence.compare(&model)?).is_none()
+        {
+            return Ok(vec![self.another_backend()]);
+        }
+        let mut diagnoses = diagnose(&divergence)?;
         if let Some(difference) = self.differing_tensors(class)? {
             diagnoses.push(difference);
         }
         Ok(diagnoses)
+    }
+
+    /// All numbers of which a golden has samples: what the reference computes with the weights of the golden's recipe.
+    fn whole(&self, file: &TraceFile, class: Option<Class>, rows: Option<MaskedRows>) -> Result<Trace> {
+        let Some(recipe) = self.golden.recipe()? else {
+            let message = "the golden has samples alone, and no recipe for the right weights: what differs first is known, \
+                           why takes all numbers";
+            return Err(Error::unsupported(message));
+        };
+        let given = file.inputs()?;
+        let class = class.unwrap_or(Class::PyTorch(recipe.head));
+        let rows = rows.unwrap_or(class.masked_rows());
+        let asked = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(&given)? };
+        let parameters = Parameters::new(recipe.checkpoint()?)?;
+        let mut whole = Reference::load(&parameters, class, rows)?.run(&asked, &["*"], Vec::new())?;
+        whole.tensors.splice(0..0, given.tensors);
+        Ok(whole)
+    }
+
+    /// The weights are right where the reference computes with them: what differs is who computes.
+    fn another_backend(&self) -> Diagnosis {
+        let backend = self.file.backend().as_str();
+        Diagnosis {
+            kind: "backend".to_owned(),
+            cause: format!("{backend} computes something else from the same weights"),
+            evidence: "the reference agrees with the golden at every point, within the same tolerances"
+                .to_owned(),
+            repair: "verify without --backend; look at the versions of what the backend is built on"
+                .to_owned(),
+            confirmed: true,
+        }
     }
 
     /// Adds what the file holds and the model would have with another configuration.
@@ -103,15 +144,25 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    /// The tensors that differ from those of the weights that the golden's folder has, if it has any.
-    fn differing_tensors(&self, class: Class) -> Result<Option<Diagnosis>> {
+    /// The weights that the golden was computed with, and what messages call them, if the golden's folder has them or says
+    /// how they are made.
+    fn original(&self, class: Class) -> Result<Option<(Checkpoint, String)>> {
+        if let Some(recipe) = self.golden.recipe()? {
+            let name = self.golden.case.as_ref().map_or_else(String::new, |case| case.model.to_string());
+            return Ok(Some((recipe.checkpoint()?, name)));
+        }
         let Some(folder) = self.golden.folder.as_deref() else { return Ok(None) };
         let path = folder.join(Format::Safetensors.file_name());
         if !path.is_file() || path == self.file.source.path {
             return Ok(None);
         }
         let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head()));
-        let Ok((_, original)) = original else { return Ok(None) };
+        Ok(original.ok().map(|(_, original)| (original, path.display().to_string())))
+    }
+
+    /// The tensors that differ from those of the weights that the golden was computed with, if these are at hand.
+    fn differing_tensors(&self, class: Class) -> Result<Option<Diagnosis>> {
+        let Some((original, name)) = self.original(class)? else { return Ok(None) };
         let own = self.file.parameters(Some(class))?;
         let digests = |checkpoint: &Checkpoint| -> Result<BTreeMap<String, _>> {
             let digests = checkpoint.tensor_digests(&())?;
@@ -134,7 +185,7 @@ impl Candidate<'_> {
                 "{} of {} tensors are not those of {}: {}{more}",
                 differ.len(),
                 original.len(),
-                path.display(),
+                name,
                 shown.join(", ")
             ),
             evidence: "their digests differ".to_owned(),

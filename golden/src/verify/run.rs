@@ -1,6 +1,6 @@
 //! One run: a model on the inputs of a trace, compared with what the trace has.
 
-use deberta_converters::error::{Error, Result};
+use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::ArrayD;
 
@@ -8,6 +8,7 @@ use crate::arbiter::Arbiter;
 use crate::backend::Backend;
 use crate::class::Class;
 use crate::compare::{Comparison, PointReport};
+use crate::points::rank;
 use crate::trace_file::{Tensor, Trace, TraceFile};
 
 /// A golden trace, and what is needed to compare a model with it.
@@ -27,7 +28,10 @@ impl Run<'_> {
         isolate: bool,
         arbiter: Option<&Arbiter>,
     ) -> Result<Vec<PointReport>> {
-        self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter)
+        match isolate {
+            true => self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter),
+            false => self.compare_in_groups(model, arbiter),
+        }
     }
 
     /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
@@ -37,6 +41,11 @@ impl Run<'_> {
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
             return model.run(self.inputs, &names, Vec::new());
+        }
+        if self.file.is_sampled() {
+            let message =
+                "the trace has samples alone: --isolate needs whole activations, to give them to the modules";
+            return Err(Error::new(Kind::Request, message));
         }
         let states = self.hidden_states();
         let mut replaced = Vec::new();
@@ -61,6 +70,44 @@ impl Run<'_> {
             }
         }
         Ok(candidate)
+    }
+
+    /// Runs the model once for every group of points that fit into memory together, and compares them.
+    fn compare_in_groups(&self, model: &dyn Backend, arbiter: Option<&Arbiter>) -> Result<Vec<PointReport>> {
+        let mut points = Vec::new();
+        for names in self.groups() {
+            let activations: Vec<&str> =
+                names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
+            let candidate = model.run(self.inputs, &activations, Vec::new())?;
+            points.extend(self.comparison.points(self.file, &names, candidate, arbiter)?);
+        }
+        points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
+        Ok(points)
+    }
+
+    /// The points of the golden in groups. Outputs, which every run returns, are in the first.
+    fn groups(&self) -> Vec<Vec<&str>> {
+        /// A gigabyte.
+        const MOST: usize = 1 << 28;
+        let all = self.file.names().filter(|name| !name.starts_with("inputs."));
+        let (mut outputs, mut activations): (Vec<&str>, Vec<&str>) =
+            all.partition(|name| name.starts_with("outputs."));
+        for names in [&mut outputs, &mut activations] {
+            names.sort_by_key(|name| (rank(name), *name));
+        }
+        let (mut groups, mut numbers) = (vec![outputs], 0_usize);
+        for name in activations {
+            let count = self.file.shape(name).map_or(0, |shape| shape.iter().product::<usize>());
+            numbers = numbers.saturating_add(count);
+            if numbers > MOST {
+                numbers = count;
+                groups.push(Vec::new());
+            }
+            if let Some(group) = groups.last_mut() {
+                group.push(name);
+            }
+        }
+        groups
     }
 
     /// The hidden states that the golden has, and the points that are the same.

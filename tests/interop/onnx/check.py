@@ -1,7 +1,6 @@
 """Checks what deberta-convert writes as ONNX in ONNX Runtime against recorded traces, and that it reads what PyTorch exports."""
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -10,48 +9,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from converter import Converter, Report
 from safetensors import safe_open
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TRANSFORMERS = REPOSITORY / "tests" / "fixtures" / "transformers"
-sys.path.insert(0, str(REPOSITORY / "tests" / "fixtures" / "generate"))
 
 LIMIT = 5e-6
 """The largest absolute difference in f32, of outputs and of every activation."""
 HALF_LIMIT = 5e-3
 OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
-
-
-class Report:
-    def __init__(self):
-        self.passed = self.failed = self.skipped = 0
-
-    def check(self, label, problem):
-        """A problem is a text, or nothing."""
-        print("ok     " if not problem else "FAILED ", label, problem or "", flush=True)
-        self.passed, self.failed = self.passed + (not problem), self.failed + bool(problem)
-        return not problem
-
-    def skip(self, label, why):
-        print("skipped", label, why, flush=True)
-        self.skipped += 1
-
-
-class Converter:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.count = program, folder, 0
-
-    def run(self, *arguments):
-        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else f"exit {done.returncode}: {done.stderr.strip()}"
-
-    def digest(self, path, *more):
-        return self.run("digest", path, *more)
-
-    def export(self, source, *more):
-        self.count += 1
-        out = self.folder / str(self.count)
-        return self.run("st2onnx", source, "-o", f"{out}/", *more), out / "model.onnx"
 
 
 def trace(path):
@@ -166,30 +133,6 @@ def external(converter, report):
     report.check("external data computes the same", "" if np.array_equal(*results) else "other outputs")
 
 
-def imports(converter, report):
-    """Files that PyTorch exports now, from both exporters, with external data and in half precision."""
-    import generate_onnx as exporter
-
-    warnings.filterwarnings("ignore")
-    skipped = {"tf-safetensors", "sharded", "old-names", "f16", "bf16"}
-    for folder in sorted(TRANSFORMERS.iterdir()):
-        if not (folder / "model.safetensors").exists() or folder.name in skipped:
-            continue
-        forms = [("torchscript", False, False, False), ("dynamo", True, False, False)]
-        if folder.name == "seqcls":
-            forms += [("external", True, True, False), ("half", False, False, True), ("dynamo half", True, False, True)]
-        for form, dynamo, outside, halved in forms:
-            label = f"import {folder.name} {form}"
-            out = converter.folder / label.replace(" ", "-")
-            out.mkdir()
-            model = exporter.load(folder)
-            model = model.half() if halved else model
-            model.save_pretrained(out)
-            exporter.export(model, str(out / "exported.onnx"), dynamo, outside)
-            expected, found = converter.digest(out / "model.safetensors"), converter.digest(out / "exported.onnx")
-            report.check(label, "" if found == expected else f"{found[:300]}, the source has {expected}")
-
-
 def control(converter, report):
     """The comparison must notice a model with another number in it."""
     folder = REPOSITORY / "golden" / "data" / "model"
@@ -210,13 +153,24 @@ def control(converter, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--convert", required=True, type=Path, help="the deberta-convert program")
+    parser.add_argument("--verify", required=True, type=Path, help="the deberta-verify program")
+    parser.add_argument("--large", action="store_true", help="also a model of more than 2 GB: needs 12 GB of disk and 8 of memory")
     arguments = parser.parse_args()
+    import imports
+    import large
+    import variety
+
     onnxruntime.set_default_logger_severity(3)
+    warnings.filterwarnings("ignore")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="deberta-onnx-") as folder:
-        converter = Converter(arguments.convert.resolve(), Path(folder))
-        for stage in (golden, half, external, control, imports):
+        converter = Converter(arguments.convert.resolve(), arguments.verify.resolve(), Path(folder))
+        for stage in (golden, half, external, control, imports.stage, variety.stage):
             stage(converter, report)
+        if arguments.large:
+            large.stage(converter, report)
+        else:
+            report.skip("a model of more than 2 GB", "is made with --large alone")
     print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     return 1 if report.failed or not report.passed else 0
 

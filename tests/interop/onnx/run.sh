@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
-# Checks deberta-convert's ONNX in onnx, ONNX Runtime and PyTorch's exporters; see README.md. Arguments go to check.py.
+# Checks the ONNX that deberta-convert writes in ONNX Runtime, and what it reads of others' exports; with --large also a model
+# of more than 2 GB; and the tests of deberta-verify's backend onnxruntime with the library that comes with pip's package.
 #
-# DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt and requirements.txt
-# DEBERTA_CONVERT      program to check instead of a release build
+# DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt, requirements.txt and, for files of
+#                      Optimum, requirements-optimum.txt
+# DEBERTA_CONVERT, DEBERTA_VERIFY   programs to check instead of release builds
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../../.." && pwd)
 : "${DEBERTA_INTEROP_PT:?names a Python interpreter with torch, transformers, onnx and onnxruntime}"
 
-if [[ -z ${DEBERTA_CONVERT:-} ]]; then
-    cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-converters --bin deberta-convert
-    DEBERTA_CONVERT=${CARGO_TARGET_DIR:-$repository/target}/release/deberta-convert
+if [[ -z ${DEBERTA_CONVERT:-} || -z ${DEBERTA_VERIFY:-} ]]; then
+    cargo build --quiet --release --manifest-path "$repository/Cargo.toml" \
+        --package deberta-converters --bin deberta-convert --package deberta-golden --bin deberta-verify
+    built=${CARGO_TARGET_DIR:-$repository/target}/release
+    DEBERTA_CONVERT=${DEBERTA_CONVERT:-$built/deberta-convert} DEBERTA_VERIFY=${DEBERTA_VERIFY:-$built/deberta-verify}
 fi
-exec "$DEBERTA_INTEROP_PT" "$here/check.py" --convert "$DEBERTA_CONVERT" "$@"
+status=0
+"$DEBERTA_INTEROP_PT" "$here/check.py" --convert "$DEBERTA_CONVERT" --verify "$DEBERTA_VERIFY" "$@" || status=1
+"$here/runtime.sh" || status=1
+exit "$status"

@@ -27,6 +27,11 @@ impl<'a> Externals<'a> {
 
     /// The data of a tensor that needs `needed` bytes, from its entries `location`, `offset` and `length`.
     pub(super) fn locate(&mut self, entries: &[StringStringEntryProto], needed: usize) -> Result<Data> {
+        for (index, entry) in entries.iter().enumerate() {
+            if entries.iter().skip(index + 1).any(|other| other.key() == entry.key()) {
+                return Err(Error::malformed(format!("external data: two entries \"{}\"", entry.key())));
+            }
+        }
         let entry = |key: &str| entries.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
         let number = |key: &str| match entry(key) {
             None => Ok(None),

@@ -134,6 +134,34 @@ fn data_that_does_not_fit_the_shape() {
 }
 
 #[test]
+fn elements_that_are_there_twice() {
+    let twice = TensorProto { float_data: vec![1.0; 6], ..tensor(&[2, 3], 24) };
+    assert_eq!(
+        refusal(holding(vec![twice])),
+        "model.onnx: tensor \"w\": has its elements twice, as raw_data and as float_data"
+    );
+    let wrong = TensorProto {
+        raw_data: None,
+        float_data: vec![1.0; 6],
+        double_data: vec![1.0; 6],
+        ..tensor(&[2, 3], 0)
+    };
+    assert!(refusal(holding(vec![wrong])).contains("as float_data and as double_data"));
+    let outside = TensorProto { data_location: Some(DataLocation::External.into()), ..tensor(&[2, 3], 24) };
+    assert!(refusal(holding(vec![outside])).contains("as external data and as raw_data"));
+    // Some writers leave an empty field beside the other.
+    let empty =
+        TensorProto { raw_data: Some(Vec::new().into()), float_data: vec![1.0; 6], ..tensor(&[2, 3], 0) };
+    assert!(open_bytes(holding(vec![empty])).is_ok());
+}
+
+#[test]
+fn more_dimensions_than_any_tensor_has() {
+    let message = refusal(holding(vec![tensor(&[1; 100_000], 4)]));
+    assert_eq!(message, "model.onnx: tensor \"w\": has 100000 dimensions, more than 16");
+}
+
+#[test]
 fn dtypes_that_no_checkpoint_has() {
     let of = |number| TensorProto { data_type: Some(number), ..tensor(&[2, 3], 24) };
     assert!(refusal(holding(vec![of(8)])).contains("dtype STRING is not one of a DeBERTa checkpoint"));
@@ -160,6 +188,17 @@ fn nodes_in_a_circle_and_out_of_order() {
     let output = vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }];
     let message = refusal(model(GraphProto { output, ..GraphProto::default() }));
     assert!(message.contains("nothing makes the output \"y\""), "{message}");
+}
+
+#[test]
+fn two_inputs_or_outputs_of_one_name() {
+    let value = |name: &str| ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() };
+    let twice = vec![value("x"), value("x")];
+    let message = refusal(model(GraphProto { input: twice.clone(), ..GraphProto::default() }));
+    assert!(message.contains("two inputs \"x\""), "{message}");
+    let graph = GraphProto { input: vec![value("x")], output: twice, ..GraphProto::default() };
+    let message = refusal(model(graph));
+    assert!(message.contains("two outputs \"x\""), "{message}");
 }
 
 #[test]
@@ -226,5 +265,7 @@ fn external_data_of_the_wrong_length() {
     assert!(of("offset", "-8").contains("offset \"-8\" is not a number of bytes"));
     assert!(of("length", "32").contains("length 32, the shape needs 24 bytes"));
     assert!(message(&[("offset", "0")]).contains("without a location"));
+    let twice = message(&[("location", "w.data"), ("offset", "0"), ("offset", "8")]);
+    assert!(twice.contains("two entries \"offset\""), "{twice}");
     assert!(message(&[("location", "absent")]).contains("cannot open"));
 }

@@ -149,7 +149,11 @@ fn check_order<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a
         }
     }
     // Before version 4 of the format, initializers are inputs, too.
-    known.extend(graph.input.iter().map(|input| input.name()));
+    let mut inputs = HashSet::new();
+    if let Some(input) = graph.input.iter().find(|input| !inputs.insert(input.name())) {
+        return Err(Error::malformed(format!("two inputs \"{}\"", input.name())));
+    }
+    known.extend(inputs);
     for node in &graph.node {
         let unknown = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()));
         if let Some(name) = unknown {
@@ -169,10 +173,16 @@ fn check_order<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a
             }
         }
     }
-    match graph.output.iter().find(|output| !known.contains(output.name())) {
-        Some(output) => Err(Error::malformed(format!("nothing makes the output \"{}\"", output.name()))),
-        None => Ok(()),
+    let mut outputs = HashSet::new();
+    for output in graph.output.iter().map(|output| output.name()) {
+        if !known.contains(output) {
+            return Err(Error::malformed(format!("nothing makes the output \"{output}\"")));
+        }
+        if !outputs.insert(output) {
+            return Err(Error::malformed(format!("two outputs \"{output}\"")));
+        }
     }
+    Ok(())
 }
 
 impl TensorFile for OnnxFile {

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::mapped::Mapped;
 use crate::tensor::{Dtype, TensorInfo};
 
+/// More than any tensor of a graph has.
+const MOST_DIMENSIONS: usize = 16;
+
 /// Where the elements of a tensor are.
 pub(super) enum Data {
     /// In the message, as they are needed.
@@ -60,6 +63,10 @@ pub(super) fn is_float(tensor: &TensorProto) -> bool {
 
 /// What the tensor declares, checked against the data that it has.
 pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result<(TensorInfo, Data)> {
+    if tensor.dims.len() > MOST_DIMENSIONS {
+        let count = tensor.dims.len();
+        return Err(Error::malformed(format!("has {count} dimensions, more than {MOST_DIMENSIONS}")));
+    }
     let shape = tensor.dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<_>, _>>();
     let shape =
         shape.map_err(|_| Error::malformed(format!("shape {:?} has a negative dimension", tensor.dims)))?;
@@ -67,6 +74,7 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
     if tensor.segment.is_some() {
         return Err(Error::unsupported("is a segment of a tensor, which no exporter writes"));
     }
+    require_one_place(&tensor)?;
     let needed = info.byte_len()?;
     let data = match tensor.data_location() {
         DataLocation::External => externals.locate(&tensor.external_data, needed)?,
@@ -80,6 +88,27 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
         )));
     }
     Ok((info, data))
+}
+
+/// Programs differ in which of several data they take: two that read such a file may see two models.
+fn require_one_place(tensor: &TensorProto) -> Result<()> {
+    let places = [
+        ("external data", tensor.data_location() == DataLocation::External),
+        ("raw_data", tensor.raw_data.as_ref().is_some_and(|bytes| !bytes.is_empty())),
+        ("float_data", !tensor.float_data.is_empty()),
+        ("double_data", !tensor.double_data.is_empty()),
+        ("int32_data", !tensor.int32_data.is_empty()),
+        ("int64_data", !tensor.int64_data.is_empty()),
+        ("uint64_data", !tensor.uint64_data.is_empty()),
+        ("string_data", !tensor.string_data.is_empty()),
+    ];
+    let mut filled = places.into_iter().filter(|&(_, filled)| filled).map(|(place, _)| place);
+    match (filled.next(), filled.next()) {
+        (Some(one), Some(other)) => {
+            Err(Error::malformed(format!("has its elements twice, as {one} and as {other}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn dtype(tensor: &TensorProto) -> Result<Dtype> {
@@ -105,7 +134,7 @@ fn dtype(tensor: &TensorProto) -> Result<Dtype> {
 
 /// The elements in the message: as bytes, or in the field of numbers that belongs to the dtype.
 fn inline(tensor: TensorProto, info: &TensorInfo) -> Result<Data> {
-    if let Some(bytes) = tensor.raw_data {
+    if let Some(bytes) = tensor.raw_data.filter(|bytes| !bytes.is_empty()) {
         return Ok(Data::Raw(bytes));
     }
     let out_of_range =

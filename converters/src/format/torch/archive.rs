@@ -56,17 +56,25 @@ fn folder(archive: &Archive) -> Result<&str> {
             Printable(other)
         )));
     }
-    let is_script = archive.entry(&format!("{folder}/constants.pkl")).is_some()
-        || archive
-            .entries()
-            .iter()
-            .any(|entry| entry.name.strip_prefix(folder).is_some_and(|record| record.starts_with("/code/")));
-    if is_script {
+    if has_code(archive, folder) {
         return Err(Error::unsupported(
             "a TorchScript program, not a state dict: load it with torch.jit.load and torch.save its state_dict()",
         ));
     }
     Ok(folder)
+}
+
+/// Whether `file` is a TorchScript program, an archive like that of a checkpoint with code beside the storages.
+pub(crate) fn is_script(file: &[u8]) -> bool {
+    let pickled = |entry: &Entry| entry.name.strip_suffix("/data.pkl").map(str::to_owned);
+    Archive::parse(file).is_ok_and(|archive| {
+        archive.entries().iter().filter_map(pickled).any(|folder| has_code(&archive, &folder))
+    })
+}
+
+fn has_code(archive: &Archive, folder: &str) -> bool {
+    let code = |entry: &Entry| entry.name.strip_prefix(folder).is_some_and(|name| name.starts_with("/code/"));
+    archive.entry(&format!("{folder}/constants.pkl")).is_some() || archive.entries().iter().any(code)
 }
 
 /// What an archive without a pickle is.

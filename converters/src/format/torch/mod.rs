@@ -54,6 +54,11 @@ pub struct TorchFile {
     unpacked: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
+/// Whether a file is a TorchScript program: an archive like that of a checkpoint, with code in it.
+pub fn is_script(file: &[u8]) -> bool {
+    archive::is_script(file)
+}
+
 /// Opens a checkpoint that `torch.save` wrote, in either of its formats. Nothing in it is ever executed.
 ///
 /// Its pickle is read and checked as a whole, of the tensor data nothing: that is checked when it is read.

@@ -1,53 +1,69 @@
 //! What a graph is given: its inputs, from those of a model.
 
-use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::error::{Error, Kind as ErrorKind, Result};
 use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayD, Ix2};
-use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
-use rten_tensor::NdTensor;
+
+/// An input of a graph.
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// The declared lengths, nothing for free ones; nothing at all if the graph does not say.
+    pub(super) shape: Option<Vec<Option<usize>>>,
+}
+
+/// What an input's numbers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `rten` has no others.
+    I32,
+    #[cfg(feature = "onnxruntime")]
+    I64,
+    F32,
+}
+
+/// What an input gets.
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) shape: [usize; 2],
+    pub(super) numbers: Numbers,
+}
+
+/// Numbers in row-major order.
+pub(super) enum Numbers {
+    I32(Vec<i32>),
+    #[cfg(feature = "onnxruntime")]
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+}
 
 /// The inputs of a graph.
 pub(super) struct Feed {
-    slots: Vec<Slot>,
-}
-
-struct Slot {
-    name: String,
-    id: NodeId,
-    /// Whether it takes floating-point numbers.
-    floats: bool,
-    shape: Option<Vec<Dimension>>,
+    inputs: Vec<Input>,
 }
 
 impl Feed {
-    /// The inputs of `model`; older files list their initializers among them.
+    /// The inputs without the initializers, which older files list among them.
     ///
     /// # Errors
     /// An input that no model of this architecture has.
-    pub(super) fn of(model: &Model, initializers: &[String]) -> Result<Feed> {
-        let mut slots = Vec::new();
-        for &id in model.input_ids() {
-            let Some(node) = model.node_info(id) else { continue };
-            let name = node.name().unwrap_or_default().to_owned();
-            if initializers.contains(&name) {
-                continue;
-            }
-            if !["input_ids", "attention_mask", "token_type_ids"].contains(&name.as_str()) {
-                let why = format!("the graph has an input {name:?}: this model has no such input");
-                return Err(Error::unsupported(why));
-            }
-            let floats = node.dtype() == Some(ValueType::Tensor(DataType::Float));
-            slots.push(Slot { name, id, floats, shape: node.shape() });
+    pub(super) fn of(mut inputs: Vec<Input>, initializers: &[String]) -> Result<Feed> {
+        inputs.retain(|input| !initializers.contains(&input.name));
+        let known = ["input_ids", "attention_mask", "token_type_ids"];
+        match inputs.iter().find(|input| !known.contains(&input.name.as_str())) {
+            Some(Input { name, .. }) => Err(Error::unsupported(format!(
+                "the graph has an input {name:?}: this model has no such input"
+            ))),
+            None => Ok(Feed { inputs }),
         }
-        Ok(Feed { slots })
     }
 
     /// The values for all inputs: a mask of ones and token types of zero where none are given.
     ///
     /// # Errors
     /// Inputs that the graph does not have or that do not fit it, by name.
-    pub(super) fn values(&self, inputs: &Inputs) -> Result<Vec<(NodeId, Value)>> {
-        let refused = |name: &str, why: &str| Err(Error::new(Kind::Request, format!("{name}: {why}")));
+    pub(super) fn given(&self, inputs: &Inputs) -> Result<Vec<Given>> {
+        let refused = |name: &str, why: &str| Err(Error::new(ErrorKind::Request, format!("{name}: {why}")));
         let Inputs { input_ids, inputs_embeds, attention_mask, token_type_ids, position_ids, .. } = inputs;
         let others = [
             ("inputs_embeds", inputs_embeds.is_some()),
@@ -61,7 +77,7 @@ impl Feed {
         }
         let Some(ids) = input_ids else { return refused("input_ids", "not given") };
         let mask = attention_mask.as_ref().map(mask).transpose()?;
-        let has = |name: &str| self.slots.iter().any(|slot| slot.name == name);
+        let has = |name: &str| self.inputs.iter().any(|input| input.name == name);
         let given = |values: Option<&Array2<i64>>, unless| {
             values.is_some_and(|values| values.iter().any(|&value| value != unless))
         };
@@ -71,51 +87,50 @@ impl Feed {
         if given(token_type_ids.as_ref(), 0) && !has("token_type_ids") {
             return refused("token_type_ids", "the graph has no such input");
         }
-        let value = |slot: &Slot| {
-            let values = match slot.name.as_str() {
+        let value = |input: &Input| {
+            input.given(&match input.name.as_str() {
                 "input_ids" => ids.clone(),
                 "attention_mask" => mask.clone().unwrap_or_else(|| Array2::ones(ids.dim())),
                 _ => token_type_ids.clone().unwrap_or_else(|| Array2::zeros(ids.dim())),
-            };
-            Ok((slot.id, slot.value(&values)?))
+            })
         };
-        self.slots.iter().map(value).collect()
+        self.inputs.iter().map(value).collect()
     }
 }
 
-impl Slot {
-    fn value(&self, values: &Array2<i64>) -> Result<Value> {
+impl Input {
+    fn given(&self, values: &Array2<i64>) -> Result<Given> {
         let (b, n) = values.dim();
-        let fits = |(dim, &length): (&Dimension, &usize)| match dim {
-            Dimension::Fixed(fixed) => *fixed == length,
-            Dimension::Symbolic(_) => true,
-        };
+        let fits = |(dim, length): (&Option<usize>, &usize)| dim.is_none_or(|dim| dim == *length);
         if let Some(shape) = &self.shape
             && !(shape.len() == 2 && shape.iter().zip(&[b, n]).all(fits))
         {
-            let why = format!("{} is declared {shape:?}: the graph does not take [{b}, {n}]", self.name);
-            return Err(Error::new(Kind::Model, why));
-        }
-        if self.floats {
-            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-            return Ok(NdTensor::from_data([b, n], values).into());
+            let dims = shape.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string()));
+            let dims = dims.collect::<Vec<_>>().join(", ");
+            let why = format!("{} is declared [{dims}]: the graph does not take [{b}, {n}]", self.name);
+            return Err(Error::new(ErrorKind::Model, why));
         }
         let narrow = |&value: &i64| {
             i32::try_from(value).map_err(|_| {
                 Error::new(
-                    Kind::Request,
+                    ErrorKind::Request,
                     format!("{}: the runtime has no numbers as large as {value}", self.name),
                 )
             })
         };
-        let values = values.iter().map(narrow).collect::<Result<Vec<i32>>>()?;
-        Ok(NdTensor::from_data([b, n], values).into())
+        let numbers = match self.kind {
+            Kind::I32 => Numbers::I32(values.iter().map(narrow).collect::<Result<_>>()?),
+            #[cfg(feature = "onnxruntime")]
+            Kind::I64 => Numbers::I64(values.iter().copied().collect()),
+            Kind::F32 => Numbers::F32(values.iter().map(|&value| value as f32).collect()),
+        };
+        Ok(Given { name: self.name.clone(), shape: [b, n], numbers })
     }
 }
 
 /// A mask as a graph takes it: integers, for every token one.
 fn mask(mask: &ArrayD<f32>) -> Result<Array2<i64>> {
-    let refused = |why: String| Error::new(Kind::Request, format!("attention_mask: {why}"));
+    let refused = |why: String| Error::new(ErrorKind::Request, format!("attention_mask: {why}"));
     if let Some(value) = mask.iter().find(|value| value.fract() != 0.0 || value.abs() > 1e6) {
         return Err(refused(format!("the graph takes integers, this has {value}")));
     }

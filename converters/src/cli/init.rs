@@ -1,0 +1,143 @@
+//! `init`: a model whose weights are made by the recipe.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use deberta_reference::Head;
+use serde_json::json;
+
+use super::bar::Bar;
+use super::convert::{Destination, DtypeName, in_folder, parse_size};
+use super::{FormatName, HeadName, Output, print, print_json};
+use crate::convert::{Companion, OnnxRequest, Request, convert};
+use crate::error::{Error, Kind, Result};
+use crate::forward;
+use crate::ledger::Ledger;
+use crate::output::exists;
+use crate::recipe::{RECIPE, Recipe, configuration};
+use crate::source::Format;
+use crate::tensor::Dtype;
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// base, large or xlarge for the sizes that Microsoft published, or a config.json
+    #[arg(long, value_name = "CONFIG")]
+    config: PathBuf,
+    /// What stands on the base model; emd makes what published checkpoints hold: lm_predictions and the positions of the
+    /// enhanced mask decoder
+    #[arg(long, visible_alias = "class", value_name = "HEAD", default_value = "base")]
+    head: HeadName,
+    /// Another seed makes other weights
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Dtype of every parameter
+    #[arg(long, value_name = "DTYPE", default_value = "f32")]
+    dtype: DtypeName,
+    /// Format of the output
+    #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
+    to: FormatName,
+    /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json
+    #[arg(short, long, value_name = "PATH")]
+    output: PathBuf,
+    /// Write shards of at most so much tensor data: a number of bytes, or with KB, MB, GB, KiB, MiB, GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_shard_size: Option<u64>,
+    /// Replace existing files
+    #[arg(long)]
+    force: bool,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Output,
+}
+
+impl InitArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let to = Format::from(self.to);
+        let output = Destination::named(&self.output, to)?;
+        if output.file.exists() && !self.force {
+            return Err(exists(&output.file));
+        }
+        let mask_decoder = self.head == HeadName::Emd;
+        let config = configuration(&self.config)?;
+        let recipe = Recipe::new(&config, Head::from(self.head), mask_decoder, self.seed)?;
+        let dtype = Dtype::from(self.dtype);
+        let forward = forward::Options {
+            mask_decoder,
+            config: Some(recipe.config.text.clone()),
+            ..forward::Options::default()
+        };
+        let request = Request {
+            to,
+            output: output.file.clone(),
+            companions: self.companions(&recipe, &output)?,
+            dtype: (dtype != Dtype::F32).then_some(dtype),
+            max_shard_size: self.max_shard_size,
+            replace: self.force,
+            onnx: OnnxRequest { forward, external_data: false },
+        };
+        let mut checkpoint = recipe.checkpoint()?;
+        let ledger = in_folder(&output.folder, || convert(&mut checkpoint, &request, &Bar::default()))?;
+        match self.format {
+            Output::Text => print(&self.text(&ledger))?,
+            Output::Json => print_json(&json!({
+                "recipe": RECIPE,
+                "config": self.config,
+                "seed": self.seed,
+                "class": ledger.class,
+                "layers": ledger.layers,
+                "parameters": ledger.parameters,
+                "dtypes": ledger.dtypes,
+                "output": ledger.output,
+                "also_written": ledger.also_written,
+                "rounding": ledger.rounding,
+            }))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The `config.json` that goes with the weights, unless it is there already.
+    fn companions(&self, recipe: &Recipe, output: &Destination) -> Result<Vec<Companion>> {
+        let (path, text) = (output.folder.join("config.json"), recipe.config.text.clone());
+        if !output.is_folder {
+            return Ok(Vec::new());
+        }
+        match fs::read_to_string(&path) {
+            Ok(existing) if existing == text => Ok(Vec::new()),
+            Ok(_) if !self.force => {
+                let why = "differs from the configuration of the output: write to another folder with -o, or replace it \
+                           with --force";
+                Err(Error::new(Kind::Request, why).in_file(&path))
+            }
+            _ => Ok(vec![Companion { path, text }]),
+        }
+    }
+
+    fn text(&self, ledger: &Ledger) -> String {
+        let side = &ledger.output;
+        let files = if side.files == 1 { String::new() } else { format!(" in {} files", side.files) };
+        let written = |path: &Path| format!("\n            {}", path.display());
+        let also: String = ledger.also_written.iter().map(|path| written(path)).collect();
+        let dtypes: Vec<String> =
+            ledger.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+        format!(
+            "output      {}  ({}, {} bytes{files}){also}\n\
+             model       {}, {} layers, {} parameters\n\
+             recipe      {RECIPE}, {}, seed {}\n\
+             tensors     {}\n\
+             digest      {}",
+            side.path.display(),
+            side.format,
+            side.bytes,
+            ledger.class,
+            ledger.layers,
+            ledger.parameters,
+            self.config.display(),
+            self.seed,
+            dtypes.join(", "),
+            side.digest
+        )
+    }
+}

@@ -1,0 +1,183 @@
+//! libtorch as a backend: the model once more, by libtorch's own operators.
+//!
+//! A second judge. Configuration, parameters and names are those of the reference implementation; no arithmetic is, so that what
+//! both compute alike is not one mistake made twice. The files follow the reference's, function by function; axes are b sequences,
+//! h heads, n tokens, s span of relative positions, d features of a head, H hidden, E embedding, I intermediate, V vocabulary.
+//!
+//! Weights come from our readers, never from libtorch's: nothing in a checkpoint is executed.
+
+use std::fmt;
+
+use deberta_converters::error::{Error, Kind};
+use deberta_converters::loading::Parameters;
+use deberta_reference::{
+    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
+};
+use ndarray::ArrayD;
+use tch::TchError;
+
+use super::reference::flat;
+use super::{Backend, BackendName};
+use crate::class::{Class, masked_rows_name};
+use crate::trace_file::{Data, Tensor, Trace};
+
+mod attention;
+mod declaration;
+mod embeddings;
+mod encoder;
+mod heads;
+mod inputs;
+mod losses;
+mod model;
+mod script;
+mod tensors;
+mod weights;
+
+pub use script::Script;
+
+use model::Model;
+
+/// The version of libtorch that `tch` is made for.
+const PRODUCER: &str = "libtorch 2.13.0 + tch 0.26.0";
+
+/// A model that libtorch computes.
+pub struct Tch {
+    model: Model,
+    class: Class,
+    masked_rows: MaskedRows,
+    report: LoadReport,
+}
+
+impl Tch {
+    /// Makes `class` from the parameters of a checkpoint that was opened for its head. They are copied.
+    ///
+    /// # Errors
+    /// A configuration that the class cannot be built from.
+    pub fn load(
+        parameters: &Parameters,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> deberta_converters::error::Result<Tch> {
+        let checkpoint = parameters.checkpoint();
+        Tch::of(checkpoint.config.clone(), parameters, class, masked_rows)
+            .map_err(|error| error.in_file(&checkpoint.source.path))
+    }
+
+    /// Makes `class` from parameters of any source.
+    ///
+    /// # Errors
+    /// Missing and misshapen parameters; a configuration that the class cannot be built from.
+    pub fn of(
+        config: DebertaConfig,
+        parameters: &dyn TensorSource,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> deberta_converters::error::Result<Tch> {
+        use_threads();
+        let (model, report) =
+            Model::load(config, parameters, class, masked_rows).map_err(|failure| failure.of(Kind::Model))?;
+        Ok(Tch { model, class, masked_rows, report })
+    }
+}
+
+/// Lets libtorch compute with as many threads as everything else here.
+fn use_threads() {
+    tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(1));
+}
+
+impl Backend for Tch {
+    fn name(&self) -> &'static str {
+        BackendName::Tch.as_str()
+    }
+
+    fn run(
+        &self,
+        inputs: &Inputs,
+        points: &[&str],
+        replaced: Vec<(String, ArrayD<f32>)>,
+    ) -> deberta_converters::error::Result<Trace> {
+        let mut activations = reference::Trace::of(points.iter().copied());
+        for (name, value) in replaced {
+            activations = activations.replacing(name, value);
+        }
+        let request = |failure: Failure| failure.of(Kind::Request);
+        let outputs = self.model.forward(inputs, &mut activations.probe()).map_err(request)?;
+        let outputs = outputs.into_iter().map(|(name, value)| Ok((name, tensors::array(&value)?)));
+        let outputs = outputs.collect::<Result<Vec<_>>>().map_err(request)?;
+        let named = |prefix: &str, (name, values): (String, ArrayD<f32>)| Tensor {
+            name: format!("{prefix}.{name}"),
+            shape: values.shape().to_vec(),
+            data: Data::Floats(flat(values)),
+        };
+        let activations = activations.activations.into_iter().map(|value| named("activations", value));
+        let metadata = [
+            ("framework", self.name().to_owned()),
+            ("producer", PRODUCER.to_owned()),
+            ("class", self.class.to_string()),
+            ("masked_rows", masked_rows_name(self.masked_rows).to_owned()),
+        ];
+        Ok(Trace {
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
+        })
+    }
+
+    fn run_only(&self, inputs: &Inputs) -> deberta_converters::error::Result<()> {
+        let outputs = self.model.forward(inputs, &mut Probe::off());
+        outputs.map(drop).map_err(|failure| failure.of(Kind::Request))
+    }
+
+    fn report(&self) -> Option<&LoadReport> {
+        Some(&self.report)
+    }
+}
+
+/// What goes wrong in here: with what is given, or in libtorch.
+#[derive(Debug)]
+enum Failure {
+    Model(reference::Error),
+    Torch(TchError),
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// The error of that kind.
+    fn of(self, kind: Kind) -> Error {
+        Error::new(kind, self.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Model(error) => error.fmt(f),
+            // An operator says what is wrong in the first line, and where in its source in the others; a TorchScript program
+            // where in its code, and what is wrong in the last one.
+            Failure::Torch(TchError::Torch(text)) => {
+                let of_program = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
+                let what = of_program.or(text.lines().next()).unwrap_or_default();
+                write!(f, "libtorch: {what}")
+            }
+            Failure::Torch(error) => write!(f, "libtorch: {error}"),
+        }
+    }
+}
+
+impl From<TchError> for Failure {
+    fn from(error: TchError) -> Failure {
+        Failure::Torch(error)
+    }
+}
+
+impl From<reference::Error> for Failure {
+    fn from(error: reference::Error) -> Failure {
+        Failure::Model(error)
+    }
+}
+
+impl From<reference::InputError> for Failure {
+    fn from(error: reference::InputError) -> Failure {
+        Failure::Model(error.into())
+    }
+}

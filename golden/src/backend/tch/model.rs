@@ -1,0 +1,161 @@
+//! A model of any class. Source: `DebertaModel` and the classes with a head on it; the mask decoder is Microsoft's.
+
+use deberta_reference::weights::Weights;
+use deberta_reference::{
+    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource, params,
+};
+use tch::Tensor;
+
+use super::Result;
+use super::attention::Surroundings;
+use super::embeddings::{DebertaEmbeddings, position_embeddings};
+use super::encoder::DebertaEncoder;
+use super::heads::Head;
+use super::inputs::{Mask, tokens};
+use super::losses;
+use super::weights::Scope;
+use crate::class::Class;
+
+/// The base model and what stands on it.
+pub(super) struct Model {
+    config: DebertaConfig,
+    class: Class,
+    masked_rows: MaskedRows,
+    embeddings: DebertaEmbeddings,
+    encoder: DebertaEncoder,
+    head: Head,
+    /// [P, H], of a mask decoder to whose input positions were not added
+    positions: Option<Tensor>,
+}
+
+/// Outputs by their names in transformers.
+pub(super) type Named = Vec<(String, Tensor)>;
+
+impl Model {
+    /// How many times the mask decoder applies the last layer.
+    const STEPS: usize = 2;
+
+    /// Loads a class. The report lists what the source has that the class has not, and the parameters with NaN or infinity.
+    ///
+    /// # Errors
+    /// A configuration that the class cannot be built from; missing parameters and parameters of the wrong shape.
+    pub(super) fn load(
+        config: DebertaConfig,
+        source: &dyn TensorSource,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> Result<(Model, LoadReport)> {
+        let config = built_from(config, class)?;
+        let mut params = params(&config, class.head());
+        if class == Class::MaskDecoder {
+            params.iter_mut().for_each(|param| param.required = true);
+        }
+        let (weights, report) = Weights::read(class.head(), &params, source)?;
+        let all = Scope::of(&weights);
+        let base = all.at(class.head().base_prefix().trim_end_matches('.'));
+        let decodes = class == Class::MaskDecoder && !config.position_biased_input;
+        let positions = || base.at("embeddings.position_embeddings").tensor("weight");
+        let model = Model {
+            embeddings: DebertaEmbeddings::new(&config, &base.at("embeddings"))?,
+            encoder: DebertaEncoder::new(&config, &base.at("encoder"))?,
+            head: Head::new(&config, class.head(), &all)?,
+            positions: decodes.then(positions).transpose()?,
+            config,
+            class,
+            masked_rows,
+        };
+        Ok((model, report))
+    }
+
+    /// Computes all outputs, and the loss if `inputs` has labels.
+    ///
+    /// # Errors
+    /// Inputs or labels that do not fit the model or each other.
+    pub(super) fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Named> {
+        tch::no_grad(|| self.forward_without_grad(inputs, probe))
+    }
+
+    fn forward_without_grad(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Named> {
+        let (tokens, b, n) = tokens(inputs, &self.config)?;
+        let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
+        let relative = self.encoder.rel_embeddings.as_ref();
+        let around = Surroundings { mask: &mask, masked_rows: self.masked_rows, relative };
+
+        let prefix = self.class.head().base_prefix().trim_end_matches('.');
+        let mut base = probe.at(prefix);
+        let tokens = (&tokens, b, n);
+        let embeddings = self.embeddings.forward(inputs, tokens, &mask, &mut base.at("embeddings"))?;
+        let attentions = inputs.output_attentions;
+        let (last, states, attentions) =
+            self.encoder.forward(embeddings, &around, attentions, &mut base.at("encoder"))?;
+
+        let x = match (&self.positions, states.last()) {
+            (Some(table), Some(h)) => self.decode(table, inputs, h, &around, probe)?,
+            _ => last.shallow_clone(),
+        };
+        let mut outputs = self.head.forward(&x, &self.embeddings.word_embeddings, probe)?;
+        losses::add(&mut outputs, inputs, self.class, &self.config)?;
+
+        let mut named: Named = outputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        let states = states.into_iter().chain([last]).filter(|_| inputs.output_hidden_states).enumerate();
+        named.extend(states.map(|(i, state)| (format!("hidden_states.{i}"), state)));
+        let attentions = attentions.into_iter().enumerate();
+        named.extend(attentions.map(|(i, probs)| (format!("attentions.{i}"), probs)));
+        Ok(named)
+    }
+
+    /// The enhanced mask decoder: with h the input of the last layer and p the absolute position embeddings,
+    /// q₀ = p + h, q₁ = layer(q₀, h), q₂ = layer(q₁, h), queries first: [b, n, H].
+    fn decode(
+        &self,
+        table: &Tensor,
+        inputs: &Inputs,
+        h: &Tensor,
+        around: &Surroundings<'_>,
+        probe: &mut Probe<'_>,
+    ) -> Result<Tensor> {
+        let (b, n, _) = h.size3()?;
+        let (b, n) = (usize::try_from(b).unwrap_or_default(), usize::try_from(n).unwrap_or_default());
+        let mut q = h.f_add(&position_embeddings(table, inputs, b, n)?)?;
+        let Some(layer) = self.encoder.layers.last() else { return Ok(q) };
+        for step in 0..Model::STEPS {
+            q = layer.forward(h, Some(&q), around, &mut probe.at(format_args!("emd.{step}")))?.0;
+        }
+        Ok(q)
+    }
+}
+
+/// The configuration that a class is built from.
+///
+/// # Errors
+/// One that it cannot be built from.
+fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
+    let unsupported = |reason: String| Err(reference::Error::Unsupported(reason).into());
+    let (e, h) = (config.embedding_size, config.hidden_size);
+    let tensorflow = matches!(class, Class::TensorFlow(_));
+    if tensorflow && config.talking_head {
+        return unsupported("the TensorFlow classes cannot hold talking heads".to_owned());
+    }
+    if tensorflow && config.position_biased_input && e != h {
+        let what = "absolute positions with embedding_size other than hidden_size";
+        return unsupported(format!("the TensorFlow classes cannot hold {what}"));
+    }
+    let pooler = config.pooler_hidden_size;
+    if class.head() == reference::Head::SequenceClassification && pooler != h {
+        return unsupported(format!(
+            "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
+        ));
+    }
+    let config = match class {
+        // TensorFlow's masked-LM class looks at neither.
+        Class::TensorFlow(_) => DebertaConfig { legacy: true, tie_word_embeddings: true, ..config },
+        Class::MaskDecoder => DebertaConfig { legacy: false, ..config },
+        Class::PyTorch(_) => config,
+    };
+    if class.head() == reference::Head::MaskedLm && !config.legacy && e != h {
+        return unsupported(format!(
+            "lm_predictions decodes hidden states of size {h} by embeddings of size {e}"
+        ));
+    }
+    Ok(config)
+}

@@ -1,0 +1,164 @@
+//! Models whose weights are made by the recipe, in a folder that goes when they do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use deberta_converters::convert::{Companion, OnnxRequest, Request, convert};
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::ledger::Ledger;
+use deberta_converters::progress::Progress;
+use deberta_converters::recipe::{RECIPE, Recipe, Size};
+use deberta_converters::source::{ConfigFile, Format};
+use deberta_reference::Head;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::case::confined;
+
+/// The recipe of a model as `case.yaml` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeEntry {
+    /// The recipe and its version.
+    recipe: String,
+    /// `base`, `large`, `xlarge`, or a configuration in the folder of the case: `./config.json`.
+    config: String,
+    /// What stands on the base model, as on the command line of `deberta-convert init`.
+    head: HeadWord,
+    /// The seed.
+    seed: u64,
+}
+
+/// Heads as `deberta-convert init` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HeadWord {
+    Base,
+    Mlm,
+    Emd,
+    Seqcls,
+    Tokcls,
+    Qa,
+}
+
+impl RecipeEntry {
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        if self.recipe != RECIPE {
+            return Err(format!("recipe: {:?}, this program makes {RECIPE:?}", self.recipe));
+        }
+        if Size::from_name(&self.config).is_none() && !self.config.starts_with("./") {
+            let config = &self.config;
+            return Err(format!("config: {config:?}, expected base, large, xlarge, or a path from \"./\""));
+        }
+        Ok(())
+    }
+
+    /// The recipe. `folder` is that of the case.
+    pub(crate) fn recipe(&self, folder: &Path) -> Result<Recipe> {
+        let config = match Size::from_name(&self.config) {
+            Some(size) => ConfigFile::parse(Path::new(size.name()), size.config_text())?,
+            None => ConfigFile::read(&confined(folder, Path::new(&self.config))?)?,
+        };
+        let (head, mask_decoder) = match self.head {
+            HeadWord::Base => (Head::Base, false),
+            HeadWord::Mlm => (Head::MaskedLm, false),
+            HeadWord::Emd => (Head::MaskedLm, true),
+            HeadWord::Seqcls => (Head::SequenceClassification, false),
+            HeadWord::Tokcls => (Head::TokenClassification, false),
+            HeadWord::Qa => (Head::QuestionAnswering, false),
+        };
+        Recipe::new(&config, head, mask_decoder, self.seed)
+    }
+}
+
+impl fmt::Display for RecipeEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecipeEntry { recipe, config, head, seed } = self;
+        let head = format!("{head:?}").to_lowercase();
+        write!(f, "{recipe} of {config}, head {head}, seed {seed}")
+    }
+}
+
+/// A folder for models that are made. It goes, with everything in it, when this is dropped.
+pub struct Workshop {
+    folder: TempDir,
+}
+
+impl Workshop {
+    /// A new folder in `parent`, or else in the system's folder for temporary files.
+    ///
+    /// # Errors
+    /// The folder cannot be made; the disk has less than `room` bytes left.
+    pub fn new(parent: Option<&Path>, room: u64) -> Result<Workshop> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let failed = |error| Error::io(&parent, "create a folder in", error);
+        let free = rustix::fs::statvfs(&parent).map_err(|error| failed(error.into()))?;
+        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        if free < room {
+            let message = format!(
+                "{} MB are free on this disk, and {} MB are needed: make room, or name another folder with --folder or \
+                 TMPDIR",
+                free >> 20,
+                room.div_ceil(1 << 20)
+            );
+            return Err(Error::new(Kind::Io, message).in_file(&parent));
+        }
+        let folder = tempfile::Builder::new().prefix("deberta-").tempdir_in(&parent).map_err(failed)?;
+        Ok(Workshop { folder })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the model of a recipe in a folder of its own, as safetensors with its `config.json`. Returns the folder, too.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn make(&self, recipe: &Recipe, name: &str, progress: &dyn Progress) -> Result<(PathBuf, Ledger)> {
+        let folder = self.path().join(name);
+        std::fs::create_dir(&folder).map_err(|error| Error::io(&folder, "create", error))?;
+        let config = Companion { path: folder.join("config.json"), text: recipe.config.text.clone() };
+        let request = Request {
+            to: Format::Safetensors,
+            output: folder.join(Format::Safetensors.file_name()),
+            companions: vec![config],
+            dtype: None,
+            max_shard_size: None,
+            replace: false,
+            onnx: OnnxRequest::default(),
+        };
+        let ledger = convert(&mut recipe.checkpoint()?, &request, progress)?;
+        Ok((folder, ledger))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_too_full_is_named_with_both_numbers() {
+        let parent = tempfile::tempdir().unwrap();
+        let Err(error) = Workshop::new(Some(parent.path()), u64::MAX) else { panic!("room for everything") };
+        let error = error.to_string();
+        assert!(error.contains("MB are free on this disk, and 17592186044416 MB are needed"), "{error}");
+        assert!(parent.path().read_dir().unwrap().next().is_none());
+    }
+
+    #[test]
+    fn entries_that_name_no_recipe_are_refused() {
+        let entry = |recipe: &str, config: &str| RecipeEntry {
+            recipe: recipe.to_owned(),
+            config: config.to_owned(),
+            head: HeadWord::Base,
+            seed: 1,
+        };
+        entry(RECIPE, "base").check().unwrap();
+        assert!(entry("deberta-recipe-0", "base").check().unwrap_err().contains("this program makes"));
+        assert!(entry(RECIPE, "../config.json").check().unwrap_err().contains("expected base"));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(entry(RECIPE, "./../x.json").recipe(folder.path()).is_err());
+    }
+}
