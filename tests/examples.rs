@@ -1,4 +1,4 @@
-//! The examples as processes, on models so small that their results are known.
+//! The examples as processes, on models so small that their results are known, and on the trained ones.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -168,6 +168,41 @@ fn answer_question_finds_the_span_in_the_text() {
     // [CLS] w er [SEP] t o w er Ġlo [SEP]
     assert_eq!(printed, "\"wer\"  tokens 6 to 7, score 3.4641\nno answer scores -1.1547\n");
     assert_eq!(fail(ANSWER_QUESTION, &[path(&folder), "wer", ""]), "error: the text has no tokens");
+}
+
+#[test]
+fn trained_models_make_sense() {
+    // The commands of the README.
+    let trained = |name: &str| format!("{}/../golden/trained/{name}", env!("CARGO_MANIFEST_DIR"));
+    let printed =
+        succeed(FILL_MASK, &[&trained("masked-lm"), "Ada lives in [MASK] and works as a carpenter."]);
+    assert!(printed.starts_with("token 4\n") || printed.starts_with("token 5\n"), "{printed}");
+    assert!(printed.lines().nth(1).unwrap().ends_with(" %  \" Caldmoor\""), "{printed}");
+
+    let pair = ["Ada owns a red kite and lives in Selby.", "The kite is red."];
+    let printed = succeed(CLASSIFY_TEXT, &[&trained("nli"), pair[0], pair[1]]);
+    assert_eq!(likeliest(&printed), "ENTAILMENT", "{printed}");
+    let printed = succeed(CLASSIFY_TEXT, &[&trained("nli"), pair[0], "The kite is blue."]);
+    assert_eq!(likeliest(&printed), "CONTRADICTION", "{printed}");
+
+    let text = "In Selby a baker saw Ada .";
+    let printed = succeed(CLASSIFY_TOKENS, &[&trained("entities"), text]);
+    for (token, label) in [("\" Selby\"", "B-LOC"), ("\" a\"", "O"), ("\" Ada\"", "B-PER")] {
+        let line =
+            printed.lines().find(|line| line.starts_with(token)).unwrap_or_else(|| panic!("{printed}"));
+        assert!(line.contains(&format!(" {label}  logit")), "{printed}");
+    }
+
+    let text = "Ben likes honey. Ada lives in Selby. Clara slept well.";
+    let printed = succeed(ANSWER_QUESTION, &[&trained("questions"), "Where does Ada live?", text]);
+    assert!(printed.starts_with("\"Selby\""), "{printed}");
+}
+
+/// The label with the highest share.
+fn likeliest(printed: &str) -> &str {
+    let share = |line: &str| line.split('%').next().unwrap().trim().parse::<f64>().unwrap();
+    let best = printed.lines().max_by(|a, b| share(a).total_cmp(&share(b))).unwrap();
+    best.rsplit(' ').next().unwrap()
 }
 
 #[test]

@@ -1,0 +1,89 @@
+"""Records the goldens of the trained models, as golden/generate does for those with random weights.
+
+python record.py inputs|pytorch|tensorflow|cases MODELS [NAME …]
+
+Four processes: TensorFlow and torch are never in one, and `cases` needs neither.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import traces
+from traces import described
+
+
+def main():
+    step, models, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    {"inputs": inputs, "pytorch": pytorch, "tensorflow": tensorflow, "cases": cases}[step](models, names)
+
+
+def inputs(models, names):
+    """The tokens of the texts, padded to one length."""
+    import vocabulary
+
+    for name in names or traces.MODELS:
+        tokenizer = vocabulary.load(models / name)
+        encodings = [tokenizer(*text) for text in traces.TEXTS[name]]
+        longest = max(len(encoding["input_ids"]) for encoding in encodings)
+        batch = {
+            key: [encoding[key] + [0] * (longest - len(encoding[key])) for encoding in encodings]
+            for key in ("input_ids", "attention_mask")
+        }
+        (models / name / "inputs.json").write_text(json.dumps({"texts": batch}))
+
+
+def pytorch(models, names):
+    import record_pytorch
+    import safetensors_file
+    import torch
+    import transformers
+    from mask_decoder import run as run_mask_decoder
+
+    for name, case in described(models, names):
+        folder = models / name
+        model = getattr(transformers, case.cls)(transformers.DebertaConfig(**case.config)).eval()
+        weights = {k: torch.from_numpy(v.copy()) for k, v in safetensors_file.read(folder / "model.safetensors")[0].items()}
+        positions = weights.pop(record_pytorch.POSITIONS, None)
+        parameters = dict(model.named_parameters())
+        assert set(weights) == set(parameters), set(weights) ^ set(parameters)
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                parameter.copy_(weights[key])
+        for input_name, arguments in case.inputs.items():
+            arguments = {k: torch.from_numpy(v) for k, v in arguments.items()}
+            recorded = record_pytorch.run(model, arguments, False)
+            if input_name in case.outputs_only:
+                few = record_pytorch.FEW
+                recorded = {k: v for k, v in recorded.items() if k.startswith("outputs.") or k.endswith(few)}
+            path = folder / f"{input_name}.safetensors"
+            record_pytorch.save(path, arguments, recorded, case.cls, "pytorch", "uniform")
+            if case.mask_decoder:
+                with torch.no_grad():
+                    recorded = run_mask_decoder(model, positions, **arguments)
+                path = folder / f"{input_name}.emd.safetensors"
+                record_pytorch.save(path, arguments, recorded, case.cls, "microsoft", "zero")
+
+
+def tensorflow(models, names):
+    import record_tensorflow
+
+    for name, case in described(models, names):
+        if "" in case.no_tensorflow:
+            continue
+        model = record_tensorflow.build(models / name, case)
+        for input_name, arguments in case.inputs.items():
+            path = models / name / f"{input_name}.tf.safetensors"
+            record_tensorflow.record(model, path, arguments, f"TF{case.cls}")
+
+
+def cases(models, names):
+    import write_cases
+
+    for name, case in described(models, names):
+        (models / name / "case.yaml").write_text(write_cases.describe(models / name, case))
+        (models / name / "inputs.json").unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+//! `deberta-verify task` as a process, on the trained models of `golden/trained` and their sample data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use deberta_tests::{Run, run};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+
+fn trained(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/trained").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Runs a task on a model and data of `golden/trained`.
+fn task(name: &str, model: &str, data: &str, more: &[&str]) -> Run {
+    let (model, data) = (trained(model), trained(&format!("data/{data}")));
+    run(VERIFY, &[&["task", name, "--model", &model, "--data", &data], more].concat())
+}
+
+/// The report of a task that must end with that exit code.
+fn report(name: &str, model: &str, data: &str, code: i32, more: &[&str]) -> Value {
+    let run = task(name, model, data, &[&["--format", "json"], more].concat());
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+/// The message of a task that could not be judged.
+fn undecided(run: &Run) -> &str {
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
+    let line = run.stderr.trim_end();
+    line.strip_prefix("error: ").filter(|line| !line.contains('\n')).unwrap()
+}
+
+/// A folder with a file of those contents, and the file.
+fn file(name: &str, contents: &str) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, contents).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn every_trained_model_is_good_at_its_task() {
+    for (name, model, data, threshold) in [
+        ("mnli", "nli", "mnli/dev_matched.tsv", "accuracy=0.8"),
+        ("mnli", "nli", "mnli/dev_mismatched.tsv", "accuracy=0.8"),
+        ("stsb", "similarity", "stsb/dev.tsv", "pearson=0.9"),
+        ("tokens", "entities", "conll/test.txt", "f1=0.9"),
+        ("race", "choices", "race", "accuracy=0.9"),
+        ("squad", "questions", "squad/dev-v2.json", "f1=90"),
+        ("mlm", "masked-lm", "text/known.txt", "accuracy=0.9"),
+    ] {
+        let run = task(name, model, data, &["--limit", "60", "--min", threshold]);
+        assert_eq!(run.code, 0, "{name}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.ends_with("pass\n"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn formats_and_backends_of_a_model_agree() {
+    for (against, more) in [
+        ("nli/pytorch_model.bin", &[][..]),
+        ("nli/tf_model.h5", &[]),
+        ("nli", &["--against-backend", "onnx"]),
+    ] {
+        let model = trained(against);
+        let options = [&["--limit", "24", "--against", &model], more].concat();
+        let report = report("mnli", "nli", "mnli/dev_matched.tsv", 0, &options);
+        let agreement = &report["agreement"];
+        assert_eq!(agreement["choices"], 24, "{against}");
+        assert_eq!(agreement["flips"].as_array().unwrap().len(), 0, "{against}");
+        assert_eq!(agreement["closest"].as_array().unwrap().len(), 10);
+        assert!(agreement["largest_difference"].as_f64().unwrap() < 1e-4, "{agreement}");
+        assert_eq!(agreement["metrics"], report["metrics"]);
+    }
+}
+
+/// A copy of the entailment model whose labels are called in another order.
+fn shifted() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for name in ["config.json", "model.safetensors", "vocab.json", "merges.txt"] {
+        fs::copy(Path::new(&trained("nli")).join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let names = ["NEUTRAL", "ENTAILMENT", "CONTRADICTION"];
+    for (id, name) in names.into_iter().enumerate() {
+        config["id2label"][id.to_string()] = name.into();
+        config["label2id"][name] = id.into();
+    }
+    fs::write(&path, config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn choices_that_flip_are_listed_and_fail_unless_they_are_allowed() {
+    let other = shifted();
+    let path = other.path().to_str().unwrap();
+    let run = task("mnli", "nli", "mnli/dev_matched.tsv", &["--limit", "30", "--against", path]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("flips                30 of 30 choices"), "{}", run.stdout);
+    assert!(run.stdout.contains("    dev_matched.tsv:2: \""), "{}", run.stdout);
+    assert!(run.stdout.contains("    and 10 more: --format json has all"), "{}", run.stdout);
+    let options = ["--limit", "30", "--against", path, "--max", "flips=30"];
+    let report = report("mnli", "nli", "mnli/dev_matched.tsv", 0, &options);
+    assert_eq!(report["agreement"]["flips"].as_array().unwrap().len(), 30);
+    assert_eq!(report["agreement"]["largest_difference"], 0.0);
+}
+
+#[test]
+fn labels_are_never_guessed() {
+    let other = shifted();
+    let config = other.path().join("config.json");
+    let model = other.path().to_str().unwrap();
+    let data = trained("data/mnli/dev_matched.tsv");
+    let judge = || {
+        run(
+            VERIFY,
+            &["task", "mnli", "--limit", "30", "--model", model, "--data", &data, "--min", "accuracy=0.5"],
+        )
+    };
+    assert_eq!(judge().code, 1);
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut config_of: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+        edit(&mut config_of);
+        fs::write(&config, config_of.to_string()).unwrap();
+        let run = judge();
+        undecided(&run).to_owned()
+    };
+    let message = with(&|config| config["label2id"]["NEUTRAL"] = 1.into());
+    assert!(
+        message.contains("config.json: label2id calls label 1 \"NEUTRAL\", id2label \"ENTAILMENT\""),
+        "{message}"
+    );
+    let message = with(&|config| {
+        config["label2id"] = Value::Null;
+        config["id2label"]["0"] = "LABEL_0".into();
+    });
+    assert!(
+        message.contains("id2label does not name label 0; the order of labels is not guessed"),
+        "{message}"
+    );
+    let message = with(&|config| config["id2label"]["0"] = "yes".into());
+    assert!(
+        message.ends_with("label \"neutral\", the model has yes, ENTAILMENT, CONTRADICTION"),
+        "{message}"
+    );
+}
+
+#[test]
+fn thresholds_decide_the_exit_status() {
+    let judge =
+        |more: &[&str]| task("stsb", "similarity", "stsb/dev.tsv", &[&["--limit", "20"], more].concat());
+    let run = judge(&["--min", "pearson=1.5"]);
+    assert_eq!(run.code, 1);
+    assert!(
+        run.stdout.contains("FAILED: pearson is 0.") && run.stdout.ends_with("failed\n"),
+        "{}",
+        run.stdout
+    );
+    let run = judge(&["--min", "accuracy=0.5"]);
+    assert_eq!(undecided(&run), "no metric \"accuracy\" for a threshold: there are pearson, spearman");
+    // One example has no correlation.
+    let run = task("stsb", "similarity", "stsb/dev.tsv", &["--limit", "1", "--min", "pearson=0"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stdout.contains("UNDEFINED: pearson is undefined, at least 0 is asked"), "{}", run.stdout);
+}
+
+#[test]
+fn predictions_are_written_whole_or_not_at_all() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("predictions.jsonl");
+    let options = ["--limit", "5", "--predictions", path.to_str().unwrap()];
+    assert_eq!(task("mnli", "nli", "mnli/dev_matched.tsv", &options).code, 0);
+    let written = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[0]["example"], "dev_matched.tsv:2");
+    assert_eq!(lines[0]["logits"].as_array().unwrap().len(), 3);
+    let failed = task("mnli", "nli", "conll/test.txt", &options);
+    undecided(&failed);
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+    let failed = task("stsb", "nli", "stsb/dev.tsv", &options);
+    assert!(undecided(&failed).contains("3 labels, this task needs a model with one"), "{}", failed.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn data_that_are_wrong_are_told_with_file_and_line() {
+    for (name, model, file_name, contents, message) in [
+        ("mnli", "nli", "a.tsv", "sentence1\tsentence2\n", "a.tsv: line 1: no column \"gold_label\""),
+        (
+            "mnli",
+            "nli",
+            "a.tsv",
+            "sentence1\tsentence2\tgold_label\na\tb\n",
+            "a.tsv: line 2: 2 columns, the header has 3",
+        ),
+        ("mnli", "nli", "a.tsv", "sentence1\tsentence2\tgold_label\n", "a.tsv: no examples"),
+        (
+            "mnli",
+            "nli",
+            "a.jsonl",
+            "{\"premise\": \"a\", \"hypothesis\": \"b\", \"label\": 1}",
+            "a.jsonl: line 1: label 1: --labels must name",
+        ),
+        ("mnli", "nli", "a.jsonl", "{\"premise\": \"a\"}\n", "a.jsonl: line 1: column 16: missing field"),
+        (
+            "mnli",
+            "nli",
+            "a.jsonl",
+            "{\"premise\": \"a\", \"hypothesis\": \"b\", \"label\": \"maybe\"}",
+            "a.jsonl:1: label \"maybe\", the model has CONTRADICTION",
+        ),
+        (
+            "stsb",
+            "similarity",
+            "a.tsv",
+            "sentence1\tsentence2\tscore\na\tb\thigh\n",
+            "a.tsv: line 2: score \"high\": no number",
+        ),
+        ("tokens", "entities", "a.txt", "Ada B-PER\nsings\n", "a.txt: line 2: one column"),
+        ("squad", "questions", "a.json", "{\"data\": 1}", "a.json: line 1: invalid type"),
+        (
+            "race",
+            "choices",
+            "a.txt",
+            "{\"article\": \"x\", \"questions\": [\"?\"], \"options\": [[\"a\"]], \"answers\": [\"A\"]}",
+            "a.txt: line 1: question 0: 1 options, expected 4",
+        ),
+        ("mlm", "masked-lm", "a.txt", "\n\n", "a.txt: no examples"),
+    ] {
+        let (_folder, path) = file(file_name, contents);
+        let run = run(VERIFY, &["task", name, "--model", &trained(model), "--data", path.to_str().unwrap()]);
+        assert!(undecided(&run).contains(message), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn requests_that_mean_nothing_are_refused() {
+    for (more, message) in [
+        (&["--scheme", "iob2"][..], "scheme is an option of tokens, not of mnli"),
+        (&["--max-length", "3"], "--max-length 3: 3 tokens of a pair are special"),
+        (&["--against-backend", "reference"], "the model and its backend are the same"),
+        (&["--backend", "tch"], "libtorch"),
+    ] {
+        let run = task("mnli", "nli", "mnli/dev_matched.tsv", more);
+        assert!(undecided(&run).contains(message), "{}", run.stderr);
+    }
+    let run = task("squad", "questions", "squad/dev-v2.json", &["--max-length", "32", "--doc-stride", "60"]);
+    assert!(
+        undecided(&run).contains("shares 60 with the next: --max-length must be larger"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn numbers_of_labels_are_named_on_the_command_line() {
+    let line = "{\"premise\": \"Ada owns a red kite and lives in Selby.\", \"hypothesis\": \"The kite is red.\", \"label\": 0}\n";
+    let (_folder, path) = file("a.jsonl", &format!("{line}{}", line.replace(": 0", ": -1")));
+    let labels = "entailment,neutral,contradiction";
+    let run = run(
+        VERIFY,
+        &["task", "mnli", "--model", &trained("nli"), "--data", path.to_str().unwrap(), "--labels", labels],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("1 examples, 1 sequences"), "{}", run.stdout);
+    assert!(run.stdout.contains("note: 1 examples have no label"), "{}", run.stdout);
+}
+
+#[test]
+fn a_policy_asks_for_tasks() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("release")).unwrap();
+    for entry in fs::read_dir(trained("entities")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join("release").join(entry.file_name())).unwrap();
+    }
+    fs::copy(trained("data/conll/test.txt"), folder.path().join("test.txt")).unwrap();
+    let policy = folder.path().join("verify.yaml");
+    let verify = |limit: &str| {
+        let text = format!(
+            "models:\n  - model: ./release\n    tasks:\n      - {{task: tokens, data: [./test.txt], min: {{f1: {limit}}}, limit: 20}}\n\
+             notes: fail\n"
+        );
+        fs::write(&policy, text).unwrap();
+        run(VERIFY, &["--policy", policy.to_str().unwrap()])
+    };
+    let run = verify("0.9");
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("task tokens, 20 examples: f1 is "), "{}", run.stdout);
+    let run = verify("1.1");
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    fs::remove_file(folder.path().join("test.txt")).unwrap();
+    assert_eq!(verify("0.9").code, 2);
+}
