@@ -56,14 +56,14 @@ enum Command {
     List(list::ListArgs),
     /// Measures how long a model takes to load and to run
     Bench(bench::BenchArgs),
+    /// Measures how good a model is at a task, and whether two answer alike
+    Task(Box<task::TaskArgs>),
     /// Puts faults into a good model, and tests that the comparison sees them
     Selftest(selftest::SelftestArgs),
     /// Prints completions for a shell
     Completions(shell::CompletionsArgs),
     /// Writes the manual pages
     Man(shell::ManArgs),
-    /// Measures how good a model is at a task, and whether two answer alike
-    Task(Box<task::TaskArgs>),
 }
 
 /// Could not judge: bad input, nothing compared.
@@ -80,10 +80,10 @@ pub fn main() -> ExitCode {
         Some(Command::Merge(args)) => args.run(),
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
+        Some(Command::Task(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),
         Some(Command::Completions(args)) => args.run(Cli::command()),
         Some(Command::Man(args)) => args.run(Cli::command()),
-        Some(Command::Task(args)) => args.run(),
     };
     match result {
         Ok(code) => code,
