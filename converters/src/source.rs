@@ -107,11 +107,7 @@ impl Source {
             let found = names.iter().map(|name| input.join(name)).find(|path| path.exists());
             return match found {
                 Some(path) => Source::locate(&path, None, None),
-                None => Err(Error::new(
-                    Kind::Io,
-                    format!("no weights in this folder: looked for {}", names.join(", ")),
-                )
-                .in_file(input)),
+                None => Err(Error::new(Kind::Io, nothing_there(input, &names, unwanted)).in_file(input)),
             };
         }
         if input.to_string_lossy().ends_with(".index.json") {
@@ -390,6 +386,19 @@ fn unique_keys<'de, D: Deserializer<'de>>(
     deserializer.deserialize_map(Unique)
 }
 
+/// What a folder lacks, and what it has of a format that was not to be taken.
+fn nothing_there(folder: &Path, names: &[String], unwanted: Option<Format>) -> String {
+    let left_out = unwanted.into_iter().flat_map(Format::places).find(|name| folder.join(name).exists());
+    let looked_for = names.join(", ");
+    match left_out {
+        Some(name) => format!(
+            "no weights in this folder but {name}, which has the format of the output: name that file to write it \
+             anew; looked for {looked_for}"
+        ),
+        None => format!("no weights in this folder: looked for {looked_for}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -492,5 +501,15 @@ mod tests {
     fn shards_are_named_as_transformers_names_them() {
         assert_eq!(Format::PyTorch.shard_name(1, 12), "pytorch_model-00001-of-00012.bin");
         assert_eq!(Format::Safetensors.shard_name(12, 12), "model-00012-of-00012.safetensors");
+    }
+
+    #[test]
+    fn a_folder_that_has_the_format_of_the_output_alone_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            || Source::locate(folder.path(), None, Some(Format::Safetensors)).unwrap_err().to_string();
+        assert!(error().contains("no weights in this folder: looked for pytorch_model.bin"), "{}", error());
+        fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        assert!(error().contains("but model.safetensors, which has the format of the output"), "{}", error());
     }
 }
