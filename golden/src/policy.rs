@@ -143,10 +143,12 @@ impl Policy {
 
     /// What came of the tasks that are asked of a model.
     fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Finding> {
-        let tasks = asked.tasks.iter().flatten();
-        let judged = tasks.map(|task| match self.model(asked, locate) {
-            Ok(model) => task.judge(&asked.model.to_string(), &model, &self.folder, progress),
-            Err(error) => Finding::error(&error),
+        let Some(tasks) = &asked.tasks else { return Vec::new() };
+        // Once for all tasks: for an id of the hub this is a request.
+        let model = self.model(asked, locate);
+        let judged = tasks.iter().map(|task| match &model {
+            Ok(model) => task.judge(&asked.model.to_string(), model, &self.folder, progress),
+            Err(error) => Finding::error(error),
         });
         judged.collect()
     }
