@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deberta_golden::compare::{Outcome, Verdict};
 use deberta_golden::goldens::Golden;
+use deberta_golden::judge::compare::{Outcome, Verdict};
 use deberta_golden::report::{FindingKind, Report};
-use deberta_golden::trace_file::find;
+use deberta_golden::trace::file::find;
 use deberta_golden::verify::{Request, verify};
 use deberta_golden::{Data, Trace};
 use deberta_tests::{run, shared_fixtures};

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use deberta_golden::arbiter::{Arbitration, Basis, Offset, Worse};
-use deberta_golden::compare::{Outcome, PointReport, Verdict};
-use deberta_golden::difference::Difference;
+use deberta_golden::judge::arbiter::{Arbitration, Basis, Offset, Worse};
+use deberta_golden::judge::compare::{Outcome, PointReport, Verdict};
+use deberta_golden::judge::difference::Difference;
+use deberta_golden::judge::tolerance::Tolerance;
 use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
     RunReport, SCHEMA, Shard, Style, annotations,
 };
-use deberta_golden::samples::Statistic;
-use deberta_golden::tolerance::Tolerance;
+use deberta_golden::trace::samples::Statistic;
 use serde_json::Value;
 
 const TOLERANCE: Tolerance = Tolerance { atol: 5e-6, rtol: 1e-5, scale: 0.0 };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_golden::trace_file::find;
+use deberta_golden::trace::file::find;
 use deberta_golden::{Data, Trace};
 use deberta_tests::{fixture, run, shared_fixtures, succeed};
 

@@ -1,4 +1,4 @@
-"""The weight recipe in numpy: the twin of converters/src/recipe.rs, bit for bit. docs/recipe.md says what it computes and why.
+"""The weight recipe in numpy: the twin of converters/src/recipe/mod.rs, bit for bit. docs/recipe.md says what it computes and why.
 Needs numpy alone; the digest needs blake3.
 
 python recipe.py digest CONFIG HEAD SEED   # what deberta-convert digest prints of these weights

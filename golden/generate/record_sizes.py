@@ -28,7 +28,7 @@ UNNAMED = ("Dropout", "DebertaEncoder", "DebertaModel")
 POSITIONS = "deberta.embeddings.position_embeddings.weight"
 SEED = 1
 
-# Where tolerances are wider, as golden/src/tolerance.rs has them by default.
+# Where tolerances are wider, as golden/src/judge/tolerance.rs has them by default.
 SOFTMAX = ("outputs.attentions.*", "activations.*attention.self.probs", "activations.*attention.self")
 
 HEADS = {

@@ -12,7 +12,7 @@ SAMPLES, PROJECTIONS = 16, 8
 
 
 class Tokens:
-    """Which numbers of a tensor belong to tokens and not to padding, as golden/src/tokens.rs says."""
+    """Which numbers of a tensor belong to tokens and not to padding, as golden/src/trace/padding.rs says."""
 
     def __init__(self, arguments, cls):
         ids, mask = arguments["input_ids"], arguments.get("attention_mask")

@@ -12,10 +12,10 @@ use deberta_reference::Inputs;
 
 use crate::backend::{Backend, Reference};
 use crate::case::FILE_NAME;
-use crate::class::{Class, masked_rows_of};
 use crate::goldens::Golden;
-use crate::inputs::inputs;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::{Class, masked_rows_of};
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
 
 /// Records every trace of a golden again, from the weights of `model`, and corrects the digest in `case.yaml`. Returns the
 /// files that were written.
@@ -86,8 +86,8 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
         return Err(Error::new(Kind::Model, "the model has no such point").in_tensor(lost));
     }
     trace.tensors.splice(0..0, old.tensors);
-    if let Some(points) = file.metadata(crate::complete::POINTS) {
-        trace.metadata.push((crate::complete::POINTS.to_owned(), points.to_owned()));
+    if let Some(points) = file.metadata(crate::trace::complete::POINTS) {
+        trace.metadata.push((crate::trace::complete::POINTS.to_owned(), points.to_owned()));
     }
     Ok(trace)
 }

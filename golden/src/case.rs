@@ -10,10 +10,10 @@ use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
 use serde::Deserialize;
 
-use crate::class::Class;
-pub use crate::made::RecipeEntry;
-pub use crate::slice::{InlineInputs, Slice};
-use crate::tolerance::Tolerances;
+use crate::judge::tolerance::Tolerances;
+use crate::trace::class::Class;
+pub use crate::trace::slice::{InlineInputs, Slice};
+pub use crate::workshop::RecipeEntry;
 
 /// The name of the file in the folder of a case.
 pub const FILE_NAME: &str = "case.yaml";

@@ -7,9 +7,9 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::recipe::Recipe;
 
 use crate::case::{Case, FILE_NAME, Model};
+use crate::judge::tolerance::Tolerances;
 use crate::report::name_of;
-use crate::tolerance::Tolerances;
-use crate::trace_file;
+use crate::trace::file;
 
 /// What a model is compared with.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Golden {
     /// # Errors
     /// As [`Golden::open`].
     pub fn find(folder: &Path) -> Result<Option<Golden>> {
-        let found = trace_file::find(folder)?;
+        let found = file::find(folder)?;
         let name = name_of(folder);
         let folder_of = Some(folder.to_owned());
         if !folder.join(FILE_NAME).exists() {

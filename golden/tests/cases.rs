@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::source::Source;
 use deberta_golden::case::{Case, Framework, Model, TraceEntry};
-use deberta_golden::class::masked_rows_name;
-use deberta_golden::trace_file::{self, FORMAT, Trace};
+use deberta_golden::trace::class::masked_rows_name;
+use deberta_golden::trace::file::{self, FORMAT, Trace};
 use deberta_reference::{Head, MaskedRows};
 
 fn folders() -> Vec<PathBuf> {
@@ -47,7 +47,7 @@ fn the_traces_are_those_of_the_folder() {
     for (folder, case) in recorded() {
         let listed: BTreeSet<PathBuf> =
             case.traces.iter().map(|entry| folder.join(entry.file.as_str())).collect();
-        let found: BTreeSet<PathBuf> = trace_file::find(&folder).unwrap().into_iter().collect();
+        let found: BTreeSet<PathBuf> = file::find(&folder).unwrap().into_iter().collect();
         assert_eq!(listed, found, "{}", folder.display());
         for entry in &case.traces {
             let path = entry.path(&folder).unwrap();

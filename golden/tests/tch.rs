@@ -12,10 +12,11 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_golden::backend::Tch;
-use deberta_golden::class::masked_rows_of;
 use deberta_golden::fault::{Model, faults};
-use deberta_golden::inputs::inputs;
-use deberta_golden::{Backend as _, Class, Data, Reference, Tensor, Trace, trace_file};
+use deberta_golden::trace::class::masked_rows_of;
+use deberta_golden::trace::file;
+use deberta_golden::trace::inputs::inputs;
+use deberta_golden::{Backend as _, Class, Data, Reference, Tensor, Trace};
 use deberta_reference::{Inputs, Labels, MaskedRows};
 use ndarray::{Array1, Array2, Array3, ArrayD};
 
@@ -59,7 +60,7 @@ fn recorded(folder: &Path) -> Vec<Recorded> {
             trace,
         }
     };
-    trace_file::find(folder).unwrap().into_iter().map(read).collect()
+    file::find(folder).unwrap().into_iter().map(read).collect()
 }
 
 fn floats(tensor: &Tensor) -> &[f32] {
@@ -318,7 +319,7 @@ fn the_program_verifies_records_and_measures_with_it() {
 
     let out = tempfile::tempdir().unwrap();
     let trace = out.path().join("trace.safetensors");
-    let given = trace_file::find(&folder).unwrap().remove(0);
+    let given = file::find(&folder).unwrap().remove(0);
     let record =
         ["record", "--model", model, "--inputs", given.to_str().unwrap(), "-o", trace.to_str().unwrap()];
     let (code, text) = deberta_verify(&[&record[..], &["--backend", "tch"]].concat());

@@ -22,9 +22,9 @@ use deberta_converters::loading::Parameters;
 use deberta_reference::{Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
 
-use crate::class::Class;
-use crate::tolerance::Precision;
-use crate::trace_file::Trace;
+use crate::judge::tolerance::Precision;
+use crate::trace::class::Class;
+use crate::trace::file::Trace;
 
 /// Backends by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

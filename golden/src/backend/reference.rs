@@ -13,8 +13,8 @@ use ndarray::ArrayD;
 use serde::Serialize;
 
 use super::{Backend, BackendName};
-use crate::class::{Class, masked_rows_name};
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::file::{Data, Tensor, Trace};
 
 /// A model that the reference implementation computes.
 pub struct Reference {

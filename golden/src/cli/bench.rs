@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::ModelArgs;
 use crate::backend::{Arithmetic, Backend};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]

@@ -10,8 +10,8 @@ use super::output::OutputArgs;
 use super::{progress, say};
 use crate::backend::BackendName;
 use crate::bless::bless;
-use crate::compare::Outcome;
 use crate::goldens::Golden;
+use crate::judge::compare::Outcome;
 use crate::report::Document;
 use crate::verify::{Request, verify};
 

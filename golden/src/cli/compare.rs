@@ -7,9 +7,9 @@ use clap::Args;
 use deberta_converters::error::{Error, Kind, Result};
 
 use super::output::OutputArgs;
-use crate::recorded::{Settings, compare};
+use crate::judge::tolerance::{Tolerance, Tolerances};
 use crate::report::Document;
-use crate::tolerance::{Tolerance, Tolerances};
+use crate::verify::traces::{Settings, compare};
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]

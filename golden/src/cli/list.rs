@@ -7,10 +7,10 @@ use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::Result;
 
-use crate::class::Class;
 use crate::goldens::Golden;
 use crate::report::name_of;
-use crate::trace_file::TraceFile;
+use crate::trace::class::Class;
+use crate::trace::file::TraceFile;
 
 /// Arguments of `list`.
 #[derive(Debug, Args)]

@@ -14,14 +14,14 @@ use deberta_converters::source::{Source, resolve};
 use deberta_reference::MaskedRows;
 
 use crate::backend::{Arithmetic, Backend, BackendName, Reference};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 mod bench;
 mod bless;
 mod compare;
-mod graph;
 mod list;
 mod merge;
+mod model;
 mod output;
 mod record;
 mod selftest;

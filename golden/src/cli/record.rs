@@ -10,10 +10,10 @@ use deberta_reference::{Inputs, MaskedRows};
 
 use super::{ModelArgs, say};
 use crate::backend::Backend;
-use crate::class::{Class, masked_rows_of};
-use crate::complete::POINTS;
-use crate::inputs::inputs;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::{Class, masked_rows_of};
+use crate::trace::complete::POINTS;
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]

@@ -13,16 +13,16 @@ use deberta_converters::source::Source;
 use deberta_reference::Inputs;
 
 use super::{progress, start_threads};
-use crate::class::{Class, masked_rows_of};
 use crate::fault::Model;
 use crate::goldens::Golden;
-use crate::inputs::inputs;
+use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
     Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, subjects,
 };
-use crate::tolerance::Precision;
-use crate::trace_file::Trace;
+use crate::trace::class::{Class, masked_rows_of};
+use crate::trace::file::Trace;
+use crate::trace::inputs::inputs;
 
 /// Arguments of `deberta-verify selftest`.
 #[derive(Debug, Args)]

@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::{progress, start_threads};
 use crate::backend::BackendName;
 use crate::task::evaluate;
-use crate::task::kind::{TaskName, TaskOptions};
 use crate::task::metric::threshold::Threshold;
 use crate::task::model::Place;
+use crate::task::names::{TaskName, TaskOptions};
 
 /// Arguments of `task`.
 #[derive(Debug, Args)]

@@ -13,10 +13,10 @@ use super::output::OutputArgs;
 use super::{progress, start_threads};
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
-use crate::made::Workshop;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
 use crate::verify::{Request, verify};
+use crate::workshop::Workshop;
 
 /// Arguments without a subcommand.
 #[derive(Debug, Args)]

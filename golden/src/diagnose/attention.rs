@@ -4,7 +4,7 @@ use super::Hypothesis;
 use super::residual::{Residual, shifted};
 use super::section::{Pair, Section};
 use crate::fault::{Change, Model};
-use crate::trace_file::Trace;
+use crate::trace::file::Trace;
 
 /// The bias of the values: their probabilities sum to 1, so that it is added to every context.
 pub(super) fn value_bias(model: &Model, path: &str, pair: Pair<'_>) -> Option<Hypothesis> {

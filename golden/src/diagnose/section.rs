@@ -6,11 +6,11 @@ use ndarray::{Array3, ArrayD};
 
 use super::{Divergence, diverges};
 use crate::backend::Backend as _;
-use crate::class::Class;
 use crate::fault::Model;
-use crate::points::points;
-use crate::tolerance::Tolerance;
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::judge::tolerance::Tolerance;
+use crate::trace::class::Class;
+use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::points::points;
 
 /// A part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use deberta_reference::{Head, Inputs, Role};
 
 use super::change::activation_name;
 use super::{Change, Fault, Model, Setting};
-use crate::class::Class;
-use crate::tolerance::Precision;
+use crate::judge::tolerance::Precision;
+use crate::trace::class::Class;
 
 /// The faults of a model, and those that it cannot have.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use deberta_reference::Tensor;
 use deberta_reference::config::Activation;
 
 use super::Model;
-use crate::tolerance::Precision;
+use crate::judge::tolerance::Precision;
 
 /// A change of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,7 +219,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::Class;
+    use crate::trace::class::Class;
     use deberta_reference::{DebertaConfig, Head, MaskedRows};
 
     fn model() -> Model {

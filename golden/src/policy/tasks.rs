@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use crate::backend::BackendName;
 use crate::case::{Model, confined};
-use crate::compare::Outcome;
+use crate::judge::compare::Outcome;
 use crate::report::{Finding, FindingKind};
-use crate::task::kind::{TaskName, TaskOptions};
 use crate::task::metric::threshold::Threshold;
 use crate::task::model::Place;
+use crate::task::names::{TaskName, TaskOptions};
 use crate::task::{Request, TaskReport, evaluate};
 
 /// What is asked of a model in a task.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::numbers::count;
 use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport, Shard};
-use crate::compare::{Outcome, PointReport};
-use crate::points::rank;
+use crate::judge::compare::{Outcome, PointReport};
+use crate::trace::points::rank;
 
 /// The verification of one model, or of all models of a policy.
 #[derive(Clone, Copy, Debug)]

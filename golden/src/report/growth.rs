@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::compare::{PointReport, Verdict};
-use crate::points::rank;
+use crate::judge::compare::{PointReport, Verdict};
+use crate::trace::points::rank;
 
 /// A part of the model, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +67,7 @@ pub(super) fn shares(point: &PointReport) -> StageError {
         point.verdict,
         Verdict::NotFinite { .. } | Verdict::Shape { .. } | Verdict::Dtype | Verdict::MissingInCandidate
     );
-    let share = |part: &Option<crate::difference::Difference>| part.as_ref().map(|part| part.share);
+    let share = |part: &Option<crate::judge::difference::Difference>| part.as_ref().map(|part| part.share);
     let statistic = point.statistic.as_ref().map(|statistic| statistic.share);
     let real = match (broken, share(&point.real), statistic) {
         (true, ..) => Some(f64::INFINITY),

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Document, Report, Rules, SCHEMA, Shard};
-use crate::compare::Outcome;
+use crate::judge::compare::Outcome;
 
 /// The schema of the JSON report of a policy.
 const GATE_SCHEMA: &str = "deberta-verify-gate-1";

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arbiter::Basis;
-use crate::compare::{Outcome, PointReport};
+use crate::judge::arbiter::Basis;
+use crate::judge::compare::{Outcome, PointReport};
 
 pub mod annotations;
 mod document;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FileReport, Finding, FindingKind, Report, RunReport, worst};
-use crate::compare::{Outcome, PointReport, Verdict};
+use crate::judge::compare::{Outcome, PointReport, Verdict};
 
 /// What fails besides divergence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Verdicts in words.
 
 use super::numbers::{count, grouped, measure, of_tolerance, value};
-use crate::arbiter::{Arbitration, Worse};
-use crate::compare::{Outcome, PointReport, Verdict};
-use crate::difference::Difference;
-use crate::samples::Statistic;
+use crate::judge::arbiter::{Arbitration, Worse};
+use crate::judge::compare::{Outcome, PointReport, Verdict};
+use crate::judge::difference::Difference;
+use crate::trace::samples::Statistic;
 
 /// A word for a table: capitals where something differs.
 pub(super) fn word(verdict: &Verdict) -> &'static str {

@@ -6,9 +6,9 @@ use ndarray::{Array2, ArrayD};
 
 use super::{Recorded, Subject};
 use crate::backend::Backend as _;
-use crate::class::Class;
 use crate::fault::{Model, Noise};
-use crate::tolerance::{Precision, Tolerances};
+use crate::judge::tolerance::{Precision, Tolerances};
+use crate::trace::class::Class;
 
 /// Both position terms, token types and absolute positions; narrower embeddings would hide square kernels. The hidden
 /// states of the embeddings are as small as those of published models, so that `layer_norm_eps` counts.

@@ -17,7 +17,7 @@ use super::metric::{margin, share};
 use super::model::{Model, Texts};
 use super::run::{Logits, Sequence};
 use super::{Choice, Judged, Prepared, Task, misshapen, number, prediction};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// What guesses masked tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]

@@ -14,8 +14,8 @@ use super::data::{Line, Table, TextFile, quoted};
 use super::metric::{largest, margin};
 use super::model::{Model, Texts};
 use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
-use crate::class::Class;
 use crate::report::name_of;
+use crate::trace::class::Class;
 
 /// Pairs of sentences and how they go together.
 pub struct Mnli {

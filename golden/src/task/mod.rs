@@ -18,15 +18,15 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
 use serde_json::{Map, Value};
 
-use crate::class::Class;
+use crate::trace::class::Class;
 
 pub mod agreement;
 pub mod data;
-pub mod kind;
 pub mod masked_lm;
 pub mod metric;
 pub mod mnli;
 pub mod model;
+pub mod names;
 pub mod race;
 pub mod report;
 pub mod run;

@@ -12,7 +12,7 @@ use deberta_reference::{DebertaConfig, DebertaTokenizerFast, EncodeOptions, Enco
 use serde_json::Value;
 
 use crate::backend::{Backend, BackendName};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// Which model to run.
 #[derive(Clone, Debug)]

@@ -17,8 +17,8 @@ use super::data::{TextFile, quoted};
 use super::metric::{largest, margin};
 use super::model::{Model, Texts};
 use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
-use crate::class::Class;
 use crate::report::name_of;
+use crate::trace::class::Class;
 
 /// Questions about articles, with four answers each.
 pub struct Race {

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::agreement::Agreement;
 use super::metric::threshold::Threshold;
 use super::{Request, Run};
-use crate::compare::Outcome;
+use crate::judge::compare::Outcome;
 use crate::report::PRODUCER;
 
 /// The schema of the JSON report.

@@ -7,7 +7,7 @@ use deberta_reference::{Encoding, Inputs};
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
 
 use super::model::Model;
-use crate::trace_file::{Data, Trace};
+use crate::trace::file::{Data, Trace};
 
 /// A sequence as a model takes it. Several that differ in one token share the others.
 #[derive(Clone, Debug, PartialEq, Eq)]

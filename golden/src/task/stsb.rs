@@ -12,7 +12,7 @@ use super::data::{Line, Table, TextFile, quoted};
 use super::metric::correlation::{pearson, spearman};
 use super::model::{Model, Texts};
 use super::{Judged, Prepared, Task, misshapen, number, prediction};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// Pairs of sentences and their scores.
 pub struct Stsb {

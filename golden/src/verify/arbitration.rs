@@ -7,10 +7,10 @@ use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
 use super::File;
-use crate::arbiter::Basis;
 use crate::backend::{Arithmetic, Reference};
-use crate::class::Class;
 use crate::goldens::Golden;
+use crate::judge::arbiter::Basis;
+use crate::trace::class::Class;
 
 /// The model that `golden` was computed with, if its folder has it; else that of the candidate. Nothing if f64 was not
 /// asked for.

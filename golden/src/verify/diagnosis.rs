@@ -11,15 +11,15 @@ use deberta_reference::{DebertaConfig, Inputs, MaskedRows, Tensor};
 
 use super::{Candidate, entry, judged_as};
 use crate::backend::{Backend as _, BackendName, Reference};
-use crate::class::Class;
-use crate::compare::{Comparison, Outcome};
 use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::Model;
-use crate::inputs::inputs;
-use crate::points::rank;
+use crate::judge::compare::{Comparison, Outcome};
 use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
-use crate::tokens::Tokens;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::Class;
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
+use crate::trace::points::rank;
 
 /// The most first divergences of a file that are diagnosed.
 const MOST: usize = 2;

@@ -9,13 +9,13 @@ use ndarray::{Array2, ArrayD};
 
 use super::Candidate;
 use crate::case::Case;
-use crate::class::{Class, masked_rows_name};
-use crate::compare::{Comparison, PointReport};
+use crate::judge::compare::{Comparison, PointReport};
+use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::report::{Finding, RunReport};
-use crate::slice::{Function, InlineInputs, Slice};
-use crate::tokens::Tokens;
-use crate::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::padding::Tokens;
+use crate::trace::slice::{Function, InlineInputs, Slice};
 
 /// Compares the model with the published values of the golden, if there are any.
 pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {

@@ -4,12 +4,12 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::ArrayD;
 
-use crate::arbiter::Arbiter;
 use crate::backend::Backend;
-use crate::class::Class;
-use crate::compare::{Comparison, PointReport};
-use crate::points::rank;
-use crate::trace_file::{Tensor, Trace, TraceFile};
+use crate::judge::arbiter::Arbiter;
+use crate::judge::compare::{Comparison, PointReport};
+use crate::trace::class::Class;
+use crate::trace::file::{Tensor, Trace, TraceFile};
+use crate::trace::points::rank;
 
 /// A golden trace, and what is needed to compare a model with it.
 pub(super) struct Run<'v> {

@@ -9,8 +9,8 @@ use tch::{Kind, Reduction, Tensor};
 use super::Result;
 use super::heads::Outputs;
 use super::tensors::tensor;
-use crate::class::Class;
-use crate::difference::coordinates;
+use crate::judge::difference::coordinates;
+use crate::trace::class::Class;
 
 /// The label that PyTorch's cross-entropy ignores.
 const IGNORED: i64 = -100;

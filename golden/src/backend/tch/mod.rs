@@ -18,8 +18,8 @@ use tch::TchError;
 
 use super::reference::flat;
 use super::{Backend, BackendName};
-use crate::class::{Class, masked_rows_name};
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::file::{Data, Tensor, Trace};
 
 mod attention;
 mod declaration;

@@ -14,7 +14,7 @@ use super::heads::Head;
 use super::inputs::{Mask, tokens};
 use super::losses;
 use super::weights::Scope;
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// The base model and what stands on it.
 pub(super) struct Model {

@@ -18,10 +18,10 @@ use super::declaration::{Argument, Declaration};
 use super::{Failure, PRODUCER, tensors};
 use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
-use crate::class::{Class, masked_rows_name};
-use crate::points::rank;
-use crate::tolerance::Precision;
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::judge::tolerance::Precision;
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::points::rank;
 
 /// A program that is run as it is.
 pub struct Script {

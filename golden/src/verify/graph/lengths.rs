@@ -8,11 +8,11 @@ use ndarray::Array2;
 
 use super::{Attempt, Graph, Weights};
 use crate::backend::{Backend as _, Reference};
-use crate::class::{Class, masked_rows_name};
-use crate::compare::{Comparison, Outcome};
+use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::tolerance::Tolerances;
 use crate::report::{Finding, FindingKind, PRODUCER, RunReport};
-use crate::tokens::Tokens;
-use crate::tolerance::Tolerances;
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::padding::Tokens;
 
 /// What reports call these inputs in the place of a golden.
 const NAME: &str = "other lengths";

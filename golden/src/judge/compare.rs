@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use deberta_converters::error::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::arbiter::{Arbiter, Arbitration};
-use crate::difference::{Difference, coordinates, difference};
-use crate::points::rank;
-use crate::samples::{Sampled, Statistic, Statistics, positions};
-use crate::tokens::Tokens;
-use crate::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace_file::{Recorded, Tensor, Trace, TraceFile};
+use crate::judge::arbiter::{Arbiter, Arbitration};
+use crate::judge::difference::{Difference, coordinates, difference};
+use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
+use crate::trace::file::{Recorded, Tensor, Trace, TraceFile};
+use crate::trace::padding::Tokens;
+use crate::trace::points::rank;
+use crate::trace::samples::{Sampled, Statistic, Statistics, positions};
 
 /// What became of one point of a golden.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -335,8 +335,8 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::Class;
-    use crate::trace_file::Data;
+    use crate::trace::class::Class;
+    use crate::trace::file::Data;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

@@ -9,7 +9,7 @@ use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::{ModelArgs, say, start_threads};
 use crate::backend::Graph;
-use crate::class::{Class, masked_rows_name};
+use crate::trace::class::{Class, masked_rows_name};
 
 /// A model file that holds a graph.
 pub(super) struct GraphFile {

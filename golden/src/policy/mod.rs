@@ -6,10 +6,10 @@ use deberta_converters::error::{Error, Result};
 use serde::Deserialize;
 
 use crate::case::{Model, bounded_text, confined};
-use crate::compare::Outcome;
 use crate::goldens::Golden;
+use crate::judge::compare::Outcome;
+use crate::judge::tolerance::Tolerances;
 use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
-use crate::tolerance::Tolerances;
 use crate::verify::{Request, verify};
 
 mod tasks;

@@ -10,12 +10,12 @@ use deberta_converters::error::Result;
 use deberta_reference::Inputs;
 
 use crate::backend::Backend as _;
-use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::fault::{Change, Model};
-use crate::points::rank;
+use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::tolerance::Precision;
 use crate::report::Diagnosis;
-use crate::tolerance::Precision;
-use crate::trace_file::Trace;
+use crate::trace::file::Trace;
+use crate::trace::points::rank;
 
 mod attention;
 mod hypotheses;

@@ -12,17 +12,17 @@ use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
 use super::{File, convention, differs, entry, judged_as};
-use crate::arbiter::Arbiter;
 use crate::backend::{self, Backend as _, BackendName, Reference};
 use crate::case::TraceEntry;
-use crate::class::{Class, masked_rows_name};
-use crate::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::goldens::Golden;
-use crate::inputs::inputs;
-use crate::points::rank;
+use crate::judge::arbiter::Arbiter;
+use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
-use crate::tokens::Tokens;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
+use crate::trace::points::rank;
 
 mod lengths;
 

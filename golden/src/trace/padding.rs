@@ -6,7 +6,7 @@
 use deberta_reference::{Head, Inputs, Labels};
 use ndarray::Axis;
 
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// Which positions of the inputs hold tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use deberta_reference::{Inputs, MaskedRows};
 use ndarray::ArrayD;
 
 use super::{Backend, BackendName, Graph};
-use crate::class::{Class, masked_rows_name, masked_rows_of};
-use crate::points::rank;
-use crate::tolerance::Precision;
-use crate::trace_file::Trace;
+use crate::judge::tolerance::Precision;
+use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::file::Trace;
+use crate::trace::points::rank;
 
 mod apart;
 mod feed;

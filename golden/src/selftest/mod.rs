@@ -5,15 +5,15 @@ use deberta_reference::Inputs;
 use serde::Serialize;
 
 use crate::backend::Backend as _;
-use crate::class::Class;
-use crate::compare::{Comparison, Outcome, PointReport};
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Absent, Fault, Model, faults};
-use crate::points::rank;
+use crate::judge::compare::{Comparison, Outcome, PointReport};
+use crate::judge::tolerance::{Precision, Tolerances};
 use crate::report::Diagnosis;
-use crate::tokens::Tokens;
-use crate::tolerance::{Precision, Tolerances};
-use crate::trace_file::Trace;
+use crate::trace::class::Class;
+use crate::trace::file::Trace;
+use crate::trace::padding::Tokens;
+use crate::trace::points::rank;
 
 mod built_in;
 mod memory;

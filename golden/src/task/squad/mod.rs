@@ -16,7 +16,7 @@ use super::metric::answers::{Answered, Best, best_threshold, score, scores};
 use super::model::{Model, Texts};
 use super::run::Sequence;
 use super::{Choice, Judged, Prepared, Task, number, prediction};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 mod articles;
 mod spans;

@@ -14,24 +14,25 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::source::{Format, Source, sniff};
 use deberta_reference::{Head, Inputs, MaskedRows};
 
-use crate::arbiter::Arbiter;
 use crate::backend::{Arithmetic, BackendName};
 use crate::case::TraceEntry;
-use crate::class::{Class, masked_rows_name, masked_rows_of};
-use crate::compare::{Comparison, Outcome, PointReport, Verdict};
-use crate::complete::missing;
 use crate::goldens::Golden;
-use crate::inputs::inputs;
+use crate::judge::arbiter::Arbiter;
+use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::tolerance::Precision;
 use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
-use crate::tokens::Tokens;
-use crate::tolerance::Precision;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::complete::missing;
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
 
 mod arbitration;
 mod diagnosis;
 mod graph;
 mod published;
 mod run;
+pub mod traces;
 
 use arbitration::exact_model;
 use run::Run;

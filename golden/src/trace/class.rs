@@ -5,7 +5,7 @@ use std::fmt;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Head, MaskedRows};
 
-use crate::trace_file::Trace;
+use crate::trace::file::Trace;
 
 /// A class that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::tolerance::Tolerance;
+use crate::judge::tolerance::Tolerance;
 
 /// How far numbers are from the ones that were expected. What is not finite in either list is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use deberta_reference::probe::matches;
 use deberta_reference::{DebertaConfig, Inputs};
 
-use crate::class::Class;
-use crate::points::{Point, PointKind, outputs, points};
-use crate::trace_file::TraceFile;
+use crate::trace::class::Class;
+use crate::trace::file::TraceFile;
+use crate::trace::points::{Point, PointKind, outputs, points};
 
 /// The key of the metadata that says which activations a trace has.
 pub const POINTS: &str = "points";

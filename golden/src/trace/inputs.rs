@@ -4,7 +4,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{Inputs, Labels};
 use ndarray::{Array, ArrayD, Dimension};
 
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace::file::{Data, Tensor, Trace};
 
 /// The `inputs.*` of a trace.
 ///

@@ -10,12 +10,12 @@ use std::path::Path;
 use deberta_converters::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Outcome, PointReport, Verdict};
-use crate::difference::coordinates;
+use crate::judge::compare::{Outcome, PointReport, Verdict};
+use crate::judge::difference::coordinates;
+use crate::judge::tolerance::Tolerance;
 use crate::report::{Finding, FindingKind, RunReport, arbitration, of_tolerance};
-use crate::tokens::Tokens;
-use crate::tolerance::Tolerance;
-use crate::trace_file::{Data, Tensor, Trace};
+use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::padding::Tokens;
 
 /// A run in f64.
 pub struct Arbiter {
@@ -225,10 +225,10 @@ fn finding(basis: Basis, points: &[PointReport]) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::Class;
-    use crate::compare::Comparison;
-    use crate::tolerance::{Precision, Tolerances};
-    use crate::trace_file::Recorded;
+    use crate::judge::compare::Comparison;
+    use crate::judge::tolerance::{Precision, Tolerances};
+    use crate::trace::class::Class;
+    use crate::trace::file::Recorded;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

@@ -10,7 +10,7 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, MaskedRows, Param, Tensor, TensorSource, params};
 
 use crate::backend::Reference;
-use crate::class::Class;
+use crate::trace::class::Class;
 
 mod catalogue;
 mod change;

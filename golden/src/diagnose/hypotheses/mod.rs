@@ -9,7 +9,7 @@ use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, ta
 use super::section::{Section, Stage};
 use super::{Divergence, Hypothesis};
 use crate::fault::{Change, Model, Setting};
-use crate::trace_file::Trace;
+use crate::trace::file::Trace;
 
 mod heads;
 mod known;

@@ -9,7 +9,7 @@ use deberta_converters::recipe::Stream;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::tolerance::Tolerance;
+use crate::judge::tolerance::Tolerance;
 
 /// The value of `format` in the metadata of a sampled trace.
 pub const FORMAT: &str = "deberta-samples-1";

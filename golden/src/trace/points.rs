@@ -2,7 +2,7 @@
 
 use deberta_reference::{DebertaConfig, Head, Inputs};
 
-use crate::class::Class;
+use crate::trace::class::Class;
 
 /// A probe point.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
-use crate::samples::{self, SAMPLES, STATISTICS, Sampled, Statistics};
+use crate::trace::samples::{self, SAMPLES, STATISTICS, Sampled, Statistics};
 
 /// The value of `format` in a trace file's metadata.
 pub const FORMAT: &str = "deberta-trace-1";

@@ -17,18 +17,18 @@ use serde::Serialize;
 use super::memory::{Cost, measured};
 use super::{Fate, FaultReport, in_place, report_of, said, seen};
 use crate::backend::{Backend as _, BackendName};
-use crate::class::Class;
-use crate::compare::{Comparison, Outcome};
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Fault, Model, faults};
 use crate::goldens::Golden;
-use crate::inputs::inputs;
-use crate::made::Workshop;
+use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::tolerance::Precision;
 use crate::report::Report;
-use crate::tokens::Tokens;
-use crate::tolerance::Precision;
-use crate::trace_file::{Trace, TraceFile};
+use crate::trace::class::Class;
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
 use crate::verify::{Request, verify};
+use crate::workshop::Workshop;
 
 mod committed;
 
@@ -328,7 +328,7 @@ fn described(report: &Report) -> String {
     let runs = || report.files.iter().flat_map(|file| &file.runs);
     let points = runs().map(|run| run.points.len()).sum::<usize>();
     let shares = runs().flat_map(|run| &run.points).flat_map(|point| {
-        let of = |part: &Option<crate::difference::Difference>| part.as_ref().map(|part| part.share);
+        let of = |part: &Option<crate::judge::difference::Difference>| part.as_ref().map(|part| part.share);
         [of(&point.real), of(&point.padded), point.statistic.as_ref().map(|statistic| statistic.share)]
     });
     let largest = shares.flatten().fold(0.0, f64::max);

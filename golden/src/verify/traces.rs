@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
 
-use crate::arbiter::Arbiter;
-use crate::class::{Class, masked_rows_name, masked_rows_of};
-use crate::compare::{Comparison, Outcome, PointReport, Verdict};
-use crate::inputs::inputs;
-use crate::points::rank;
+use crate::judge::arbiter::Arbiter;
+use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::tolerance::{Precision, Tolerances};
 use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of};
-use crate::tokens::Tokens;
-use crate::tolerance::{Precision, Tolerances};
-use crate::trace_file::{Data, Trace, TraceFile};
+use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::file::{Data, Trace, TraceFile};
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
+use crate::trace::points::rank;
 
 /// How to compare two traces.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +152,7 @@ fn different_inputs(golden: &Trace, candidate: &Trace) -> Option<Finding> {
             },
         };
         if let Some((at, values)) = different {
-            let place = crate::difference::coordinates(at, &want.shape);
+            let place = crate::judge::difference::coordinates(at, &want.shape);
             return found(format!("{} at {place:?}: {values}; the two runs had different inputs", want.name));
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::tolerance::Tolerance;
+use crate::judge::tolerance::Tolerance;
 
 /// A part of a tensor, as somebody published it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -15,7 +15,7 @@ use super::metric::{largest, margin, share};
 use super::model::{Model, Texts};
 use super::run::Sequence;
 use super::{Choice, Judged, Prepared, Task, misshapen, prediction};
-use crate::class::Class;
+use crate::trace::class::Class;
 
 mod conll;
 
