@@ -27,7 +27,8 @@ use crate::ops::{
 };
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Scope};
+use crate::tensor::Matrix;
+use crate::weights::Scope;
 
 pub(crate) struct DisentangledSelfAttention {
     /// h

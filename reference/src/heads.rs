@@ -12,7 +12,8 @@ use crate::outputs::{LogitsOutput, QuestionAnsweringOutput};
 use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Scope, Weights};
+use crate::tensor::Matrix;
+use crate::weights::{Scope, Weights};
 
 /// Predicts the masked tokens.
 ///

@@ -38,10 +38,12 @@ mod embeddings;
 mod encoder;
 mod gemm;
 mod heads;
+mod load_report;
 mod losses;
 mod mask_decoder;
 mod ops;
 mod special;
+mod tensor;
 
 pub use config::DebertaConfig;
 pub use error::{Error, InputError, Result};

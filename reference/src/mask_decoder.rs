@@ -22,7 +22,8 @@ use crate::outputs::LogitsOutput;
 use crate::params::{Head, params};
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{LoadReport, Matrix, TensorSource, Weights};
+use crate::tensor::Matrix;
+use crate::weights::{LoadReport, TensorSource, Weights};
 
 /// Masked language modelling as DeBERTa was trained for, for checkpoints with `lm_predictions` and
 /// `position_embeddings`: those that Microsoft publishes.

@@ -12,7 +12,7 @@ use crate::error::{InputError, Result};
 use crate::gemm;
 use crate::inputs::Mask;
 use crate::real::Real;
-use crate::weights::Matrix;
+use crate::tensor::Matrix;
 
 /// A linear layer: y = x Wᵀ + b.
 pub(crate) struct Linear {
