@@ -64,7 +64,8 @@ pub use tf::{
     TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,
 };
 pub use tokenizer::{
-    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, Side, TruncationStrategy,
+    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizerBase, Side,
+    SpecialTokenIds, TruncationStrategy,
 };
 pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast};
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_reference::{
     AddedToken, DebertaTokenizer, DebertaTokenizerFast, EncodeOptions, Encoding, Error, PaddingStrategy,
-    Side, TruncationStrategy,
+    PreTrainedTokenizerBase, Side, TruncationStrategy,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

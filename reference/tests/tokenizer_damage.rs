@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaTokenizer, DebertaTokenizerFast, EncodeOptions};
+use deberta_reference::{DebertaTokenizer, DebertaTokenizerFast, EncodeOptions, PreTrainedTokenizerBase};
 use serde_json::json;
 use tempfile::TempDir;
 

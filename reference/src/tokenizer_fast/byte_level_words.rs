@@ -7,9 +7,9 @@ use tokenizers::{
     Encoding, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizerWrapper, Token, Tokenizer,
 };
 
-use crate::tokenizer::bpe::byte_alphabet;
-use crate::tokenizer::cache::Caches;
-use crate::tokenizer::words::{Unicode, words};
+use crate::tokenizer::byte_level::alphabet::byte_alphabet;
+use crate::tokenizer::byte_level::cache::Caches;
+use crate::tokenizer::byte_level::words::{Unicode, words};
 
 /// A tokenizer that normalizes nothing, cuts words by GPT-2's pattern, and always merges a word in the same way.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ mod tests {
     use tokenizers::{AddedToken, Tokenizer};
 
     use super::ByteLevelWords;
-    use crate::tokenizer::bpe::byte_alphabet;
+    use crate::tokenizer::byte_level::alphabet::byte_alphabet;
 
     /// All bytes but `z` and the first byte of some emoji, a few merges, and added tokens of every kind.
     fn tokenizer(add_prefix_space: bool, unk: Option<&str>) -> Tokenizer {

@@ -14,7 +14,9 @@ use tokenizers::{
 use super::byte_level_words::ByteLevelWords;
 use super::{DebertaTokenizerFast, backend, template, to_backend};
 use crate::error::{Error, Result};
-use crate::tokenizer::files::{MergeLine, fault, json_fault, read};
+use crate::tokenizer::base::SpecialTokenIds;
+use crate::tokenizer::byte_level::vocabulary::MergeLine;
+use crate::tokenizer::files::{fault, json_fault, read};
 use crate::tokenizer::settings::{Given, Settings};
 use crate::tokenizer::{AddedToken, DebertaTokenizer, Side};
 
@@ -163,11 +165,8 @@ impl DebertaTokenizerFast {
             truncation_side: settings.truncation_side.unwrap_or_default(),
             model_max_length: settings.model_max_length,
             clean_up_tokenization_spaces: settings.clean_up_tokenization_spaces,
-            cls_token_id: id("cls_token")?,
-            sep_token_id: id("sep_token")?,
+            special_ids: SpecialTokenIds::new(id)?,
             pad_token: settings.content("pad_token")?,
-            pad_token_id: id("pad_token")?,
-            mask_token_id: id("mask_token").ok(),
             unk_token,
             special: names,
             byte_level: ByteLevelWords::of(&tokenizer),
