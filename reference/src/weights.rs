@@ -82,9 +82,11 @@ impl Weights {
     }
 }
 
-/// The name under which a source holds a parameter: with or without the prefix of the base model.
+/// The names under which a source holds the parameters: `embeddings.LayerNorm.bias` of the base model is
+/// `deberta.embeddings.LayerNorm.bias` in a checkpoint of any other class, and each class can be loaded from both.
 struct Stored {
     head: Head,
+    /// Whether some name of the source has the prefix.
     prefixed: bool,
 }
 
@@ -110,7 +112,8 @@ fn fits(tensor: &Tensor, shape: &[usize]) -> bool {
     tensor.shape == shape && count == Some((*tensor.values).as_ref().len())
 }
 
-/// Whether a tensor of a checkpoint may be left aside: a buffer of old versions, or a second name of a parameter.
+/// Whether a tensor that is no parameter is expected nevertheless: a buffer of old versions of transformers, or the second
+/// name of a parameter: the decoder of masked language modelling is the word embeddings, its bias that of the head.
 fn carries_nothing(name: &str) -> bool {
     name.ends_with("embeddings.position_ids")
         || name == "cls.predictions.decoder.weight"

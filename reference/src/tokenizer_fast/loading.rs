@@ -74,7 +74,7 @@ impl DebertaTokenizerFast {
         let byte_level = ByteLevel::default();
         tokenizer.with_pre_tokenizer(Some(byte_level.add_prefix_space(settings.add_prefix_space)));
         tokenizer.with_decoder(Some(byte_level));
-        // These two names, whatever the special tokens are.
+        // `DebertaConverter` writes these two names, also where the files name other tokens.
         let mut special = Vec::new();
         for name in ["[CLS]", "[SEP]"] {
             let [Some(id)] = slow.convert_tokens_to_ids(&[name])[..] else {
@@ -93,7 +93,7 @@ impl DebertaTokenizerFast {
 
     fn from_json(file: &Path, settings: &Settings) -> Result<DebertaTokenizerFast> {
         let text = read(file)?;
-        // The crate says less about a syntax error.
+        // serde_json says where a syntax error is, the crate does not.
         let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
         template::check(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
         let mut tokenizer: Tokenizer = text.parse().map_err(|error| json_fault(file, error))?;

@@ -51,10 +51,10 @@ pub struct DebertaTokenizerFast {
     pub model_max_length: Option<usize>,
     /// Whether `decode` removes the space before punctuation unless told otherwise.
     pub clean_up_tokenization_spaces: bool,
-    /// Without its post-processor, since pairs are truncated between the two.
+    /// Without its post-processor, since a pair is truncated after the one and before the other.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
-    /// How texts are encoded; none if the crate alone can.
+    /// The fast way to encode; none for a tokenizer of a kind that the crate alone can encode.
     byte_level: Option<ByteLevelWords>,
     special: HashSet<String>,
     unk_token: String,
