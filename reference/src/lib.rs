@@ -53,9 +53,9 @@ pub use heads::{
 pub use inputs::{Inputs, Labels};
 pub use mask_decoder::{EnhancedMaskDecoder, STEPS as MASK_DECODER_STEPS};
 pub use model::{DebertaModel, DebertaPreTrainedModel};
+pub use modules::{Module, Stage, locate};
 pub use ops::MaskedRows;
 pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};
-pub use modules::{Module, Stage, locate};
 pub use params::{Head, Param, Part, Role, Rows, params, tied_names};
 pub use probe::{Probe, Trace};
 pub use real::Real;

@@ -4,6 +4,8 @@
 //! path of the module whose output it is. Paths are those of transformers 4.57.6; quantities inside of the attention, which
 //! no module returns, have a word of their own: `…attention.self.c2p`.
 
+use std::fmt;
+
 /// Where a module stands, which decides what comes before its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
@@ -159,6 +161,16 @@ impl Stage {
         }
     }
 
+    /// Whether the stage has the module.
+    pub fn has(self, module: Module) -> bool {
+        let group = match self {
+            Stage::Embeddings => Group::Base,
+            Stage::Layer(_) | Stage::Step(_) => Group::Layer,
+            Stage::Head => Group::Head,
+        };
+        module.group() == group
+    }
+
     /// Where `outputs.hidden_states.i` is computed: 0 by the embeddings, 1 by layer 0, and so on.
     pub fn of_state(i: usize) -> Stage {
         i.checked_sub(1).map_or(Stage::Embeddings, Stage::Layer)
@@ -167,6 +179,17 @@ impl Stage {
     /// The module whose output is the hidden state behind this stage.
     pub fn state(self) -> Module {
         if self == Stage::Embeddings { Module::Embeddings } else { Module::Layer }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Embeddings => f.write_str("embeddings"),
+            Stage::Layer(layer) => write!(f, "layer {layer}"),
+            Stage::Step(step) => write!(f, "decoder step {step}"),
+            Stage::Head => f.write_str("head"),
+        }
     }
 }
 
@@ -180,18 +203,21 @@ impl Stage {
 /// ```
 pub fn locate(path: &str) -> Option<(Stage, Module)> {
     let path = path.strip_prefix("deberta.").unwrap_or(path);
-    let named = |group, name: &str| {
-        Module::ALL.iter().copied().find(|module| module.group() == group && module.path() == name)
+    let in_stage = |stage: Stage, path: &str| {
+        let mut modules = Module::ALL.iter().copied();
+        modules.find(|&module| stage.has(module) && module.path() == path).map(|module| (stage, module))
     };
-    let stages: [(&str, fn(usize) -> Stage); 2] = [("encoder.layer.", Stage::Layer), ("emd.", Stage::Step)];
-    for (before, stage) in stages {
-        if let Some(rest) = path.strip_prefix(before) {
-            let (number, name) = rest.split_once('.').unwrap_or((rest, ""));
-            return Some((stage(number.parse().ok()?), named(Group::Layer, name)?));
-        }
+    let numbered = |rest: &str, stage: fn(usize) -> Stage| {
+        let (number, path) = rest.split_once('.').unwrap_or((rest, ""));
+        in_stage(stage(number.parse().ok()?), path)
+    };
+    if let Some(rest) = path.strip_prefix("encoder.layer.") {
+        numbered(rest, Stage::Layer)
+    } else if let Some(rest) = path.strip_prefix("emd.") {
+        numbered(rest, Stage::Step)
+    } else {
+        in_stage(Stage::Embeddings, path).or_else(|| in_stage(Stage::Head, path))
     }
-    let embeddings = named(Group::Base, path).map(|module| (Stage::Embeddings, module));
-    embeddings.or_else(|| Some((Stage::Head, named(Group::Head, path)?)))
 }
 
 #[cfg(test)]
@@ -201,12 +227,8 @@ mod tests {
     #[test]
     fn every_path_leads_back_to_its_module() {
         for &module in Module::ALL {
-            let stages: &[Stage] = match module.group() {
-                Group::Base => &[Stage::Embeddings],
-                Group::Layer => &[Stage::Layer(0), Stage::Layer(11), Stage::Step(1)],
-                Group::Head => &[Stage::Head],
-            };
-            for &stage in stages {
+            let stages = [Stage::Embeddings, Stage::Layer(0), Stage::Layer(11), Stage::Step(1), Stage::Head];
+            for stage in stages.into_iter().filter(|stage| stage.has(module)) {
                 assert_eq!(locate(&stage.path("deberta.", module)), Some((stage, module)));
                 assert_eq!(locate(&stage.path("", module)), Some((stage, module)));
             }

@@ -52,7 +52,10 @@ impl NamesArgs {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
                 let head = self.head.map_or(Head::Base, Head::from);
-                vec![(head.class_name().to_owned(), rows(&config, head, |dimension| dimension.to_string(), |_| true))]
+                vec![(
+                    head.class_name().to_owned(),
+                    rows(&config, head, |dimension| dimension.to_string(), |_| true),
+                )]
             }
             None => scheme()?,
         };

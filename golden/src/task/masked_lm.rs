@@ -67,8 +67,7 @@ impl Task for MaskedLm {
     }
 
     fn class(&self, checkpoint: &Checkpoint) -> Class {
-        let has_positions =
-            checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
+        let has_positions = checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
         match self.decoder {
             Some(Decoder::Emd) => Class::MASK_DECODER,
             None if !checkpoint.config.legacy && has_positions => Class::MASK_DECODER,
