@@ -54,6 +54,7 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
+pub mod distances;
 mod embeddings;
 mod encoder;
 mod gemm;
@@ -61,7 +62,10 @@ mod heads;
 mod load_report;
 mod losses;
 mod mask_decoder;
+mod obstacles;
 mod ops;
+mod projections;
+mod relative;
 mod special;
 mod tensor;
 
