@@ -7,7 +7,8 @@
 //! 1. [`config`]: what a `config.json` decides.
 //! 2. [`mod@params`]: every parameter of every class with its name and shape: the whole model as one list.
 //! 3. `embeddings.rs`: ids [b, n] to vectors [b, n, H].
-//! 4. `attention.rs`: which token attends to which, by content and by relative position. This is what makes DeBERTa.
+//! 4. `attention.rs`: which token attends to which, by content and by relative position. This is what makes DeBERTa. Its head
+//!    says in which files its parts are.
 //! 5. `encoder.rs`: a layer around each attention, and L layers one after the other.
 //! 6. `heads.rs`: hidden states [b, n, H] to logits; `losses.rs`: logits and labels to a loss.
 //!
