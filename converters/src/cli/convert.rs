@@ -165,7 +165,7 @@ impl ConvertArgs {
                 MaskedRowsName::Uniform => MaskedRows::Uniform,
                 MaskedRowsName::Zero => MaskedRows::Zero,
             }),
-            activations: self.onnx.activations.as_deref().map(forward::Pattern::new),
+            activations: self.onnx.activations.clone(),
             config: Some(self.config_text(config, checkpoint)?),
         };
         Ok(OnnxRequest { forward, external_data: self.onnx.external_data })

@@ -20,12 +20,8 @@ mod encoder;
 mod functions;
 mod graph;
 mod heads;
-mod mask_decoder;
-mod probes;
 mod projections;
 mod relative;
-
-pub use probes::Pattern;
 
 /// The version of ONNX's operators that the graph needs: the first with `LayerNormalization`.
 const OPSET: i64 = 17;
@@ -42,8 +38,8 @@ pub const CLASS_KEY: &str = "deberta.class";
 pub struct Options {
     /// What becomes of attention rows whose every key is masked. If absent: uniform, but zero in the mask decoder.
     pub masked_rows: Option<MaskedRows>,
-    /// The activations that are outputs, too.
-    pub activations: Option<Pattern>,
+    /// The activations that are outputs, too: a pattern of their names, in which `*` stands for any text.
+    pub activations: Option<String>,
     /// The text of `config.json`, which goes into the metadata.
     pub config: Option<String>,
 }
@@ -114,7 +110,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
     let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
     let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
     if head == Head::MaskDecoder && !config.position_biased_input {
-        x = mask_decoder::mask_decoder(g, &deberta, &before, &around);
+        x = encoder::mask_decoder(g, &deberta, &before, &around);
     }
     let activations = g.outputs();
     match head {
