@@ -9,7 +9,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::source::open_file;
 use deberta_tests::{fail, fixture, fixtures, run, shared_fixtures, snapshot, succeed};
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 const FORMATS: [(&str, &str); 3] =
     [("pt", "pytorch_model.bin"), ("tf", "tf_model.h5"), ("st", "model.safetensors")];

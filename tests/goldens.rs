@@ -12,7 +12,7 @@ use deberta_golden::verify::{Request, verify};
 use deberta_golden::{Data, Trace};
 use deberta_tests::{run, shared_fixtures};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(name)
@@ -299,9 +299,8 @@ fn malformed_goldens_are_errors() {
 #[test]
 fn weight_files_that_differ_are_named() {
     let folder = copy("masked-lm");
-    let convert = env!("CARGO_BIN_EXE_deberta-convert-under-test");
     let output = run(
-        convert,
+        CONVERT,
         &[
             "st2pt",
             folder.path().to_str().unwrap(),

@@ -12,7 +12,7 @@ use deberta_tests::{fail, fixture, fixtures, shared_fixtures, succeed};
 use onnx_protobuf::{ModelProto, TensorProto};
 use protobuf::Message;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 fn arg(path: &Path) -> String {
     path.to_str().unwrap().to_owned()

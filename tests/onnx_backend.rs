@@ -11,8 +11,7 @@ use onnx_protobuf::{AttributeProto, ModelProto, TensorProto};
 use protobuf::{EnumOrUnknown, Message as _, MessageField};
 use tempfile::TempDir;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
 
 fn arg(path: &Path) -> &str {
     path.to_str().unwrap()

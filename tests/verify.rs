@@ -6,7 +6,7 @@ use deberta_golden::trace::file::find;
 use deberta_golden::{Data, Trace};
 use deberta_tests::{fixture, run, shared_fixtures, succeed};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::VERIFY;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

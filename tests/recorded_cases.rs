@@ -1,8 +1,5 @@
 //! Every committed case says the truth about its folder. What is recorded in it is compared in `reference/tests/goldens.rs`.
 
-// Tests unwrap and panic: that is how they fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +11,7 @@ use deberta_golden::trace::file::{self, FORMAT, Trace};
 use deberta_reference::{Head, MaskedRows};
 
 fn folders() -> Vec<PathBuf> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
     let mut folders: Vec<PathBuf> = data.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     assert!(folders.len() >= 48, "{} cases", folders.len());
