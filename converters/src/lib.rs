@@ -1,6 +1,10 @@
 //! Conversion of DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing, streaming.
+//!
+//! The program `deberta-convert` is the feature `cli`, the download of models from the Hugging Face hub the feature `hub`: both are on by
+//! default, and a user of the library needs neither (`default-features = false`).
 
 pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod confinement;
 pub mod convert;
