@@ -1,5 +1,8 @@
 //! Golden traces of DeBERTa models: what was put in, what every module computed, what came out.
 //!
+//! First steps, each with an example: [verify a model](verify::verify()), [read a report](report::Report), [read a trace](Trace::read),
+//! [run a graph](backend::Onnx).
+//!
 //! A [`Backend`] runs a [`Class`] on the inputs of a [`Trace`] and records a trace of its own; a [`Case`] says which
 //! traces belong to a model, and how close another run must come.
 //!

@@ -1,5 +1,8 @@
 //! DeBERTa v1 in plain Rust: every class, exact enough to judge others by.
 //!
+//! First steps: [tokenize a text](DebertaTokenizer::encode_plus), with an example; load a model and classify a text with
+//! `deberta_converters::loading`, which reads checkpoints of every format.
+//!
 //! Axes: b sequences, h heads, n tokens (i queries, j keys), s span of relative positions, d features of a head, H hidden, E
 //! embedding, I intermediate, V vocabulary. The source is transformers 4.57.6, whose classes have the same names.
 //!
