@@ -1,5 +1,8 @@
 //! DeBERTa v1 in plain Rust: every class, exact enough to judge others by.
 //!
+//! First steps: [tokenize a text](DebertaTokenizer::encode_plus), with an example; load a model and classify a text with
+//! `deberta_converters::loading`, which reads checkpoints of every format.
+//!
 //! # Where to begin
 //!
 //! The model is read in the order in which numbers flow through it, a page or two each:

@@ -168,6 +168,18 @@ impl DebertaTokenizer {
 
     /// Encodes a text or a pair.
     ///
+    /// ```
+    /// use deberta_reference::DebertaTokenizer;
+    /// use deberta_reference::tokenizer::{EncodeOptions, PreTrainedTokenizerBase as _};
+    ///
+    /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
+    /// let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    /// let encoding = tokenizer.encode_plus("The kite is red.", None, &EncodeOptions::default())?;
+    /// assert_eq!(encoding.attention_mask, vec![1; encoding.len()]);
+    /// assert_eq!(tokenizer.decode(&encoding.input_ids, true, None)?, "The kite is red.");
+    /// # Ok::<(), deberta_reference::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the options contradict each other.
     pub fn encode_plus(
