@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_golden::goldens::Golden;
-use deberta_golden::judge::compare::{Outcome, Verdict};
+use deberta_golden::judge::verdict::{Outcome, Verdict};
 use deberta_golden::report::{FindingKind, Report};
 use deberta_golden::trace::file::find;
 use deberta_golden::verify::{Request, verify};

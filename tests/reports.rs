@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use deberta_golden::judge::arbiter::{Arbitration, Basis, Offset, Worse};
-use deberta_golden::judge::compare::{Outcome, PointReport, Verdict};
 use deberta_golden::judge::difference::Difference;
 use deberta_golden::judge::tolerance::Tolerance;
+use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
 use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
     RunReport, SCHEMA, Shard, Style, annotations,
@@ -96,7 +95,7 @@ fn report(model: &str, files: Vec<FileReport>) -> Report {
         files,
         findings: Vec::new(),
     };
-    report.judge(&Rules::DEFAULT);
+    Rules::DEFAULT.judge(&mut report);
     report
 }
 
@@ -388,7 +387,7 @@ fn numbers_that_are_not_finite_never_pass_for_small_ones() {
 #[test]
 fn rules_decide_what_fails() {
     let judged = |mut report: Report, rules: Rules| {
-        report.judge(&rules);
+        rules.judge(&mut report);
         report.outcome
     };
     let padding = |padding| Rules { padding, ..Rules::DEFAULT };

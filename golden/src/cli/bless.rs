@@ -11,7 +11,7 @@ use super::{progress, say};
 use crate::backend::BackendName;
 use crate::bless::bless;
 use crate::goldens::Golden;
-use crate::judge::compare::Outcome;
+use crate::judge::verdict::Outcome;
 use crate::report::Document;
 use crate::verify::{Request, verify};
 

@@ -11,8 +11,9 @@ use deberta_reference::Inputs;
 
 use crate::backend::Backend as _;
 use crate::fault::{Change, Model};
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::report::Diagnosis;
 use crate::trace::file::Trace;
 use crate::trace::points::rank;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::case::{Model, bounded_text, confined};
 use crate::goldens::Golden;
-use crate::judge::compare::Outcome;
 use crate::judge::tolerance::Tolerances;
+use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
 use crate::verify::{Request, verify};
 
@@ -137,7 +137,7 @@ impl Policy {
             }
         }
         report.findings.extend(self.judge_tasks(asked, locate, progress));
-        report.judge(&self.rules());
+        self.rules().judge(&mut report);
         report
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::backend::BackendName;
 use crate::case::{Model, confined};
-use crate::judge::compare::Outcome;
+use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
 use crate::task::metric::threshold::Threshold;
 use crate::task::model::Place;

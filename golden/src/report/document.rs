@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::numbers::count;
 use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport, Shard};
-use crate::judge::compare::{Outcome, PointReport};
+use crate::judge::verdict::{Outcome, PointReport};
 use crate::trace::points::rank;
 
 /// The verification of one model, or of all models of a policy.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::judge::compare::{PointReport, Verdict};
+use crate::judge::verdict::{PointReport, Verdict};
 use crate::trace::points::rank;
 
 /// A part of the model, in the order of execution.

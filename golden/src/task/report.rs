@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 use super::agreement::Agreement;
 use super::metric::threshold::Threshold;
 use super::{Request, Run};
-use crate::judge::compare::Outcome;
+use crate::judge::unbounded;
+use crate::judge::verdict::Outcome;
 use crate::report::PRODUCER;
 
 /// The schema of the JSON report.
@@ -241,13 +242,13 @@ pub(super) fn metrics<S: Serializer>(
 
 /// A margin: infinite if there was nothing else to choose.
 pub(super) fn margin<S: Serializer>(margin: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-    crate::report::number(&f64::from(*margin), serializer)
+    unbounded::serialize(&f64::from(*margin), serializer)
 }
 
 struct Number(f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        crate::report::number(&self.0, serializer)
+        unbounded::serialize(&self.0, serializer)
     }
 }

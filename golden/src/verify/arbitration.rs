@@ -9,7 +9,7 @@ use deberta_reference::MaskedRows;
 use super::File;
 use crate::backend::{Arithmetic, Reference};
 use crate::goldens::Golden;
-use crate::judge::arbiter::Basis;
+use crate::judge::verdict::Basis;
 use crate::trace::class::Class;
 
 /// The model that `golden` was computed with, if its folder has it; else that of the candidate. Nothing if f64 was not

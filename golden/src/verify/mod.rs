@@ -18,9 +18,10 @@ use crate::backend::{Arithmetic, BackendName};
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
-use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
+use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, Rules, RunReport, SCHEMA, name_of};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
 use crate::trace::complete::missing;
 use crate::trace::file::{Trace, TraceFile};
@@ -304,7 +305,7 @@ impl Candidate<'_> {
         if let Err(error) = self.run_into(path, entry, &mut report, findings) {
             report.findings.push(Finding::error(&error));
         }
-        report.conclude();
+        Rules::DEFAULT.conclude(&mut report);
         report.seconds = start.elapsed().as_secs_f64();
         report
     }
@@ -379,7 +380,7 @@ impl Candidate<'_> {
             report.findings.extend(self.explain_padding(&run, masked_rows, &points)?);
         }
         report.points.append(&mut points);
-        report.note_arbiter(arbiter.as_ref());
+        report.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
         Ok(())
     }
 
@@ -462,4 +463,9 @@ fn convention(rows: MaskedRows) -> &'static str {
 
 fn differs(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::Statistic | Verdict::NotFinite { .. })
+}
+
+/// The worst of some outcomes.
+fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
+    outcomes.max().unwrap_or(Outcome::Pass)
 }

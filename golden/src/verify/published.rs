@@ -9,9 +9,10 @@ use ndarray::{Array2, ArrayD};
 
 use super::Candidate;
 use crate::case::Case;
-use crate::judge::compare::{Comparison, PointReport};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
-use crate::report::{Finding, RunReport};
+use crate::judge::verdict::PointReport;
+use crate::report::{Finding, Rules, RunReport};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::file::{Data, Tensor, Trace};
 use crate::trace::padding::Tokens;
@@ -30,7 +31,7 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
         Ok(points) => report.points = points,
         Err(error) => report.findings.push(Finding::error(&error)),
     }
-    report.conclude();
+    Rules::DEFAULT.conclude(&mut report);
     report.seconds = start.elapsed().as_secs_f64();
     Some(report)
 }

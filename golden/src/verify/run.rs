@@ -6,7 +6,8 @@ use ndarray::ArrayD;
 
 use crate::backend::Backend;
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, PointReport};
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::PointReport;
 use crate::trace::class::Class;
 use crate::trace::file::{Tensor, Trace, TraceFile};
 use crate::trace::points::rank;

@@ -7,9 +7,10 @@ use std::time::Instant;
 use deberta_converters::error::{Error, Result};
 
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerances};
-use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of};
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
+use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, Rules, RunReport, SCHEMA, name_of};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
 use crate::trace::file::{Data, Trace, TraceFile};
 use crate::trace::inputs::inputs;
@@ -67,7 +68,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
         Comparison { tolerances: &settings.tolerances, precision: Precision::F32, tokens: &tokens };
     let arbiter = settings.arbiter.as_deref().map(|path| Arbiter::read(path, &given)).transpose()?;
     run.points = points(&want, &got, comparison, settings.common, arbiter.as_ref())?;
-    run.note_arbiter(arbiter.as_ref());
+    run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
     if run.points.iter().any(|point| point.verdict == Verdict::Padding) {
         run.findings.push(match (rows, other_rows) {
             (Some(rows), Some(other)) if rows != other => Finding::new(
@@ -88,7 +89,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
             ),
         });
     }
-    run.conclude();
+    Rules::DEFAULT.conclude(&mut run);
     run.seconds = start.elapsed().as_secs_f64();
     let outcome = run.outcome;
     let file = FileReport {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::judge::compare::PointReport;
+use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{Stage, shares};
 use crate::report::numbers::of_tolerance;

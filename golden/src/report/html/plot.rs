@@ -1,6 +1,6 @@
 //! The error of every layer, as a share of the tolerance, on a logarithmic scale.
 
-use crate::judge::compare::PointReport;
+use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{Stage, StageError, growth};
 use crate::report::numbers::of_tolerance;

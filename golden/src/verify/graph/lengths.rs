@@ -8,8 +8,9 @@ use ndarray::Array2;
 
 use super::{Attempt, Graph, Weights};
 use crate::backend::{Backend as _, Reference};
-use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Tolerances;
+use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PRODUCER, RunReport};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::padding::Tokens;

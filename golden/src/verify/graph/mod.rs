@@ -16,8 +16,9 @@ use crate::backend::{self, Backend as _, BackendName, Reference};
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
-use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
+use crate::report::{FileReport, Finding, FindingKind, Rules, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
@@ -83,7 +84,7 @@ impl Attempt {
             };
             self.report.findings.push(finding);
         }
-        self.report.conclude();
+        Rules::DEFAULT.conclude(&mut self.report);
         self.report
     }
 }
@@ -243,7 +244,7 @@ impl<'v> Graph<'v> {
                 run.points.push(comparison.judged(&want, computed.get(name), arbiter.as_ref()));
             }
         }
-        run.note_arbiter(arbiter.as_ref());
+        run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
         let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));
         let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
         run.points.extend(lacking);
