@@ -168,6 +168,16 @@ fn nothing_to_compare_is_no_success() {
     assert!(code == 2 && error.contains("no weights in this folder"), "{code} {error}");
 }
 
+#[test]
+fn a_weight_file_without_runs_does_not_pass() {
+    let model = data("masked-lm");
+    let nothing = Golden { case: None, traces: Vec::new(), ..Golden::open(&model).unwrap() };
+    let request = Request { model, goldens: vec![nothing], ..Request::default() };
+    let report = verify(&request, &|_| {}).unwrap();
+    assert_eq!((report.files[0].runs.len(), report.files[0].outcome), (0, Outcome::Undecided));
+    assert_eq!(report.outcome, Outcome::Undecided);
+}
+
 /// A trace of padded inputs, as a release of transformers records it whose masked rows are zero.
 fn of_an_old_release() -> Trace {
     let mut trace = Trace::read(&data("masked-lm").join("padded.tf.safetensors")).unwrap();

@@ -91,8 +91,7 @@ pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
             Finding::new(FindingKind::NothingCompared, Outcome::Undecided, "no number was compared");
         report.findings.push(finding);
     }
-    let outcomes = report.files.iter().map(|file| file.outcome);
-    report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
+    Rules::DEFAULT.judge(&mut report);
     Ok(report)
 }
 
@@ -178,8 +177,6 @@ impl<'v> File<'v> {
         if let Some(backend) = graph {
             graph::verify(self, backend, &mut report);
         }
-        let outcomes = report.runs.iter().map(|run| run.outcome);
-        report.outcome = worst(outcomes.chain(report.findings.iter().map(|finding| finding.outcome)));
         report
     }
 
@@ -464,9 +461,4 @@ fn convention(rows: MaskedRows) -> &'static str {
 
 fn differs(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Padding | Verdict::Diverges | Verdict::Statistic | Verdict::NotFinite { .. })
-}
-
-/// The worst of some outcomes.
-fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
-    outcomes.max().unwrap_or(Outcome::Pass)
 }

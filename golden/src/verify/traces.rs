@@ -91,24 +91,25 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     }
     Rules::DEFAULT.conclude(&mut run);
     run.seconds = start.elapsed().as_secs_f64();
-    let outcome = run.outcome;
     let file = FileReport {
         file: name_of(candidate),
         format: Some("trace".to_owned()),
         precision: None,
         digest: None,
-        outcome,
+        outcome: Outcome::Undecided,
         findings: Vec::new(),
         runs: vec![run],
     };
-    Ok(Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         producer: PRODUCER.to_owned(),
         model: candidate.display().to_string(),
-        outcome,
+        outcome: Outcome::Undecided,
         files: vec![file],
         findings: Vec::new(),
-    })
+    };
+    Rules::DEFAULT.judge(&mut report);
+    Ok(report)
 }
 
 /// Every point of the golden, and those that the candidate alone has, in the order of execution.
