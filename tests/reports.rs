@@ -7,8 +7,8 @@ use deberta_golden::judge::difference::Difference;
 use deberta_golden::judge::tolerance::Tolerance;
 use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
 use deberta_golden::report::{
-    Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
-    RunReport, SCHEMA, Shard, Style, annotations,
+    Diagnosis, Document, FileReport, Finding, FindingKind, Format, PaddingRule, Report, Rules, RunReport,
+    Shard, Style, annotations,
 };
 use deberta_golden::trace::samples::Statistic;
 use serde_json::Value;
@@ -87,14 +87,7 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
 }
 
 fn report(model: &str, files: Vec<FileReport>) -> Report {
-    let mut report = Report {
-        schema: SCHEMA.to_owned(),
-        producer: PRODUCER.to_owned(),
-        model: model.to_owned(),
-        outcome: Outcome::Pass,
-        files,
-        findings: Vec::new(),
-    };
+    let mut report = Report::new(model, files, Vec::new());
     Rules::DEFAULT.judge(&mut report);
     report
 }

@@ -161,21 +161,41 @@ impl Finding {
 }
 
 impl Report {
-    /// The report of a model that could not be verified at all.
-    pub fn failed(model: impl Into<String>, error: &Error) -> Report {
+    /// The report of a model, not judged yet.
+    pub fn new(model: impl Into<String>, files: Vec<FileReport>, findings: Vec<Finding>) -> Report {
         Report {
             schema: SCHEMA.to_owned(),
             producer: PRODUCER.to_owned(),
             model: model.into(),
             outcome: Outcome::Undecided,
-            files: Vec::new(),
-            findings: vec![Finding::error(error)],
+            files,
+            findings,
         }
+    }
+
+    /// The report of a model that could not be verified at all.
+    pub fn failed(model: impl Into<String>, error: &Error) -> Report {
+        Report::new(model, Vec::new(), vec![Finding::error(error)])
     }
 
     /// How many numbers were compared.
     pub fn compared(&self) -> usize {
         self.files.iter().flat_map(|file| &file.runs).map(RunReport::compared).sum()
+    }
+}
+
+impl FileReport {
+    /// A weight file of which nothing is known yet.
+    pub(crate) fn new(path: &Path) -> FileReport {
+        FileReport {
+            file: name_of(path),
+            format: None,
+            precision: None,
+            digest: None,
+            outcome: Outcome::Undecided,
+            findings: Vec::new(),
+            runs: Vec::new(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
-use super::File;
+use super::candidate::WeightFile;
 use crate::backend::{Arithmetic, Reference};
 use crate::goldens::Golden;
 use crate::judge::verdict::Basis;
@@ -18,7 +18,7 @@ use crate::trace::class::Class;
 /// # Errors
 /// The class cannot be built from the candidate's weights.
 pub(super) fn exact_model(
-    file: &File<'_>,
+    file: &WeightFile<'_>,
     golden: &Golden,
     candidate: &Parameters,
     class: Class,

@@ -7,7 +7,7 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaTokenizer, EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy};
 use ndarray::{Array2, ArrayD};
 
-use super::Candidate;
+use super::candidate::Candidate;
 use crate::case::Case;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};

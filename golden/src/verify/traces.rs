@@ -10,7 +10,7 @@ use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerances};
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
-use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, Rules, RunReport, SCHEMA, name_of};
+use crate::report::{FileReport, Finding, FindingKind, Report, Rules, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
 use crate::trace::file::{Data, Trace, TraceFile};
 use crate::trace::inputs::inputs;
@@ -91,23 +91,8 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     }
     Rules::DEFAULT.conclude(&mut run);
     run.seconds = start.elapsed().as_secs_f64();
-    let file = FileReport {
-        file: name_of(candidate),
-        format: Some("trace".to_owned()),
-        precision: None,
-        digest: None,
-        outcome: Outcome::Undecided,
-        findings: Vec::new(),
-        runs: vec![run],
-    };
-    let mut report = Report {
-        schema: SCHEMA.to_owned(),
-        producer: PRODUCER.to_owned(),
-        model: candidate.display().to_string(),
-        outcome: Outcome::Undecided,
-        files: vec![file],
-        findings: Vec::new(),
-    };
+    let file = FileReport { format: Some("trace".to_owned()), runs: vec![run], ..FileReport::new(candidate) };
+    let mut report = Report::new(candidate.display().to_string(), vec![file], Vec::new());
     Rules::DEFAULT.judge(&mut report);
     Ok(report)
 }

@@ -11,9 +11,10 @@ use deberta_converters::source::{Format, Source};
 use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
-use super::{File, convention, differs, entry, judged_as};
+use super::asked::Stated;
+use super::candidate::WeightFile;
+use super::conventions::{convention, differs};
 use crate::backend::{self, Backend as _, BackendName, Reference};
-use crate::case::TraceEntry;
 use crate::goldens::Golden;
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
@@ -28,7 +29,7 @@ use crate::trace::points::rank;
 mod lengths;
 
 /// Runs the graph of a file and adds what came of it to the report.
-pub(super) fn verify(file: &File<'_>, backend: BackendName, report: &mut FileReport) {
+pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
     (file.progress)(&format!("{}: reading the graph", report.file));
     match backend.open(&file.source.path, file.request.config.as_deref()) {
         Ok(graph) => Graph::of(file, graph).verify(report),
@@ -38,7 +39,7 @@ pub(super) fn verify(file: &File<'_>, backend: BackendName, report: &mut FileRep
 
 /// A graph, and weights that it must compute with.
 struct Graph<'v> {
-    file: &'v File<'v>,
+    file: &'v WeightFile<'v>,
     graph: Box<dyn backend::Graph>,
     weights: Result<Weights>,
 }
@@ -90,7 +91,7 @@ impl Attempt {
 }
 
 impl<'v> Graph<'v> {
-    fn of(file: &'v File<'v>, graph: Box<dyn backend::Graph>) -> Graph<'v> {
+    fn of(file: &'v WeightFile<'v>, graph: Box<dyn backend::Graph>) -> Graph<'v> {
         let weights = weights(file, graph.class());
         Graph { file, graph, weights }
     }
@@ -140,7 +141,7 @@ impl<'v> Graph<'v> {
         let name = name_of(path);
         (self.file.progress)(&format!("{}: {name} by the graph", report.file));
         let mut run = RunReport::new(&golden.name, Some(name.clone()), self.graph.name());
-        let done = match self.given(path, entry(golden, path)) {
+        let done = match self.given(golden, path) {
             Ok(given) => {
                 if let Some(why) = self.refuses(&given) {
                     let message = format!("{name}: not judged with the graph: {why}");
@@ -156,10 +157,10 @@ impl<'v> Graph<'v> {
     }
 
     /// What the trace gives a model. Labels make a loss, which no graph has, and change nothing else.
-    fn given(&self, path: &Path, entry: Option<&TraceEntry>) -> Result<Given> {
+    fn given(&self, golden: &Golden, path: &Path) -> Result<Given> {
         let file = TraceFile::open(path)?;
         let trace = file.inputs()?;
-        let (class, rows) = judged_as(&trace, entry)?;
+        let Stated { class, rows } = Stated::of(&trace, golden, path)?;
         let class = class.or(self.class()).ok_or_else(|| {
             Error::new(Kind::Request, "neither the trace nor the graph says which class it is of")
         })?;
@@ -325,15 +326,15 @@ struct Given {
 ///
 /// # Errors
 /// Those of the file cannot be read, and there are no others.
-fn weights(file: &File<'_>, class: Option<Class>) -> Result<Weights> {
-    let read = |file: &File<'_>| {
+fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
+    let read = |file: &WeightFile<'_>| {
         let parameters = file.parameters(class)?;
         let class = class.unwrap_or(Class::of_head(parameters.checkpoint().head));
         Ok(Weights { parameters, class })
     };
     read(file).or_else(|error| {
         let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&File::new(file.request, other, file.progress))).map_err(|_| error)
+        other.and_then(|other| read(&WeightFile::new(file.request, other, file.progress))).map_err(|_| error)
     })
 }
 
