@@ -34,7 +34,7 @@ fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
         isolate,
         ..Request::default()
     };
-    verify(&request, &|_| {}).unwrap()
+    verify(&request, &()).unwrap()
 }
 
 /// The report on the masked LM of golden/data, compared with one trace.
@@ -173,7 +173,7 @@ fn a_weight_file_without_runs_does_not_pass() {
     let model = data("masked-lm");
     let nothing = Golden { case: None, traces: Vec::new(), ..Golden::open(&model).unwrap() };
     let request = Request { model, goldens: vec![nothing], ..Request::default() };
-    let report = verify(&request, &|_| {}).unwrap();
+    let report = verify(&request, &()).unwrap();
     assert_eq!((report.files[0].runs.len(), report.files[0].outcome), (0, Outcome::Undecided));
     assert_eq!(report.outcome, Outcome::Undecided);
 }

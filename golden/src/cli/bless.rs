@@ -7,7 +7,7 @@ use clap::Args;
 use deberta_converters::error::Result;
 
 use super::output::OutputArgs;
-use super::{progress, say};
+use super::terminal::{StatusLine, say};
 use crate::backend::BackendName;
 use crate::bless::bless;
 use crate::goldens::Golden;
@@ -46,9 +46,9 @@ impl BlessArgs {
             ..Request::default()
         };
         let output = self.output.open(Vec::new())?;
-        let progress = progress();
+        let progress = StatusLine::new();
         let report = verify(&request, &progress)?;
-        progress("");
+        drop(progress);
         let code = output.show(&Document::of(&report), |_| self.model.clone())?;
         if !self.write {
             say(match report.outcome {

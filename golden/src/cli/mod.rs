@@ -1,6 +1,6 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,7 +26,10 @@ mod output;
 mod record;
 mod selftest;
 mod task;
+mod terminal;
 mod verify;
+
+use terminal::say;
 
 /// Verifies DeBERTa models, layer by layer, against recorded outputs.
 #[derive(Debug, Parser)]
@@ -184,19 +187,4 @@ fn start_threads(threads: Option<u16>) -> Result<()> {
         .num_threads(threads.into())
         .build_global()
         .map_err(|error| Error::new(Kind::Request, format!("cannot start {threads} threads: {error}")))
-}
-
-/// Says on a terminal what is being done, in one line that the next replaces.
-fn progress() -> impl Fn(&str) {
-    let terminal = std::io::stderr().is_terminal();
-    move |text| {
-        if terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
-        }
-    }
-}
-
-/// Says something on standard error.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -7,7 +7,8 @@ use deberta_converters::hub::Wanted;
 use deberta_converters::source::{Format, Source, resolve};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
-use super::{ModelArgs, say, start_threads};
+use super::terminal::say;
+use super::{ModelArgs, start_threads};
 use crate::backend::Graph;
 use crate::trace::class::{Class, masked_rows_name};
 

@@ -10,7 +10,7 @@ use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::output::Staged;
 
-use super::say;
+use super::terminal::say;
 use crate::report::annotations::annotations;
 use crate::report::{Document, Format, Report, Style};
 

@@ -8,7 +8,8 @@ use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
 
-use super::{ModelArgs, say};
+use super::ModelArgs;
+use super::terminal::say;
 use crate::backend::Backend;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::complete::POINTS;

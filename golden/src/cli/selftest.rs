@@ -12,7 +12,8 @@ use deberta_converters::recipe::Size;
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
 
-use super::{progress, start_threads};
+use super::start_threads;
+use super::terminal::StatusLine;
 use crate::fault::Model;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
@@ -66,8 +67,7 @@ impl SelftestArgs {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
-        let report = selftest(&subjects, &progress())?;
-        progress()("");
+        let report = selftest(&subjects, &StatusLine::new())?;
         match self.format {
             Format::Json => print_json(&report)?,
             Format::Text => print(&text(&report))?,
@@ -76,8 +76,7 @@ impl SelftestArgs {
     }
 
     fn run_size(&self, size: Size) -> Result<ExitCode> {
-        let report = selftest_at(size, self.folder.as_deref(), &progress())?;
-        progress()("");
+        let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
         match self.format {
             Format::Json => print_json(&report)?,
             Format::Text => print(&text_of_size(&report))?,

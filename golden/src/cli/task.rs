@@ -11,7 +11,8 @@ use deberta_converters::output::Staged;
 use deberta_converters::source::{Format, resolve};
 use serde_json::Value;
 
-use super::{progress, start_threads};
+use super::start_threads;
+use super::terminal::StatusLine;
 use crate::backend::BackendName;
 use crate::task::evaluate;
 use crate::task::metric::threshold::Threshold;
@@ -99,9 +100,9 @@ impl TaskArgs {
             min: self.min.clone(),
             max: self.max.clone(),
         };
-        let progress = progress();
+        let progress = StatusLine::new();
         let evaluated = evaluate(task.as_mut(), &request, &progress);
-        progress("");
+        drop(progress);
         let (report, predictions) = evaluated?;
         if let Some(path) = &self.predictions {
             let staged = Staged::create(path)?;

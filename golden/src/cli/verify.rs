@@ -7,10 +7,12 @@ use clap::Args;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
+use deberta_converters::progress::Progress;
 use deberta_converters::source::{self, Format};
 
 use super::output::OutputArgs;
-use super::{progress, start_threads};
+use super::start_threads;
+use super::terminal::StatusLine;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
@@ -73,11 +75,11 @@ impl VerifyArgs {
     /// Verifies one model. That it could not be done is reported, too.
     fn run_model(self) -> Result<ExitCode> {
         let output = self.output.open(Vec::new())?;
-        let progress = progress();
+        let progress = StatusLine::new();
         // Goes with its folder when the verification is over.
         let mut workshop = None;
         let verified = self.request(&mut workshop, &progress).and_then(|request| verify(&request, &progress));
-        progress("");
+        drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
             Ok(report) => output.show(&Document::of(&report), |report| PathBuf::from(&report.model)),
@@ -94,7 +96,7 @@ impl VerifyArgs {
         }
     }
 
-    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Fn(&str)) -> Result<Request> {
+    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<Request> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens, workshop, progress)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
@@ -115,7 +117,7 @@ impl VerifyArgs {
         &self,
         goldens: &[Golden],
         workshop: &mut Option<Workshop>,
-        progress: &dyn Fn(&str),
+        progress: &dyn Progress,
     ) -> Result<(String, PathBuf)> {
         if let Some(model) = &self.model {
             return Ok((model.clone(), fetched(model, self.revision.as_deref())?));
@@ -125,7 +127,7 @@ impl VerifyArgs {
             return Err(Error::new(Kind::Request, message));
         };
         if let Some(recipe) = golden.recipe()? {
-            progress(&format!("{}: making the weights", golden.name));
+            progress.step(&format!("{}: making the weights", golden.name));
             let workshop = workshop.insert(Workshop::new(None, recipe.byte_len() / 100 * 105)?);
             let (folder, _) = workshop.make(&recipe, "model", &())?;
             return Ok((golden.name.clone(), folder));
@@ -150,9 +152,9 @@ fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
 fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitCode> {
     let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
     let output = output.open(policy.reports()?)?;
-    let progress = progress();
+    let progress = StatusLine::new();
     let reports = policy.verify(shard, &|id| fetched(id, None), &progress);
-    progress("");
+    drop(progress);
     let document = Document { policy: Some(&policy.name), shard, rules: policy.rules(), reports: &reports };
     output.show(&document, |report| policy.place(&report.model))
 }

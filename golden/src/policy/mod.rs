@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
 use crate::case::{Model, bounded_text, confined};
@@ -118,14 +119,14 @@ impl Policy {
 
     /// Verifies every model, or those of a shard, and judges what was found by the rules. What goes wrong with a model is
     /// in its report. `locate` finds the model of an id of the hub.
-    pub fn verify(&self, shard: Option<Shard>, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Report> {
+    pub fn verify(&self, shard: Option<Shard>, locate: &Locate<'_>, progress: &dyn Progress) -> Vec<Report> {
         let models = &self.text.models;
         let places = shard.map_or((0..models.len()).collect::<Vec<_>>(), |shard| shard.places().collect());
         let asked = places.into_iter().filter_map(|at| models.get(at));
         asked.map(|model| self.verify_model(model, locate, progress)).collect()
     }
 
-    fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Report {
+    fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Progress) -> Report {
         let name = asked.model.to_string();
         let verified = self.request(asked, locate).and_then(|request| verify(&request, progress));
         let mut report = verified.unwrap_or_else(|error| Report::failed(name, &error));
@@ -142,7 +143,7 @@ impl Policy {
     }
 
     /// What came of the tasks that are asked of a model.
-    fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Finding> {
+    fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Progress) -> Vec<Finding> {
         let Some(tasks) = &asked.tasks else { return Vec::new() };
         // Once for all tasks: for an id of the hub this is a request.
         let model = self.model(asked, locate);

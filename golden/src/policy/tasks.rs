@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
 use crate::backend::BackendName;
@@ -60,7 +61,7 @@ impl TaskPolicy {
     }
 
     /// Runs the model on the task. What came of it is a finding, whatever it is.
-    pub(super) fn judge(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Finding {
+    pub(super) fn judge(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Progress) -> Finding {
         match self.run(name, model, folder, progress) {
             Ok(report) => Finding::new(FindingKind::Task, report.outcome, described(&report)),
             Err(error) => {
@@ -70,7 +71,7 @@ impl TaskPolicy {
         }
     }
 
-    fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Result<TaskReport> {
+    fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Progress) -> Result<TaskReport> {
         let file = |data: &Model| match data {
             Model::Folder(path) => confined(folder, path),
             other => Err(Error::malformed(format!("{other}: a file starts with ./"))),

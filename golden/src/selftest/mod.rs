@@ -1,6 +1,7 @@
 //! The selftest: faults are put into a good model, one at a time, and the comparison must see each of them.
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::progress::Progress;
 use deberta_reference::Inputs;
 use serde::Serialize;
 
@@ -131,7 +132,7 @@ impl SelftestReport {
 ///
 /// # Errors
 /// A model that differs from its goldens to begin with.
-pub fn selftest(subjects: &[Subject], progress: &dyn Fn(&str)) -> Result<SelftestReport> {
+pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<SelftestReport> {
     let mut report = SelftestReport {
         schema: SCHEMA,
         killed: 0,
@@ -158,7 +159,7 @@ pub fn selftest(subjects: &[Subject], progress: &dyn Fn(&str)) -> Result<Selftes
 }
 
 impl Subject {
-    fn test(&self, progress: &dyn Fn(&str)) -> Result<SubjectReport> {
+    fn test(&self, progress: &dyn Progress) -> Result<SubjectReport> {
         let Some(first) = self.goldens.first() else {
             return Err(Error::new(Kind::Request, format!("{}: no golden to compare with", self.name)));
         };
@@ -176,7 +177,7 @@ impl Subject {
         let listed = faults(&self.model, &first.inputs, self.model.config.num_hidden_layers / 2);
         let mut reports = Vec::with_capacity(listed.faults.len());
         for fault in listed.faults {
-            progress(&format!("{}: {}", self.name, fault.description));
+            progress.step(&format!("{}: {}", self.name, fault.description));
             reports.push(self.inject(fault)?);
         }
         Ok(SubjectReport { model: self.name.clone(), faults: reports, absent: listed.absent })

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_converters::progress::Progress;
 use serde_json::{Map, Value};
 
 use crate::trace::class::Class;
@@ -130,16 +131,16 @@ pub struct Request {
 pub fn evaluate(
     task: &mut dyn Task,
     request: &Request,
-    progress: &dyn Fn(&str),
+    progress: &dyn Progress,
 ) -> Result<(TaskReport, Vec<Value>)> {
-    progress(&format!("loading {}", request.model.name));
+    progress.step(&format!("loading {}", request.model.name));
     let first = Run::of(task, &request.model, request, progress)?;
     if first.judged.examples == 0 {
         return Err(Error::new(Kind::Request, "nothing to judge: the data have no example"));
     }
     let agreement = match &request.against {
         Some(place) => {
-            progress(&format!("loading {}", place.name));
+            progress.step(&format!("loading {}", place.name));
             let second = Run::of(task, place, request, progress)?;
             if second.sequences != first.sequences {
                 let message = format!(
@@ -167,13 +168,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn of(task: &mut dyn Task, place: &Place, request: &Request, progress: &dyn Fn(&str)) -> Result<Run> {
+    fn of(task: &mut dyn Task, place: &Place, request: &Request, progress: &dyn Progress) -> Result<Run> {
         let model = Model::load(place, &|checkpoint| task.class(checkpoint))?;
         let usual = task.usual_length().map(|usual| usual.min(model.config.max_position_embeddings));
         let texts = Texts::open(place, &model.config, request.max_length.or(usual))?;
         let Prepared { sequences, truncated } = task.prepare(&model, &texts)?;
         let total = sequences.len();
-        let tell = |done: usize| progress(&format!("{}: {done} of {total} sequences", model.name));
+        let tell = |done: usize| progress.step(&format!("{}: {done} of {total} sequences", model.name));
         tell(0);
         let keep = |at: usize, logits: Logits<'_>| task.keep(at, logits);
         let kept = run::run(&model, &sequences, request.batch_size, &keep, &tell)?;

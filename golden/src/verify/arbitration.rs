@@ -27,7 +27,7 @@ pub(super) fn exact_model(
     if file.request.precision == Arithmetic::F32 {
         return Ok(None);
     }
-    (file.progress)("computing in f64");
+    file.progress.step("computing in f64");
     let own = own_model(golden, class, rows).map(|model| (model, Basis::Golden));
     let (model, basis) = match own {
         Some(own) => own,

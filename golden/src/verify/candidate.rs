@@ -10,6 +10,7 @@ use deberta_converters::error::Result;
 use deberta_converters::format::torch;
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
+use deberta_converters::progress::Progress;
 use deberta_converters::source::{Format, Source, sniff};
 use deberta_reference::Head;
 
@@ -45,7 +46,7 @@ pub struct Request {
 pub(super) struct WeightFile<'v> {
     pub(super) request: &'v Request,
     pub(super) source: Source,
-    pub(super) progress: &'v dyn Fn(&str),
+    pub(super) progress: &'v dyn Progress,
     /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
     opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
 }
@@ -59,7 +60,7 @@ pub(super) struct Candidate<'v> {
 }
 
 impl<'v> WeightFile<'v> {
-    pub(super) fn new(request: &'v Request, source: Source, progress: &'v dyn Fn(&str)) -> WeightFile<'v> {
+    pub(super) fn new(request: &'v Request, source: Source, progress: &'v dyn Progress) -> WeightFile<'v> {
         WeightFile { request, source, progress, opened: RefCell::default() }
     }
 

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
+use deberta_converters::progress::Progress;
 use deberta_converters::source::{Format, Source};
 
 use crate::backend::BackendName;
@@ -42,7 +43,7 @@ use candidate::{Candidate, WeightFile};
 ///
 /// # Errors
 /// There is no weight file, or no golden.
-pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
+pub fn verify(request: &Request, progress: &dyn Progress) -> Result<Report> {
     request.backend.map_or(Ok(()), BackendName::require)?;
     let graph_alone = request.backend.is_some_and(BackendName::runs_graphs);
     if graph_alone && request.isolate {
@@ -126,7 +127,7 @@ fn verify_file(file: &WeightFile<'_>) -> FileReport {
 
 /// Runs the weights on every trace of the goldens.
 fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> {
-    (file.progress)(&format!("{}: reading the weights", report.file));
+    file.progress.step(&format!("{}: reading the weights", report.file));
     let checkpoint = file.open(None)?;
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?).to_string();
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
@@ -144,11 +145,11 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);
-            (file.progress)(&format!("{}: {name}", report.file));
+            file.progress.step(&format!("{}: {name}", report.file));
             report.runs.push(candidate.run(path, name, &mut report.findings));
         }
         if file.request.diagnose {
-            (file.progress)(&format!("{}: looking for causes", report.file));
+            file.progress.step(&format!("{}: looking for causes", report.file));
             diagnosis::diagnose_runs(&candidate, report.runs.get_mut(start..).unwrap_or_default());
         }
         if let Some(run) = published::run(&candidate) {

@@ -43,7 +43,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
         run.masked_rows = masked_rows_name(graph.graph.masked_rows()).to_owned();
-        (graph.file.progress)(&format!("{NAME}: {batch}"));
+        graph.file.progress.step(&format!("{NAME}: {batch}"));
         match &reference {
             Some(Ok(model)) => {
                 let done = compare(graph, weights, model, &batch, &mut run);

@@ -30,7 +30,7 @@ mod lengths;
 
 /// Runs the graph of a file and adds what came of it to the report.
 pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
-    (file.progress)(&format!("{}: reading the graph", report.file));
+    file.progress.step(&format!("{}: reading the graph", report.file));
     match backend.open(&file.source.path, file.request.config.as_deref()) {
         Ok(graph) => Graph::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
@@ -139,7 +139,7 @@ impl<'v> Graph<'v> {
     fn trace(&self, golden: &Golden, path: &Path, report: &mut FileReport) -> Option<Attempt> {
         let start = Instant::now();
         let name = name_of(path);
-        (self.file.progress)(&format!("{}: {name} by the graph", report.file));
+        self.file.progress.step(&format!("{}: {name} by the graph", report.file));
         let mut run = RunReport::new(&golden.name, Some(name.clone()), self.graph.name());
         let done = match self.given(golden, path) {
             Ok(given) => {
