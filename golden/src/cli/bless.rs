@@ -49,7 +49,7 @@ impl BlessArgs {
         let progress = StatusLine::new();
         let report = verify(&request, &progress)?;
         drop(progress);
-        let code = output.show(&Document::of(&report), |_| self.model.clone())?;
+        let code = output.show(&Document::of(&report))?;
         if !self.write {
             say(match report.outcome {
                 Outcome::Pass => "nothing to bless: the model agrees with the golden",

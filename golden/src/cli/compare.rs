@@ -49,6 +49,6 @@ impl CompareArgs {
         let settings = Settings { tolerances, common: self.common, arbiter: self.arbiter };
         let output = self.output.open(Vec::new())?;
         let report = compare(&self.golden, &self.candidate, &settings)?;
-        output.show(&Document::of(&report), |_| self.candidate.clone())
+        output.show(&Document::of(&report))
     }
 }

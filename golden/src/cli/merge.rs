@@ -23,9 +23,7 @@ impl MergeArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let output = self.output.open(Vec::new())?;
         let Merged { policy, rules, reports } = merge(&self.reports)?;
-        let folder = PathBuf::from(&policy);
-        let folder = folder.parent().unwrap_or(&folder);
         let document = Document { policy: Some(&policy), shard: None, rules, reports: &reports };
-        output.show(&document, |report| folder.join(&report.model))
+        output.show(&document)
     }
 }

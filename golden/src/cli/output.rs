@@ -12,7 +12,7 @@ use deberta_converters::output::Staged;
 
 use super::terminal::say;
 use crate::report::annotations::annotations;
-use crate::report::{Document, Format, Report, Style};
+use crate::report::{Document, Format, Style};
 
 /// Which reports to write, and how.
 #[derive(Debug, Args)]
@@ -74,13 +74,9 @@ impl Output {
     }
 
     /// Prints and writes the report; the exit status is its outcome.
-    pub(super) fn show(
-        &self,
-        document: &Document<'_>,
-        place: impl Fn(&Report) -> PathBuf,
-    ) -> Result<ExitCode> {
+    pub(super) fn show(&self, document: &Document<'_>) -> Result<ExitCode> {
         self.print(document)?;
-        self.write(document, place)?;
+        self.write(document)?;
         Ok(ExitCode::from(document.outcome().exit_code()))
     }
 
@@ -90,12 +86,11 @@ impl Output {
         print(text.strip_suffix('\n').unwrap_or(&text))
     }
 
-    /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this. `place` is where
-    /// the model of a report lies.
+    /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn write(&self, document: &Document<'_>, place: impl Fn(&Report) -> PathBuf) -> Result<()> {
+    pub(super) fn write(&self, document: &Document<'_>) -> Result<()> {
         for (path, format) in &self.files {
             let staged = Staged::create(path)?;
             staged.write_at(0, format.render(document, self.style(false)).as_bytes())?;
@@ -104,7 +99,7 @@ impl Output {
         }
         if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
             // Both streams are searched for commands; standard output may be a report in a format of its own.
-            for line in annotations(document, |report, file| in_repository(&place(report), file)) {
+            for line in annotations(document, |report, file| in_repository(&report.place, file)) {
                 say(&line);
             }
             summarize(&Format::Markdown.render(document, self.style(false)));

@@ -82,7 +82,7 @@ impl VerifyArgs {
         drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
-            Ok(report) => output.show(&Document::of(&report), |report| PathBuf::from(&report.model)),
+            Ok(report) => output.show(&Document::of(&report)),
             Err(error) => {
                 let report = Report::failed(named, &error);
                 let document = Document::of(&report);
@@ -90,7 +90,7 @@ impl VerifyArgs {
                 if !output.is_text() {
                     output.print(&document)?;
                 }
-                output.write(&document, |report| PathBuf::from(&report.model))?;
+                output.write(&document)?;
                 Err(error)
             }
         }
@@ -156,7 +156,7 @@ fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs
     let reports = policy.verify(shard, &|id| fetched(id, None), &progress);
     drop(progress);
     let document = Document { policy: Some(&policy.name), shard, rules: policy.rules(), reports: &reports };
-    output.show(&document, |report| policy.place(&report.model))
+    output.show(&document)
 }
 
 /// Reads I/N.

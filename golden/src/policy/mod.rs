@@ -104,11 +104,6 @@ impl Policy {
         self.text.reports.iter().flatten().map(resolved).collect()
     }
 
-    /// Where a model of the policy lies, as seen from the folder of the process.
-    pub fn place(&self, model: &str) -> PathBuf {
-        self.folder.join(model)
-    }
-
     /// The part number `index` of `count` parts of its models.
     ///
     /// # Errors
@@ -138,6 +133,7 @@ impl Policy {
             }
         }
         report.findings.extend(self.judge_tasks(asked, locate, progress));
+        report.place = self.folder.join(&report.model);
         self.rules().judge(&mut report);
         report
     }

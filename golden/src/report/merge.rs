@@ -1,7 +1,7 @@
 //! The one report that the reports of the shards of a policy are merged into.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Result};
 
@@ -79,5 +79,7 @@ pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
         );
         reports.push(Report::failed("shards without a report", &Error::new(Kind::Request, why)));
     }
+    let folder = Path::new(&policy).parent().unwrap_or(Path::new(""));
+    reports.iter_mut().for_each(|report| report.place = folder.join(&report.model));
     Ok(Merged { policy, rules, reports })
 }

@@ -1,6 +1,6 @@
 //! The results that every format of a report shows: of a model, of its weight files, of their runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use deberta_converters::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -24,6 +24,9 @@ pub struct Report {
     pub producer: String,
     /// The model as it was named.
     pub model: String,
+    /// Where it is, as seen from the folder of the process; for a model of the hub a path that is not there.
+    #[serde(skip)]
+    pub place: PathBuf,
     /// How it ends.
     pub outcome: Outcome,
     /// One entry for every weight file.
@@ -161,12 +164,14 @@ impl Finding {
 }
 
 impl Report {
-    /// The report of a model, not judged yet.
+    /// The report of a model that is named by its path, not judged yet.
     pub fn new(model: impl Into<String>, files: Vec<FileReport>, findings: Vec<Finding>) -> Report {
+        let model = model.into();
         Report {
             schema: SCHEMA.to_owned(),
             producer: PRODUCER.to_owned(),
-            model: model.into(),
+            place: PathBuf::from(&model),
+            model,
             outcome: Outcome::Undecided,
             files,
             findings,
