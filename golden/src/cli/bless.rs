@@ -1,11 +1,11 @@
 //! `bless`: what a model computes becomes the golden.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::error::Result;
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
 use super::terminal::{StatusLine, say};
 use crate::backend::BackendName;
@@ -35,7 +35,7 @@ pub(super) struct BlessArgs {
 }
 
 impl BlessArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let golden = Golden::open(&self.golden)?;
         let request = Request {
             name: self.model.display().to_string(),
@@ -60,6 +60,6 @@ impl BlessArgs {
         for path in bless(&golden, &self.model, self.config.as_deref())? {
             say(&format!("wrote {}", path.display()));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::output::Staged;
 
+use super::exit_status::ExitStatus;
 use super::terminal::say;
 use crate::report::annotations::annotations;
 use crate::report::{Document, Format, Style};
@@ -74,10 +74,10 @@ impl Output {
     }
 
     /// Prints and writes the report; the exit status is its outcome.
-    pub(super) fn show(&self, document: &Document<'_>) -> Result<ExitCode> {
+    pub(super) fn show(&self, document: &Document<'_>) -> Result<ExitStatus> {
         self.print(document)?;
         self.write(document)?;
-        Ok(ExitCode::from(document.outcome().exit_code()))
+        Ok(document.outcome().into())
     }
 
     /// Prints the report.

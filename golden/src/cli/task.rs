@@ -1,7 +1,6 @@
 //! `task`: how good a model is at what it was trained for.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::{Bar, Output, print, print_json};
@@ -11,8 +10,9 @@ use deberta_converters::output::Staged;
 use deberta_converters::source::{Format, resolve};
 use serde_json::Value;
 
-use super::start_threads;
+use super::exit_status::ExitStatus;
 use super::terminal::StatusLine;
+use super::threads::ThreadsArgs;
 use crate::backend::BackendName;
 use crate::task::evaluate;
 use crate::task::metric::threshold::Threshold;
@@ -70,9 +70,8 @@ pub(super) struct TaskArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     format: Output,
-    /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     options: TaskOptions,
 }
@@ -85,13 +84,13 @@ fn at_least_one(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl TaskArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let mut task = self.task.read(&self.data, self.limit, &self.options)?;
         if let Some(path) = &self.predictions {
             // Before anything is computed.
             drop(Staged::create(path)?);
         }
-        start_threads(self.threads)?;
+        self.threads.start()?;
         let request = crate::task::Request {
             model: self.place(&self.model, self.backend)?,
             against: self.against()?,
@@ -114,7 +113,7 @@ impl TaskArgs {
             Output::Json => print_json(&report)?,
             Output::Text => print(report.text().trim_end())?,
         }
-        Ok(ExitCode::from(report.outcome.exit_code()))
+        Ok(report.outcome.into())
     }
 
     /// The model that must answer alike.

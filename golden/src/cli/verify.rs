@@ -1,7 +1,6 @@
 //! Without a subcommand: a model against its goldens.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::Bar;
@@ -10,9 +9,10 @@ use deberta_converters::hub::Wanted;
 use deberta_converters::progress::Progress;
 use deberta_converters::source::{self, Format};
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
-use super::start_threads;
 use super::terminal::StatusLine;
+use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
@@ -56,16 +56,15 @@ pub(super) struct VerifyArgs {
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
-    /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 impl VerifyArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        start_threads(self.threads)?;
+    pub(super) fn run(self) -> Result<ExitStatus> {
+        self.threads.start()?;
         match &self.policy {
             Some(policy) => run_policy(&Policy::open(policy)?, self.shard, &self.output),
             None => self.run_model(),
@@ -73,7 +72,7 @@ impl VerifyArgs {
     }
 
     /// Verifies one model. That it could not be done is reported, too.
-    fn run_model(self) -> Result<ExitCode> {
+    fn run_model(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
         let progress = StatusLine::new();
         // Goes with its folder when the verification is over.
@@ -149,7 +148,7 @@ fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Verifies the models of a policy.
-fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitCode> {
+fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitStatus> {
     let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
     let output = output.open(policy.reports()?)?;
     let progress = StatusLine::new();

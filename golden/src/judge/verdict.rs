@@ -154,17 +154,6 @@ impl Verdict {
     }
 }
 
-impl Outcome {
-    /// The exit status of the program.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Outcome::Pass => 0,
-            Outcome::Divergence => 1,
-            Outcome::Undecided => 2,
-        }
-    }
-}
-
 impl PointReport {
     /// A point that a golden does not have.
     pub fn missing_in_golden(name: &str) -> PointReport {
