@@ -1,11 +1,9 @@
 //! `case.yaml`: what a folder of goldens holds, and how close a model must come. The schema is in `docs/golden.md`.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::error::{Error, Result};
 use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
 use serde::Deserialize;
@@ -14,12 +12,10 @@ use crate::judge::tolerance::Tolerances;
 use crate::trace::class::Class;
 pub use crate::trace::slice::{InlineInputs, Slice};
 pub use crate::workshop::RecipeEntry;
+use crate::yaml::{self, confined};
 
 /// The name of the file in the folder of a case.
 pub const FILE_NAME: &str = "case.yaml";
-
-/// The most that a case file may be long, in bytes.
-const LONGEST: u64 = 1 << 20;
 
 /// A case: a model, what was recorded of it, and how close another run must come.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -138,7 +134,7 @@ impl Case {
     /// No such file; more than a megabyte; what [`Case::from_yaml`] refuses.
     pub fn read(folder: &Path) -> Result<Case> {
         let path = folder.join(FILE_NAME);
-        Case::from_yaml(&bounded_text(&path)?).map_err(|error| error.in_file(&path))
+        Case::from_yaml(&yaml::read(&path)?).map_err(|error| error.in_file(&path))
     }
 
     /// Reads the text of a case.
@@ -148,8 +144,7 @@ impl Case {
     /// folder; a digest that is none, or none at all for a model in the folder; a tolerance that is negative or no
     /// number; neither traces nor slices; slices that do not fit.
     pub fn from_yaml(text: &str) -> Result<Case> {
-        let case: Case = serde_yaml::from_str(text)
-            .map_err(|error| Error::malformed(format!("not a case: {error}")).caused_by(error))?;
+        let case: Case = yaml::parse(text, "case")?;
         case.check().map_err(Error::malformed)?;
         Ok(case)
     }
@@ -271,10 +266,8 @@ impl TryFrom<String> for Model {
 
     fn try_from(text: String) -> std::result::Result<Model, String> {
         if text == "." || text.starts_with("./") {
-            let path = PathBuf::from(&text);
-            let inside = |part: Component<'_>| matches!(part, Component::CurDir | Component::Normal(_));
-            return match path.components().all(inside) && !text.contains('\\') {
-                true => Ok(Model::Folder(path)),
+            return match yaml::is_inside(&text) {
+                true => Ok(Model::Folder(PathBuf::from(text))),
                 false => Err(format!("{text:?} leads out of the folder of the case")),
             };
         }
@@ -305,42 +298,10 @@ fn check_class(class: &str) -> std::result::Result<(), String> {
     Head::from_class_name(class).map(|_| ()).ok_or_else(|| format!("class: {class:?} is none of DeBERTa's"))
 }
 
-/// The text of a YAML file of at most a megabyte.
-///
-/// # Errors
-/// No such file; it is longer, or not UTF-8.
-pub(crate) fn bounded_text(path: &Path) -> Result<String> {
-    let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
-    let mut text = String::new();
-    file.take(LONGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::io(path, "read as UTF-8", error))?;
-    if text.len() as u64 > LONGEST {
-        let message = format!("more than {LONGEST} bytes: tensors belong into trace files");
-        return Err(Error::refused(message).in_file(path));
-    }
-    Ok(text)
-}
-
-/// `path` in `folder`, links resolved.
-///
-/// # Errors
-/// It does not exist, or leads out of the folder by a link.
-pub(crate) fn confined(folder: &Path, path: &Path) -> Result<PathBuf> {
-    let resolve = |path: &Path| path.canonicalize().map_err(|error| Error::io(path, "open", error));
-    let (root, path) = (resolve(folder)?, resolve(&folder.join(path))?);
-    match path.starts_with(&root) {
-        true => Ok(path),
-        false => {
-            let message = format!("a link out of {}: copy the file there", folder.display());
-            Err(Error::new(Kind::Refused, message).in_file(&path))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deberta_converters::error::Kind;
 
     fn yaml() -> String {
         format!(

@@ -18,6 +18,7 @@ pub mod task;
 pub mod trace;
 pub mod verify;
 pub mod workshop;
+mod yaml;
 
 pub use backend::{Backend, Reference};
 pub use case::Case;

@@ -9,8 +9,9 @@ use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::class::Class;
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::points::points;
+use crate::trace::tensor::{Data, Tensor};
 
 /// A part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

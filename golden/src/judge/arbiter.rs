@@ -12,8 +12,9 @@ use deberta_converters::error::{Error, Kind, Result};
 use crate::judge::difference::coordinates;
 use crate::judge::tolerance::Tolerance;
 use crate::judge::verdict::{Arbitration, Basis, Offset, PointReport, Verdict, Worse};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
+use crate::trace::tensor::{Data, Tensor};
 
 /// A run in f64.
 pub struct Arbiter {

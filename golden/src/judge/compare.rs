@@ -8,10 +8,11 @@ use crate::judge::arbiter::Arbiter;
 use crate::judge::difference::{Difference, coordinates, difference};
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::judge::verdict::{PointReport, Verdict};
-use crate::trace::file::{Recorded, Tensor, Trace, TraceFile};
+use crate::trace::file::{Recorded, Trace, TraceFile};
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
 use crate::trace::samples::{Sampled, Statistics, positions};
+use crate::trace::tensor::Tensor;
 
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
@@ -206,7 +207,7 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 mod tests {
     use super::*;
     use crate::trace::class::Class;
-    use crate::trace::file::Data;
+    use crate::trace::tensor::Data;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

@@ -6,12 +6,13 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
-use crate::case::{Model, bounded_text, confined};
+use crate::case::Model;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
 use crate::verify::{Request, verify};
+use crate::yaml::{self, confined};
 
 mod tasks;
 
@@ -79,7 +80,7 @@ impl Policy {
     /// No such file; more than a megabyte; text that is not YAML or not of the schema, with line and column; a policy
     /// that checks nothing; a path out of its folder; a tolerance that is negative or no number.
     pub fn open(path: &Path) -> Result<Policy> {
-        let text = bounded_text(path)?;
+        let text = yaml::read(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let text = Text::from_yaml(&text).map_err(|error| error.in_file(path))?;
         Ok(Policy { name: path.display().to_string(), folder: folder.to_owned(), text })
@@ -200,8 +201,7 @@ fn no_recipe() -> Error {
 
 impl Text {
     fn from_yaml(text: &str) -> Result<Text> {
-        let policy: Text = serde_yaml::from_str(text)
-            .map_err(|error| Error::malformed(format!("not a policy: {error}")).caused_by(error))?;
+        let policy: Text = yaml::parse(text, "policy")?;
         policy.check().map_err(Error::malformed)?;
         Ok(policy)
     }
@@ -218,10 +218,7 @@ impl Text {
         }
         for (index, report) in self.reports.iter().flatten().enumerate() {
             let path = Path::new(report);
-            let inside = path
-                .components()
-                .all(|part| matches!(part, std::path::Component::CurDir | std::path::Component::Normal(_)));
-            if !inside || report.contains('\\') || path.file_name().is_none() {
+            if !yaml::is_inside(report) || path.file_name().is_none() {
                 return Err(format!("reports[{index}]: {report:?} is no file in the folder of the policy"));
             }
             if crate::report::Format::of_file(path).is_none() {

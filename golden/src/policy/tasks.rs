@@ -8,13 +8,14 @@ use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
 use crate::backend::BackendName;
-use crate::case::{Model, confined};
+use crate::case::Model;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
 use crate::task::metric::threshold::Threshold;
 use crate::task::model::Place;
 use crate::task::names::{TaskName, TaskOptions};
 use crate::task::{Request, TaskReport, evaluate};
+use crate::yaml::confined;
 
 /// What is asked of a model in a task.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

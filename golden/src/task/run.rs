@@ -7,7 +7,8 @@ use deberta_reference::{Encoding, Inputs};
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
 
 use super::model::Model;
-use crate::trace::file::{Data, Trace};
+use crate::trace::file::Trace;
+use crate::trace::tensor::Data;
 
 /// A sequence as a model takes it. Several that differ in one token share the others.
 #[derive(Clone, Debug, PartialEq, Eq)]

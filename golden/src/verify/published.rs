@@ -14,9 +14,10 @@ use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::judge::verdict::PointReport;
 use crate::report::{Finding, Rules, RunReport};
 use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
 use crate::trace::slice::{Function, InlineInputs, Slice};
+use crate::trace::tensor::{Data, Tensor};
 
 /// Compares the model with the published values of the golden, if there are any.
 pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {

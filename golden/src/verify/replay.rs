@@ -9,8 +9,9 @@ use crate::backend::Backend;
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::PointReport;
-use crate::trace::file::{Tensor, Trace, TraceFile};
+use crate::trace::file::{Trace, TraceFile};
 use crate::trace::points::rank;
+use crate::trace::tensor::Tensor;
 
 /// A golden trace, and what is needed to compare a model with it.
 pub(super) struct Replay<'v> {

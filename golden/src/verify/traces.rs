@@ -12,10 +12,11 @@ use crate::judge::tolerance::{Precision, Tolerances};
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::report::{FileReport, Finding, FindingKind, Report, Rules, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
-use crate::trace::file::{Data, Trace, TraceFile};
+use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
+use crate::trace::tensor::Data;
 
 /// How to compare two traces.
 #[derive(Clone, Debug, Default)]

@@ -19,7 +19,8 @@ use tch::TchError;
 use super::reference::flat;
 use super::{Backend, BackendName};
 use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
+use crate::trace::tensor::{Data, Tensor};
 
 mod attention;
 mod declaration;
