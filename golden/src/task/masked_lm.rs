@@ -15,8 +15,8 @@ use serde_json::json;
 use super::data::TextFile;
 use super::metric::{margin, share};
 use super::model::{Model, Texts};
-use super::run::{Logits, Sequence};
 use super::{Choice, Judged, Prepared, Task, misshapen, number, prediction};
+use super::{Logits, Sequence};
 use crate::trace::class::Class;
 
 /// What guesses masked tokens.

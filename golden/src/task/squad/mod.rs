@@ -11,10 +11,10 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Head;
 use serde_json::json;
 
+use super::Sequence;
 use super::data::quoted;
 use super::metric::answers::{Answered, Best, best_threshold, score, scores};
 use super::model::{Model, Texts};
-use super::run::Sequence;
 use super::{Choice, Judged, Prepared, Task, number, prediction};
 use crate::trace::class::Class;
 

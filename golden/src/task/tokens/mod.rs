@@ -10,10 +10,10 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Head;
 use serde_json::json;
 
+use super::Sequence;
 use super::metric::entities::{Counts, Scheme, Tag};
 use super::metric::{largest, margin, share};
 use super::model::{Model, Texts};
-use super::run::Sequence;
 use super::{Choice, Judged, Prepared, Task, misshapen, prediction};
 use crate::trace::class::Class;
 
