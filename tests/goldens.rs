@@ -8,7 +8,7 @@ use deberta_golden::goldens::Golden;
 use deberta_golden::judge::verdict::{Outcome, Verdict};
 use deberta_golden::report::{FindingKind, Report};
 use deberta_golden::trace::file::find;
-use deberta_golden::verify::{Request, verify};
+use deberta_golden::verify::{VerifyRequest, verify};
 use deberta_golden::{Data, Trace};
 use deberta_tests::{run, shared_fixtures};
 
@@ -27,12 +27,12 @@ fn golden(trace: &Trace) -> tempfile::TempDir {
 
 /// The report on a model of golden/data.
 fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
-    let request = Request {
+    let request = VerifyRequest {
         name: "model".to_owned(),
         model: model.to_owned(),
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
-        ..Request::default()
+        ..VerifyRequest::default()
     };
     verify(&request, &()).unwrap()
 }
@@ -172,7 +172,7 @@ fn nothing_to_compare_is_no_success() {
 fn a_weight_file_without_runs_does_not_pass() {
     let model = data("masked-lm");
     let nothing = Golden { case: None, traces: Vec::new(), ..Golden::open(&model).unwrap() };
-    let request = Request { model, goldens: vec![nothing], ..Request::default() };
+    let request = VerifyRequest { model, goldens: vec![nothing], ..VerifyRequest::default() };
     let report = verify(&request, &()).unwrap();
     assert_eq!((report.files[0].runs.len(), report.files[0].outcome), (0, Outcome::Undecided));
     assert_eq!(report.outcome, Outcome::Undecided);

@@ -25,7 +25,7 @@ pub struct Case {
     #[serde(default)]
     pub description: String,
     /// Where the model is.
-    pub model: Model,
+    pub model: CaseModel,
     /// The class of the model in transformers' PyTorch code.
     pub class: String,
     /// The programs that computed the numbers, with versions.
@@ -52,7 +52,7 @@ pub struct Case {
 /// Where the model of a case is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "WrittenModel")]
-pub enum Model {
+pub enum CaseModel {
     /// A folder, relative to that of the case and inside of it: `.`, `./model`.
     Folder(PathBuf),
     /// An id on the hub: `microsoft/deberta-base`.
@@ -155,8 +155,8 @@ impl Case {
     /// It does not exist, or leads out of the folder by a link.
     pub fn model_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
         match &self.model {
-            Model::Folder(path) => confined(folder, path).map(Some),
-            Model::Hub(_) | Model::Recipe(_) => Ok(None),
+            CaseModel::Folder(path) => confined(folder, path).map(Some),
+            CaseModel::Hub(_) | CaseModel::Recipe(_) => Ok(None),
         }
     }
 
@@ -166,8 +166,8 @@ impl Case {
     /// A configuration that is not in the folder, or is none.
     pub fn recipe(&self, folder: &Path) -> Result<Option<Recipe>> {
         match &self.model {
-            Model::Recipe(entry) => entry.recipe(folder).map(Some),
-            Model::Folder(_) | Model::Hub(_) => Ok(None),
+            CaseModel::Recipe(entry) => entry.recipe(folder).map(Some),
+            CaseModel::Folder(_) | CaseModel::Hub(_) => Ok(None),
         }
     }
 
@@ -177,7 +177,7 @@ impl Case {
             Some(digest) if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 return Err(format!("digest: expected 64 hexadecimal digits, found {digest:?}"));
             }
-            None if !matches!(self.model, Model::Hub(_)) => {
+            None if !matches!(self.model, CaseModel::Hub(_)) => {
                 return Err(
                     "digest: needed for a model that is not on the hub; deberta-convert digest prints it"
                         .into(),
@@ -240,34 +240,34 @@ impl FileName {
     }
 }
 
-impl fmt::Display for Model {
+impl fmt::Display for CaseModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Model::Folder(path) => path.display().fmt(f),
-            Model::Hub(id) => f.pad(id),
-            Model::Recipe(entry) => entry.fmt(f),
+            CaseModel::Folder(path) => path.display().fmt(f),
+            CaseModel::Hub(id) => f.pad(id),
+            CaseModel::Recipe(entry) => entry.fmt(f),
         }
     }
 }
 
-impl TryFrom<WrittenModel> for Model {
+impl TryFrom<WrittenModel> for CaseModel {
     type Error = String;
 
-    fn try_from(model: WrittenModel) -> std::result::Result<Model, String> {
+    fn try_from(model: WrittenModel) -> std::result::Result<CaseModel, String> {
         match model {
-            WrittenModel::Place(text) => Model::try_from(text),
-            WrittenModel::Recipe(entry) => entry.check().map(|()| Model::Recipe(entry)),
+            WrittenModel::Place(text) => CaseModel::try_from(text),
+            WrittenModel::Recipe(entry) => entry.check().map(|()| CaseModel::Recipe(entry)),
         }
     }
 }
 
-impl TryFrom<String> for Model {
+impl TryFrom<String> for CaseModel {
     type Error = String;
 
-    fn try_from(text: String) -> std::result::Result<Model, String> {
+    fn try_from(text: String) -> std::result::Result<CaseModel, String> {
         if text == "." || text.starts_with("./") {
             return match yaml::is_inside(&text) {
-                true => Ok(Model::Folder(PathBuf::from(text))),
+                true => Ok(CaseModel::Folder(PathBuf::from(text))),
                 false => Err(format!("{text:?} leads out of the folder of the case")),
             };
         }
@@ -276,7 +276,7 @@ impl TryFrom<String> for Model {
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         match text.split('/').count() <= 2 && text.split('/').all(is_name) {
-            true => Ok(Model::Hub(text)),
+            true => Ok(CaseModel::Hub(text)),
             false => Err(format!("{text:?} is neither \".\", nor a path from \"./\", nor an id of the hub")),
         }
     }
@@ -338,7 +338,7 @@ absent:
     #[test]
     fn a_case_says_what_it_holds() {
         let case = Case::from_yaml(&yaml()).unwrap();
-        assert_eq!(case.model, Model::Folder(".".into()));
+        assert_eq!(case.model, CaseModel::Folder(".".into()));
         assert_eq!((case.traces.len(), case.absent.len()), (2, 1));
         assert_eq!(case.traces[1].framework, Framework::Tensorflow);
         assert_eq!(case.traces[1].masked_rows, MaskedRows::Zero);

@@ -13,7 +13,7 @@ use crate::bless::bless;
 use crate::goldens::Golden;
 use crate::judge::verdict::Outcome;
 use crate::report::Document;
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 
 /// Arguments of `bless`.
 #[derive(Debug, Args)]
@@ -37,13 +37,13 @@ pub(super) struct BlessArgs {
 impl BlessArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
         let golden = Golden::open(&self.golden)?;
-        let request = Request {
+        let request = VerifyRequest {
             name: self.model.display().to_string(),
             model: self.model.clone(),
             config: self.config.clone(),
             goldens: vec![golden.clone()],
             backend: Some(BackendName::Reference),
-            ..Request::default()
+            ..VerifyRequest::default()
         };
         let output = self.output.open(Vec::new())?;
         let progress = StatusLine::new();

@@ -42,14 +42,14 @@ pub(super) struct SelftestArgs {
     #[arg(long, value_name = "FOLDER", requires = "size")]
     folder: Option<PathBuf>,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = SelftestFormat::Text)]
+    format: SelftestFormat,
     #[command(flatten)]
     threads: ThreadsArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum SelftestFormat {
     /// One line for every fault
     Text,
     /// For programs
@@ -68,8 +68,8 @@ impl SelftestArgs {
         };
         let report = selftest(&subjects, &StatusLine::new())?;
         match self.format {
-            Format::Json => print_json(&report)?,
-            Format::Text => print(&text(&report))?,
+            SelftestFormat::Json => print_json(&report)?,
+            SelftestFormat::Text => print(&text(&report))?,
         }
         Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
     }
@@ -77,8 +77,8 @@ impl SelftestArgs {
     fn run_size(&self, size: Size) -> Result<ExitStatus> {
         let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
         match self.format {
-            Format::Json => print_json(&report)?,
-            Format::Text => print(&text_of_size(&report))?,
+            SelftestFormat::Json => print_json(&report)?,
+            SelftestFormat::Text => print(&text_of_size(&report))?,
         }
         Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
     }

@@ -16,7 +16,7 @@ use super::threads::ThreadsArgs;
 use crate::backend::BackendName;
 use crate::task::evaluate;
 use crate::task::metric::threshold::Threshold;
-use crate::task::model::Place;
+use crate::task::model::ModelPlace;
 use crate::task::names::{TaskName, TaskOptions};
 
 /// Arguments of `task`.
@@ -91,7 +91,7 @@ impl TaskArgs {
             drop(Staged::create(path)?);
         }
         self.threads.start()?;
-        let request = crate::task::Request {
+        let request = crate::task::TaskRequest {
             model: self.place(&self.model, self.backend)?,
             against: self.against()?,
             max_length: self.max_length,
@@ -117,7 +117,7 @@ impl TaskArgs {
     }
 
     /// The model that must answer alike.
-    fn against(&self) -> Result<Option<Place>> {
+    fn against(&self) -> Result<Option<ModelPlace>> {
         match (&self.against, self.against_backend) {
             (None, None) => Ok(None),
             (None, Some(backend)) if backend == self.backend => {
@@ -131,14 +131,14 @@ impl TaskArgs {
         }
     }
 
-    fn place(&self, model: &str, backend: BackendName) -> Result<Place> {
+    fn place(&self, model: &str, backend: BackendName) -> Result<ModelPlace> {
         let wanted = match backend {
             BackendName::Onnx => Wanted::as_located(Some(Format::Onnx), None),
             _ => Wanted::any(),
         };
         let path = resolve(model, self.revision.as_deref(), &wanted, &Bar::default())?;
         let (config, tokenizer) = (self.config.clone(), self.tokenizer.clone());
-        Ok(Place { name: model.to_owned(), path, config, tokenizer, backend })
+        Ok(ModelPlace { name: model.to_owned(), path, config, tokenizer, backend })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
 /// Arguments without a subcommand.
@@ -95,11 +95,11 @@ impl VerifyArgs {
         }
     }
 
-    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<Request> {
+    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<VerifyRequest> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens, workshop, progress)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
-        Ok(Request {
+        Ok(VerifyRequest {
             name,
             model,
             config: self.config.clone(),

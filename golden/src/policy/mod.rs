@@ -6,12 +6,12 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
-use crate::case::Model;
+use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
 use crate::judge::verdict::Outcome;
-use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
-use crate::verify::{Request, verify};
+use crate::report::{Finding, FindingKind, PaddingRule, PolicyShard, Report, Rule, Rules};
+use crate::verify::{VerifyRequest, verify};
 use crate::yaml::{self, confined};
 
 mod tasks;
@@ -46,11 +46,11 @@ struct Text {
 #[serde(deny_unknown_fields)]
 struct ModelPolicy {
     /// A folder or a weight file beside the policy (`.`, `./release`), or an id of the hub.
-    model: Model,
+    model: CaseModel,
     /// The formats that must be there.
     formats: Option<Vec<WeightFormat>>,
     /// Folders of goldens, or ids of models whose goldens come with this program.
-    goldens: Option<Vec<Model>>,
+    goldens: Option<Vec<CaseModel>>,
     /// How far numbers may be off, instead of what the goldens say.
     tolerances: Option<Tolerances>,
     /// Whether to give every module the golden's input.
@@ -109,13 +109,19 @@ impl Policy {
     ///
     /// # Errors
     /// A part without a model.
-    pub fn shard(&self, index: usize, count: usize) -> Result<Shard> {
-        Shard::of(index, count, self.text.models.len()).map_err(|error| error.in_file(Path::new(&self.name)))
+    pub fn shard(&self, index: usize, count: usize) -> Result<PolicyShard> {
+        PolicyShard::of(index, count, self.text.models.len())
+            .map_err(|error| error.in_file(Path::new(&self.name)))
     }
 
     /// Verifies every model, or those of a shard, and judges what was found by the rules. What goes wrong with a model is
     /// in its report. `locate` finds the model of an id of the hub.
-    pub fn verify(&self, shard: Option<Shard>, locate: &Locate<'_>, progress: &dyn Progress) -> Vec<Report> {
+    pub fn verify(
+        &self,
+        shard: Option<PolicyShard>,
+        locate: &Locate<'_>,
+        progress: &dyn Progress,
+    ) -> Vec<Report> {
         let models = &self.text.models;
         let places = shard.map_or((0..models.len()).collect::<Vec<_>>(), |shard| shard.places().collect());
         let asked = places.into_iter().filter_map(|at| models.get(at));
@@ -153,13 +159,13 @@ impl Policy {
 
     fn model(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<PathBuf> {
         match &asked.model {
-            Model::Folder(path) => confined(&self.folder, path),
-            Model::Hub(id) => locate(id),
-            Model::Recipe(_) => Err(no_recipe()),
+            CaseModel::Folder(path) => confined(&self.folder, path),
+            CaseModel::Hub(id) => locate(id),
+            CaseModel::Recipe(_) => Err(no_recipe()),
         }
     }
 
-    fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<Request> {
+    fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<VerifyRequest> {
         let name = asked.model.to_string();
         let model = self.model(asked, locate)?;
         let mut goldens = match &asked.goldens {
@@ -169,28 +175,28 @@ impl Policy {
         if let Some(tolerances) = &asked.tolerances {
             goldens.iter_mut().for_each(|golden| golden.tolerances = tolerances.clone());
         }
-        Ok(Request {
+        Ok(VerifyRequest {
             name,
             model,
             config: None,
             goldens,
             isolate: asked.isolate,
             diagnose: true,
-            ..Request::default()
+            ..VerifyRequest::default()
         })
     }
 
-    fn golden(&self, golden: &Model) -> Result<Golden> {
+    fn golden(&self, golden: &CaseModel) -> Result<Golden> {
         match golden {
-            Model::Folder(path) => Golden::open(&confined(&self.folder, path)?),
-            Model::Hub(id) => Golden::shipped(id)?.ok_or_else(|| {
+            CaseModel::Folder(path) => Golden::open(&confined(&self.folder, path)?),
+            CaseModel::Hub(id) => Golden::shipped(id)?.ok_or_else(|| {
                 let known: Vec<&str> = Golden::shipped_ids().collect();
                 let known = known.join(", ");
                 Error::malformed(format!(
                     "no golden {id:?} comes with this program, only {known}; a folder starts with ./"
                 ))
             }),
-            Model::Recipe(_) => Err(no_recipe()),
+            CaseModel::Recipe(_) => Err(no_recipe()),
         }
     }
 }
@@ -221,7 +227,7 @@ impl Text {
             if !yaml::is_inside(report) || path.file_name().is_none() {
                 return Err(format!("reports[{index}]: {report:?} is no file in the folder of the policy"));
             }
-            if crate::report::Format::of_file(path).is_none() {
+            if crate::report::ReportFormat::of_file(path).is_none() {
                 return Err(format!(
                     "reports[{index}]: {report:?}: expected a name that ends in .txt, .json, .xml, .md or .html"
                 ));

@@ -8,13 +8,13 @@ use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
 use crate::backend::BackendName;
-use crate::case::Model;
+use crate::case::CaseModel;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
 use crate::task::metric::threshold::Threshold;
-use crate::task::model::Place;
+use crate::task::model::ModelPlace;
 use crate::task::names::{TaskName, TaskOptions};
-use crate::task::{Request, TaskReport, evaluate};
+use crate::task::{TaskReport, TaskRequest, evaluate};
 use crate::yaml::confined;
 
 /// What is asked of a model in a task.
@@ -23,7 +23,7 @@ use crate::yaml::confined;
 pub(super) struct TaskPolicy {
     task: TaskName,
     /// Files beside the policy.
-    data: Vec<Model>,
+    data: Vec<CaseModel>,
     /// What metrics must not be below.
     #[serde(default)]
     min: BTreeMap<String, f64>,
@@ -45,7 +45,7 @@ impl TaskPolicy {
         if self.data.is_empty() {
             return Err("data: the list is empty, nothing to judge".to_owned());
         }
-        if let Some(id) = self.data.iter().find(|data| matches!(data, Model::Hub(_))) {
+        if let Some(id) = self.data.iter().find(|data| matches!(data, CaseModel::Hub(_))) {
             return Err(format!("data: {id}: a file starts with ./"));
         }
         if self.min.is_empty() && self.max.is_empty() {
@@ -73,8 +73,8 @@ impl TaskPolicy {
     }
 
     fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Progress) -> Result<TaskReport> {
-        let file = |data: &Model| match data {
-            Model::Folder(path) => confined(folder, path),
+        let file = |data: &CaseModel| match data {
+            CaseModel::Folder(path) => confined(folder, path),
             other => Err(Error::malformed(format!("{other}: a file starts with ./"))),
         };
         let files = self.data.iter().map(file).collect::<Result<Vec<PathBuf>>>()?;
@@ -83,8 +83,8 @@ impl TaskPolicy {
             let limits = limits.iter();
             limits.map(|(metric, &limit)| Threshold { metric: metric.clone(), limit }).collect()
         };
-        let request = Request {
-            model: Place {
+        let request = TaskRequest {
+            model: ModelPlace {
                 name: name.to_owned(),
                 path: model.to_owned(),
                 config: None,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::numbers::count;
-use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport, Shard};
+use super::{FileReport, Finding, FindingKind, PolicyShard, Report, Rules, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::trace::points::rank;
 
@@ -13,7 +13,7 @@ pub struct Document<'r> {
     /// The policy, if one was given.
     pub policy: Option<&'r str>,
     /// The part of the policy's models that was verified, if it is not all of them.
-    pub shard: Option<Shard>,
+    pub shard: Option<PolicyShard>,
     /// What failed.
     pub rules: Rules,
     /// One entry for every model.

@@ -6,7 +6,7 @@ use std::path::Path;
 use deberta_converters::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Document, Report, Rules, Shard};
+use super::{Document, PolicyShard, Report, Rules};
 use crate::judge::verdict::Outcome;
 
 /// The schema of the JSON report of a policy.
@@ -20,7 +20,7 @@ pub(super) struct Gate<'r> {
     pub(super) policy: Cow<'r, str>,
     pub(super) rules: Rules,
     outcome: Outcome,
-    pub(super) shard: Option<Shard>,
+    pub(super) shard: Option<PolicyShard>,
     pub(super) models: Cow<'r, [Report]>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use deberta_converters::error::{Error, Kind, Result};
 
 use super::json::Gate;
-use super::{PRODUCER, Report, Rules, Shard};
+use super::{PRODUCER, PolicyShard, Report, Rules};
 
 /// The reports of all shards of a policy as one.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ pub struct Merged {
 /// rules, numbers of shards, or versions of this program; a report that has not the models of its shard.
 pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
     let mut shards: BTreeMap<usize, (&PathBuf, Gate<'static>)> = BTreeMap::new();
-    let mut first: Option<(&PathBuf, Shard)> = None;
+    let mut first: Option<(&PathBuf, PolicyShard)> = None;
     for path in paths {
         let wrong = |why: String| Error::new(Kind::Request, why).in_file(path);
         let gate = Gate::read(path)?;
-        let Some(shard) = gate.shard.filter(Shard::is_valid) else {
+        let Some(shard) = gate.shard.filter(PolicyShard::is_valid) else {
             return Err(wrong("not the report of a shard: --shard makes one".to_owned()));
         };
         if gate.producer != PRODUCER {
@@ -58,14 +58,14 @@ pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
         }
         shards.insert(shard.index, (path, gate));
     }
-    let Some((_, Shard { count, models, .. })) = first else {
+    let Some((_, PolicyShard { count, models, .. })) = first else {
         return Err(Error::new(Kind::Request, "no report was given"));
     };
     let there: BTreeSet<usize> = shards.keys().copied().collect();
     let (mut policy, mut rules, mut reports) = (String::new(), Rules::DEFAULT, Vec::new());
     for (index, (_, gate)) in shards {
         (policy, rules) = (gate.policy.into_owned(), gate.rules);
-        reports.extend(Shard { index, count, models }.places().zip(gate.models.into_owned()));
+        reports.extend(PolicyShard { index, count, models }.places().zip(gate.models.into_owned()));
     }
     reports.sort_by_key(|(at, _)| *at);
     let mut reports: Vec<Report> = reports.into_iter().map(|(_, report)| report).collect();

@@ -35,12 +35,12 @@ pub use merge::{Merged, merge};
 pub(crate) use results::name_of;
 pub use results::{Diagnosis, FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA};
 pub use rules::{PaddingRule, Rule, Rules};
-pub use shard::Shard;
+pub use shard::PolicyShard;
 pub use text::Style;
 
 /// A format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For the terminal
     Text,
     /// For programs; docs/report.md describes it
@@ -53,15 +53,15 @@ pub enum Format {
     Html,
 }
 
-impl Format {
+impl ReportFormat {
     /// The format that the extension of a file stands for.
-    pub fn of_file(path: &Path) -> Option<Format> {
+    pub fn of_file(path: &Path) -> Option<ReportFormat> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "txt" | "log" => Some(Format::Text),
-            "json" => Some(Format::Json),
-            "xml" => Some(Format::Junit),
-            "md" | "markdown" => Some(Format::Markdown),
-            "html" | "htm" => Some(Format::Html),
+            "txt" | "log" => Some(ReportFormat::Text),
+            "json" => Some(ReportFormat::Json),
+            "xml" => Some(ReportFormat::Junit),
+            "md" | "markdown" => Some(ReportFormat::Markdown),
+            "html" | "htm" => Some(ReportFormat::Html),
             _ => None,
         }
     }
@@ -69,11 +69,11 @@ impl Format {
     /// The text of the report, which ends with a line break.
     pub fn render(self, document: &Document<'_>, style: text::Style) -> String {
         match self {
-            Format::Text => text::render(document, style),
-            Format::Json => json::render(document),
-            Format::Junit => junit::render(document),
-            Format::Markdown => markdown::render(document),
-            Format::Html => html::render(document),
+            ReportFormat::Text => text::render(document, style),
+            ReportFormat::Json => json::render(document),
+            ReportFormat::Junit => junit::render(document),
+            ReportFormat::Markdown => markdown::render(document),
+            ReportFormat::Html => html::render(document),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The part of a policy's models that one machine verifies: of the models 0, 1, 2, … those that leave `index` - 1 when
 /// divided by `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
+pub struct PolicyShard {
     /// Which part, from 1.
     pub index: usize,
     /// How many parts there are.
@@ -15,13 +15,13 @@ pub struct Shard {
     pub models: usize,
 }
 
-impl Shard {
+impl PolicyShard {
     /// A part of that many models.
     ///
     /// # Errors
     /// A part without a model: nothing compared is never a success.
-    pub fn of(index: usize, count: usize, models: usize) -> Result<Shard> {
-        let shard = Shard { index, count, models };
+    pub fn of(index: usize, count: usize, models: usize) -> Result<PolicyShard> {
+        let shard = PolicyShard { index, count, models };
         match shard.len() {
             0 => {
                 let why = format!(
@@ -50,7 +50,7 @@ impl Shard {
     }
 }
 
-impl std::fmt::Display for Shard {
+impl std::fmt::Display for PolicyShard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "shard {} of {}", self.index, self.count)
     }

@@ -4,7 +4,7 @@ use deberta_converters::error::{Error, Kind, Result};
 use serde::Serialize;
 
 use super::metric::threshold::Threshold;
-use super::run::Run;
+use super::run::Evaluation;
 
 /// How many of the smallest margins are listed.
 const SMALLEST: usize = 10;
@@ -69,7 +69,7 @@ impl Agreement {
     ///
     /// # Errors
     /// Runs with other numbers of logits: classes that differ.
-    pub(crate) fn of(first: &Run, second: &Run) -> Result<Agreement> {
+    pub(crate) fn of(first: &Evaluation, second: &Evaluation) -> Result<Agreement> {
         let (mut largest_difference, mut largest_in_sequence, mut numbers) = (0.0f32, 0, 0);
         for (at, (a, b)) in first.kept.iter().zip(&second.kept).enumerate() {
             if a.len() != b.len() {

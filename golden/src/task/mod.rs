@@ -39,9 +39,9 @@ pub mod stsb;
 pub mod tokens;
 
 pub use evaluate::evaluate;
-use model::{Model, Texts};
+use model::{TaskModel, Texts};
 pub use report::TaskReport;
-pub use run::Request;
+pub use run::TaskRequest;
 
 /// A task with its data.
 pub trait Task {
@@ -60,7 +60,7 @@ pub trait Task {
     ///
     /// # Errors
     /// A model whose configuration does not fit the task; examples that it cannot be given.
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared>;
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared>;
 
     /// What is kept of the logits of a sequence: all of them, unless they are too many.
     fn keep(&self, _sequence: usize, logits: Logits<'_>) -> Vec<f32> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::agreement::Agreement;
 use super::metric::threshold::Threshold;
-use super::run::{Request, Run};
+use super::run::{Evaluation, TaskRequest};
 use crate::judge::verdict::Outcome;
 use crate::report::PRODUCER;
 
@@ -86,8 +86,8 @@ impl TaskReport {
     /// A threshold for a metric that the task does not have.
     pub(crate) fn new(
         task: &'static str,
-        request: &Request,
-        run: &Run,
+        request: &TaskRequest,
+        run: &Evaluation,
         agreement: Option<Agreement>,
     ) -> Result<TaskReport> {
         let metrics = run.judged.metrics.clone();

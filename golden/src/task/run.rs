@@ -6,18 +6,18 @@ use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayViewD, Axis};
 
 use super::metric::threshold::Threshold;
-use super::model::{Model, Place, Texts};
+use super::model::{ModelPlace, TaskModel, Texts};
 use super::{Judged, Logits, Prepared, Sequence, Task};
 use crate::trace::file::Trace;
 use crate::trace::tensor::Data;
 
 /// What is asked of a model.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct TaskRequest {
     /// The model.
-    pub model: Place,
+    pub model: ModelPlace,
     /// The model that it must agree with, if there is one.
-    pub against: Option<Place>,
+    pub against: Option<ModelPlace>,
     /// The longest sequence; what is usual for the task when absent.
     pub max_length: Option<usize>,
     /// Sequences that are run at a time.
@@ -29,8 +29,8 @@ pub struct Request {
 }
 
 /// A model that was run.
-pub(crate) struct Run {
-    pub(crate) model: Model,
+pub(crate) struct Evaluation {
+    pub(crate) model: TaskModel,
     pub(crate) sequences: Vec<Sequence>,
     pub(crate) truncated: usize,
     pub(crate) max_length: usize,
@@ -41,14 +41,14 @@ pub(crate) struct Run {
 /// What is kept of the logits of the sequence at that place.
 type Keep<'a> = dyn Fn(usize, Logits<'_>) -> Vec<f32> + 'a;
 
-impl Run {
+impl Evaluation {
     pub(crate) fn of(
         task: &mut dyn Task,
-        place: &Place,
-        request: &Request,
+        place: &ModelPlace,
+        request: &TaskRequest,
         progress: &dyn Progress,
-    ) -> Result<Run> {
-        let model = Model::load(place, &|checkpoint| task.class(checkpoint))?;
+    ) -> Result<Evaluation> {
+        let model = TaskModel::load(place, &|checkpoint| task.class(checkpoint))?;
         let usual = task.usual_length().map(|usual| usual.min(model.config.max_position_embeddings));
         let texts = Texts::open(place, &model.config, request.max_length.or(usual))?;
         let Prepared { sequences, truncated } = task.prepare(&model, &texts)?;
@@ -63,7 +63,7 @@ impl Run {
         }
         let judged = task.judge(&kept)?;
         let max_length = texts.max_length;
-        Ok(Run { model, sequences, truncated, max_length, kept, judged })
+        Ok(Evaluation { model, sequences, truncated, max_length, kept, judged })
     }
 }
 
@@ -73,7 +73,7 @@ impl Run {
 /// # Errors
 /// Inputs that do not fit the model; outputs that it lacks, or that are not of this shape.
 fn run_all(
-    model: &Model,
+    model: &TaskModel,
     sequences: &[Sequence],
     batch_size: usize,
     keep: &Keep<'_>,
@@ -97,7 +97,7 @@ fn run_all(
     Ok(kept.into_iter().map(|(_, values)| values).collect())
 }
 
-fn inputs(model: &Model, batch: &[&Sequence]) -> Result<Inputs> {
+fn inputs(model: &TaskModel, batch: &[&Sequence]) -> Result<Inputs> {
     let n = batch.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(0);
     let pad = model.config.pad_token_id.unwrap_or(0) as i64;
     let rows = |padding: i64, value: fn(&Sequence, usize) -> Option<u32>| -> Result<Array2<i64>> {

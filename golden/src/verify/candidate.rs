@@ -23,7 +23,7 @@ use crate::trace::class::Class;
 
 /// What to verify, and how.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct VerifyRequest {
     /// What reports call the model.
     pub name: String,
     /// A folder, a weight file or a shard index.
@@ -44,7 +44,7 @@ pub struct Request {
 
 /// A weight file of the model.
 pub(super) struct WeightFile<'v> {
-    pub(super) request: &'v Request,
+    pub(super) request: &'v VerifyRequest,
     pub(super) source: Source,
     pub(super) progress: &'v dyn Progress,
     /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
@@ -60,7 +60,11 @@ pub(super) struct Candidate<'v> {
 }
 
 impl<'v> WeightFile<'v> {
-    pub(super) fn new(request: &'v Request, source: Source, progress: &'v dyn Progress) -> WeightFile<'v> {
+    pub(super) fn new(
+        request: &'v VerifyRequest,
+        source: Source,
+        progress: &'v dyn Progress,
+    ) -> WeightFile<'v> {
         WeightFile { request, source, progress, opened: RefCell::default() }
     }
 

@@ -36,14 +36,14 @@ mod replay;
 mod run;
 pub mod traces;
 
-pub use candidate::Request;
+pub use candidate::VerifyRequest;
 use candidate::{Candidate, WeightFile};
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
 ///
 /// # Errors
 /// There is no weight file, or no golden.
-pub fn verify(request: &Request, progress: &dyn Progress) -> Result<Report> {
+pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report> {
     request.backend.map_or(Ok(()), BackendName::require)?;
     let graph_alone = request.backend.is_some_and(BackendName::runs_graphs);
     if graph_alone && request.isolate {

@@ -29,7 +29,7 @@ use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
 mod committed;
@@ -186,12 +186,12 @@ impl Run<'_> {
             true => format!("verify {format}{by}"),
             false => format!("verify {}", golden.name),
         };
-        let request = Request {
+        let request = VerifyRequest {
             name: golden.name.clone(),
             model: model.to_owned(),
             goldens: vec![golden.clone()],
             backend: Some(backend),
-            ..Request::default()
+            ..VerifyRequest::default()
         };
         self.step(name, || {
             let report = verify(&request, &())?;

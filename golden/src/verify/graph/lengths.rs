@@ -6,7 +6,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{DebertaConfig, Head, Inputs};
 use ndarray::Array2;
 
-use super::{Attempt, Graph, Weights};
+use super::{Attempt, GraphCandidate, Weights};
 use crate::backend::{Backend as _, Reference};
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Tolerances;
@@ -29,7 +29,11 @@ struct Batch {
 }
 
 /// Runs the graph on generated inputs, and compares its outputs with those of the reference.
-pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<Attempt> {
+pub(super) fn run(
+    graph: &GraphCandidate<'_>,
+    weights: &Weights,
+    findings: &mut Vec<Finding>,
+) -> Vec<Attempt> {
     let mut reference = Some(Reference::load(&weights.parameters, weights.class, graph.graph.masked_rows()));
     let mut attempts = Vec::new();
     for batch in batches(weights.config(), weights.class) {
@@ -60,7 +64,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
 }
 
 fn compare(
-    graph: &Graph<'_>,
+    graph: &GraphCandidate<'_>,
     weights: &Weights,
     model: &Reference,
     batch: &Batch,

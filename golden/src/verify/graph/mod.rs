@@ -32,13 +32,13 @@ mod lengths;
 pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
     file.progress.step(&format!("{}: reading the graph", report.file));
     match backend.open(&file.source.path, file.request.config.as_deref()) {
-        Ok(graph) => Graph::of(file, graph).verify(report),
+        Ok(graph) => GraphCandidate::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
     }
 }
 
 /// A graph, and weights that it must compute with.
-struct Graph<'v> {
+struct GraphCandidate<'v> {
     file: &'v WeightFile<'v>,
     graph: Box<dyn backend::Graph>,
     weights: Result<Weights>,
@@ -90,10 +90,10 @@ impl Attempt {
     }
 }
 
-impl<'v> Graph<'v> {
-    fn of(file: &'v WeightFile<'v>, graph: Box<dyn backend::Graph>) -> Graph<'v> {
+impl<'v> GraphCandidate<'v> {
+    fn of(file: &'v WeightFile<'v>, graph: Box<dyn backend::Graph>) -> GraphCandidate<'v> {
         let weights = weights(file, graph.class());
-        Graph { file, graph, weights }
+        GraphCandidate { file, graph, weights }
     }
 
     fn verify(&self, report: &mut FileReport) {
