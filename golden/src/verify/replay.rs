@@ -1,7 +1,7 @@
 //! A golden trace played again: a model on its inputs, compared with what it has.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::DebertaConfig;
+use deberta_reference::{DebertaConfig, Stage};
 use ndarray::ArrayD;
 
 use super::asked::Asked;
@@ -115,11 +115,8 @@ impl Replay<'_> {
     fn hidden_states(&self) -> Vec<(String, String)> {
         let base = self.asked.class.head.base_prefix();
         let layers = (0..=self.config.num_hidden_layers).map(|i| {
-            let point = match i.checked_sub(1) {
-                None => format!("{base}embeddings"),
-                Some(layer) => format!("{base}encoder.layer.{layer}"),
-            };
-            (format!("outputs.hidden_states.{i}"), point)
+            let stage = Stage::of_state(i);
+            (format!("outputs.hidden_states.{i}"), stage.path(base, stage.state()))
         });
         layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
     }

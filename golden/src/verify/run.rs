@@ -17,8 +17,8 @@ use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::{Finding, FindingKind, Rules, RunReport};
 use crate::trace::class::masked_rows_name;
-use crate::trace::complete::missing;
 use crate::trace::file::TraceFile;
+use crate::trace::points::missing;
 
 impl Candidate<'_> {
     /// Runs the model on the inputs of the trace at `path` and compares. What is wrong with the weights goes to the findings
