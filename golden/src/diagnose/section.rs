@@ -6,7 +6,7 @@ use deberta_reference::{
 };
 use ndarray::{Array3, ArrayD};
 
-use super::{Divergence, diverges};
+use super::divergence::{Divergence, diverges, short};
 use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
@@ -388,7 +388,7 @@ fn place(name: &str, paths: &[String], model: &Model) -> usize {
             model.path(Module::HeadWeightsProj, layer)
         }
         Some(Named::Attentions(layer)) => model.path(Module::Probs, layer),
-        _ => super::short(name).to_owned(),
+        _ => short(name).to_owned(),
     };
     paths.iter().position(|known| *known == path).unwrap_or(paths.len())
 }

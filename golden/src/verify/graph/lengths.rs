@@ -6,7 +6,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{DebertaConfig, Head, Inputs};
 use ndarray::Array2;
 
-use super::{Attempt, GraphCandidate, Weights};
+use super::candidate::{Attempt, GraphCandidate, Weights};
 use crate::backend::{Backend as _, Reference};
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Tolerances;

@@ -2,31 +2,31 @@
 //! against the reference with the weights of the same file.
 
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Format, Source};
-use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
+use deberta_reference::{Head, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
 use super::asked::Stated;
 use super::candidate::WeightFile;
 use super::conventions::{convention, differs};
-use crate::backend::{self, Backend as _, BackendName, Reference};
+use crate::backend::{Backend as _, BackendName, Reference};
 use crate::goldens::Golden;
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
-use crate::report::{FileReport, Finding, FindingKind, Rules, RunReport, name_of};
+use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
 
+mod candidate;
 mod lengths;
+
+use candidate::{Attempt, GraphCandidate};
 
 /// Runs the graph of a file and adds what came of it to the report.
 pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
@@ -37,65 +37,7 @@ pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut F
     }
 }
 
-/// A graph, and weights that it must compute with.
-struct GraphCandidate<'v> {
-    file: &'v WeightFile<'v>,
-    graph: Box<dyn backend::Graph>,
-    weights: Result<Weights>,
-}
-
-/// Weights that the reference can run.
-struct Weights {
-    parameters: Rc<Parameters>,
-    class: Class,
-}
-
-impl Weights {
-    fn config(&self) -> &DebertaConfig {
-        &self.parameters.checkpoint().config
-    }
-}
-
-/// A run, and why there is none.
-struct Attempt {
-    report: RunReport,
-    failure: Option<Error>,
-}
-
-impl Attempt {
-    fn new(report: RunReport, done: Result<()>, start: Instant) -> Attempt {
-        let failure = done.err();
-        let mut attempt = Attempt { report, failure };
-        attempt.report.seconds = start.elapsed().as_secs_f64();
-        attempt
-    }
-
-    /// The report. Where other runs of the graph succeeded, a failure is that of the graph and not of the runtime.
-    fn conclude(mut self, runs_elsewhere: bool) -> RunReport {
-        if let Some(error) = self.failure {
-            let finding = match runs_elsewhere && error.kind() == Kind::Model {
-                true => {
-                    let message = format!(
-                        "the graph runs on other lengths or batch sizes and fails on this one: it was exported for \
-                         fixed ones; export it with dynamic axes ({error})"
-                    );
-                    Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message)
-                }
-                false => Finding::error(&error),
-            };
-            self.report.findings.push(finding);
-        }
-        Rules::DEFAULT.conclude(&mut self.report);
-        self.report
-    }
-}
-
-impl<'v> GraphCandidate<'v> {
-    fn of(file: &'v WeightFile<'v>, graph: Box<dyn backend::Graph>) -> GraphCandidate<'v> {
-        let weights = weights(file, graph.class());
-        GraphCandidate { file, graph, weights }
-    }
-
+impl GraphCandidate<'_> {
     fn verify(&self, report: &mut FileReport) {
         report.format.get_or_insert_with(|| self.graph.format().to_owned());
         report.precision.get_or_insert_with(|| self.graph.precision().to_string());
@@ -172,11 +114,6 @@ impl<'v> GraphCandidate<'v> {
             inputs.token_type_ids = None;
         }
         Ok(Given { squeezed, file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
-    }
-
-    /// Of which class the graph is, if anything says it.
-    fn class(&self) -> Option<Class> {
-        self.graph.class().or(self.weights.as_ref().ok().map(|weights| weights.class))
     }
 
     /// Why the graph does not compute what the trace has.
@@ -320,22 +257,6 @@ struct Given {
     inputs: Inputs,
     /// Whether a regression's logits may lack their last axis: transformers drops one of length 1 if there are labels.
     squeezed: bool,
-}
-
-/// The weights of the file, or else of another one in its folder.
-///
-/// # Errors
-/// Those of the file cannot be read, and there are no others.
-fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
-    let read = |file: &WeightFile<'_>| {
-        let parameters = file.parameters(class)?;
-        let class = class.unwrap_or(Class::of_head(parameters.checkpoint().head));
-        Ok(Weights { parameters, class })
-    };
-    read(file).or_else(|error| {
-        let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&WeightFile::new(file.request, other, file.progress))).map_err(|_| error)
-    })
 }
 
 /// Whether the reference agrees with the golden that a run does not agree with.
