@@ -80,7 +80,7 @@ impl RecordArgs {
         } else {
             let (checkpoint, class) = self.model.open(class)?;
             let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-            // What the trace says belongs to its own class.
+            // The trace states the convention of its own class, for TensorFlow's `zero`; --class may name another class.
             let told = told.filter(|_| named.is_none());
             let masked_rows = asked.or(told).unwrap_or(class.masked_rows());
             model = self.model.load(checkpoint, class, masked_rows)?;

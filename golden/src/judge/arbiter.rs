@@ -75,7 +75,8 @@ impl Arbiter {
             [Verdict::Match, Verdict::Rounded, Verdict::Padding, Verdict::Diverges].contains(&point.verdict);
         let exact = self.exact.get(&point.name).filter(|exact| compared && exact.shape == point.shape)?;
         let exact = exact.data.numbers();
-        // Padding is what is asked about where it alone differs, and where there is nothing else.
+        // The numbers of tokens are measured. Those of padding are where tokens agree and padding differs, and where no number
+        // of the tensor is a token's.
         let of_tokens = point.verdict != Verdict::Padding && point.real.is_some();
         let flags = tokens.of_tensor(&point.name, &point.shape);
         let part = |at: usize| flags.as_ref().is_none_or(|flags| flags.get(at) == Some(&of_tokens));

@@ -113,7 +113,7 @@ impl Comparison<'_> {
         let of_tokens = flags.as_ref().map_or(got.len(), |flags| flags.iter().filter(|real| **real).count());
         let statistics = Statistics::of(&want.name, got, flags.as_deref());
         for (attempt, &tolerance) in self.attempts(&want.name).iter().enumerate() {
-            // The largest number of the tensor is known, and is none of the samples.
+            // max|want| of the whole tensor is one of its statistics; the samples alone would give a smaller one.
             let scale = tolerance.scale * f64::from(want.largest());
             let fixed = Tolerance { atol: tolerance.atol + scale, scale: 0.0, ..tolerance };
             let part = |real| {

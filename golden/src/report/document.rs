@@ -135,8 +135,8 @@ impl<'r> Document<'r> {
             .find_map(|outcome| self.first_point(outcome).or_else(|| self.first_finding(outcome)))
     }
 
-    /// The first point, in the order of execution, of the first weight file that has one: traces with more points tell
-    /// more exactly where it is.
+    /// Of the first weight file that has such a point, the earliest in the order of execution over all of its traces: where
+    /// one trace has `encoder.layer.0` alone, another may have `encoder.layer.0.attention.self`, which tells more.
     fn first_point(&self, outcome: Outcome) -> Option<Headline<'r>> {
         self.files().find_map(|(report, file)| {
             let (run, point) = self.earliest(file, outcome)?;

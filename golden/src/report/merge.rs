@@ -69,7 +69,7 @@ pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
     }
     reports.sort_by_key(|(at, _)| *at);
     let mut reports: Vec<Report> = reports.into_iter().map(|(_, report)| report).collect();
-    // What follows is computed from what was found, whatever the file says.
+    // Outcomes are computed again from points and findings: `outcome` in a file may say anything.
     reports.iter_mut().for_each(|report| rules.judge(report));
     if let Some(first) = (1..=count.min(models)).find(|index| !there.contains(index)) {
         let (lacking, models) = (count.min(models) - there.len(), models - reports.len());

@@ -72,9 +72,9 @@ impl Rules {
         match (finding.kind, finding.outcome) {
             (FindingKind::MaskedRows, _) if self.padding == PaddingRule::Fail => Outcome::Divergence,
             (FindingKind::MaskedRows, outcome) => outcome,
-            // Thresholds decide alone: that they are kept is no mere note.
+            // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
-            // The points themselves say whether tokens differ.
+            // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)
                 if self.undecided == Rule::Allow =>

@@ -227,7 +227,7 @@ impl Texts {
         let failed = |error: deberta_reference::Error| {
             Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
         };
-        // An empty second text makes a pair here, and none in `encode_plus`.
+        // `batch_encode_plus` makes a pair of a text and an empty one, `encode_plus` does not.
         let encode = |options: &EncodeOptions| -> Result<Encoding> {
             let mut encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options).map_err(failed)?;
             Ok(encodings.pop().unwrap_or_default().encoding)

@@ -75,7 +75,7 @@ fn sources(model: &Path, wanted: Option<Format>) -> Result<Vec<Source>> {
     let there = |format: &Format| format.places().iter().any(|place| model.join(place).exists());
     let formats: Vec<Format> = Format::ALL.into_iter().filter(there).collect();
     match formats.is_empty() {
-        // Says what it looked for.
+        // Its error lists the file names that were looked for.
         true => Source::locate(model, None, None).map(|source| vec![source]),
         false => formats.into_iter().map(|format| Source::locate(model, Some(format), None)).collect(),
     }
