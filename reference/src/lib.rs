@@ -35,13 +35,17 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
+pub mod distances;
 mod embeddings;
 mod encoder;
 mod gemm;
 mod heads;
 mod losses;
 mod mask_decoder;
+mod obstacles;
 mod ops;
+mod projections;
+mod relative;
 mod special;
 
 pub use config::DebertaConfig;

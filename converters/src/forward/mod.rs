@@ -12,6 +12,7 @@ use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, Str
 use crate::naming::CONFIG_KEY;
 use crate::tensor::Dtype;
 use graph::{Attribute, Dim, Graph, Module, Value};
+use relative::Positions;
 
 mod attention;
 mod embeddings;
@@ -21,6 +22,8 @@ mod graph;
 mod heads;
 mod mask_decoder;
 mod probes;
+mod projections;
+mod relative;
 
 pub use probes::Pattern;
 
@@ -61,18 +64,6 @@ struct Around {
     rows: Option<Value>,
     /// With relative attention.
     positions: Option<Positions>,
-}
-
-/// Relative positions.
-struct Positions {
-    /// [2K, H]
-    table: Value,
-    /// δ: the row of the distance between query and key, counted from `first` [b, h, n, n]
-    delta: Value,
-    /// The first row within reach [1].
-    first: Value,
-    /// The row after the last one within reach [1].
-    end: Value,
 }
 
 /// The model of a class without its weights, which have that dtype.
@@ -160,7 +151,7 @@ fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Aroun
     let mask = attention::mask(g, &at, &attention_mask);
     let rows = (masked_rows == MaskedRows::Zero).then(|| attention::rows(g, &at, &attention_mask));
     let positions =
-        (g.config.c2p() || g.config.p2c()).then(|| attention::positions(g, &deberta.at("encoder"), &n));
+        (g.config.c2p() || g.config.p2c()).then(|| relative::positions(g, &deberta.at("encoder"), &n));
     Around { input_ids, attention_mask, token_type_ids, n, mask, rows, positions }
 }
 
@@ -170,15 +161,5 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype) -> Result<()> {
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
     }
-    let (e, h) = (config.embedding_size, config.hidden_size);
-    if matches!(head, Head::MaskedLm | Head::MaskDecoder) && !head.is_legacy(config) && e != h {
-        return fail(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"));
-    }
-    if head == Head::SequenceClassification && config.pooler_hidden_size != h {
-        let pooler = config.pooler_hidden_size;
-        return fail(format!(
-            "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
-        ));
-    }
-    Ok(())
+    config.obstacle(head).map_or(Ok(()), fail)
 }
