@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_golden::goldens::Golden;
-use deberta_golden::judge::compare::{Outcome, Verdict};
+use deberta_golden::judge::verdict::{Outcome, Verdict};
 use deberta_golden::report::{FindingKind, Report};
 use deberta_golden::trace::file::find;
-use deberta_golden::verify::{Request, verify};
+use deberta_golden::verify::{VerifyRequest, verify};
 use deberta_golden::{Data, Trace};
 use deberta_tests::cases::each;
 use deberta_tests::{run, shared_fixtures};
@@ -28,14 +28,14 @@ fn golden(trace: &Trace) -> tempfile::TempDir {
 
 /// The report on a model of golden/data.
 fn report_on(model: &Path, golden: &Path, isolate: bool) -> Report {
-    let request = Request {
+    let request = VerifyRequest {
         name: "model".to_owned(),
         model: model.to_owned(),
         goldens: vec![Golden::open(golden).unwrap()],
         isolate,
-        ..Request::default()
+        ..VerifyRequest::default()
     };
-    verify(&request, &|_| {}).unwrap()
+    verify(&request, &()).unwrap()
 }
 
 /// The report on the masked LM of golden/data, compared with one trace.
@@ -162,6 +162,16 @@ fn nothing_to_compare_is_no_success() {
     let (code, error) =
         exit(&["--model", empty.path().to_str().unwrap(), "--golden", model.to_str().unwrap()]);
     assert!(code == 2 && error.contains("no weights in this folder"), "{code} {error}");
+}
+
+#[test]
+fn a_weight_file_without_runs_does_not_pass() {
+    let model = data("masked-lm");
+    let nothing = Golden { case: None, traces: Vec::new(), ..Golden::open(&model).unwrap() };
+    let request = VerifyRequest { model, goldens: vec![nothing], ..VerifyRequest::default() };
+    let report = verify(&request, &()).unwrap();
+    assert_eq!((report.files[0].runs.len(), report.files[0].outcome), (0, Outcome::Undecided));
+    assert_eq!(report.outcome, Outcome::Undecided);
 }
 
 /// A trace of padded inputs, as a release of transformers records it whose masked rows are zero.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::source::Source;
-use deberta_golden::case::{Case, Framework, Model, TraceEntry};
+use deberta_golden::case::{Case, CaseModel, Framework, TraceEntry};
 use deberta_golden::trace::class::masked_rows_name;
 use deberta_golden::trace::file::{self, FORMAT, Trace};
 use deberta_reference::{Head, MaskedRows};
@@ -22,14 +22,14 @@ fn folders() -> Vec<PathBuf> {
 /// The cases whose model is in the folder.
 fn recorded() -> BTreeMap<PathBuf, Case> {
     let read = |folder: PathBuf| (Case::read(&folder).map(|case| (folder, case))).unwrap();
-    folders().into_iter().map(read).filter(|(_, case)| matches!(case.model, Model::Folder(_))).collect()
+    folders().into_iter().map(read).filter(|(_, case)| matches!(case.model, CaseModel::Folder(_))).collect()
 }
 
 #[test]
 fn every_folder_has_something_to_compare() {
     let published: Vec<String> = folders()
         .iter()
-        .filter(|folder| matches!(Case::read(folder).unwrap().model, Model::Hub(_)))
+        .filter(|folder| matches!(Case::read(folder).unwrap().model, CaseModel::Hub(_)))
         .map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned())
         .collect();
     assert_eq!(published, ["microsoft--deberta-base", "microsoft--deberta-base-mnli"]);

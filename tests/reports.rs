@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use deberta_golden::judge::arbiter::{Arbitration, Basis, Offset, Worse};
-use deberta_golden::judge::compare::{Outcome, PointReport, Verdict};
 use deberta_golden::judge::difference::Difference;
 use deberta_golden::judge::tolerance::Tolerance;
+use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
 use deberta_golden::report::{
-    Diagnosis, Document, FileReport, Finding, FindingKind, Format, PRODUCER, PaddingRule, Report, Rules,
-    RunReport, SCHEMA, Shard, Style, annotations,
+    Diagnosis, Document, FileReport, Finding, FindingKind, PaddingRule, PolicyShard, Report, ReportFormat,
+    Rules, RunReport, Style, annotations,
 };
 use deberta_golden::trace::samples::Statistic;
 use serde_json::Value;
@@ -88,15 +87,8 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
 }
 
 fn report(model: &str, files: Vec<FileReport>) -> Report {
-    let mut report = Report {
-        schema: SCHEMA.to_owned(),
-        producer: PRODUCER.to_owned(),
-        model: model.to_owned(),
-        outcome: Outcome::Pass,
-        files,
-        findings: Vec::new(),
-    };
-    report.judge(&Rules::DEFAULT);
+    let mut report = Report::new(model, files, Vec::new());
+    Rules::DEFAULT.judge(&mut report);
     report
 }
 
@@ -197,21 +189,21 @@ fn hostile() -> Report {
     report(NAME, vec![file])
 }
 
-fn render(format: Format, report: &Report) -> String {
+fn render(format: ReportFormat, report: &Report) -> String {
     format.render(&Document::of(report), Style::default())
 }
 
 #[test]
 fn text() {
-    insta::assert_snapshot!("text_passing", render(Format::Text, &passing()));
-    insta::assert_snapshot!("text_failing", render(Format::Text, &failing()));
+    insta::assert_snapshot!("text_passing", render(ReportFormat::Text, &passing()));
+    insta::assert_snapshot!("text_failing", render(ReportFormat::Text, &failing()));
     let all = Style { color: true, all_points: true };
-    insta::assert_snapshot!("text_all_points", Format::Text.render(&Document::of(&failing()), all));
+    insta::assert_snapshot!("text_all_points", ReportFormat::Text.render(&Document::of(&failing()), all));
 }
 
 #[test]
 fn the_text_starts_with_the_divergence_and_ends_with_what_was_compared() {
-    let text = render(Format::Text, &failing());
+    let text = render(ReportFormat::Text, &failing());
     assert!(text.starts_with("FIRST DIVERGENCE in model.safetensors, padded.safetensors\n"), "{text}");
     let end = "divergence: 2 files, 2 traces, 15 points, 800 numbers compared; not judged: 3 points, 1 trace, 1 file\n";
     assert!(text.ends_with(end), "{text}");
@@ -219,8 +211,8 @@ fn the_text_starts_with_the_divergence_and_ends_with_what_was_compared() {
 
 #[test]
 fn markdown() {
-    insta::assert_snapshot!("markdown_passing", render(Format::Markdown, &passing()));
-    insta::assert_snapshot!("markdown_failing", render(Format::Markdown, &failing()));
+    insta::assert_snapshot!("markdown_passing", render(ReportFormat::Markdown, &passing()));
+    insta::assert_snapshot!("markdown_failing", render(ReportFormat::Markdown, &failing()));
 }
 
 #[test]
@@ -229,7 +221,7 @@ fn markdown_fits_into_a_comment() {
         (0..5000).map(|layer| point(&format!("activations.encoder.layer.{layer}.output"), 2.0, None));
     let long = run(Some("plain.safetensors"), points.collect());
     let report = report("./release", vec![file("model.safetensors", "safetensors", vec![long; 200])]);
-    let text = render(Format::Markdown, &report);
+    let text = render(ReportFormat::Markdown, &report);
     assert!(text.chars().count() < 65_536, "{}", text.chars().count());
     assert!(text.contains("activations.encoder.layer.0.output") && text.contains("more lines did not fit"));
     assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
@@ -242,14 +234,14 @@ fn html() {
         let (start, end) = (text.find("<style>").unwrap(), text.find("</style>").unwrap());
         format!("{}{}", &text[..start], &text[end..])
     };
-    insta::assert_snapshot!("html_passing", without_style(render(Format::Html, &passing())));
-    insta::assert_snapshot!("html_failing", without_style(render(Format::Html, &failing())));
+    insta::assert_snapshot!("html_passing", without_style(render(ReportFormat::Html, &passing())));
+    insta::assert_snapshot!("html_failing", without_style(render(ReportFormat::Html, &failing())));
 }
 
 #[test]
 fn html_needs_nothing_else() {
     for report in [passing(), failing(), hostile()] {
-        let page = render(Format::Html, &report);
+        let page = render(ReportFormat::Html, &report);
         for foreign in ["<script", "http://", "https://", "src=", "@import", "url(", "<link"] {
             assert!(!page.contains(foreign), "{foreign}");
         }
@@ -268,14 +260,14 @@ fn html_needs_nothing_else() {
 
 #[test]
 fn junit() {
-    insta::assert_snapshot!("junit_passing", render(Format::Junit, &passing()));
-    insta::assert_snapshot!("junit_failing", render(Format::Junit, &failing()));
+    insta::assert_snapshot!("junit_passing", render(ReportFormat::Junit, &passing()));
+    insta::assert_snapshot!("junit_failing", render(ReportFormat::Junit, &failing()));
 }
 
 #[test]
 fn junit_counts_what_it_lists() {
     for report in [passing(), failing(), hostile()] {
-        let text = render(Format::Junit, &report);
+        let text = render(ReportFormat::Junit, &report);
         let document = roxmltree::Document::parse(&text).unwrap();
         let root = document.root_element();
         let count = |node: roxmltree::Node<'_, '_>, name: &str| {
@@ -301,16 +293,16 @@ fn junit_counts_what_it_lists() {
 #[test]
 fn hostile_names_stay_text() {
     let report = hostile();
-    for format in [Format::Text, Format::Junit, Format::Markdown, Format::Html] {
+    for format in [ReportFormat::Text, ReportFormat::Junit, ReportFormat::Markdown, ReportFormat::Html] {
         let text = render(format, &report);
         assert!(!text.contains(['\u{1b}', '\0', '\r', '\u{202e}', '\u{ffff}']), "{format:?}");
         let command = text.lines().find(|line| line.trim_start().starts_with("::"));
         assert_eq!(command, None, "{format:?}");
-        if format != Format::Text {
+        if format != ReportFormat::Text {
             assert!(!text.contains("<script>") && !text.contains("]]>"), "{format:?}");
         }
     }
-    let markdown = render(Format::Markdown, &report);
+    let markdown = render(ReportFormat::Markdown, &report);
     assert!(
         !markdown.contains("@someone") && !markdown.contains(" #1") && !markdown.contains('`'),
         "{markdown}"
@@ -331,7 +323,7 @@ fn github_annotations() {
 
 #[test]
 fn json() {
-    insta::assert_snapshot!("json_passing", render(Format::Json, &passing()));
+    insta::assert_snapshot!("json_passing", render(ReportFormat::Json, &passing()));
 }
 
 /// The paths of all values: `files[].runs[].points[].name`.
@@ -353,10 +345,10 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 fn every_field_of_the_json_report_is_documented_and_the_reverse() {
     let report = failing();
     let mut found = BTreeSet::new();
-    paths(&serde_json::from_str(&render(Format::Json, &report)).unwrap(), "", &mut found);
-    let shard = Some(Shard { index: 1, count: 2, models: 2 });
+    paths(&serde_json::from_str(&render(ReportFormat::Json, &report)).unwrap(), "", &mut found);
+    let shard = Some(PolicyShard { index: 1, count: 2, models: 2 });
     let gate = Document { policy: Some("verify.yaml"), shard, ..Document::of(&report) };
-    let text = Format::Json.render(&gate, Style::default());
+    let text = ReportFormat::Json.render(&gate, Style::default());
     let mut of_gate = BTreeSet::new();
     paths(&serde_json::from_str(&text).unwrap(), "", &mut of_gate);
     found.extend(of_gate.into_iter().filter(|path| !path.starts_with("models[]")));
@@ -379,7 +371,7 @@ fn every_field_of_the_json_report_is_documented_and_the_reverse() {
 
 #[test]
 fn numbers_that_are_not_finite_never_pass_for_small_ones() {
-    let json: Value = serde_json::from_str(&render(Format::Json, &failing())).unwrap();
+    let json: Value = serde_json::from_str(&render(ReportFormat::Json, &failing())).unwrap();
     let points = &json["files"][0]["runs"][1]["points"];
     assert_eq!(points[7]["real"]["share"], "Infinity");
     assert_eq!(points[0]["real"]["sqnr_db"], "Infinity");
@@ -388,7 +380,7 @@ fn numbers_that_are_not_finite_never_pass_for_small_ones() {
 #[test]
 fn rules_decide_what_fails() {
     let judged = |mut report: Report, rules: Rules| {
-        report.judge(&rules);
+        rules.judge(&mut report);
         report.outcome
     };
     let padding = |padding| Rules { padding, ..Rules::DEFAULT };

@@ -5,6 +5,11 @@ pub trait Progress: Sync {
     /// A step starts that will handle `bytes` bytes.
     fn start(&self, step: &str, bytes: u64);
 
+    /// A step starts of which no bytes are counted.
+    fn step(&self, step: &str) {
+        self.start(step, 0);
+    }
+
     /// `bytes` more bytes are done.
     fn advance(&self, bytes: u64);
 

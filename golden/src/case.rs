@@ -1,11 +1,9 @@
 //! `case.yaml`: what a folder of goldens holds, and how close a model must come. The schema is in `docs/golden.md`.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::error::{Error, Result};
 use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
 use serde::Deserialize;
@@ -14,12 +12,10 @@ use crate::judge::tolerance::Tolerances;
 use crate::trace::class::Class;
 pub use crate::trace::slice::{InlineInputs, Slice};
 pub use crate::workshop::RecipeEntry;
+use crate::yaml::{self, confined};
 
 /// The name of the file in the folder of a case.
 pub const FILE_NAME: &str = "case.yaml";
-
-/// The most that a case file may be long, in bytes.
-const LONGEST: u64 = 1 << 20;
 
 /// A case: a model, what was recorded of it, and how close another run must come.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -29,7 +25,7 @@ pub struct Case {
     #[serde(default)]
     pub description: String,
     /// Where the model is.
-    pub model: Model,
+    pub model: CaseModel,
     /// The class of the model in transformers' PyTorch code.
     pub class: String,
     /// The programs that computed the numbers, with versions.
@@ -56,7 +52,7 @@ pub struct Case {
 /// Where the model of a case is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "WrittenModel")]
-pub enum Model {
+pub enum CaseModel {
     /// A folder, relative to that of the case and inside of it: `.`, `./model`.
     Folder(PathBuf),
     /// An id on the hub: `microsoft/deberta-base`.
@@ -138,7 +134,7 @@ impl Case {
     /// No such file; more than a megabyte; what [`Case::from_yaml`] refuses.
     pub fn read(folder: &Path) -> Result<Case> {
         let path = folder.join(FILE_NAME);
-        Case::from_yaml(&bounded_text(&path)?).map_err(|error| error.in_file(&path))
+        Case::from_yaml(&yaml::read(&path)?).map_err(|error| error.in_file(&path))
     }
 
     /// Reads the text of a case.
@@ -148,8 +144,7 @@ impl Case {
     /// folder; a digest that is none, or none at all for a model in the folder; a tolerance that is negative or no
     /// number; neither traces nor slices; slices that do not fit.
     pub fn from_yaml(text: &str) -> Result<Case> {
-        let case: Case = serde_yaml::from_str(text)
-            .map_err(|error| Error::malformed(format!("not a case: {error}")).caused_by(error))?;
+        let case: Case = yaml::parse(text, "case")?;
         case.check().map_err(Error::malformed)?;
         Ok(case)
     }
@@ -160,8 +155,8 @@ impl Case {
     /// It does not exist, or leads out of the folder by a link.
     pub fn model_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
         match &self.model {
-            Model::Folder(path) => confined(folder, path).map(Some),
-            Model::Hub(_) | Model::Recipe(_) => Ok(None),
+            CaseModel::Folder(path) => confined(folder, path).map(Some),
+            CaseModel::Hub(_) | CaseModel::Recipe(_) => Ok(None),
         }
     }
 
@@ -171,8 +166,8 @@ impl Case {
     /// A configuration that is not in the folder, or is none.
     pub fn recipe(&self, folder: &Path) -> Result<Option<Recipe>> {
         match &self.model {
-            Model::Recipe(entry) => entry.recipe(folder).map(Some),
-            Model::Folder(_) | Model::Hub(_) => Ok(None),
+            CaseModel::Recipe(entry) => entry.recipe(folder).map(Some),
+            CaseModel::Folder(_) | CaseModel::Hub(_) => Ok(None),
         }
     }
 
@@ -182,7 +177,7 @@ impl Case {
             Some(digest) if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 return Err(format!("digest: expected 64 hexadecimal digits, found {digest:?}"));
             }
-            None if !matches!(self.model, Model::Hub(_)) => {
+            None if !matches!(self.model, CaseModel::Hub(_)) => {
                 return Err(
                     "digest: needed for a model that is not on the hub; deberta-convert digest prints it"
                         .into(),
@@ -245,36 +240,34 @@ impl FileName {
     }
 }
 
-impl fmt::Display for Model {
+impl fmt::Display for CaseModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Model::Folder(path) => path.display().fmt(f),
-            Model::Hub(id) => f.pad(id),
-            Model::Recipe(entry) => entry.fmt(f),
+            CaseModel::Folder(path) => path.display().fmt(f),
+            CaseModel::Hub(id) => f.pad(id),
+            CaseModel::Recipe(entry) => entry.fmt(f),
         }
     }
 }
 
-impl TryFrom<WrittenModel> for Model {
+impl TryFrom<WrittenModel> for CaseModel {
     type Error = String;
 
-    fn try_from(model: WrittenModel) -> std::result::Result<Model, String> {
+    fn try_from(model: WrittenModel) -> std::result::Result<CaseModel, String> {
         match model {
-            WrittenModel::Place(text) => Model::try_from(text),
-            WrittenModel::Recipe(entry) => entry.check().map(|()| Model::Recipe(entry)),
+            WrittenModel::Place(text) => CaseModel::try_from(text),
+            WrittenModel::Recipe(entry) => entry.check().map(|()| CaseModel::Recipe(entry)),
         }
     }
 }
 
-impl TryFrom<String> for Model {
+impl TryFrom<String> for CaseModel {
     type Error = String;
 
-    fn try_from(text: String) -> std::result::Result<Model, String> {
+    fn try_from(text: String) -> std::result::Result<CaseModel, String> {
         if text == "." || text.starts_with("./") {
-            let path = PathBuf::from(&text);
-            let inside = |part: Component<'_>| matches!(part, Component::CurDir | Component::Normal(_));
-            return match path.components().all(inside) && !text.contains('\\') {
-                true => Ok(Model::Folder(path)),
+            return match yaml::is_inside(&text) {
+                true => Ok(CaseModel::Folder(PathBuf::from(text))),
                 false => Err(format!("{text:?} leads out of the folder of the case")),
             };
         }
@@ -283,7 +276,7 @@ impl TryFrom<String> for Model {
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         match text.split('/').count() <= 2 && text.split('/').all(is_name) {
-            true => Ok(Model::Hub(text)),
+            true => Ok(CaseModel::Hub(text)),
             false => Err(format!("{text:?} is neither \".\", nor a path from \"./\", nor an id of the hub")),
         }
     }
@@ -305,42 +298,10 @@ fn check_class(class: &str) -> std::result::Result<(), String> {
     Head::from_class_name(class).map(|_| ()).ok_or_else(|| format!("class: {class:?} is none of DeBERTa's"))
 }
 
-/// The text of a YAML file of at most a megabyte.
-///
-/// # Errors
-/// No such file; it is longer, or not UTF-8.
-pub(crate) fn bounded_text(path: &Path) -> Result<String> {
-    let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
-    let mut text = String::new();
-    file.take(LONGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::io(path, "read as UTF-8", error))?;
-    if text.len() as u64 > LONGEST {
-        let message = format!("more than {LONGEST} bytes: tensors belong into trace files");
-        return Err(Error::refused(message).in_file(path));
-    }
-    Ok(text)
-}
-
-/// `path` in `folder`, links resolved.
-///
-/// # Errors
-/// It does not exist, or leads out of the folder by a link.
-pub(crate) fn confined(folder: &Path, path: &Path) -> Result<PathBuf> {
-    let resolve = |path: &Path| path.canonicalize().map_err(|error| Error::io(path, "open", error));
-    let (root, path) = (resolve(folder)?, resolve(&folder.join(path))?);
-    match path.starts_with(&root) {
-        true => Ok(path),
-        false => {
-            let message = format!("a link out of {}: copy the file there", folder.display());
-            Err(Error::new(Kind::Refused, message).in_file(&path))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deberta_converters::error::Kind;
 
     fn yaml() -> String {
         format!(
@@ -377,7 +338,7 @@ absent:
     #[test]
     fn a_case_says_what_it_holds() {
         let case = Case::from_yaml(&yaml()).unwrap();
-        assert_eq!(case.model, Model::Folder(".".into()));
+        assert_eq!(case.model, CaseModel::Folder(".".into()));
         assert_eq!((case.traces.len(), case.absent.len()), (2, 1));
         assert_eq!(case.traces[1].framework, Framework::Tensorflow);
         assert_eq!(case.traces[1].masked_rows, MaskedRows::Zero);

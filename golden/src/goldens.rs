@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::recipe::Recipe;
 
-use crate::case::{Case, FILE_NAME, Model};
+use crate::case::{Case, CaseModel, FILE_NAME};
 use crate::judge::tolerance::Tolerances;
 use crate::report::name_of;
 use crate::trace::file;
@@ -148,7 +148,7 @@ impl Golden {
     /// The id on the hub of the model that the case names, if it has one.
     pub fn hub_id(&self) -> Option<&str> {
         match self.case.as_ref().map(|case| &case.model) {
-            Some(Model::Hub(id)) => Some(id),
+            Some(CaseModel::Hub(id)) => Some(id),
             _ => None,
         }
     }

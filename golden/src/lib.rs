@@ -1,10 +1,28 @@
 //! Golden traces of DeBERTa models: what was put in, what every module computed, what came out.
 //!
-//! First steps, each with an example: [verify a model](verify::verify()), [read a report](report::Report), [read a trace](Trace::read),
-//! [run a graph](backend::Onnx).
-//!
 //! A [`Backend`] runs a [`Class`] on the inputs of a [`Trace`] and records a trace of its own; a [`Case`] says which
 //! traces belong to a model, and how close another run must come.
+//!
+//! Open [`verify`] first: it is what the program does without a subcommand, and uses the modules above it here.
+//!
+//! ```text
+//! trace                    one recorded run: tensors, class, inputs, padding, every probe point in the order of execution
+//! case  goldens  yaml      what a folder says of its traces, and where goldens are looked for
+//! backend                  who computes: the reference implementation, the graph of a file, libtorch
+//! judge                    how far two tensors are apart, how far they may be, and the verdict
+//! report                   what was found, what of it fails, and five formats that show it
+//! verify                   every weight file of a model against every trace
+//! policy                   verify.yaml: the models of a release, and what they must pass
+//! bless  workshop          new recordings in the place of old ones; models of the recipe
+//! fault                    what goes wrong with models, as changes of them
+//!   diagnose                 undoes faults, to explain a divergence
+//!   selftest                 injects faults, to test the comparison
+//! task                     how good a model is at what it was trained for
+//! cli                      one file a subcommand
+//! ```
+//!
+//! First steps, each with an example: [verify a model](verify::verify()), [read a report](report::Report), [read a trace](Trace::read),
+//! [run a graph](backend::Onnx).
 //!
 //! The program `deberta-verify` is the feature `cli`, models from the Hugging Face hub the feature `hub`: both are on by default, and a user
 //! of the library needs neither (`default-features = false`). `tch` and `onnxruntime` add backends: [`backend`].
@@ -25,6 +43,7 @@ pub mod task;
 pub mod trace;
 pub mod verify;
 pub mod workshop;
+mod yaml;
 
 pub use backend::{Backend, Reference};
 pub use case::Case;

@@ -13,7 +13,7 @@ use deberta_reference::Head;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::case::confined;
+use crate::yaml::confined;
 
 /// The recipe of a model as `case.yaml` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

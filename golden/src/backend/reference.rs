@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::{Backend, BackendName};
 use crate::trace::class::{Class, Code, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
+use crate::trace::tensor::{Data, Tensor};
 
 /// A model that the reference implementation computes.
 pub struct Reference {

@@ -1,6 +1,5 @@
 //! `bench`: how long a model takes to load and to run, without probes.
 
-use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
@@ -10,7 +9,8 @@ use deberta_reference::{Head, Inputs};
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::ModelArgs;
+use super::exit_status::ExitStatus;
+use super::model::ModelArgs;
 use crate::backend::{Arithmetic, Backend};
 use crate::trace::class::Class;
 
@@ -71,7 +71,7 @@ struct Measured {
 }
 
 impl BenchArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let Loaded { model, class, vocabulary, load_ms } = self.load()?;
         let inputs = Inputs::from_ids(self.ids(vocabulary)?);
         let run = || -> Result<f64> {
@@ -102,7 +102,7 @@ impl BenchArgs {
             tokens_per_second: tokens / median_ms * 1e3,
             peak_memory_bytes: peak_memory(),
         })?;
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 
     fn load(&self) -> Result<Loaded> {

@@ -1,19 +1,19 @@
 //! `bless`: what a model computes becomes the golden.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::error::Result;
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
-use super::{progress, say};
+use super::terminal::{StatusLine, say};
 use crate::backend::BackendName;
 use crate::bless::bless;
 use crate::goldens::Golden;
-use crate::judge::compare::Outcome;
+use crate::judge::verdict::Outcome;
 use crate::report::Document;
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 
 /// Arguments of `bless`.
 #[derive(Debug, Args)]
@@ -35,21 +35,21 @@ pub(super) struct BlessArgs {
 }
 
 impl BlessArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let golden = Golden::open(&self.golden)?;
-        let request = Request {
+        let request = VerifyRequest {
             name: self.model.display().to_string(),
             model: self.model.clone(),
             config: self.config.clone(),
             goldens: vec![golden.clone()],
             backend: Some(BackendName::Reference),
-            ..Request::default()
+            ..VerifyRequest::default()
         };
         let output = self.output.open(Vec::new())?;
-        let progress = progress();
+        let progress = StatusLine::new();
         let report = verify(&request, &progress)?;
-        progress("");
-        let code = output.show(&Document::of(&report), |_| self.model.clone())?;
+        drop(progress);
+        let code = output.show(&Document::of(&report))?;
         if !self.write {
             say(match report.outcome {
                 Outcome::Pass => "nothing to bless: the model agrees with the golden",
@@ -60,6 +60,6 @@ impl BlessArgs {
         for path in bless(&golden, &self.model, self.config.as_deref())? {
             say(&format!("wrote {}", path.display()));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }

@@ -1,11 +1,11 @@
 //! `compare`: a recorded run against another one.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::error::{Error, Kind, Result};
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
 use crate::judge::tolerance::{Tolerance, Tolerances};
 use crate::report::Document;
@@ -36,7 +36,7 @@ pub(super) struct CompareArgs {
 }
 
 impl CompareArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let tolerances = match (self.atol, self.rtol) {
             (None, None) => Tolerances::default(),
             (atol, rtol) => {
@@ -49,6 +49,6 @@ impl CompareArgs {
         let settings = Settings { tolerances, common: self.common, arbiter: self.arbiter };
         let output = self.output.open(Vec::new())?;
         let report = compare(&self.golden, &self.candidate, &settings)?;
-        output.show(&Document::of(&report), |_| self.candidate.clone())
+        output.show(&Document::of(&report))
     }
 }

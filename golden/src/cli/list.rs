@@ -1,12 +1,12 @@
 //! `list`: the goldens there are.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::Result;
 
+use super::exit_status::ExitStatus;
 use crate::goldens::Golden;
 use crate::report::name_of;
 use crate::trace::class::Class;
@@ -21,7 +21,7 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let mut goldens = Vec::new();
         for folder in &self.folders {
             match Golden::find(folder)? {
@@ -37,7 +37,7 @@ impl ListArgs {
         for golden in goldens {
             describe(&golden)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `merge`: the reports of a policy's shards as one.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::error::Result;
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
 use crate::report::{Document, Merged, merge};
 
@@ -20,12 +20,10 @@ pub(super) struct MergeArgs {
 }
 
 impl MergeArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
         let Merged { policy, rules, reports } = merge(&self.reports)?;
-        let folder = PathBuf::from(&policy);
-        let folder = folder.parent().unwrap_or(&folder);
         let document = Document { policy: Some(&policy), shard: None, rules, reports: &reports };
-        output.show(&document, |report| folder.join(&report.model))
+        output.show(&document)
     }
 }

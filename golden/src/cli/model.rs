@@ -1,15 +1,42 @@
-//! A graph in the place of a class that computes with weights: what `record` and `bench` run by the backends that do so.
+//! Which model to run: `record` and `bench` take a class that computes with weights, or a graph in its place.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
+use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source, resolve};
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
-use super::{ModelArgs, say, start_threads};
-use crate::backend::Graph;
+use super::terminal::say;
+use super::threads::ThreadsArgs;
+use crate::backend::{Arithmetic, Backend, BackendName, Graph, Reference};
 use crate::trace::class::{Class, masked_rows_name};
+
+/// Which model to run, and as what.
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// Model folder, weight file, shard index or hub id
+    #[arg(long, value_name = "MODEL")]
+    pub(super) model: PathBuf,
+    /// Branch, tag or commit of a model of the hub; main when not given
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+    /// Configuration of the model; found beside the weights when not given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = BackendName::Reference)]
+    pub(super) backend: BackendName,
+    /// What the reference computes in
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) precision: Arithmetic,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+}
 
 /// A model file that holds a graph.
 pub(super) struct GraphFile {
@@ -21,11 +48,69 @@ pub(super) struct GraphFile {
 }
 
 impl ModelArgs {
+    /// Opens the checkpoint, for `class` if it is given, else for the class that the configuration or the tensors
+    /// show. Returns the class too.
+    pub(super) fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
+        self.backend.require()?;
+        self.threads.start()?;
+        let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
+        let source = Source::locate(&model, None, None)?;
+        let (config, mut checkpoint) =
+            Checkpoint::open(source, self.config.as_deref(), class.map(|class| class.head))?;
+        for warning in config.config.warnings() {
+            say(&format!("warning: {}: {warning}", config.path.display()));
+        }
+        checkpoint.check_copies()?;
+        let class = class.unwrap_or(Class::of_head(checkpoint.head));
+        Ok((checkpoint, class))
+    }
+
+    /// Checks that the backend computes in the precision that is asked for.
+    fn check_precision(&self) -> Result<()> {
+        match (self.precision, self.backend) {
+            (Arithmetic::F32, _) | (_, BackendName::Reference) => Ok(()),
+            (Arithmetic::F64, backend) => {
+                let message = format!("--backend {}: the reference alone computes in f64", backend.as_str());
+                Err(Error::new(Kind::Request, message))
+            }
+        }
+    }
+
+    /// Loads the model, and says which of its weights are no numbers.
+    pub(super) fn load(
+        &self,
+        checkpoint: Checkpoint,
+        class: Class,
+        masked_rows: MaskedRows,
+    ) -> Result<Box<dyn Backend>> {
+        self.check_precision()?;
+        let parameters = Parameters::new(checkpoint)?;
+        let model: Box<dyn Backend> = match self.backend {
+            BackendName::Reference => {
+                let model = Reference::load(&parameters, class, masked_rows)?;
+                Box::new(model.computing_in(self.precision))
+            }
+            backend => backend.load(&parameters, class, masked_rows)?,
+        };
+        let Some(report) = model.report() else { return Ok(model) };
+        if let [first, ..] = report.unexpected.as_slice() {
+            let count = report.unexpected.len();
+            say(&format!(
+                "note: {class} has no use for {count} tensors of the checkpoint, {first} among them"
+            ));
+        }
+        for bad in &report.not_finite {
+            let (count, first) = (bad.count, bad.first);
+            say(&format!("warning: {}: {count} numbers are NaN or infinite, the first at {first}", bad.name));
+        }
+        Ok(model)
+    }
+
     /// Finds the file with the graph.
     pub(super) fn graph_file(&self) -> Result<GraphFile> {
         self.backend.require()?;
         self.check_precision()?;
-        start_threads(self.threads)?;
+        self.threads.start()?;
         let wanted = Wanted::Every(vec![Format::Onnx]);
         let model = resolve(&self.model, self.revision.as_deref(), &wanted, &Bar::default())?;
         let source = Source::locate(&model, Some(Format::Onnx), None)?;

@@ -3,23 +3,23 @@
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::output::Staged;
 
-use super::say;
+use super::exit_status::ExitStatus;
+use super::terminal::say;
 use crate::report::annotations::annotations;
-use crate::report::{Document, Format, Report, Style};
+use crate::report::{Document, ReportFormat, Style};
 
 /// Which reports to write, and how.
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
     /// What to print; text when not given
     #[arg(long, value_enum, value_name = "FORMAT")]
-    format: Option<Format>,
+    format: Option<ReportFormat>,
     /// Write a report to a file, too, and replace what is there; may be repeated. The extension says the format (.txt,
     /// .json, .xml for junit, .md, .html), and --format for any other
     #[arg(long, value_name = "FILE")]
@@ -34,8 +34,8 @@ pub(super) struct OutputArgs {
 
 /// What was asked for, found to be possible.
 pub(super) struct Output {
-    format: Format,
-    files: Vec<(PathBuf, Format)>,
+    format: ReportFormat,
+    files: Vec<(PathBuf, ReportFormat)>,
     all_points: bool,
 }
 
@@ -45,10 +45,10 @@ impl OutputArgs {
     /// # Errors
     /// An extension that says no format; the same file twice; a folder that is not there.
     pub(super) fn open(&self, more: Vec<PathBuf>) -> Result<Output> {
-        let asked = if self.json { Some(Format::Json) } else { self.format };
+        let asked = if self.json { Some(ReportFormat::Json) } else { self.format };
         let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
         for path in self.report.iter().cloned().chain(more) {
-            let format = Format::of_file(&path).or(asked).ok_or_else(|| {
+            let format = ReportFormat::of_file(&path).or(asked).ok_or_else(|| {
                 let message = "which format? expected .txt, .json, .xml, .md or .html, or --format";
                 Error::new(Kind::Request, message).in_file(&path)
             })?;
@@ -63,25 +63,21 @@ impl OutputArgs {
             }
             files.push((path, format));
         }
-        Ok(Output { format: asked.unwrap_or(Format::Text), files, all_points: self.all_points })
+        Ok(Output { format: asked.unwrap_or(ReportFormat::Text), files, all_points: self.all_points })
     }
 }
 
 impl Output {
     /// Whether the report is printed as text.
     pub(super) fn is_text(&self) -> bool {
-        self.format == Format::Text
+        self.format == ReportFormat::Text
     }
 
     /// Prints and writes the report; the exit status is its outcome.
-    pub(super) fn show(
-        &self,
-        document: &Document<'_>,
-        place: impl Fn(&Report) -> PathBuf,
-    ) -> Result<ExitCode> {
+    pub(super) fn show(&self, document: &Document<'_>) -> Result<ExitStatus> {
         self.print(document)?;
-        self.write(document, place)?;
-        Ok(ExitCode::from(document.outcome().exit_code()))
+        self.write(document)?;
+        Ok(document.outcome().into())
     }
 
     /// Prints the report.
@@ -90,12 +86,11 @@ impl Output {
         print(text.strip_suffix('\n').unwrap_or(&text))
     }
 
-    /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this. `place` is where
-    /// the model of a report lies.
+    /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn write(&self, document: &Document<'_>, place: impl Fn(&Report) -> PathBuf) -> Result<()> {
+    pub(super) fn write(&self, document: &Document<'_>) -> Result<()> {
         for (path, format) in &self.files {
             let staged = Staged::create(path)?;
             staged.write_at(0, format.render(document, self.style(false)).as_bytes())?;
@@ -104,10 +99,10 @@ impl Output {
         }
         if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
             // Both streams are searched for commands; standard output may be a report in a format of its own.
-            for line in annotations(document, |report, file| in_repository(&place(report), file)) {
+            for line in annotations(document, |report, file| in_repository(&report.place, file)) {
                 say(&line);
             }
-            summarize(&Format::Markdown.render(document, self.style(false)));
+            summarize(&ReportFormat::Markdown.render(document, self.style(false)));
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! `record`: a model on the inputs of a trace, every probe point and output.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
 
-use super::{ModelArgs, say};
+use super::exit_status::ExitStatus;
+use super::model::ModelArgs;
+use super::terminal::say;
 use crate::backend::Backend;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
@@ -52,7 +53,7 @@ enum MaskedRowsName {
 }
 
 impl RecordArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         if self.output.exists() && !self.force {
             return Err(
                 Error::new(Kind::Request, "exists already; --force replaces it").in_file(&self.output)
@@ -79,7 +80,7 @@ impl RecordArgs {
         } else {
             let (checkpoint, class) = self.model.open(class)?;
             let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-            // What the trace says belongs to its own class.
+            // The trace states the convention of its own class, for TensorFlow's `zero`; --class may name another class.
             let told = told.filter(|_| named.is_none());
             let masked_rows = asked.or(told).unwrap_or(class.masked_rows());
             model = self.model.load(checkpoint, class, masked_rows)?;
@@ -108,7 +109,7 @@ impl RecordArgs {
             |prefix: &str| trace.tensors.iter().filter(|tensor| tensor.name.starts_with(prefix)).count();
         let (activations, outputs) = (count("activations."), count("outputs."));
         print(&format!("{}: {class}, {activations} activations, {outputs} outputs", self.output.display()))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 
     /// Which activations the trace is meant to have: those of the patterns, or what a graph exposes of them.

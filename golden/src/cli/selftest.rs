@@ -1,7 +1,6 @@
 //! `deberta-verify selftest`: does the comparison see faults?
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use deberta_converters::checkpoint::Checkpoint;
@@ -12,7 +11,9 @@ use deberta_converters::recipe::Size;
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
 
-use super::{progress, start_threads};
+use super::exit_status::ExitStatus;
+use super::terminal::StatusLine;
+use super::threads::ThreadsArgs;
 use crate::fault::Model;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
@@ -41,15 +42,14 @@ pub(super) struct SelftestArgs {
     #[arg(long, value_name = "FOLDER", requires = "size")]
     folder: Option<PathBuf>,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[arg(long, value_enum, default_value_t = SelftestFormat::Text)]
+    format: SelftestFormat,
+    #[command(flatten)]
+    threads: ThreadsArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum SelftestFormat {
     /// One line for every fault
     Text,
     /// For programs
@@ -57,8 +57,8 @@ enum Format {
 }
 
 impl SelftestArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        start_threads(self.threads)?;
+    pub(super) fn run(self) -> Result<ExitStatus> {
+        self.threads.start()?;
         if let Some(size) = self.size {
             return self.run_size(size);
         }
@@ -66,23 +66,21 @@ impl SelftestArgs {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
-        let report = selftest(&subjects, &progress())?;
-        progress()("");
+        let report = selftest(&subjects, &StatusLine::new())?;
         match self.format {
-            Format::Json => print_json(&report)?,
-            Format::Text => print(&text(&report))?,
+            SelftestFormat::Json => print_json(&report)?,
+            SelftestFormat::Text => print(&text(&report))?,
         }
-        Ok(ExitCode::from(u8::from(!report.passes())))
+        Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
     }
 
-    fn run_size(&self, size: Size) -> Result<ExitCode> {
-        let report = selftest_at(size, self.folder.as_deref(), &progress())?;
-        progress()("");
+    fn run_size(&self, size: Size) -> Result<ExitStatus> {
+        let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
         match self.format {
-            Format::Json => print_json(&report)?,
-            Format::Text => print(&text_of_size(&report))?,
+            SelftestFormat::Json => print_json(&report)?,
+            SelftestFormat::Text => print(&text_of_size(&report))?,
         }
-        Ok(ExitCode::from(u8::from(!report.passes())))
+        Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
     }
 }
 

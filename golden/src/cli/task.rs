@@ -1,7 +1,6 @@
 //! `task`: how good a model is at what it was trained for.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::{Bar, Output, print, print_json};
@@ -11,11 +10,13 @@ use deberta_converters::output::Staged;
 use deberta_converters::source::{Format, resolve};
 use serde_json::Value;
 
-use super::{progress, start_threads};
+use super::exit_status::ExitStatus;
+use super::terminal::StatusLine;
+use super::threads::ThreadsArgs;
 use crate::backend::BackendName;
 use crate::task::evaluate;
 use crate::task::metric::threshold::Threshold;
-use crate::task::model::Place;
+use crate::task::model::ModelPlace;
 use crate::task::names::{TaskName, TaskOptions};
 
 /// Arguments of `task`.
@@ -69,9 +70,8 @@ pub(super) struct TaskArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     format: Output,
-    /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     options: TaskOptions,
 }
@@ -84,14 +84,14 @@ fn at_least_one(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl TaskArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let mut task = self.task.read(&self.data, self.limit, &self.options)?;
         if let Some(path) = &self.predictions {
             // Before anything is computed.
             drop(Staged::create(path)?);
         }
-        start_threads(self.threads)?;
-        let request = crate::task::Request {
+        self.threads.start()?;
+        let request = crate::task::TaskRequest {
             model: self.place(&self.model, self.backend)?,
             against: self.against()?,
             max_length: self.max_length,
@@ -99,9 +99,9 @@ impl TaskArgs {
             min: self.min.clone(),
             max: self.max.clone(),
         };
-        let progress = progress();
+        let progress = StatusLine::new();
         let evaluated = evaluate(task.as_mut(), &request, &progress);
-        progress("");
+        drop(progress);
         let (report, predictions) = evaluated?;
         if let Some(path) = &self.predictions {
             let staged = Staged::create(path)?;
@@ -113,11 +113,11 @@ impl TaskArgs {
             Output::Json => print_json(&report)?,
             Output::Text => print(report.text().trim_end())?,
         }
-        Ok(ExitCode::from(report.outcome.exit_code()))
+        Ok(report.outcome.into())
     }
 
     /// The model that must answer alike.
-    fn against(&self) -> Result<Option<Place>> {
+    fn against(&self) -> Result<Option<ModelPlace>> {
         match (&self.against, self.against_backend) {
             (None, None) => Ok(None),
             (None, Some(backend)) if backend == self.backend => {
@@ -131,14 +131,14 @@ impl TaskArgs {
         }
     }
 
-    fn place(&self, model: &str, backend: BackendName) -> Result<Place> {
+    fn place(&self, model: &str, backend: BackendName) -> Result<ModelPlace> {
         let wanted = match backend {
             BackendName::Onnx => Wanted::as_located(Some(Format::Onnx), None),
             _ => Wanted::any(),
         };
         let path = resolve(model, self.revision.as_deref(), &wanted, &Bar::default())?;
         let (config, tokenizer) = (self.config.clone(), self.tokenizer.clone());
-        Ok(Place { name: model.to_owned(), path, config, tokenizer, backend })
+        Ok(ModelPlace { name: model.to_owned(), path, config, tokenizer, backend })
     }
 }
 

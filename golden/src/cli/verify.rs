@@ -1,21 +1,23 @@
 //! Without a subcommand: a model against its goldens.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::hub::Wanted;
+use deberta_converters::progress::Progress;
 use deberta_converters::source::{self, Format};
 
+use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
-use super::{progress, start_threads};
+use super::terminal::StatusLine;
+use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
 use crate::report::{Document, Report};
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
 /// Arguments without a subcommand.
@@ -54,16 +56,15 @@ pub(super) struct VerifyArgs {
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
-    /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 impl VerifyArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        start_threads(self.threads)?;
+    pub(super) fn run(self) -> Result<ExitStatus> {
+        self.threads.start()?;
         match &self.policy {
             Some(policy) => run_policy(&Policy::open(policy)?, self.shard, &self.output),
             None => self.run_model(),
@@ -71,16 +72,16 @@ impl VerifyArgs {
     }
 
     /// Verifies one model. That it could not be done is reported, too.
-    fn run_model(self) -> Result<ExitCode> {
+    fn run_model(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
-        let progress = progress();
+        let progress = StatusLine::new();
         // Goes with its folder when the verification is over.
         let mut workshop = None;
         let verified = self.request(&mut workshop, &progress).and_then(|request| verify(&request, &progress));
-        progress("");
+        drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
-            Ok(report) => output.show(&Document::of(&report), |report| PathBuf::from(&report.model)),
+            Ok(report) => output.show(&Document::of(&report)),
             Err(error) => {
                 let report = Report::failed(named, &error);
                 let document = Document::of(&report);
@@ -88,17 +89,17 @@ impl VerifyArgs {
                 if !output.is_text() {
                     output.print(&document)?;
                 }
-                output.write(&document, |report| PathBuf::from(&report.model))?;
+                output.write(&document)?;
                 Err(error)
             }
         }
     }
 
-    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Fn(&str)) -> Result<Request> {
+    fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<VerifyRequest> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, model) = self.model(&goldens, workshop, progress)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
-        Ok(Request {
+        Ok(VerifyRequest {
             name,
             model,
             config: self.config.clone(),
@@ -115,7 +116,7 @@ impl VerifyArgs {
         &self,
         goldens: &[Golden],
         workshop: &mut Option<Workshop>,
-        progress: &dyn Fn(&str),
+        progress: &dyn Progress,
     ) -> Result<(String, PathBuf)> {
         if let Some(model) = &self.model {
             return Ok((model.clone(), fetched(model, self.revision.as_deref())?));
@@ -125,7 +126,7 @@ impl VerifyArgs {
             return Err(Error::new(Kind::Request, message));
         };
         if let Some(recipe) = golden.recipe()? {
-            progress(&format!("{}: making the weights", golden.name));
+            progress.step(&format!("{}: making the weights", golden.name));
             let workshop = workshop.insert(Workshop::new(None, recipe.byte_len() / 100 * 105)?);
             let (folder, _) = workshop.make(&recipe, "model", &())?;
             return Ok((golden.name.clone(), folder));
@@ -147,14 +148,14 @@ fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Verifies the models of a policy.
-fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitCode> {
+fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitStatus> {
     let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
     let output = output.open(policy.reports()?)?;
-    let progress = progress();
+    let progress = StatusLine::new();
     let reports = policy.verify(shard, &|id| fetched(id, None), &progress);
-    progress("");
+    drop(progress);
     let document = Document { policy: Some(&policy.name), shard, rules: policy.rules(), reports: &reports };
-    output.show(&document, |report| policy.place(&report.model))
+    output.show(&document)
 }
 
 /// Reads I/N.

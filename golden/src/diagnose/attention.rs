@@ -3,7 +3,7 @@
 use deberta_reference::distances::Distances;
 use deberta_reference::{Module, Part};
 
-use super::Hypothesis;
+use super::hypothesis::Hypothesis;
 use super::residual::{Residual, shifted};
 use super::section::{Pair, Section};
 use crate::fault::{Change, Model};

@@ -7,35 +7,27 @@
 use std::time::{Duration, Instant};
 
 use deberta_converters::error::Result;
-use deberta_reference::{Inputs, Stage};
+use deberta_reference::Stage;
 
-use crate::backend::Backend as _;
-use crate::fault::{Change, Model};
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::fault::Model;
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
+use crate::judge::verdict::PointReport;
 use crate::report::Diagnosis;
-use crate::trace::file::Trace;
 use crate::trace::points::rank;
 
 mod attention;
+mod divergence;
 mod hypotheses;
+mod hypothesis;
 mod residual;
 mod section;
 
+pub use divergence::Divergence;
+pub(crate) use divergence::first_divergence;
+use divergence::short;
+use hypothesis::Hypothesis;
 use section::Section;
-
-/// A model that diverges from a golden.
-#[derive(Clone, Copy)]
-pub struct Divergence<'d> {
-    /// The model.
-    pub model: &'d Model,
-    /// What it should compute.
-    pub golden: &'d Trace,
-    /// The inputs of the golden; hidden states and attentions are asked for.
-    pub inputs: &'d Inputs,
-    /// How to compare.
-    pub comparison: Comparison<'d>,
-}
 
 /// The most time that new hypotheses are tested for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -43,53 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const CAUSES: usize = 64;
 /// The most hypotheses that are tested for one cause.
 const HYPOTHESES: usize = 400;
-
-/// What may be the cause of a divergence.
-#[derive(Clone, Debug)]
-pub(crate) struct Hypothesis {
-    kind: &'static str,
-    cause: String,
-    evidence: String,
-    repair: String,
-    /// What undoes it; empty if that cannot be known.
-    changes: Vec<Change>,
-    /// What undoes it in more places.
-    wider: Vec<(String, Vec<Change>)>,
-    /// Whether agreement after the changes proves it. Not if they were computed from as few numbers as they change.
-    proves: bool,
-}
-
-impl Hypothesis {
-    fn new(kind: &'static str, cause: impl Into<String>, repair: impl Into<String>) -> Hypothesis {
-        let (cause, repair) = (cause.into(), repair.into());
-        let (evidence, changes, wider) = (String::new(), Vec::new(), Vec::new());
-        Hypothesis { kind, cause, evidence, repair, changes, wider, proves: true }
-    }
-
-    fn because(self, evidence: impl Into<String>) -> Hypothesis {
-        Hypothesis { evidence: evidence.into(), ..self }
-    }
-
-    fn undone_by(self, changes: impl IntoIterator<Item = Change>) -> Hypothesis {
-        Hypothesis { changes: changes.into_iter().collect(), ..self }
-    }
-
-    fn wider(mut self, where_else: impl Into<String>, changes: Vec<Change>) -> Hypothesis {
-        self.wider.push((where_else.into(), changes));
-        self
-    }
-
-    fn diagnosis(&self, found: &str, confirmed: bool) -> Diagnosis {
-        let join = if self.evidence.is_empty() || found.is_empty() { "" } else { "; " };
-        Diagnosis {
-            kind: self.kind.to_owned(),
-            cause: self.cause.clone(),
-            evidence: format!("{}{join}{found}", self.evidence),
-            repair: self.repair.clone(),
-            confirmed,
-        }
-    }
-}
 
 /// Looks for the causes of a divergence; those that were confirmed come first. Nothing if the tokens agree everywhere.
 ///
@@ -99,29 +44,6 @@ pub fn diagnose(divergence: &Divergence<'_>) -> Result<Vec<Diagnosis>> {
     let started = Instant::now();
     let mut search = Search { divergence: *divergence, started, tried: 0, cut_short: false };
     search.run()
-}
-
-/// The first point whose tokens diverge, in the order of execution.
-pub(crate) fn first_divergence(points: &[PointReport]) -> Option<&PointReport> {
-    points.iter().find(|point| diverges(&point.verdict))
-}
-
-/// Whether a point diverges otherwise than in padding.
-fn diverges(verdict: &Verdict) -> bool {
-    verdict.outcome() == Outcome::Divergence && *verdict != Verdict::Padding
-}
-
-impl Divergence<'_> {
-    /// Runs a model on the inputs and compares all points of the golden, in the order of execution.
-    pub(crate) fn compare(&self, model: &Model) -> Result<Vec<PointReport>> {
-        let mut wanted: Vec<_> =
-            self.golden.tensors.iter().filter(|tensor| !tensor.name.starts_with("inputs.")).collect();
-        wanted.sort_by_key(|tensor| (rank(&tensor.name), &tensor.name));
-        let names: Vec<&str> =
-            wanted.iter().filter_map(|tensor| tensor.name.strip_prefix("activations.")).collect();
-        let candidate = model.build()?.run(self.inputs, &names, Vec::new())?;
-        Ok(wanted.iter().map(|want| self.comparison.tensors(want, candidate.get(&want.name))).collect())
-    }
 }
 
 struct Search<'d> {
@@ -303,11 +225,6 @@ struct Cause {
     point: String,
     /// Whether all of the section agrees then.
     whole: bool,
-}
-
-/// A point without `activations.`.
-fn short(name: &str) -> &str {
-    name.strip_prefix("activations.").unwrap_or(name)
 }
 
 /// A part of the model, or all of it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deberta_reference::{Module, Role, Rows};
 
-use super::Hypothesis;
+use super::hypothesis::Hypothesis;
 use super::section::Pair;
 use crate::fault::{Change, Model, dropped};
 

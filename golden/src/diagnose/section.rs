@@ -6,13 +6,14 @@ use deberta_reference::{
 };
 use ndarray::{Array3, ArrayD};
 
-use super::{Divergence, diverges};
+use super::divergence::{Divergence, diverges, short};
 use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::class::Class;
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::points::{Named, points};
+use crate::trace::tensor::{Data, Tensor};
 
 /// A part of the model and what the golden has of it.
 pub(super) struct Section<'d> {
@@ -387,7 +388,7 @@ fn place(name: &str, paths: &[String], model: &Model) -> usize {
             model.path(Module::HeadWeightsProj, layer)
         }
         Some(Named::Attentions(layer)) => model.path(Module::Probs, layer),
-        _ => super::short(name).to_owned(),
+        _ => short(name).to_owned(),
     };
     paths.iter().position(|known| *known == path).unwrap_or(paths.len())
 }

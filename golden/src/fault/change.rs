@@ -207,6 +207,14 @@ impl Precision {
 }
 
 impl Model {
+    /// The model with some changes; nothing if one of them is of a parameter that it does not have, or has in another
+    /// shape.
+    pub fn with(&self, changes: &[Change]) -> Option<Model> {
+        let mut model = self.clone();
+        changes.iter().try_for_each(|change| change.apply(&mut model))?;
+        Some(model)
+    }
+
     /// Replaces the numbers of a parameter, if they are as many.
     fn replace(&mut self, name: &str, values: Vec<f32>) -> Option<()> {
         let shape = self.shape(name)?.to_vec();

@@ -8,14 +8,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Kind, Result};
-use serde::{Deserialize, Serialize};
 
-use crate::judge::compare::{Outcome, PointReport, Verdict};
 use crate::judge::difference::coordinates;
 use crate::judge::tolerance::Tolerance;
-use crate::report::{Finding, FindingKind, RunReport, arbitration, of_tolerance};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::judge::verdict::{Arbitration, Basis, Offset, PointReport, Verdict, Worse};
+use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
+use crate::trace::tensor::{Data, Tensor};
 
 /// A run in f64.
 pub struct Arbiter {
@@ -24,69 +23,11 @@ pub struct Arbiter {
     pub basis: Basis,
 }
 
-/// Whose model the arbiter runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Basis {
-    /// The one in the golden's folder: whatever the candidate has done to weights and configuration is the candidate's
-    /// error.
-    Golden,
-    /// The candidate's, because the golden has none: it tells rounding errors, and not whose weights are right.
-    Candidate,
-    /// The one of a recorded run.
-    Recording,
-}
-
-/// Who is further from f64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Worse {
-    /// The golden.
-    Golden,
-    /// The candidate.
-    Candidate,
-    /// Neither, by much.
-    Neither,
-    /// No rounding error: the golden is of other weights or another configuration than the candidate, or wrong.
-    NotRounding,
-}
-
-/// How far numbers are from f64.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Offset {
-    /// The largest absolute error.
-    pub max_abs: f64,
-    /// The root of the mean of the squared errors.
-    pub rms: f64,
-    /// The largest error as a share of the tolerance.
-    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
-    pub share: f64,
-    /// Where the largest absolute error is.
-    pub at: Vec<usize>,
-}
-
-/// What the arbiter says about a point.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Arbitration {
-    /// Whose error is larger.
-    pub worse: Worse,
-    /// The golden's error.
-    pub golden: Offset,
-    /// The candidate's error.
-    pub candidate: Offset,
-}
-
-/// A point is borderline from this share of the tolerance on.
-const BORDERLINE: f64 = 0.5;
-
 /// An error is clearly larger than another if it is so many times as large.
 const CLEARLY: f64 = 1.5;
 
 /// No rounding error is so many times the tolerance.
 const ROUNDING: f64 = 10.0;
-
-/// The points that a finding names, at most.
-const NAMED: usize = 3;
 
 impl Arbiter {
     /// From what was computed in f64.
@@ -134,7 +75,8 @@ impl Arbiter {
             [Verdict::Match, Verdict::Rounded, Verdict::Padding, Verdict::Diverges].contains(&point.verdict);
         let exact = self.exact.get(&point.name).filter(|exact| compared && exact.shape == point.shape)?;
         let exact = exact.data.numbers();
-        // Padding is what is asked about where it alone differs, and where there is nothing else.
+        // The numbers of tokens are measured. Those of padding are where tokens agree and padding differs, and where no number
+        // of the tensor is a token's.
         let of_tokens = point.verdict != Verdict::Padding && point.real.is_some();
         let flags = tokens.of_tensor(&point.name, &point.shape);
         let part = |at: usize| flags.as_ref().is_none_or(|flags| flags.get(at) == Some(&of_tokens));
@@ -173,53 +115,6 @@ fn offset(
     }
     let (max_abs, at) = (worst.0, coordinates(worst.1?, shape));
     Some(Offset { max_abs, rms: f64::sqrt(squares / count), share, at })
-}
-
-impl PointReport {
-    /// Whether the numbers differ, or are within the tolerance but not by much.
-    pub fn is_borderline(&self) -> bool {
-        let parts = [&self.real, &self.padded].into_iter().flatten();
-        self.verdict.outcome() != Outcome::Pass
-            || parts.map(|part| part.share).any(|share| share > BORDERLINE)
-    }
-}
-
-impl RunReport {
-    /// Notes what the arbiter, if there is one, says about the run: the largest errors of both sides, and the points that
-    /// differ or nearly do.
-    pub(crate) fn note_arbiter(&mut self, arbiter: Option<&Arbiter>) {
-        let Some(arbiter) = arbiter else { return };
-        self.arbiter = Some(arbiter.basis);
-        self.findings.extend(finding(arbiter.basis, &self.points));
-    }
-}
-
-fn finding(basis: Basis, points: &[PointReport]) -> Option<Finding> {
-    let judged = || points.iter().filter_map(|point| Some((point, point.arbiter.as_ref()?)));
-    let largest = |of: fn(&Arbitration) -> &Offset| {
-        let (point, arbitration) = judged().max_by(|(_, a), (_, b)| of(a).share.total_cmp(&of(b).share))?;
-        let Offset { max_abs, share, .. } = of(arbitration);
-        Some(format!("by at most {max_abs:.1e}, {}, at {}", of_tolerance(*share), point.name))
-    };
-    let golden = largest(|arbitration| &arbitration.golden)?;
-    let candidate = largest(|arbitration| &arbitration.candidate)?;
-    let whose = match basis {
-        Basis::Golden => "the golden's own model in f64",
-        Basis::Candidate => {
-            "the candidate's weights and configuration in f64; the golden has no model of its own"
-        }
-        Basis::Recording => "a recording in f64",
-    };
-    let mut message = format!("arbiter ({whose}): the golden is off {golden}; the candidate {candidate}");
-    let borderline: Vec<&PointReport> =
-        judged().map(|(point, _)| point).filter(|point| point.is_borderline()).collect();
-    for point in borderline.iter().take(NAMED) {
-        message.push_str(&format!(". {}: {}", point.name, arbitration(point).unwrap_or_default()));
-    }
-    if let Some(more @ 1..) = borderline.len().checked_sub(NAMED) {
-        message.push_str(&format!(". {more} more points differ or nearly do"));
-    }
-    Some(Finding::new(FindingKind::Arbiter, Outcome::Pass, message))
 }
 
 #[cfg(test)]

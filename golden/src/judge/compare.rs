@@ -3,145 +3,16 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::Result;
-use serde::{Deserialize, Serialize};
 
-use crate::judge::arbiter::{Arbiter, Arbitration};
+use crate::judge::arbiter::Arbiter;
 use crate::judge::difference::{Difference, coordinates, difference};
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
-use crate::trace::file::{Recorded, Tensor, Trace, TraceFile};
+use crate::judge::verdict::{PointReport, Verdict};
+use crate::trace::file::{Recorded, Trace, TraceFile};
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
-use crate::trace::samples::{Sampled, Statistic, Statistics, positions};
-
-/// What became of one point of a golden.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PointReport {
-    /// The full name: `activations.deberta.encoder.layer.0`, `outputs.logits`.
-    pub name: String,
-    /// Whether the numbers agree, or why they could not be compared.
-    pub verdict: Verdict,
-    /// The shape in the golden.
-    pub shape: Vec<usize>,
-    /// What was allowed.
-    pub tolerance: Tolerance,
-    /// How the numbers of tokens differ.
-    pub real: Option<Difference>,
-    /// How the numbers of padding differ.
-    pub padded: Option<Difference>,
-    /// If the golden has samples alone: of its statistics the one that is furthest off.
-    pub statistic: Option<Statistic>,
-    /// Whose error it is, if f64 was asked.
-    pub arbiter: Option<Arbitration>,
-}
-
-/// Whether the numbers of a point agree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Every number is within the tolerance.
-    Match,
-    /// Every number is within the tolerance for the lower precision that the candidate's weights are stored with.
-    Rounded,
-    /// The numbers of tokens agree, those of padding do not.
-    Padding,
-    /// Numbers of tokens do not agree.
-    Diverges,
-    /// The samples of tokens agree, and a statistic of all of them does not.
-    Statistic,
-    /// The candidate has NaN or infinity where the golden has numbers.
-    NotFinite {
-        /// How many.
-        count: usize,
-        /// Where the first is.
-        at: Vec<usize>,
-    },
-    /// The golden has NaN or infinity: nothing can be judged by it.
-    GoldenNotFinite {
-        /// How many.
-        count: usize,
-        /// Where the first is.
-        at: Vec<usize>,
-    },
-    /// The candidate computes another shape.
-    Shape {
-        /// The candidate's.
-        found: Vec<usize>,
-    },
-    /// One holds integers, the other numbers.
-    Dtype,
-    /// The candidate has no such point.
-    MissingInCandidate,
-    /// The golden lacks a point that it must have.
-    MissingInGolden,
-    /// The tensor has no elements.
-    Empty,
-}
-
-/// How a run, a file or all of it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Everything was compared and agrees.
-    Pass,
-    /// Something could not be judged.
-    Undecided,
-    /// Something differs.
-    Divergence,
-}
-
-impl Verdict {
-    /// What follows from it.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Verdict::Match | Verdict::Rounded => Outcome::Pass,
-            Verdict::Padding
-            | Verdict::Diverges
-            | Verdict::Statistic
-            | Verdict::NotFinite { .. }
-            | Verdict::Shape { .. }
-            | Verdict::Dtype
-            | Verdict::MissingInCandidate => Outcome::Divergence,
-            Verdict::GoldenNotFinite { .. } | Verdict::MissingInGolden | Verdict::Empty => Outcome::Undecided,
-        }
-    }
-}
-
-impl Outcome {
-    /// The exit status of the program.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Outcome::Pass => 0,
-            Outcome::Divergence => 1,
-            Outcome::Undecided => 2,
-        }
-    }
-}
-
-impl PointReport {
-    /// A point that a golden does not have.
-    pub fn missing_in_golden(name: &str) -> PointReport {
-        let tolerance = Tolerance::absolute(0.0);
-        PointReport { verdict: Verdict::MissingInGolden, ..PointReport::new(name, &[], tolerance) }
-    }
-
-    fn new(name: &str, shape: &[usize], tolerance: Tolerance) -> PointReport {
-        PointReport {
-            name: name.to_owned(),
-            verdict: Verdict::Match,
-            shape: shape.to_vec(),
-            tolerance,
-            real: None,
-            padded: None,
-            statistic: None,
-            arbiter: None,
-        }
-    }
-
-    /// How many numbers were compared.
-    pub fn compared(&self) -> usize {
-        [&self.real, &self.padded].into_iter().flatten().map(|part| part.count).sum()
-    }
-}
+use crate::trace::samples::{Sampled, Statistics, positions};
+use crate::trace::tensor::Tensor;
 
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
@@ -242,7 +113,7 @@ impl Comparison<'_> {
         let of_tokens = flags.as_ref().map_or(got.len(), |flags| flags.iter().filter(|real| **real).count());
         let statistics = Statistics::of(&want.name, got, flags.as_deref());
         for (attempt, &tolerance) in self.attempts(&want.name).iter().enumerate() {
-            // The largest number of the tensor is known, and is none of the samples.
+            // max|want| of the whole tensor is one of its statistics; the samples alone would give a smaller one.
             let scale = tolerance.scale * f64::from(want.largest());
             let fixed = Tolerance { atol: tolerance.atol + scale, scale: 0.0, ..tolerance };
             let part = |real| {
@@ -336,7 +207,7 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 mod tests {
     use super::*;
     use crate::trace::class::Class;
-    use crate::trace::file::Data;
+    use crate::trace::tensor::Data;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 

@@ -21,10 +21,10 @@ pub struct Difference {
     /// The cosine of the angle between the two as vectors; 1 if both are 0, 0 if one is.
     pub cosine: f64,
     /// The energy of the expected numbers over that of the difference, in decibels; infinite if they are equal.
-    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
+    #[serde(with = "crate::judge::unbounded")]
     pub sqnr_db: f64,
     /// The largest difference as a share of what the tolerance allows.
-    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
+    #[serde(with = "crate::judge::unbounded")]
     pub share: f64,
     /// Where that is.
     pub at: Vec<usize>,

@@ -4,3 +4,5 @@ pub mod arbiter;
 pub mod compare;
 pub mod difference;
 pub mod tolerance;
+pub(crate) mod unbounded;
+pub mod verdict;

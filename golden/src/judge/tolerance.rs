@@ -192,7 +192,7 @@ patterns:
   - {pattern: "outputs.attentions.*", atol: 0, rtol: 0.5, scale: 0.03125}
   - {pattern: "outputs.*", atol: 1, dtype: f16}
 "#;
-        serde_yaml::from_str(text).unwrap()
+        crate::yaml::parse(text, "list of tolerances").unwrap()
     }
 
     #[test]

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
-use crate::case::{Model, bounded_text, confined};
+use crate::case::CaseModel;
 use crate::goldens::Golden;
-use crate::judge::compare::Outcome;
 use crate::judge::tolerance::Tolerances;
-use crate::report::{Finding, FindingKind, PaddingRule, Report, Rule, Rules, Shard};
-use crate::verify::{Request, verify};
+use crate::judge::verdict::Outcome;
+use crate::report::{Finding, FindingKind, PaddingRule, PolicyShard, Report, Rule, Rules};
+use crate::verify::{VerifyRequest, verify};
+use crate::yaml::{self, confined};
 
 mod tasks;
 
@@ -44,11 +46,11 @@ struct Text {
 #[serde(deny_unknown_fields)]
 struct ModelPolicy {
     /// A folder or a weight file beside the policy (`.`, `./release`), or an id of the hub.
-    model: Model,
+    model: CaseModel,
     /// The formats that must be there.
     formats: Option<Vec<WeightFormat>>,
     /// Folders of goldens, or ids of models whose goldens come with this program.
-    goldens: Option<Vec<Model>>,
+    goldens: Option<Vec<CaseModel>>,
     /// How far numbers may be off, instead of what the goldens say.
     tolerances: Option<Tolerances>,
     /// Whether to give every module the golden's input.
@@ -78,7 +80,7 @@ impl Policy {
     /// No such file; more than a megabyte; text that is not YAML or not of the schema, with line and column; a policy
     /// that checks nothing; a path out of its folder; a tolerance that is negative or no number.
     pub fn open(path: &Path) -> Result<Policy> {
-        let text = bounded_text(path)?;
+        let text = yaml::read(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let text = Text::from_yaml(&text).map_err(|error| error.in_file(path))?;
         Ok(Policy { name: path.display().to_string(), folder: folder.to_owned(), text })
@@ -103,29 +105,30 @@ impl Policy {
         self.text.reports.iter().flatten().map(resolved).collect()
     }
 
-    /// Where a model of the policy lies, as seen from the folder of the process.
-    pub fn place(&self, model: &str) -> PathBuf {
-        self.folder.join(model)
-    }
-
     /// The part number `index` of `count` parts of its models.
     ///
     /// # Errors
     /// A part without a model.
-    pub fn shard(&self, index: usize, count: usize) -> Result<Shard> {
-        Shard::of(index, count, self.text.models.len()).map_err(|error| error.in_file(Path::new(&self.name)))
+    pub fn shard(&self, index: usize, count: usize) -> Result<PolicyShard> {
+        PolicyShard::of(index, count, self.text.models.len())
+            .map_err(|error| error.in_file(Path::new(&self.name)))
     }
 
     /// Verifies every model, or those of a shard, and judges what was found by the rules. What goes wrong with a model is
     /// in its report. `locate` finds the model of an id of the hub.
-    pub fn verify(&self, shard: Option<Shard>, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Report> {
+    pub fn verify(
+        &self,
+        shard: Option<PolicyShard>,
+        locate: &Locate<'_>,
+        progress: &dyn Progress,
+    ) -> Vec<Report> {
         let models = &self.text.models;
         let places = shard.map_or((0..models.len()).collect::<Vec<_>>(), |shard| shard.places().collect());
         let asked = places.into_iter().filter_map(|at| models.get(at));
         asked.map(|model| self.verify_model(model, locate, progress)).collect()
     }
 
-    fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Report {
+    fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Progress) -> Report {
         let name = asked.model.to_string();
         let verified = self.request(asked, locate).and_then(|request| verify(&request, progress));
         let mut report = verified.unwrap_or_else(|error| Report::failed(name, &error));
@@ -137,12 +140,13 @@ impl Policy {
             }
         }
         report.findings.extend(self.judge_tasks(asked, locate, progress));
-        report.judge(&self.rules());
+        report.place = self.folder.join(&report.model);
+        self.rules().judge(&mut report);
         report
     }
 
     /// What came of the tasks that are asked of a model.
-    fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Fn(&str)) -> Vec<Finding> {
+    fn judge_tasks(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Progress) -> Vec<Finding> {
         let Some(tasks) = &asked.tasks else { return Vec::new() };
         // Once for all tasks: for an id of the hub this is a request.
         let model = self.model(asked, locate);
@@ -155,13 +159,13 @@ impl Policy {
 
     fn model(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<PathBuf> {
         match &asked.model {
-            Model::Folder(path) => confined(&self.folder, path),
-            Model::Hub(id) => locate(id),
-            Model::Recipe(_) => Err(no_recipe()),
+            CaseModel::Folder(path) => confined(&self.folder, path),
+            CaseModel::Hub(id) => locate(id),
+            CaseModel::Recipe(_) => Err(no_recipe()),
         }
     }
 
-    fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<Request> {
+    fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<VerifyRequest> {
         let name = asked.model.to_string();
         let model = self.model(asked, locate)?;
         let mut goldens = match &asked.goldens {
@@ -171,28 +175,28 @@ impl Policy {
         if let Some(tolerances) = &asked.tolerances {
             goldens.iter_mut().for_each(|golden| golden.tolerances = tolerances.clone());
         }
-        Ok(Request {
+        Ok(VerifyRequest {
             name,
             model,
             config: None,
             goldens,
             isolate: asked.isolate,
             diagnose: true,
-            ..Request::default()
+            ..VerifyRequest::default()
         })
     }
 
-    fn golden(&self, golden: &Model) -> Result<Golden> {
+    fn golden(&self, golden: &CaseModel) -> Result<Golden> {
         match golden {
-            Model::Folder(path) => Golden::open(&confined(&self.folder, path)?),
-            Model::Hub(id) => Golden::shipped(id)?.ok_or_else(|| {
+            CaseModel::Folder(path) => Golden::open(&confined(&self.folder, path)?),
+            CaseModel::Hub(id) => Golden::shipped(id)?.ok_or_else(|| {
                 let known: Vec<&str> = Golden::shipped_ids().collect();
                 let known = known.join(", ");
                 Error::malformed(format!(
                     "no golden {id:?} comes with this program, only {known}; a folder starts with ./"
                 ))
             }),
-            Model::Recipe(_) => Err(no_recipe()),
+            CaseModel::Recipe(_) => Err(no_recipe()),
         }
     }
 }
@@ -203,8 +207,7 @@ fn no_recipe() -> Error {
 
 impl Text {
     fn from_yaml(text: &str) -> Result<Text> {
-        let policy: Text = serde_yaml::from_str(text)
-            .map_err(|error| Error::malformed(format!("not a policy: {error}")).caused_by(error))?;
+        let policy: Text = yaml::parse(text, "policy")?;
         policy.check().map_err(Error::malformed)?;
         Ok(policy)
     }
@@ -221,13 +224,10 @@ impl Text {
         }
         for (index, report) in self.reports.iter().flatten().enumerate() {
             let path = Path::new(report);
-            let inside = path
-                .components()
-                .all(|part| matches!(part, std::path::Component::CurDir | std::path::Component::Normal(_)));
-            if !inside || report.contains('\\') || path.file_name().is_none() {
+            if !yaml::is_inside(report) || path.file_name().is_none() {
                 return Err(format!("reports[{index}]: {report:?} is no file in the folder of the policy"));
             }
-            if crate::report::Format::of_file(path).is_none() {
+            if crate::report::ReportFormat::of_file(path).is_none() {
                 return Err(format!(
                     "reports[{index}]: {report:?}: expected a name that ends in .txt, .json, .xml, .md or .html"
                 ));

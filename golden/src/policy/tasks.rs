@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
 use crate::backend::BackendName;
-use crate::case::{Model, confined};
-use crate::judge::compare::Outcome;
+use crate::case::CaseModel;
+use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
 use crate::task::metric::threshold::Threshold;
-use crate::task::model::Place;
+use crate::task::model::ModelPlace;
 use crate::task::names::{TaskName, TaskOptions};
-use crate::task::{Request, TaskReport, evaluate};
+use crate::task::{TaskReport, TaskRequest, evaluate};
+use crate::yaml::confined;
 
 /// What is asked of a model in a task.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -21,7 +23,7 @@ use crate::task::{Request, TaskReport, evaluate};
 pub(super) struct TaskPolicy {
     task: TaskName,
     /// Files beside the policy.
-    data: Vec<Model>,
+    data: Vec<CaseModel>,
     /// What metrics must not be below.
     #[serde(default)]
     min: BTreeMap<String, f64>,
@@ -43,7 +45,7 @@ impl TaskPolicy {
         if self.data.is_empty() {
             return Err("data: the list is empty, nothing to judge".to_owned());
         }
-        if let Some(id) = self.data.iter().find(|data| matches!(data, Model::Hub(_))) {
+        if let Some(id) = self.data.iter().find(|data| matches!(data, CaseModel::Hub(_))) {
             return Err(format!("data: {id}: a file starts with ./"));
         }
         if self.min.is_empty() && self.max.is_empty() {
@@ -60,7 +62,7 @@ impl TaskPolicy {
     }
 
     /// Runs the model on the task. What came of it is a finding, whatever it is.
-    pub(super) fn judge(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Finding {
+    pub(super) fn judge(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Progress) -> Finding {
         match self.run(name, model, folder, progress) {
             Ok(report) => Finding::new(FindingKind::Task, report.outcome, described(&report)),
             Err(error) => {
@@ -70,9 +72,9 @@ impl TaskPolicy {
         }
     }
 
-    fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Result<TaskReport> {
-        let file = |data: &Model| match data {
-            Model::Folder(path) => confined(folder, path),
+    fn run(&self, name: &str, model: &Path, folder: &Path, progress: &dyn Progress) -> Result<TaskReport> {
+        let file = |data: &CaseModel| match data {
+            CaseModel::Folder(path) => confined(folder, path),
             other => Err(Error::malformed(format!("{other}: a file starts with ./"))),
         };
         let files = self.data.iter().map(file).collect::<Result<Vec<PathBuf>>>()?;
@@ -81,8 +83,8 @@ impl TaskPolicy {
             let limits = limits.iter();
             limits.map(|(metric, &limit)| Threshold { metric: metric.clone(), limit }).collect()
         };
-        let request = Request {
-            model: Place {
+        let request = TaskRequest {
+            model: ModelPlace {
                 name: name.to_owned(),
                 path: model.to_owned(),
                 config: None,

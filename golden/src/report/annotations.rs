@@ -4,7 +4,7 @@ use super::document::trace_name;
 use super::escape::{command_message, command_property, plain};
 use super::verdict::{detail, outcome};
 use super::{Document, Finding, Report, RunReport};
-use crate::judge::compare::Outcome;
+use crate::judge::verdict::Outcome;
 
 /// The most annotations of a step that GitHub shows.
 const MOST: usize = 10;

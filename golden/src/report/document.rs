@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::numbers::count;
-use super::{FileReport, Finding, FindingKind, Report, Rules, RunReport, Shard};
-use crate::judge::compare::{Outcome, PointReport};
+use super::{FileReport, Finding, FindingKind, PolicyShard, Report, Rules, RunReport};
+use crate::judge::verdict::{Outcome, PointReport};
 use crate::trace::points::rank;
 
 /// The verification of one model, or of all models of a policy.
@@ -13,7 +13,7 @@ pub struct Document<'r> {
     /// The policy, if one was given.
     pub policy: Option<&'r str>,
     /// The part of the policy's models that was verified, if it is not all of them.
-    pub shard: Option<Shard>,
+    pub shard: Option<PolicyShard>,
     /// What failed.
     pub rules: Rules,
     /// One entry for every model.
@@ -135,8 +135,8 @@ impl<'r> Document<'r> {
             .find_map(|outcome| self.first_point(outcome).or_else(|| self.first_finding(outcome)))
     }
 
-    /// The first point, in the order of execution, of the first weight file that has one: traces with more points tell
-    /// more exactly where it is.
+    /// Of the first weight file that has such a point, the earliest in the order of execution over all of its traces: where
+    /// one trace has `encoder.layer.0` alone, another may have `encoder.layer.0.attention.self`, which tells more.
     fn first_point(&self, outcome: Outcome) -> Option<Headline<'r>> {
         self.files().find_map(|(report, file)| {
             let (run, point) = self.earliest(file, outcome)?;

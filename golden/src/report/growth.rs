@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deberta_reference::Stage;
 
-use crate::judge::compare::{PointReport, Verdict};
+use crate::judge::verdict::{PointReport, Verdict};
 use crate::trace::points::rank;
 
 /// The largest error in a stage, as a share of the tolerance: infinite where numbers are missing or are none.

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Result};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Document, Report, Rules, SCHEMA, Shard};
-use crate::judge::compare::Outcome;
+use super::{Document, PolicyShard, Report, Rules};
+use crate::judge::verdict::Outcome;
 
 /// The schema of the JSON report of a policy.
 const GATE_SCHEMA: &str = "deberta-verify-gate-1";
@@ -21,7 +20,7 @@ pub(super) struct Gate<'r> {
     pub(super) policy: Cow<'r, str>,
     pub(super) rules: Rules,
     outcome: Outcome,
-    pub(super) shard: Option<Shard>,
+    pub(super) shard: Option<PolicyShard>,
     pub(super) models: Cow<'r, [Report]>,
 }
 
@@ -63,43 +62,4 @@ pub(super) fn render(document: &Document<'_>) -> String {
     // Strings, numbers, lists and maps with strings as keys: there is no value that JSON cannot hold.
     text.unwrap_or_else(|error| format!("{{\"schema\": \"error\", \"message\": {:?}}}", error.to_string()))
         + "\n"
-}
-
-/// Writes a number. JSON has none that are not finite: they are the strings `Infinity`, `-Infinity` and `NaN`, which never
-/// pass for a small number.
-pub(crate) fn number<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    match x {
-        x if x.is_finite() => serializer.serialize_f64(*x),
-        x if x.is_nan() => serializer.serialize_str("NaN"),
-        x if *x > 0.0 => serializer.serialize_str("Infinity"),
-        _ => serializer.serialize_str("-Infinity"),
-    }
-}
-
-/// Reads what [`number`] writes.
-pub(crate) fn read_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Finite(f64),
-        Word(String),
-    }
-    match Number::deserialize(deserializer)? {
-        Number::Finite(x) => Ok(x),
-        Number::Word(word) => match word.as_str() {
-            "Infinity" => Ok(f64::INFINITY),
-            "-Infinity" => Ok(f64::NEG_INFINITY),
-            "NaN" => Ok(f64::NAN),
-            other => Err(D::Error::custom(format!("{other:?} is no number"))),
-        },
-    }
-}
-
-/// Reads the schema of a report, of which there is one.
-pub(super) fn schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let schema = String::deserialize(deserializer)?;
-    match schema.as_str() {
-        SCHEMA => Ok(schema),
-        other => Err(D::Error::custom(format!("schema {other:?}, expected {SCHEMA:?}"))),
-    }
 }

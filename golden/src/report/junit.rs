@@ -5,7 +5,7 @@ use super::escape::{markup, plain};
 use super::numbers::grouped;
 use super::verdict::{detail, kind};
 use super::{Document, FileReport, Finding, FindingKind, Report, RunReport};
-use crate::judge::compare::Outcome;
+use crate::judge::verdict::Outcome;
 
 /// The report as JUnit XML.
 pub(super) fn render(document: &Document<'_>) -> String {

@@ -6,7 +6,7 @@ use super::growth::{growth, shares, sparkline};
 use super::numbers::{grouped, measure, share};
 use super::verdict::{detail, outcome, word};
 use super::{Document, FileReport, Finding, Report, RunReport};
-use crate::judge::compare::{Outcome, PointReport};
+use crate::judge::verdict::{Outcome, PointReport};
 
 /// The most that GitHub allows in a comment, in characters, less what a comment around it may need.
 const LONGEST: usize = 65_536 - 4_096;

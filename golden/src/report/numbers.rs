@@ -42,7 +42,7 @@ pub(super) fn share(share: f64) -> String {
 }
 
 /// `30% of the tolerance`, `465× the tolerance`
-pub(crate) fn of_tolerance(share_of: f64) -> String {
+pub(super) fn of_tolerance(share_of: f64) -> String {
     let share = share(share_of);
     let of = if share.ends_with('×') { "" } else { "of " };
     format!("{share} {of}the tolerance")

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FileReport, Finding, FindingKind, Report, RunReport, worst};
-use crate::judge::compare::{Outcome, PointReport, Verdict};
+use super::{FileReport, Finding, FindingKind, Report, RunReport};
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
 
 /// What fails besides divergence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +72,9 @@ impl Rules {
         match (finding.kind, finding.outcome) {
             (FindingKind::MaskedRows, _) if self.padding == PaddingRule::Fail => Outcome::Divergence,
             (FindingKind::MaskedRows, outcome) => outcome,
-            // Thresholds decide alone: that they are kept is no mere note.
+            // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
-            // The points themselves say whether tokens differ.
+            // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)
                 if self.undecided == Rule::Allow =>
@@ -86,44 +86,38 @@ impl Rules {
         }
     }
 
-    fn findings(&self, findings: &[Finding]) -> Outcome {
-        worst(findings.iter().map(|finding| self.finding(finding)))
+    /// Sets what follows from what was found: for the runs, the weight files, and the report.
+    pub fn judge(&self, report: &mut Report) {
+        report.files.iter_mut().for_each(|file| self.judge_file(file));
+        let files = report.files.iter().map(|file| file.outcome).max().unwrap_or(Outcome::Undecided);
+        report.outcome = files.max(self.findings(&report.findings));
     }
-}
 
-impl RunReport {
-    /// Sets what follows from the points and the findings.
-    pub(crate) fn conclude(&mut self) {
-        if self.compared() == 0 && self.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
+    fn judge_file(&self, file: &mut FileReport) {
+        file.runs.iter_mut().for_each(|run| self.judge_run(run));
+        let runs = file.runs.iter().map(|run| run.outcome).max().unwrap_or(Outcome::Undecided);
+        file.outcome = runs.max(self.findings(&file.findings));
+    }
+
+    fn judge_run(&self, run: &mut RunReport) {
+        let of_points: Vec<Outcome> = run.points.iter().map(|point| self.point(run, point)).collect();
+        let first = of_points.iter().position(|&outcome| outcome == Outcome::Divergence);
+        let nothing = if run.compared() == 0 { Outcome::Undecided } else { Outcome::Pass };
+        let points = of_points.into_iter().max().unwrap_or(Outcome::Pass);
+        run.first_divergence = first.and_then(|at| run.points.get(at)).map(|point| point.name.clone());
+        run.outcome = points.max(self.findings(&run.findings)).max(nothing);
+    }
+
+    /// Ends a run: notes that nothing was compared, if that is so, and sets what follows.
+    pub(crate) fn conclude(&self, run: &mut RunReport) {
+        if run.compared() == 0 && run.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
             let message = "no number was compared: the golden has nothing to compare with";
-            self.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
+            run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
         }
-        self.judge(&Rules::DEFAULT);
+        self.judge_run(run);
     }
 
-    fn judge(&mut self, rules: &Rules) {
-        let of_point = |point: &&PointReport| rules.point(self, point);
-        let first = self.points.iter().find(|point| of_point(point) == Outcome::Divergence);
-        let points = worst(self.points.iter().map(|point| of_point(&point)));
-        let nothing = if self.compared() == 0 { Outcome::Undecided } else { Outcome::Pass };
-        self.first_divergence = first.map(|point| point.name.clone());
-        self.outcome = points.max(rules.findings(&self.findings)).max(nothing);
-    }
-}
-
-impl FileReport {
-    fn judge(&mut self, rules: &Rules) {
-        self.runs.iter_mut().for_each(|run| run.judge(rules));
-        let runs = self.runs.iter().map(|run| run.outcome).max().unwrap_or(Outcome::Undecided);
-        self.outcome = runs.max(rules.findings(&self.findings));
-    }
-}
-
-impl Report {
-    /// Judges what was found by other rules than the default.
-    pub fn judge(&mut self, rules: &Rules) {
-        self.files.iter_mut().for_each(|file| file.judge(rules));
-        let files = self.files.iter().map(|file| file.outcome).max().unwrap_or(Outcome::Undecided);
-        self.outcome = files.max(rules.findings(&self.findings));
+    fn findings(&self, findings: &[Finding]) -> Outcome {
+        findings.iter().map(|finding| self.finding(finding)).max().unwrap_or(Outcome::Pass)
     }
 }

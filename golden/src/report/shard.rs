@@ -1,18 +1,12 @@
-//! Shards: a policy whose models are verified by several machines, and the one report that theirs are merged into.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+//! Shards: a policy whose models are verified by several machines.
 
 use deberta_converters::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::json::Gate;
-use super::{PRODUCER, Report, Rules};
-
 /// The part of a policy's models that one machine verifies: of the models 0, 1, 2, … those that leave `index` - 1 when
 /// divided by `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
+pub struct PolicyShard {
     /// Which part, from 1.
     pub index: usize,
     /// How many parts there are.
@@ -21,13 +15,13 @@ pub struct Shard {
     pub models: usize,
 }
 
-impl Shard {
+impl PolicyShard {
     /// A part of that many models.
     ///
     /// # Errors
     /// A part without a model: nothing compared is never a success.
-    pub fn of(index: usize, count: usize, models: usize) -> Result<Shard> {
-        let shard = Shard { index, count, models };
+    pub fn of(index: usize, count: usize, models: usize) -> Result<PolicyShard> {
+        let shard = PolicyShard { index, count, models };
         match shard.len() {
             0 => {
                 let why = format!(
@@ -45,91 +39,19 @@ impl Shard {
         (self.index - 1..self.models).step_by(self.count)
     }
 
-    fn len(&self) -> usize {
+    /// How many models it has.
+    pub(super) fn len(&self) -> usize {
         self.places().len()
     }
 
-    fn is_valid(&self) -> bool {
+    /// Whether there can be such a part: a report may say anything.
+    pub(super) fn is_valid(&self) -> bool {
         (1..=self.count.min(self.models)).contains(&self.index)
     }
 }
 
-impl std::fmt::Display for Shard {
+impl std::fmt::Display for PolicyShard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "shard {} of {}", self.index, self.count)
     }
-}
-
-/// The reports of all shards of a policy as one.
-#[derive(Debug)]
-pub struct Merged {
-    /// The policy.
-    pub policy: String,
-    /// What failed.
-    pub rules: Rules,
-    /// One entry for every model, in the order of the policy, and one for the shards without a report.
-    pub reports: Vec<Report>,
-}
-
-/// Merges the JSON reports of the shards of a policy. Shards that have none become an entry that is undecided.
-///
-/// # Errors
-/// A file that cannot be read or is no report of a shard; two reports of one shard; reports of different policies,
-/// rules, numbers of shards, or versions of this program; a report that has not the models of its shard.
-pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
-    let mut shards: BTreeMap<usize, (&PathBuf, Gate<'static>)> = BTreeMap::new();
-    let mut first: Option<(&PathBuf, Shard)> = None;
-    for path in paths {
-        let wrong = |why: String| Error::new(Kind::Request, why).in_file(path);
-        let gate = Gate::read(path)?;
-        let Some(shard) = gate.shard.filter(Shard::is_valid) else {
-            return Err(wrong("not the report of a shard: --shard makes one".to_owned()));
-        };
-        if gate.producer != PRODUCER {
-            return Err(wrong(format!(
-                "made by {}, this is {PRODUCER}: merge by the same version",
-                gate.producer
-            )));
-        }
-        if gate.models.len() != shard.len() {
-            let (found, expected, all) = (gate.models.len(), shard.len(), shard.models);
-            return Err(wrong(format!("{found} models, {shard} has {expected} of the policy's {all}")));
-        }
-        let (other, of_other) = *first.get_or_insert((path, shard));
-        let known = shards.get(&of_other.index).map(|(_, gate)| gate);
-        let same = known.is_none_or(|known| (&known.policy, known.rules) == (&gate.policy, gate.rules));
-        if !same || (of_other.count, of_other.models) != (shard.count, shard.models) {
-            let why = format!(
-                "not of the same run as {}: another policy, rules, or number of shards",
-                other.display()
-            );
-            return Err(wrong(why));
-        }
-        if let Some((earlier, _)) = shards.get(&shard.index) {
-            return Err(wrong(format!("{shard} has another report: {}", earlier.display())));
-        }
-        shards.insert(shard.index, (path, gate));
-    }
-    let Some((_, Shard { count, models, .. })) = first else {
-        return Err(Error::new(Kind::Request, "no report was given"));
-    };
-    let there: BTreeSet<usize> = shards.keys().copied().collect();
-    let (mut policy, mut rules, mut reports) = (String::new(), Rules::DEFAULT, Vec::new());
-    for (index, (_, gate)) in shards {
-        (policy, rules) = (gate.policy.into_owned(), gate.rules);
-        reports.extend(Shard { index, count, models }.places().zip(gate.models.into_owned()));
-    }
-    reports.sort_by_key(|(at, _)| *at);
-    let mut reports: Vec<Report> = reports.into_iter().map(|(_, report)| report).collect();
-    // What follows is computed from what was found, whatever the file says.
-    reports.iter_mut().for_each(|report| report.judge(&rules));
-    if let Some(first) = (1..=count.min(models)).find(|index| !there.contains(index)) {
-        let (lacking, models) = (count.min(models) - there.len(), models - reports.len());
-        let why = format!(
-            "{lacking} of {count} shards have no report, shard {first} among them: {models} models were not verified. Their \
-             runs failed, or their files were not given"
-        );
-        reports.push(Report::failed("shards without a report", &Error::new(Kind::Request, why)));
-    }
-    Ok(Merged { policy, rules, reports })
 }

@@ -6,7 +6,7 @@ use super::growth::{growth, shares, sparkline, stages_in_words};
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps};
 use super::verdict::{detail, outcome, word};
 use super::{Diagnosis, Document, FileReport, Finding, Report, RunReport};
-use crate::judge::compare::{Outcome, PointReport};
+use crate::judge::verdict::{Outcome, PointReport};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,9 +1,9 @@
 //! Verdicts in words.
 
+use super::arbitration::arbitration;
 use super::numbers::{count, grouped, measure, of_tolerance, value};
-use crate::judge::arbiter::{Arbitration, Worse};
-use crate::judge::compare::{Outcome, PointReport, Verdict};
 use crate::judge::difference::Difference;
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::trace::samples::Statistic;
 
 /// A word for a table: capitals where something differs.
@@ -57,21 +57,6 @@ pub(super) fn detail(point: &PointReport) -> String {
         Some(arbitration) => format!("{}. Arbiter: {arbitration}", comparison(point)),
         None => comparison(point),
     }
-}
-
-/// Whose error is larger, if f64 was asked: `golden off by 3.10e-6, candidate by 4.00e-7: the golden is the worse one`
-pub(crate) fn arbitration(point: &PointReport) -> Option<String> {
-    let Arbitration { worse, golden, candidate } = point.arbiter.as_ref()?;
-    let verdict = match worse {
-        Worse::Golden => "the golden is the worse one",
-        Worse::Candidate => "the candidate is the worse one",
-        Worse::Neither => "neither is clearly the worse one",
-        Worse::NotRounding => {
-            "that is no rounding error: the golden is of other weights or another configuration, or wrong"
-        }
-    };
-    let (golden, candidate) = (measure(golden.max_abs), measure(candidate.max_abs));
-    Some(format!("golden off by {golden}, candidate by {candidate}: {verdict}"))
 }
 
 fn comparison(point: &PointReport) -> String {

@@ -1,60 +1,31 @@
 //! The selftest: faults are put into a good model, one at a time, and the comparison must see each of them.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Inputs, Module};
+use deberta_converters::progress::Progress;
+use deberta_reference::Module;
 use serde::Serialize;
 
 use crate::backend::Backend as _;
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Absent, Fault, Model, faults};
-use crate::judge::compare::{Comparison, Outcome, PointReport};
-use crate::judge::tolerance::{Precision, Tolerances};
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::Diagnosis;
-use crate::trace::class::Class;
-use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
 mod memory;
 mod size;
+mod subject;
 
 pub use built_in::subjects;
 pub use memory::Cost;
 pub use size::{SizeReport, Step, selftest_at};
+pub use subject::{Recorded, Subject};
 
 /// The schema of the JSON report.
 pub const SCHEMA: &str = "deberta-verify-selftest-1";
-
-/// A good model, and what it must compute.
-pub struct Subject {
-    /// What reports call it.
-    pub name: String,
-    /// The model, whose class and masked rows are those of the first golden.
-    pub model: Model,
-    /// What it must compute.
-    pub goldens: Vec<Recorded>,
-    /// How far numbers may be off.
-    pub tolerances: Tolerances,
-    /// The precision that the weights are stored with.
-    pub precision: Precision,
-    /// Whether every fault must be visible.
-    pub sensitive: bool,
-}
-
-/// A golden of a subject.
-pub struct Recorded {
-    /// What reports call it.
-    pub name: String,
-    /// The activations and outputs.
-    pub trace: Trace,
-    /// The inputs; hidden states and attentions are asked for.
-    pub inputs: Inputs,
-    /// The class that is run.
-    pub class: Class,
-    /// What becomes of attention rows whose every key is masked.
-    pub masked_rows: deberta_reference::MaskedRows,
-}
 
 /// What the selftest found.
 #[derive(Clone, Debug, Serialize)]
@@ -130,7 +101,7 @@ impl SelftestReport {
 ///
 /// # Errors
 /// A model that differs from its goldens to begin with.
-pub fn selftest(subjects: &[Subject], progress: &dyn Fn(&str)) -> Result<SelftestReport> {
+pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<SelftestReport> {
     let mut report = SelftestReport {
         schema: SCHEMA,
         killed: 0,
@@ -157,7 +128,7 @@ pub fn selftest(subjects: &[Subject], progress: &dyn Fn(&str)) -> Result<Selftes
 }
 
 impl Subject {
-    fn test(&self, progress: &dyn Fn(&str)) -> Result<SubjectReport> {
+    fn test(&self, progress: &dyn Progress) -> Result<SubjectReport> {
         let Some(first) = self.goldens.first() else {
             return Err(Error::new(Kind::Request, format!("{}: no golden to compare with", self.name)));
         };
@@ -175,7 +146,7 @@ impl Subject {
         let listed = faults(&self.model, &first.inputs, self.model.config.num_hidden_layers / 2);
         let mut reports = Vec::with_capacity(listed.faults.len());
         for fault in listed.faults {
-            progress(&format!("{}: {}", self.name, fault.description));
+            progress.step(&format!("{}: {}", self.name, fault.description));
             reports.push(self.inject(fault)?);
         }
         Ok(SubjectReport { model: self.name.clone(), faults: reports, absent: listed.absent })

@@ -3,8 +3,8 @@
 use deberta_converters::error::{Error, Kind, Result};
 use serde::Serialize;
 
-use super::Run;
 use super::metric::threshold::Threshold;
+use super::run::Evaluation;
 
 /// How many of the smallest margins are listed.
 const SMALLEST: usize = 10;
@@ -31,7 +31,7 @@ pub struct Agreement {
     /// How many numbers were compared.
     pub numbers: usize,
     /// The metrics of the other model.
-    #[serde(serialize_with = "super::report::metrics")]
+    #[serde(serialize_with = "super::metric::json::metrics")]
     pub metrics: Vec<(String, Option<f64>)>,
 }
 
@@ -43,12 +43,12 @@ pub struct Flip {
     /// What was chosen.
     pub chosen: String,
     /// By how much its score is above the next one's.
-    #[serde(serialize_with = "super::report::margin")]
+    #[serde(serialize_with = "super::metric::json::margin")]
     pub margin: f32,
     /// What the other model chose.
     pub against: String,
     /// By how much that is above the next.
-    #[serde(serialize_with = "super::report::margin")]
+    #[serde(serialize_with = "super::metric::json::margin")]
     pub against_margin: f32,
 }
 
@@ -60,7 +60,7 @@ pub struct Close {
     /// What was chosen.
     pub chosen: String,
     /// The smaller margin of both runs.
-    #[serde(serialize_with = "super::report::margin")]
+    #[serde(serialize_with = "super::metric::json::margin")]
     pub margin: f32,
 }
 
@@ -69,7 +69,7 @@ impl Agreement {
     ///
     /// # Errors
     /// Runs with other numbers of logits: classes that differ.
-    pub(crate) fn of(first: &Run, second: &Run) -> Result<Agreement> {
+    pub(crate) fn of(first: &Evaluation, second: &Evaluation) -> Result<Agreement> {
         let (mut largest_difference, mut largest_in_sequence, mut numbers) = (0.0f32, 0, 0);
         for (at, (a, b)) in first.kept.iter().zip(&second.kept).enumerate() {
             if a.len() != b.len() {

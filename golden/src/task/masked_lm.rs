@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::data::TextFile;
 use super::metric::{margin, share};
-use super::model::{Model, Texts};
-use super::run::{Logits, Sequence};
+use super::model::{TaskModel, Texts};
 use super::{Choice, Judged, Prepared, Task, misshapen, number, prediction};
+use super::{Logits, Sequence};
 use crate::trace::class::Class;
 
 /// What guesses masked tokens.
@@ -75,7 +75,7 @@ impl Task for MaskedLm {
         }
     }
 
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         let positions = model.config.max_position_embeddings;
         if model.class == Class::MASK_DECODER && texts.max_length > positions {
             let message =

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::data::{Line, Table, TextFile, quoted};
 use super::metric::{largest, margin};
-use super::model::{Model, Texts};
+use super::model::{TaskModel, Texts};
 use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
 use crate::report::name_of;
 use crate::trace::class::Class;
@@ -151,7 +151,7 @@ impl Task for Mnli {
         Class::of_head(Head::SequenceClassification)
     }
 
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         self.labels = model.labels()?.to_vec();
         let number = |example: &Example| {
             let number = self.labels.iter().position(|label| label.eq_ignore_ascii_case(&example.label));

@@ -13,15 +13,19 @@
 //! knows numbers alone. [`evaluate`] is the order of events; `docs/tasks.md` the description for users.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_reference::Encoding;
+use ndarray::ArrayView2;
 use serde_json::{Map, Value};
 
 use crate::trace::class::Class;
 
 pub mod agreement;
 pub mod data;
+mod evaluate;
 pub mod masked_lm;
 pub mod metric;
 pub mod mnli;
@@ -34,11 +38,10 @@ pub mod squad;
 pub mod stsb;
 pub mod tokens;
 
-use agreement::Agreement;
-use metric::threshold::Threshold;
-use model::{Model, Place, Texts};
+pub use evaluate::evaluate;
+use model::{TaskModel, Texts};
 pub use report::TaskReport;
-use run::{Logits, Sequence};
+pub use run::TaskRequest;
 
 /// A task with its data.
 pub trait Task {
@@ -57,7 +60,7 @@ pub trait Task {
     ///
     /// # Errors
     /// A model whose configuration does not fit the task; examples that it cannot be given.
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared>;
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared>;
 
     /// What is kept of the logits of a sequence: all of them, unless they are too many.
     fn keep(&self, _sequence: usize, logits: Logits<'_>) -> Vec<f32> {
@@ -70,6 +73,21 @@ pub trait Task {
     /// Answers that are not of the task's shape, or NaN.
     fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged>;
 }
+
+/// A sequence as a model takes it. Several that differ in one token share the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The tokens.
+    pub ids: Arc<[u32]>,
+    /// The segment of each token.
+    pub types: Arc<[u32]>,
+    /// A place, and the token that stands there instead.
+    pub replaced: Option<(usize, u32)>,
+}
+
+/// What a model computes for a sequence: the logits of the sequence [1, labels], of its tokens [n, labels], or the
+/// logits of start and end [n, 2].
+pub type Logits<'a> = ArrayView2<'a, f32>;
 
 /// The sequences of a task.
 #[derive(Debug, Default)]
@@ -106,84 +124,24 @@ pub struct Choice {
     pub margin: f32,
 }
 
-/// What is asked of a model.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The model.
-    pub model: Place,
-    /// The model that it must agree with, if there is one.
-    pub against: Option<Place>,
-    /// The longest sequence; what is usual for the task when absent.
-    pub max_length: Option<usize>,
-    /// Sequences that are run at a time.
-    pub batch_size: usize,
-    /// What metrics must not be below.
-    pub min: Vec<Threshold>,
-    /// What metrics must not be above.
-    pub max: Vec<Threshold>,
-}
-
-/// Runs a model on a task, and another one if it must agree with that. `progress` is told what is being done.
-///
-/// # Errors
-/// Whatever keeps the model from being judged: its files, its configuration, data without examples, NaN.
-pub fn evaluate(
-    task: &mut dyn Task,
-    request: &Request,
-    progress: &dyn Fn(&str),
-) -> Result<(TaskReport, Vec<Value>)> {
-    progress(&format!("loading {}", request.model.name));
-    let first = Run::of(task, &request.model, request, progress)?;
-    if first.judged.examples == 0 {
-        return Err(Error::new(Kind::Request, "nothing to judge: the data have no example"));
+impl From<Encoding> for Sequence {
+    fn from(encoding: Encoding) -> Sequence {
+        Sequence::new(encoding.input_ids, encoding.token_type_ids)
     }
-    let agreement = match &request.against {
-        Some(place) => {
-            progress(&format!("loading {}", place.name));
-            let second = Run::of(task, place, request, progress)?;
-            if second.sequences != first.sequences {
-                let message = format!(
-                    "{} and {} cannot be compared: their tokenizers make different sequences of the same texts",
-                    first.model.name, second.model.name
-                );
-                return Err(Error::new(Kind::Model, message));
-            }
-            Some(Agreement::of(&first, &second)?)
-        }
-        None => None,
-    };
-    let report = TaskReport::new(task.name(), request, &first, agreement)?;
-    Ok((report, first.judged.predictions))
 }
 
-/// A model that was run.
-pub(crate) struct Run {
-    pub(crate) model: Model,
-    pub(crate) sequences: Vec<Sequence>,
-    pub(crate) truncated: usize,
-    pub(crate) max_length: usize,
-    pub(crate) kept: Vec<Vec<f32>>,
-    pub(crate) judged: Judged,
-}
+impl Sequence {
+    /// A sequence of those tokens and segments.
+    pub fn new(ids: Vec<u32>, types: Vec<u32>) -> Sequence {
+        Sequence { ids: ids.into(), types: types.into(), replaced: None }
+    }
 
-impl Run {
-    fn of(task: &mut dyn Task, place: &Place, request: &Request, progress: &dyn Fn(&str)) -> Result<Run> {
-        let model = Model::load(place, &|checkpoint| task.class(checkpoint))?;
-        let usual = task.usual_length().map(|usual| usual.min(model.config.max_position_embeddings));
-        let texts = Texts::open(place, &model.config, request.max_length.or(usual))?;
-        let Prepared { sequences, truncated } = task.prepare(&model, &texts)?;
-        let total = sequences.len();
-        let tell = |done: usize| progress(&format!("{}: {done} of {total} sequences", model.name));
-        tell(0);
-        let keep = |at: usize, logits: Logits<'_>| task.keep(at, logits);
-        let kept = run::run(&model, &sequences, request.batch_size, &keep, &tell)?;
-        if let Some(at) = kept.iter().position(|values| values.iter().any(|value| value.is_nan())) {
-            let message = format!("{}: NaN among the logits of sequence {at}", model.name);
-            return Err(Error::new(Kind::Model, message));
+    /// The token at a place.
+    fn token(&self, at: usize) -> Option<u32> {
+        match self.replaced {
+            Some((place, token)) if place == at => Some(token),
+            _ => self.ids.get(at).copied(),
         }
-        let judged = task.judge(&kept)?;
-        let max_length = texts.max_length;
-        Ok(Run { model, sequences, truncated, max_length, kept, judged })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::trace::class::Class;
 
 /// Which model to run.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ModelPlace {
     /// What reports call it.
     pub name: String,
     /// A folder, a weight file or a shard index.
@@ -32,7 +32,7 @@ pub struct Place {
 }
 
 /// A model that is ready to run.
-pub struct Model {
+pub struct TaskModel {
     /// What reports call it.
     pub name: String,
     /// The configuration.
@@ -58,39 +58,43 @@ pub struct Texts {
 /// Tokens, and the characters of the text that each is of.
 pub type Pieces = (Vec<u32>, Vec<(usize, usize)>);
 
-impl Model {
+impl TaskModel {
     /// Loads a model of the class that `choose` names for a checkpoint.
     ///
     /// # Errors
     /// Files that cannot be read; a model without the head of the class; a graph of another class.
-    pub fn load(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
+    pub fn load(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
         match place.backend.runs_graphs() {
-            false => Model::of_weights(place, choose),
-            true => Model::graph(place, choose),
+            false => TaskModel::of_weights(place, choose),
+            true => TaskModel::graph(place, choose),
         }
     }
 
-    fn open(place: &Place, format: Option<Format>, head: Option<Class>) -> Result<(ConfigFile, Checkpoint)> {
+    fn open(
+        place: &ModelPlace,
+        format: Option<Format>,
+        head: Option<Class>,
+    ) -> Result<(ConfigFile, Checkpoint)> {
         let source = Source::locate(&place.path, format, None)?;
         Checkpoint::open(source, place.config.as_deref(), head.map(|class| class.head))
     }
 
-    fn of_weights(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
-        let (config, found) = Model::open(place, None, None)?;
+    fn of_weights(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
+        let (config, found) = TaskModel::open(place, None, None)?;
         let class = choose(&found);
         let mut notes = config.config.warnings();
-        let (_, mut checkpoint) = Model::open(place, None, Some(class))?;
+        let (_, mut checkpoint) = TaskModel::open(place, None, Some(class))?;
         checkpoint.check_copies()?;
         let (checked, checked_file) = (checkpoint.config.clone(), config);
         let model = place.backend.load(&Parameters::new(checkpoint)?, class, class.masked_rows())?;
         notes.extend(model.report().into_iter().flat_map(|report| &report.not_finite).map(|bad| {
             format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first)
         }));
-        Ok(Model::new(place, &checked_file, checked, class, notes, model))
+        Ok(TaskModel::new(place, &checked_file, checked, class, notes, model))
     }
 
-    fn graph(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {
-        let (config, checkpoint) = Model::open(place, Some(Format::Onnx), None)?;
+    fn graph(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
+        let (config, checkpoint) = TaskModel::open(place, Some(Format::Onnx), None)?;
         let path = checkpoint.source.path.clone();
         let class = choose(&checkpoint);
         drop(checkpoint);
@@ -100,19 +104,19 @@ impl Model {
             return Err(Error::new(Kind::Model, message).in_file(&path));
         }
         let notes = config.config.warnings();
-        Ok(Model::new(place, &config, config.config.clone(), class, notes, graph))
+        Ok(TaskModel::new(place, &config, config.config.clone(), class, notes, graph))
     }
 
     fn new(
-        place: &Place,
+        place: &ModelPlace,
         file: &ConfigFile,
         config: DebertaConfig,
         class: Class,
         notes: Vec<String>,
         backend: Box<dyn Backend>,
-    ) -> Model {
+    ) -> TaskModel {
         let (name, config_file, labels) = (place.name.clone(), file.path.clone(), labels(file));
-        Model { name, config, class, notes, backend, config_file, labels }
+        TaskModel { name, config, class, notes, backend, config_file, labels }
     }
 
     /// The names of the labels, in the order of the logits.
@@ -128,7 +132,7 @@ impl Model {
     }
 }
 
-impl Model {
+impl TaskModel {
     /// Checks that the model computes one number for a sequence.
     ///
     /// # Errors
@@ -175,7 +179,7 @@ impl Texts {
     ///
     /// # Errors
     /// No tokenizer; a length that is too short for any text, or too long for the model.
-    pub fn open(place: &Place, config: &DebertaConfig, max_length: Option<usize>) -> Result<Texts> {
+    pub fn open(place: &ModelPlace, config: &DebertaConfig, max_length: Option<usize>) -> Result<Texts> {
         let beside = match place.path.is_dir() {
             true => place.path.as_path(),
             false => place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")),
@@ -225,7 +229,7 @@ impl Texts {
         let failed = |error: deberta_reference::Error| {
             Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
         };
-        // An empty second text makes a pair here, and none in `encode_plus`.
+        // `batch_encode_plus` makes a pair of a text and an empty one, `encode_plus` does not.
         let encode = |options: &EncodeOptions| -> Result<Encoding> {
             let mut encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options).map_err(failed)?;
             Ok(encodings.pop().unwrap_or_default().encoding)

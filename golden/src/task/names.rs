@@ -12,7 +12,7 @@ use super::mnli::Mnli;
 use super::race::Race;
 use super::squad::{self, NullThreshold, Squad};
 use super::stsb::Stsb;
-use super::tokens::Tokens;
+use super::tokens::TokenClassification;
 
 /// Tasks by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -85,7 +85,9 @@ impl TaskName {
         Ok(match self {
             TaskName::Mnli => Box::new(Mnli::read(files, limit, labels.as_deref())?),
             TaskName::Squad => Box::new(Squad::read(files, limit, options.squad()?)?),
-            TaskName::Tokens => Box::new(Tokens::read(files, limit, scheme.unwrap_or_default())?),
+            TaskName::Tokens => {
+                Box::new(TokenClassification::read(files, limit, scheme.unwrap_or_default())?)
+            }
             TaskName::Race => Box::new(Race::read(files, limit)?),
             TaskName::Stsb => Box::new(Stsb::read(files, limit)?),
             TaskName::Mlm => Box::new(MaskedLm::read(files, limit, *decoder)?),

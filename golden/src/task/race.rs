@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::data::{TextFile, quoted};
 use super::metric::{largest, margin};
-use super::model::{Model, Texts};
+use super::model::{TaskModel, Texts};
 use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
 use crate::report::name_of;
 use crate::trace::class::Class;
@@ -201,7 +201,7 @@ impl Task for Race {
         Class::of_head(Head::SequenceClassification)
     }
 
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         model.require_one_label("it scores every choice by itself")?;
         let mut prepared = Prepared::default();
         for question in &self.questions {

@@ -3,13 +3,12 @@
 use std::fmt::{self, Write as _};
 
 use deberta_converters::error::{Error, Kind, Printable, Result};
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::agreement::Agreement;
 use super::metric::threshold::Threshold;
-use super::{Request, Run};
-use crate::judge::compare::Outcome;
+use super::run::{Evaluation, TaskRequest};
+use crate::judge::verdict::Outcome;
 use crate::report::PRODUCER;
 
 /// The schema of the JSON report.
@@ -44,7 +43,7 @@ pub struct TaskReport {
     /// Examples that lost tokens because they were too long.
     pub truncated: usize,
     /// The metrics, nothing where one is undefined.
-    #[serde(serialize_with = "metrics")]
+    #[serde(serialize_with = "super::metric::json::metrics")]
     pub metrics: Vec<(String, Option<f64>)>,
     /// What was asked of them.
     pub thresholds: Vec<ThresholdReport>,
@@ -87,8 +86,8 @@ impl TaskReport {
     /// A threshold for a metric that the task does not have.
     pub(crate) fn new(
         task: &'static str,
-        request: &Request,
-        run: &Run,
+        request: &TaskRequest,
+        run: &Evaluation,
         agreement: Option<Agreement>,
     ) -> Result<TaskReport> {
         let metrics = run.judged.metrics.clone();
@@ -221,33 +220,5 @@ fn shown(metric: &str, value: Option<f64>) -> String {
         Some(value) if counted => format!("{value}"),
         Some(value) => format!("{value:.4}"),
         None => "undefined".to_owned(),
-    }
-}
-
-/// Metrics as a map in their order.
-pub(super) fn metrics<S: Serializer>(
-    metrics: &[(String, Option<f64>)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(metrics.len()))?;
-    for (name, value) in metrics {
-        match value {
-            Some(value) => map.serialize_entry(name, &Number(*value))?,
-            None => map.serialize_entry(name, &())?,
-        }
-    }
-    map.end()
-}
-
-/// A margin: infinite if there was nothing else to choose.
-pub(super) fn margin<S: Serializer>(margin: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-    crate::report::number(&f64::from(*margin), serializer)
-}
-
-struct Number(f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        crate::report::number(&self.0, serializer)
     }
 }

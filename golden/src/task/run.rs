@@ -1,59 +1,79 @@
-//! Sequences through a model: sorted by length, a batch at a time, padded to the longest of the batch.
-
-use std::sync::Arc;
+//! A model on a task: its sequences sorted by length, a batch at a time, padded to the longest of the batch.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Encoding, Inputs};
-use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
+use deberta_converters::progress::Progress;
+use deberta_reference::Inputs;
+use ndarray::{Array2, ArrayViewD, Axis};
 
-use super::model::Model;
-use crate::trace::file::{Data, Trace};
+use super::metric::threshold::Threshold;
+use super::model::{ModelPlace, TaskModel, Texts};
+use super::{Judged, Logits, Prepared, Sequence, Task};
+use crate::trace::file::Trace;
+use crate::trace::tensor::Data;
 
-/// A sequence as a model takes it. Several that differ in one token share the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequence {
-    /// The tokens.
-    pub ids: Arc<[u32]>,
-    /// The segment of each token.
-    pub types: Arc<[u32]>,
-    /// A place, and the token that stands there instead.
-    pub replaced: Option<(usize, u32)>,
+/// What is asked of a model.
+#[derive(Clone, Debug)]
+pub struct TaskRequest {
+    /// The model.
+    pub model: ModelPlace,
+    /// The model that it must agree with, if there is one.
+    pub against: Option<ModelPlace>,
+    /// The longest sequence; what is usual for the task when absent.
+    pub max_length: Option<usize>,
+    /// Sequences that are run at a time.
+    pub batch_size: usize,
+    /// What metrics must not be below.
+    pub min: Vec<Threshold>,
+    /// What metrics must not be above.
+    pub max: Vec<Threshold>,
 }
 
-impl From<Encoding> for Sequence {
-    fn from(encoding: Encoding) -> Sequence {
-        Sequence::new(encoding.input_ids, encoding.token_type_ids)
-    }
+/// A model that was run.
+pub(crate) struct Evaluation {
+    pub(crate) model: TaskModel,
+    pub(crate) sequences: Vec<Sequence>,
+    pub(crate) truncated: usize,
+    pub(crate) max_length: usize,
+    pub(crate) kept: Vec<Vec<f32>>,
+    pub(crate) judged: Judged,
 }
-
-impl Sequence {
-    /// A sequence of those tokens and segments.
-    pub fn new(ids: Vec<u32>, types: Vec<u32>) -> Sequence {
-        Sequence { ids: ids.into(), types: types.into(), replaced: None }
-    }
-
-    fn token(&self, at: usize) -> Option<u32> {
-        match self.replaced {
-            Some((place, token)) if place == at => Some(token),
-            _ => self.ids.get(at).copied(),
-        }
-    }
-}
-
-/// What a model computes for a sequence: the logits of the sequence [1, labels], of its tokens [n, labels], or the
-/// logits of start and end [n, 2].
-pub type Logits<'a> = ArrayView2<'a, f32>;
 
 /// What is kept of the logits of the sequence at that place.
-pub type Keep<'a> = dyn Fn(usize, Logits<'_>) -> Vec<f32> + 'a;
+type Keep<'a> = dyn Fn(usize, Logits<'_>) -> Vec<f32> + 'a;
+
+impl Evaluation {
+    pub(crate) fn of(
+        task: &mut dyn Task,
+        place: &ModelPlace,
+        request: &TaskRequest,
+        progress: &dyn Progress,
+    ) -> Result<Evaluation> {
+        let model = TaskModel::load(place, &|checkpoint| task.class(checkpoint))?;
+        let usual = task.usual_length().map(|usual| usual.min(model.config.max_position_embeddings));
+        let texts = Texts::open(place, &model.config, request.max_length.or(usual))?;
+        let Prepared { sequences, truncated } = task.prepare(&model, &texts)?;
+        let total = sequences.len();
+        let tell = |done: usize| progress.step(&format!("{}: {done} of {total} sequences", model.name));
+        tell(0);
+        let keep = |at: usize, logits: Logits<'_>| task.keep(at, logits);
+        let kept = run_all(&model, &sequences, request.batch_size, &keep, &tell)?;
+        if let Some(at) = kept.iter().position(|values| values.iter().any(|value| value.is_nan())) {
+            let message = format!("{}: NaN among the logits of sequence {at}", model.name);
+            return Err(Error::new(Kind::Model, message));
+        }
+        let judged = task.judge(&kept)?;
+        let max_length = texts.max_length;
+        Ok(Evaluation { model, sequences, truncated, max_length, kept, judged })
+    }
+}
 
 /// Runs the model over the sequences, and returns what `keep` keeps, in the order of the sequences. `progress` is told
 /// how many of them are done.
 ///
 /// # Errors
 /// Inputs that do not fit the model; outputs that it lacks, or that are not of this shape.
-pub fn run(
-    model: &Model,
+fn run_all(
+    model: &TaskModel,
     sequences: &[Sequence],
     batch_size: usize,
     keep: &Keep<'_>,
@@ -77,7 +97,7 @@ pub fn run(
     Ok(kept.into_iter().map(|(_, values)| values).collect())
 }
 
-fn inputs(model: &Model, batch: &[&Sequence]) -> Result<Inputs> {
+fn inputs(model: &TaskModel, batch: &[&Sequence]) -> Result<Inputs> {
     let n = batch.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(0);
     let pad = model.config.pad_token_id.unwrap_or(0) as i64;
     let rows = |padding: i64, value: fn(&Sequence, usize) -> Option<u32>| -> Result<Array2<i64>> {

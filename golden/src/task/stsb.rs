@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::data::{Line, Table, TextFile, quoted};
 use super::metric::correlation::{pearson, spearman};
-use super::model::{Model, Texts};
+use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task, misshapen, number, prediction};
 use crate::trace::class::Class;
 
@@ -90,7 +90,7 @@ impl Task for Stsb {
         Class::of_head(Head::SequenceClassification)
     }
 
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         model.require_one_label("a similarity is one number")?;
         let mut prepared = Prepared::default();
         for Example { sentences: [first, second], .. } in &self.examples {

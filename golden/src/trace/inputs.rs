@@ -4,7 +4,9 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{Inputs, Labels};
 use ndarray::{Array, ArrayD, Dimension};
 
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
+
+use crate::trace::tensor::{Data, Tensor};
 
 /// The `inputs.*` of a trace.
 ///

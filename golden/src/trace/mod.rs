@@ -7,7 +7,9 @@ pub mod padding;
 pub mod points;
 pub mod samples;
 pub mod slice;
+pub mod tensor;
 
 pub use class::Class;
-pub use file::{Data, Tensor, Trace};
+pub use file::Trace;
 pub use slice::Slice;
+pub use tensor::{Data, Tensor};

@@ -55,7 +55,7 @@ pub struct Statistic {
     /// How far it may be off.
     pub allowed: f64,
     /// The difference as a share of that.
-    #[serde(serialize_with = "crate::report::number", deserialize_with = "crate::report::read_number")]
+    #[serde(with = "crate::judge::unbounded")]
     pub share: f64,
 }
 

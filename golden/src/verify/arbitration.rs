@@ -6,10 +6,10 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
-use super::File;
+use super::candidate::WeightFile;
 use crate::backend::{Arithmetic, Reference};
 use crate::goldens::Golden;
-use crate::judge::arbiter::Basis;
+use crate::judge::verdict::Basis;
 use crate::trace::class::Class;
 
 /// The model that `golden` was computed with, if its folder has it; else that of the candidate. Nothing if f64 was not
@@ -18,7 +18,7 @@ use crate::trace::class::Class;
 /// # Errors
 /// The class cannot be built from the candidate's weights.
 pub(super) fn exact_model(
-    file: &File<'_>,
+    file: &WeightFile<'_>,
     golden: &Golden,
     candidate: &Parameters,
     class: Class,
@@ -27,7 +27,7 @@ pub(super) fn exact_model(
     if file.request.precision == Arithmetic::F32 {
         return Ok(None);
     }
-    (file.progress)("computing in f64");
+    file.progress.step("computing in f64");
     let own = own_model(golden, class, rows).map(|model| (model, Basis::Golden));
     let (model, basis) = match own {
         Some(own) => own,

@@ -7,18 +7,18 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
-use deberta_reference::{DebertaConfig, Inputs, MaskedRows, Tensor};
+use deberta_reference::{DebertaConfig, Tensor};
 
-use super::{Candidate, entry, judged_as};
+use super::asked::{Asked, Stated};
+use super::candidate::Candidate;
 use crate::backend::{Backend as _, BackendName, Reference};
 use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::Model;
-use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::Outcome;
 use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
 use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
-use crate::trace::inputs::inputs;
-use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
 
 /// The most first divergences of a file that are diagnosed.
@@ -54,24 +54,19 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
 impl Candidate<'_> {
     fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
         let file = TraceFile::open(path)?;
-        let (class, masked_rows) = judged_as(&file.inputs()?, entry(self.golden, path))?;
-        let golden = match file.is_sampled() {
-            true => self.whole(&file, class, masked_rows)?,
-            false => file.trace(|_| true)?.in_f32(),
-        };
-        let parameters = self.file.parameters(class)?;
+        let recorded = file.inputs()?;
+        let stated = Stated::of(&recorded, self.golden, path)?;
+        let golden =
+            if file.is_sampled() { self.whole(recorded, stated)? } else { file.trace(|_| true)?.in_f32() };
+        let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
-        let class = class.unwrap_or(Class::of_head(checkpoint.head));
-        let given = inputs(&golden)?;
-        let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
-        let config = checkpoint.config.clone();
-        let masked_rows = masked_rows.unwrap_or(class.masked_rows());
-        let mut model = Model::read(config, &*parameters, class, masked_rows)?;
+        let (class, rows) = stated.or_of(checkpoint.head);
+        let Asked { inputs, tokens, .. } = Asked::of(class, rows, &golden)?;
+        let mut model = Model::read(checkpoint.config.clone(), &*parameters, class, rows)?;
         self.add_unused(&mut model)?;
-        let tokens = Tokens::of(&given, class);
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
-        let divergence = Divergence { model: &model, golden: &golden, inputs: &given, comparison };
+        let divergence = Divergence { model: &model, golden: &golden, inputs: &inputs, comparison };
         if self.file.backend() != BackendName::Reference
             && first_divergence(&divergence.compare(&model)?).is_none()
         {
@@ -85,19 +80,17 @@ impl Candidate<'_> {
     }
 
     /// All numbers of which a golden has samples: what the reference computes with the weights of the golden's recipe.
-    fn whole(&self, file: &TraceFile, class: Option<Class>, rows: Option<MaskedRows>) -> Result<Trace> {
+    fn whole(&self, recorded: Trace, stated: Stated) -> Result<Trace> {
         let Some(recipe) = self.golden.recipe()? else {
             let message = "the golden has samples alone, and no recipe for the right weights: what differs first is known, \
                            why takes all numbers";
             return Err(Error::unsupported(message));
         };
-        let given = file.inputs()?;
-        let class = class.unwrap_or(Class::of_head(recipe.head));
-        let rows = rows.unwrap_or(class.masked_rows());
-        let asked = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(&given)? };
+        let (class, rows) = stated.or_of(recipe.head);
+        let asked = Asked::of(class, rows, &recorded)?;
         let parameters = Parameters::new(recipe.checkpoint()?)?;
-        let mut whole = Reference::load(&parameters, class, rows)?.run(&asked, &["*"], Vec::new())?;
-        whole.tensors.splice(0..0, given.tensors);
+        let mut whole = Reference::load(&parameters, class, rows)?.run(&asked.inputs, &["*"], Vec::new())?;
+        whole.tensors.splice(0..0, recorded.tensors);
         Ok(whole)
     }
 

@@ -7,15 +7,17 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaTokenizer, EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy};
 use ndarray::{Array2, ArrayD};
 
-use super::Candidate;
+use super::candidate::Candidate;
 use crate::case::Case;
-use crate::judge::compare::{Comparison, PointReport};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
-use crate::report::{Finding, RunReport};
+use crate::judge::verdict::PointReport;
+use crate::report::{Finding, Rules, RunReport};
 use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
 use crate::trace::slice::{Function, InlineInputs, Slice};
+use crate::trace::tensor::{Data, Tensor};
 
 /// Compares the model with the published values of the golden, if there are any.
 pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
@@ -30,7 +32,7 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
         Ok(points) => report.points = points,
         Err(error) => report.findings.push(Finding::error(&error)),
     }
-    report.conclude();
+    Rules::DEFAULT.conclude(&mut report);
     report.seconds = start.elapsed().as_secs_f64();
     Some(report)
 }

@@ -1,130 +1,125 @@
-//! One run: a model on the inputs of a trace, compared with what the trace has.
+//! The run of a model on the inputs of a golden trace.
 
-use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{DebertaConfig, Inputs, Stage};
-use ndarray::ArrayD;
+use std::path::Path;
+use std::time::Instant;
 
-use crate::backend::Backend;
+use deberta_converters::error::{Error, Result};
+use deberta_converters::loading::Parameters;
+
+use super::arbitration::exact_model;
+use super::asked::{Asked, Stated};
+use super::candidate::Candidate;
+use super::conventions::{differs, explain, other};
+use super::replay::Replay;
+use crate::backend::{Arithmetic, Backend};
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, PointReport};
-use crate::trace::class::Class;
-use crate::trace::file::{Tensor, Trace, TraceFile};
-use crate::trace::points::rank;
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::{Outcome, PointReport};
+use crate::report::{Finding, FindingKind, Rules, RunReport};
+use crate::trace::class::masked_rows_name;
+use crate::trace::file::TraceFile;
+use crate::trace::points::missing;
 
-/// A golden trace, and what is needed to compare a model with it.
-pub(super) struct Run<'v> {
-    pub(super) file: &'v TraceFile,
-    pub(super) config: &'v DebertaConfig,
-    pub(super) class: Class,
-    pub(super) inputs: &'v Inputs,
-    pub(super) comparison: Comparison<'v>,
+impl Candidate<'_> {
+    /// Runs the model on the inputs of the trace at `path` and compares. What is wrong with the weights goes to the findings
+    /// of the file.
+    pub(super) fn run(&self, path: &Path, name: String, of_file: &mut Vec<Finding>) -> RunReport {
+        let start = Instant::now();
+        let mut report = RunReport::new(&self.golden.name, Some(name), self.file.backend().as_str());
+        report.isolated = self.file.request.isolate;
+        if let Err(error) = self.run_into(path, &mut report, of_file) {
+            report.findings.push(Finding::error(&error));
+        }
+        Rules::DEFAULT.conclude(&mut report);
+        report.seconds = start.elapsed().as_secs_f64();
+        report
+    }
+
+    fn run_into(&self, path: &Path, report: &mut RunReport, of_file: &mut Vec<Finding>) -> Result<()> {
+        let in_trace = |error: Error| error.in_file(path);
+        let file = TraceFile::open(path)?;
+        let recorded = file.inputs()?;
+        let stated = Stated::of(&recorded, self.golden, path).map_err(in_trace)?;
+        report.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
+        let parameters = self.file.parameters(stated.class)?;
+        let (class, rows) = stated.or_of(parameters.checkpoint().head);
+        report.class = class.to_string();
+        report.masked_rows = masked_rows_name(rows).to_owned();
+        let asked = Asked::of(class, rows, &recorded).map_err(in_trace)?;
+
+        let config = &parameters.checkpoint().config;
+        note_lacking(&missing(&file, config, class, &asked.inputs), report);
+        let tolerances = &self.golden.tolerances;
+        let comparison = Comparison { tolerances, precision: self.precision, tokens: &asked.tokens };
+        let replay = Replay { file: &file, config, asked: &asked, comparison };
+        let model = self.file.backend().load(&parameters, class, rows)?;
+        note_not_finite(&*model, of_file);
+        let arbiter = self.arbiter(&replay, &parameters, report, in_trace)?;
+        let isolate = self.file.request.isolate;
+        let points = replay.compare(&*model, isolate, arbiter.as_ref()).map_err(in_trace)?;
+        drop(model);
+        report.findings.extend(self.explain_padding(&replay, &points)?);
+        report.points.extend(points);
+        report.note_arbiter(arbiter.map(|arbiter| arbiter.basis));
+        Ok(())
+    }
+
+    /// What f64 computes at the points, if it was asked for. Of samples it cannot be asked.
+    fn arbiter(
+        &self,
+        replay: &Replay<'_>,
+        parameters: &Parameters,
+        report: &mut RunReport,
+        in_trace: impl FnOnce(Error) -> Error,
+    ) -> Result<Option<Arbiter>> {
+        if replay.file.is_sampled() {
+            if self.file.request.precision == Arithmetic::F64 {
+                let message = "the arbiter was not asked: the golden has samples alone";
+                report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+            }
+            return Ok(None);
+        }
+        let Asked { class, rows, .. } = *replay.asked;
+        let Some((exact, basis)) = exact_model(self.file, self.golden, parameters, class, rows)? else {
+            return Ok(None);
+        };
+        let computed = replay.computed(&exact, self.file.request.isolate).map_err(in_trace)?;
+        Ok(Some(Arbiter::new(computed, basis)))
+    }
+
+    /// What the other convention for masked rows says about numbers that differ, if there is padding.
+    fn explain_padding(&self, replay: &Replay<'_>, points: &[PointReport]) -> Result<Option<Finding>> {
+        let Asked { class, rows, tokens, .. } = replay.asked;
+        if !tokens.padded() || !points.iter().any(|point| differs(&point.verdict)) {
+            return Ok(None);
+        }
+        let parameters = self.file.parameters(Some(*class))?;
+        let model = self.file.backend().load(&parameters, *class, other(*rows))?;
+        let again = replay.compare(&*model, self.file.request.isolate, None)?;
+        Ok(explain(*rows, points, &again))
+    }
 }
 
-impl Run<'_> {
-    /// Runs the model and compares it, in the order of execution. The arbiter, if there is one, says whose errors are larger.
-    pub(super) fn compare(
-        &self,
-        model: &dyn Backend,
-        isolate: bool,
-        arbiter: Option<&Arbiter>,
-    ) -> Result<Vec<PointReport>> {
-        match isolate {
-            true => self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter),
-            false => self.compare_in_groups(model, arbiter),
-        }
-    }
+/// Notes what the golden must have and does not.
+fn note_lacking(lacking: &[String], report: &mut RunReport) {
+    let [first, rest @ ..] = lacking else { return };
+    let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let message = format!(
+        "the golden lacks {first}{others}; if that is intended, say so: metadata \"points\" with the patterns of the \
+         activations that it has"
+    );
+    report.findings.push(Finding::new(FindingKind::GoldenIncomplete, Outcome::Undecided, message));
+    report.points.extend(lacking.iter().map(|name| PointReport::missing_in_golden(name)));
+}
 
-    /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
-    /// is judged alone.
-    pub(super) fn computed(&self, model: &dyn Backend, isolate: bool) -> Result<Trace> {
-        let names: Vec<&str> =
-            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
-        if !isolate {
-            return model.run(self.inputs, &names, Vec::new());
+/// Notes, once for a file, the weights that are NaN or infinite.
+fn note_not_finite(model: &dyn Backend, of_file: &mut Vec<Finding>) {
+    for bad in model.report().iter().flat_map(|report| &report.not_finite) {
+        let message =
+            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first);
+        let finding = Finding::new(FindingKind::WeightsNotFinite, Outcome::Divergence, message);
+        if !of_file.contains(&finding) {
+            of_file.push(finding);
         }
-        if self.file.is_sampled() {
-            let message =
-                "the trace has samples alone: --isolate needs whole activations, to give them to the modules";
-            return Err(Error::new(Kind::Request, message));
-        }
-        let states = self.hidden_states();
-        let mut replaced = Vec::new();
-        for name in &names {
-            replaced.extend(self.replacement(&format!("activations.{name}"), name)?);
-        }
-        for (output, point) in &states {
-            if !names.contains(&point.as_str()) {
-                replaced.extend(self.replacement(output, point)?);
-            }
-        }
-        let watched: Vec<&str> =
-            names.iter().copied().chain(states.iter().map(|(_, point)| point.as_str())).collect();
-        let mut candidate = model.run(self.inputs, &watched, replaced)?;
-        // The hidden states of the output were replaced: what was computed is recorded at the points.
-        for (output, point) in &states {
-            let computed = candidate.get(&format!("activations.{point}")).cloned();
-            if let (Some(computed), Some(tensor)) =
-                (computed, candidate.tensors.iter_mut().find(|tensor| tensor.name == *output))
-            {
-                *tensor = Tensor { name: output.clone(), ..computed };
-            }
-        }
-        Ok(candidate)
-    }
-
-    /// Runs the model once for every group of points that fit into memory together, and compares them.
-    fn compare_in_groups(&self, model: &dyn Backend, arbiter: Option<&Arbiter>) -> Result<Vec<PointReport>> {
-        let mut points = Vec::new();
-        for names in self.groups() {
-            let activations: Vec<&str> =
-                names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
-            let candidate = model.run(self.inputs, &activations, Vec::new())?;
-            points.extend(self.comparison.points(self.file, &names, candidate, arbiter)?);
-        }
-        points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
-        Ok(points)
-    }
-
-    /// The points of the golden in groups. Outputs, which every run returns, are in the first.
-    fn groups(&self) -> Vec<Vec<&str>> {
-        /// A gigabyte.
-        const MOST: usize = 1 << 28;
-        let all = self.file.names().filter(|name| !name.starts_with("inputs."));
-        let (mut outputs, mut activations): (Vec<&str>, Vec<&str>) =
-            all.partition(|name| name.starts_with("outputs."));
-        for names in [&mut outputs, &mut activations] {
-            names.sort_by_key(|name| (rank(name), *name));
-        }
-        let (mut groups, mut numbers) = (vec![outputs], 0_usize);
-        for name in activations {
-            let count = self.file.shape(name).map_or(0, |shape| shape.iter().product::<usize>());
-            numbers = numbers.saturating_add(count);
-            if numbers > MOST {
-                numbers = count;
-                groups.push(Vec::new());
-            }
-            if let Some(group) = groups.last_mut() {
-                group.push(name);
-            }
-        }
-        groups
-    }
-
-    /// The hidden states that the golden has, and the points that are the same.
-    fn hidden_states(&self) -> Vec<(String, String)> {
-        let base = self.class.head.base_prefix();
-        let layers = (0..=self.config.num_hidden_layers).map(|i| {
-            let stage = Stage::of_state(i);
-            (format!("outputs.hidden_states.{i}"), stage.path(base, stage.state()))
-        });
-        layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
-    }
-
-    fn replacement(&self, tensor: &str, point: &str) -> Result<Option<(String, ArrayD<f32>)>> {
-        let Some(Tensor { shape, data, .. }) = self.file.tensor(tensor)? else { return Ok(None) };
-        let Some(values) = data.floats() else { return Ok(None) };
-        let array = ArrayD::from_shape_vec(shape, values.into_owned())
-            .map_err(|error| Error::malformed(error.to_string()).in_tensor(tensor))?;
-        Ok(Some((point.to_owned(), array)))
     }
 }

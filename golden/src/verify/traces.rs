@@ -7,14 +7,16 @@ use std::time::Instant;
 use deberta_converters::error::{Error, Result};
 
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerances};
-use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of};
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
+use crate::report::{FileReport, Finding, FindingKind, Report, Rules, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
-use crate::trace::file::{Data, Trace, TraceFile};
+use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
+use crate::trace::tensor::Data;
 
 /// How to compare two traces.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +69,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
         Comparison { tolerances: &settings.tolerances, precision: Precision::F32, tokens: &tokens };
     let arbiter = settings.arbiter.as_deref().map(|path| Arbiter::read(path, &given)).transpose()?;
     run.points = points(&want, &got, comparison, settings.common, arbiter.as_ref())?;
-    run.note_arbiter(arbiter.as_ref());
+    run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
     if run.points.iter().any(|point| point.verdict == Verdict::Padding) {
         run.findings.push(match (rows, other_rows) {
             (Some(rows), Some(other)) if rows != other => Finding::new(
@@ -88,26 +90,12 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
             ),
         });
     }
-    run.conclude();
+    Rules::DEFAULT.conclude(&mut run);
     run.seconds = start.elapsed().as_secs_f64();
-    let outcome = run.outcome;
-    let file = FileReport {
-        file: name_of(candidate),
-        format: Some("trace".to_owned()),
-        precision: None,
-        digest: None,
-        outcome,
-        findings: Vec::new(),
-        runs: vec![run],
-    };
-    Ok(Report {
-        schema: SCHEMA.to_owned(),
-        producer: PRODUCER.to_owned(),
-        model: candidate.display().to_string(),
-        outcome,
-        files: vec![file],
-        findings: Vec::new(),
-    })
+    let file = FileReport { format: Some("trace".to_owned()), runs: vec![run], ..FileReport::new(candidate) };
+    let mut report = Report::new(candidate.display().to_string(), vec![file], Vec::new());
+    Rules::DEFAULT.judge(&mut report);
+    Ok(report)
 }
 
 /// Every point of the golden, and those that the candidate alone has, in the order of execution.

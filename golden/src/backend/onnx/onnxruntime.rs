@@ -14,7 +14,7 @@ use ort::value::{DynValue, TensorElementType, ValueType};
 
 use super::feed::{Given, Input, Kind, Numbers};
 use super::runtime::{Runtime, no_numbers, not_run, not_taken};
-use crate::trace::file::{Data, Tensor};
+use crate::trace::tensor::{Data, Tensor};
 
 /// The variable that says where the library is.
 const LIBRARY: &str = "ORT_DYLIB_PATH";

@@ -11,7 +11,7 @@ use rten_tensor::prelude::*;
 
 use super::feed::{Given, Input, Kind, Numbers};
 use super::runtime::{Runtime, no_numbers, not_run, not_taken};
-use crate::trace::file::{Data, Tensor};
+use crate::trace::tensor::{Data, Tensor};
 
 /// A graph that `rten` has loaded.
 pub(super) struct Rten {

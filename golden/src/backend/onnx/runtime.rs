@@ -3,7 +3,7 @@
 use deberta_converters::error::{Error, Kind, Result};
 
 use super::feed::{Given, Input};
-use crate::trace::file::Tensor;
+use crate::trace::tensor::Tensor;
 
 /// A graph in the hands of a program that computes it.
 pub(super) trait Runtime: Send + Sync {

@@ -6,25 +6,24 @@
 //!
 //! Weights come from our readers, never from libtorch's: nothing in a checkpoint is executed.
 
-use std::fmt;
-
-use deberta_converters::error::{Error, Kind};
+use deberta_converters::error::Kind;
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
     self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
 };
 use ndarray::ArrayD;
-use tch::TchError;
 
 use super::reference::flat;
 use super::{Backend, BackendName};
 use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
+use crate::trace::tensor::{Data, Tensor};
 
 mod attention;
 mod declaration;
 mod embeddings;
 mod encoder;
+mod failure;
 mod heads;
 mod inputs;
 mod losses;
@@ -37,6 +36,7 @@ mod weights;
 
 pub use script::Script;
 
+use failure::{Failure, Result};
 use model::Model;
 
 /// The version of libtorch that `tch` is made for.
@@ -131,55 +131,5 @@ impl Backend for Tch {
 
     fn report(&self) -> Option<&LoadReport> {
         Some(&self.report)
-    }
-}
-
-/// What goes wrong in here: with what is given, or in libtorch.
-#[derive(Debug)]
-enum Failure {
-    Model(reference::Error),
-    Torch(TchError),
-}
-
-type Result<T> = std::result::Result<T, Failure>;
-
-impl Failure {
-    /// The error of that kind.
-    fn of(self, kind: Kind) -> Error {
-        Error::new(kind, self.to_string())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Model(error) => error.fmt(f),
-            // An operator says what is wrong in the first line, and where in its source in the others; a TorchScript program
-            // where in its code, and what is wrong in the last one.
-            Failure::Torch(TchError::Torch(text)) => {
-                let of_program = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
-                let what = of_program.or(text.lines().next()).unwrap_or_default();
-                write!(f, "libtorch: {what}")
-            }
-            Failure::Torch(error) => write!(f, "libtorch: {error}"),
-        }
-    }
-}
-
-impl From<TchError> for Failure {
-    fn from(error: TchError) -> Failure {
-        Failure::Torch(error)
-    }
-}
-
-impl From<reference::Error> for Failure {
-    fn from(error: reference::Error) -> Failure {
-        Failure::Model(error)
-    }
-}
-
-impl From<reference::InputError> for Failure {
-    fn from(error: reference::InputError) -> Failure {
-        Failure::Model(error.into())
     }
 }

@@ -20,8 +20,9 @@ use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
 use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::file::{Data, Tensor, Trace};
+use crate::trace::file::Trace;
 use crate::trace::points::rank;
+use crate::trace::tensor::{Data, Tensor};
 
 /// A program that is run as it is.
 pub struct Script {

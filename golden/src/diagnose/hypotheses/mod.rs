@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use deberta_reference::{Head, Module, Param, Stage, locate};
 
 use super::attention::value_bias;
+use super::divergence::Divergence;
+use super::hypothesis::Hypothesis;
 use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, table};
 use super::section::Section;
-use super::{Divergence, Hypothesis};
 use crate::fault::{Change, Model, Setting};
 use crate::trace::file::Trace;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deberta_reference::{Module, Stage};
 
-use crate::judge::compare::PointReport;
+use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{shares, short};
 use crate::report::numbers::of_tolerance;

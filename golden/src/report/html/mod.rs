@@ -6,7 +6,7 @@ use super::growth::shares;
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps, value};
 use super::verdict::{detail, outcome, tolerance, word};
 use super::{Diagnosis, Document, FileReport, Finding, RunReport};
-use crate::judge::compare::{Outcome, PointReport};
+use crate::judge::verdict::{Outcome, PointReport};
 
 mod heat_map;
 mod plot;

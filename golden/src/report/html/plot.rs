@@ -2,7 +2,7 @@
 
 use deberta_reference::Stage;
 
-use crate::judge::compare::PointReport;
+use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{StageError, growth, short};
 use crate::report::numbers::of_tolerance;

@@ -9,6 +9,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::forward;
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
+use deberta_converters::progress::Progress;
 use deberta_converters::recipe::Size;
 use deberta_converters::source::{Format, Source};
 use deberta_reference::{Head, Inputs, Module};
@@ -20,14 +21,15 @@ use crate::backend::{Backend as _, BackendName};
 use crate::diagnose::{Divergence, diagnose};
 use crate::fault::{Fault, Model, faults};
 use crate::goldens::Golden;
-use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
+use crate::judge::verdict::Outcome;
 use crate::report::Report;
 use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
-use crate::verify::{Request, verify};
+use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
 mod committed;
@@ -79,7 +81,7 @@ impl SizeReport {
 ///
 /// # Errors
 /// Too little room on the disk; files that cannot be written; a model that cannot be run.
-pub fn selftest_at(size: Size, folder: Option<&Path>, progress: &dyn Fn(&str)) -> Result<SizeReport> {
+pub fn selftest_at(size: Size, folder: Option<&Path>, progress: &dyn Progress) -> Result<SizeReport> {
     let main = committed::recipe(size.name(), Path::new(size.name()))?;
     // The first file, the last one, and the one that it is made from; some hundredths for what is not weights.
     let workshop = Workshop::new(folder, main.byte_len() / 100 * 305)?;
@@ -109,14 +111,14 @@ pub fn selftest_at(size: Size, folder: Option<&Path>, progress: &dyn Fn(&str)) -
 struct Run<'r> {
     size: Size,
     workshop: &'r Workshop,
-    progress: &'r dyn Fn(&str),
+    progress: &'r dyn Progress,
     steps: Vec<Step>,
 }
 
 impl Run<'_> {
     /// Does a step: what it returns says whether that came of it which must, and what there is to say.
     fn step<R>(&mut self, name: String, work: impl FnOnce() -> Result<(R, bool, String)>) -> Result<R> {
-        (self.progress)(&format!("{}: {name}", self.size.name()));
+        self.progress.step(&format!("{}: {name}", self.size.name()));
         let (done, cost) = measured(work);
         let (result, passes, detail) = done?;
         self.steps.push(Step { name, passes, detail, cost });
@@ -184,15 +186,15 @@ impl Run<'_> {
             true => format!("verify {format}{by}"),
             false => format!("verify {}", golden.name),
         };
-        let request = Request {
+        let request = VerifyRequest {
             name: golden.name.clone(),
             model: model.to_owned(),
             goldens: vec![golden.clone()],
             backend: Some(backend),
-            ..Request::default()
+            ..VerifyRequest::default()
         };
         self.step(name, || {
-            let report = verify(&request, &|_| {})?;
+            let report = verify(&request, &())?;
             Ok(((), report.outcome == Outcome::Pass, described(&report)))
         })
     }

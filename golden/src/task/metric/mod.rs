@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod correlation;
 pub mod entities;
+pub(super) mod json;
 pub mod threshold;
 
 /// The share of `right` among `total`; nothing if there are none.

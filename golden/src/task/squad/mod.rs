@@ -11,10 +11,10 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Head, PreTrainedTokenizerBase};
 use serde_json::json;
 
+use super::Sequence;
 use super::data::quoted;
 use super::metric::answers::{Answered, Best, best_threshold, score, scores};
-use super::model::{Model, Texts};
-use super::run::Sequence;
+use super::model::{TaskModel, Texts};
 use super::{Choice, Judged, Prepared, Task, number, prediction};
 use crate::trace::class::Class;
 
@@ -144,7 +144,7 @@ impl Task for Squad {
         Some(384)
     }
 
-    fn prepare(&mut self, _model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, _model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         let tokenizer = texts.tokenizer();
         let special = tokenizer.num_special_tokens_to_add(true);
         let overlap = self.options.doc_stride.unwrap_or(texts.max_length / 3);

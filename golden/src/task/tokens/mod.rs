@@ -10,10 +10,10 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Head, PreTrainedTokenizerBase};
 use serde_json::json;
 
+use super::Sequence;
 use super::metric::entities::{Counts, Scheme, Tag};
 use super::metric::{largest, margin, share};
-use super::model::{Model, Texts};
-use super::run::Sequence;
+use super::model::{TaskModel, Texts};
 use super::{Choice, Judged, Prepared, Task, misshapen, prediction};
 use crate::trace::class::Class;
 
@@ -22,7 +22,7 @@ mod conll;
 use conll::Sentence;
 
 /// Sentences with their entities.
-pub struct Tokens {
+pub struct TokenClassification {
     scheme: Scheme,
     sentences: Vec<Sentence>,
     labels: Vec<String>,
@@ -31,18 +31,24 @@ pub struct Tokens {
     firsts: Vec<Vec<Option<usize>>>,
 }
 
-impl Tokens {
+impl TokenClassification {
     /// Reads files, of each as many sentences as `limit` says.
     ///
     /// # Errors
     /// A file without sentences; a line that is not of CoNLL's form.
-    pub fn read(files: &[PathBuf], limit: Option<usize>, scheme: Scheme) -> Result<Tokens> {
+    pub fn read(files: &[PathBuf], limit: Option<usize>, scheme: Scheme) -> Result<TokenClassification> {
         let sentences = conll::read(files, limit, scheme)?;
-        Ok(Tokens { scheme, sentences, labels: Vec::new(), tags: Vec::new(), firsts: Vec::new() })
+        Ok(TokenClassification {
+            scheme,
+            sentences,
+            labels: Vec::new(),
+            tags: Vec::new(),
+            firsts: Vec::new(),
+        })
     }
 }
 
-impl Task for Tokens {
+impl Task for TokenClassification {
     fn name(&self) -> &'static str {
         "tokens"
     }
@@ -51,7 +57,7 @@ impl Task for Tokens {
         Class::of_head(Head::TokenClassification)
     }
 
-    fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
+    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
         self.labels = model.labels()?.to_vec();
         let tag = |label: &String| {
             Tag::parse(label, self.scheme)

@@ -6,10 +6,11 @@ use deberta_converters::error::{Error, Result};
 use deberta_reference::{DebertaConfig, Head, Inputs};
 use ndarray::Array2;
 
-use super::{Attempt, Graph, Weights};
+use super::candidate::{Attempt, GraphCandidate, Weights};
 use crate::backend::{Backend as _, Reference};
-use crate::judge::compare::{Comparison, Outcome};
+use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Tolerances;
+use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PRODUCER, RunReport};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::padding::Tokens;
@@ -28,7 +29,11 @@ struct Batch {
 }
 
 /// Runs the graph on generated inputs, and compares its outputs with those of the reference.
-pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<Attempt> {
+pub(super) fn run(
+    graph: &GraphCandidate<'_>,
+    weights: &Weights,
+    findings: &mut Vec<Finding>,
+) -> Vec<Attempt> {
     let mut reference = Some(Reference::load(&weights.parameters, weights.class, graph.graph.masked_rows()));
     let mut attempts = Vec::new();
     for batch in batches(weights.config(), weights.class) {
@@ -42,7 +47,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
         run.masked_rows = masked_rows_name(graph.graph.masked_rows()).to_owned();
-        (graph.file.progress)(&format!("{NAME}: {batch}"));
+        graph.file.progress.step(&format!("{NAME}: {batch}"));
         match &reference {
             Some(Ok(model)) => {
                 let done = compare(graph, weights, model, &batch, &mut run);
@@ -59,7 +64,7 @@ pub(super) fn run(graph: &Graph<'_>, weights: &Weights, findings: &mut Vec<Findi
 }
 
 fn compare(
-    graph: &Graph<'_>,
+    graph: &GraphCandidate<'_>,
     weights: &Weights,
     model: &Reference,
     batch: &Batch,

@@ -2,21 +2,20 @@
 //! against the reference with the weights of the same file.
 
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Format, Source};
-use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
+use deberta_reference::{Head, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
-use super::{File, convention, differs, entry, judged_as};
-use crate::backend::{self, Backend as _, BackendName, Reference};
-use crate::case::TraceEntry;
+use super::asked::Stated;
+use super::candidate::WeightFile;
+use super::conventions::{convention, differs};
+use crate::backend::{Backend as _, BackendName, Reference};
 use crate::goldens::Golden;
 use crate::judge::arbiter::Arbiter;
-use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
+use crate::judge::compare::Comparison;
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
 use crate::trace::class::{Class, masked_rows_name};
 use crate::trace::file::{Trace, TraceFile};
@@ -24,76 +23,21 @@ use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
 use crate::trace::points::rank;
 
+mod candidate;
 mod lengths;
 
+use candidate::{Attempt, GraphCandidate};
+
 /// Runs the graph of a file and adds what came of it to the report.
-pub(super) fn verify(file: &File<'_>, backend: BackendName, report: &mut FileReport) {
-    (file.progress)(&format!("{}: reading the graph", report.file));
+pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
+    file.progress.step(&format!("{}: reading the graph", report.file));
     match backend.open(&file.source.path, file.request.config.as_deref()) {
-        Ok(graph) => Graph::of(file, graph).verify(report),
+        Ok(graph) => GraphCandidate::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
     }
 }
 
-/// A graph, and weights that it must compute with.
-struct Graph<'v> {
-    file: &'v File<'v>,
-    graph: Box<dyn backend::Graph>,
-    weights: Result<Weights>,
-}
-
-/// Weights that the reference can run.
-struct Weights {
-    parameters: Rc<Parameters>,
-    class: Class,
-}
-
-impl Weights {
-    fn config(&self) -> &DebertaConfig {
-        &self.parameters.checkpoint().config
-    }
-}
-
-/// A run, and why there is none.
-struct Attempt {
-    report: RunReport,
-    failure: Option<Error>,
-}
-
-impl Attempt {
-    fn new(report: RunReport, done: Result<()>, start: Instant) -> Attempt {
-        let failure = done.err();
-        let mut attempt = Attempt { report, failure };
-        attempt.report.seconds = start.elapsed().as_secs_f64();
-        attempt
-    }
-
-    /// The report. Where other runs of the graph succeeded, a failure is that of the graph and not of the runtime.
-    fn conclude(mut self, runs_elsewhere: bool) -> RunReport {
-        if let Some(error) = self.failure {
-            let finding = match runs_elsewhere && error.kind() == Kind::Model {
-                true => {
-                    let message = format!(
-                        "the graph runs on other lengths or batch sizes and fails on this one: it was exported for \
-                         fixed ones; export it with dynamic axes ({error})"
-                    );
-                    Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message)
-                }
-                false => Finding::error(&error),
-            };
-            self.report.findings.push(finding);
-        }
-        self.report.conclude();
-        self.report
-    }
-}
-
-impl<'v> Graph<'v> {
-    fn of(file: &'v File<'v>, graph: Box<dyn backend::Graph>) -> Graph<'v> {
-        let weights = weights(file, graph.class());
-        Graph { file, graph, weights }
-    }
-
+impl GraphCandidate<'_> {
     fn verify(&self, report: &mut FileReport) {
         report.format.get_or_insert_with(|| self.graph.format().to_owned());
         report.precision.get_or_insert_with(|| self.graph.precision().to_string());
@@ -137,9 +81,9 @@ impl<'v> Graph<'v> {
     fn trace(&self, golden: &Golden, path: &Path, report: &mut FileReport) -> Option<Attempt> {
         let start = Instant::now();
         let name = name_of(path);
-        (self.file.progress)(&format!("{}: {name} by the graph", report.file));
+        self.file.progress.step(&format!("{}: {name} by the graph", report.file));
         let mut run = RunReport::new(&golden.name, Some(name.clone()), self.graph.name());
-        let done = match self.given(path, entry(golden, path)) {
+        let done = match self.given(golden, path) {
             Ok(given) => {
                 if let Some(why) = self.refuses(&given) {
                     let message = format!("{name}: not judged with the graph: {why}");
@@ -155,10 +99,10 @@ impl<'v> Graph<'v> {
     }
 
     /// What the trace gives a model. Labels make a loss, which no graph has, and change nothing else.
-    fn given(&self, path: &Path, entry: Option<&TraceEntry>) -> Result<Given> {
+    fn given(&self, golden: &Golden, path: &Path) -> Result<Given> {
         let file = TraceFile::open(path)?;
         let trace = file.inputs()?;
-        let (class, rows) = judged_as(&trace, entry)?;
+        let Stated { class, rows } = Stated::of(&trace, golden, path)?;
         let class = class.or(self.class()).ok_or_else(|| {
             Error::new(Kind::Request, "neither the trace nor the graph says which class it is of")
         })?;
@@ -170,11 +114,6 @@ impl<'v> Graph<'v> {
             inputs.token_type_ids = None;
         }
         Ok(Given { squeezed, file, class, rows: rows.unwrap_or(class.masked_rows()), inputs })
-    }
-
-    /// Of which class the graph is, if anything says it.
-    fn class(&self) -> Option<Class> {
-        self.graph.class().or(self.weights.as_ref().ok().map(|weights| weights.class))
     }
 
     /// Why the graph does not compute what the trace has.
@@ -242,7 +181,7 @@ impl<'v> Graph<'v> {
                 run.points.push(comparison.judged(&want, computed.get(name), arbiter.as_ref()));
             }
         }
-        run.note_arbiter(arbiter.as_ref());
+        run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
         let outputs = self.graph.exposed().into_iter().filter(|name| name.starts_with("outputs."));
         let lacking = outputs.filter(|output| !names.contains(output)).map(PointReport::missing_in_golden);
         run.points.extend(lacking);
@@ -318,22 +257,6 @@ struct Given {
     inputs: Inputs,
     /// Whether a regression's logits may lack their last axis: transformers drops one of length 1 if there are labels.
     squeezed: bool,
-}
-
-/// The weights of the file, or else of another one in its folder.
-///
-/// # Errors
-/// Those of the file cannot be read, and there are no others.
-fn weights(file: &File<'_>, class: Option<Class>) -> Result<Weights> {
-    let read = |file: &File<'_>| {
-        let parameters = file.parameters(class)?;
-        let class = class.unwrap_or(Class::of_head(parameters.checkpoint().head));
-        Ok(Weights { parameters, class })
-    };
-    read(file).or_else(|error| {
-        let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&File::new(file.request, other, file.progress))).map_err(|_| error)
-    })
 }
 
 /// Whether the reference agrees with the golden that a run does not agree with.

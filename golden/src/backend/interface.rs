@@ -1,0 +1,120 @@
+//! What every backend is called and does.
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::{Inputs, LoadReport, MaskedRows};
+use ndarray::ArrayD;
+
+use crate::judge::tolerance::Precision;
+use crate::trace::class::Class;
+use crate::trace::file::Trace;
+
+/// Backends by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum BackendName {
+    /// The reference implementation in this program
+    Reference,
+    /// libtorch; the program must be built with it, see docs/libtorch.md
+    Tch,
+    /// The graph of an ONNX file, as it is, by a runtime that is part of this program
+    Onnx,
+    /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
+    #[cfg_attr(feature = "cli", value(name = "onnxruntime"))]
+    OnnxRuntime,
+}
+
+impl BackendName {
+    /// As on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BackendName::Reference => "reference",
+            BackendName::Tch => "tch",
+            BackendName::Onnx => "onnx",
+            BackendName::OnnxRuntime => "onnxruntime",
+        }
+    }
+
+    /// Whether it runs a graph that is in the file, and not a class with the weights of the file.
+    pub fn runs_graphs(self) -> bool {
+        matches!(self, BackendName::Onnx | BackendName::OnnxRuntime)
+    }
+
+    /// Checks that this program has the backend.
+    ///
+    /// # Errors
+    /// It was built without it; says how to build it.
+    pub fn require(self) -> Result<()> {
+        match self {
+            BackendName::OnnxRuntime if !cfg!(feature = "onnxruntime") => {
+                let message = "--backend onnxruntime: this program was built without ONNX Runtime; docs/formats/onnx.md \
+                               says how to build it: cargo build --release --package deberta-golden --features onnxruntime";
+                Err(Error::new(Kind::Request, message))
+            }
+            BackendName::Tch if !cfg!(feature = "tch") => {
+                let message = "--backend tch: this program was built without libtorch; docs/libtorch.md says how to \
+                               build it: cargo build --release --package deberta-golden --features tch";
+                Err(Error::new(Kind::Request, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for what the backend does not do.
+    pub(super) fn cannot(self, why: &str) -> Error {
+        Error::new(Kind::Request, format!("--backend {}: it {why}", self.as_str()))
+    }
+}
+
+/// Something that runs a model.
+pub trait Backend {
+    /// `reference`, `onnx`, …
+    fn name(&self) -> &'static str;
+
+    /// Runs the model on `inputs` and records the outputs, and the activations whose names one of the patterns in
+    /// `points` matches, in the order of execution; `*` in a pattern stands for any text. After the activations named in
+    /// `replaced` were computed and recorded, the values given there take their place.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the model; replacements of another shape, or by a backend that cannot replace.
+    fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace>;
+
+    /// Runs the model and throws the outputs away: for measuring.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the model.
+    fn run_only(&self, inputs: &Inputs) -> Result<()> {
+        self.run(inputs, &[], Vec::new()).map(drop)
+    }
+
+    /// What loading found: parameters with NaN or infinity, among others. Nothing if there was no checkpoint.
+    fn report(&self) -> Option<&LoadReport> {
+        None
+    }
+}
+
+/// A backend whose computation is in a file, weights and all.
+pub trait Graph: Backend {
+    /// The format of the file: `ONNX`, ….
+    fn format(&self) -> &'static str;
+
+    /// What it exposes, by the names in a trace, in the order of execution.
+    fn exposed(&self) -> Vec<&str>;
+
+    /// The outputs whose names are those of no activation.
+    fn unknown(&self) -> &[String];
+
+    /// The class that the file names.
+    fn class(&self) -> Option<Class>;
+
+    /// What becomes of attention rows whose every key is masked: what the file says, else as in PyTorch.
+    fn masked_rows(&self) -> MaskedRows;
+
+    /// The precision that the weights are stored with.
+    fn precision(&self) -> Precision;
+
+    /// Checks that it has all inputs that are given.
+    ///
+    /// # Errors
+    /// One that it does not have, or not so, by name.
+    fn takes(&self, inputs: &Inputs) -> Result<()>;
+}

@@ -1,0 +1,36 @@
+//! What is said on standard error.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use deberta_converters::progress::Progress;
+
+/// What is being done, on a terminal only: one line, which the next step replaces. It goes when this is dropped.
+pub(super) struct StatusLine(bool);
+
+impl StatusLine {
+    /// A line that appears with the first step.
+    pub(super) fn new() -> StatusLine {
+        StatusLine(std::io::stderr().is_terminal())
+    }
+}
+
+impl Progress for StatusLine {
+    fn start(&self, step: &str, _bytes: u64) {
+        if self.0 {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{step}");
+        }
+    }
+
+    fn advance(&self, _bytes: u64) {}
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        self.step("");
+    }
+}
+
+/// Says something.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

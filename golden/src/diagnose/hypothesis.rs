@@ -1,0 +1,51 @@
+//! What may be the cause of a divergence, and what undoes it.
+
+use crate::fault::Change;
+use crate::report::Diagnosis;
+
+/// What may be the cause of a divergence.
+#[derive(Clone, Debug)]
+pub(crate) struct Hypothesis {
+    pub(super) kind: &'static str,
+    pub(super) cause: String,
+    pub(super) evidence: String,
+    pub(super) repair: String,
+    /// What undoes it; empty if that cannot be known.
+    pub(super) changes: Vec<Change>,
+    /// What undoes it in more places.
+    pub(super) wider: Vec<(String, Vec<Change>)>,
+    /// Whether agreement after the changes proves it. Not if they were computed from as few numbers as they change.
+    pub(super) proves: bool,
+}
+
+impl Hypothesis {
+    pub(super) fn new(kind: &'static str, cause: impl Into<String>, repair: impl Into<String>) -> Hypothesis {
+        let (cause, repair) = (cause.into(), repair.into());
+        let (evidence, changes, wider) = (String::new(), Vec::new(), Vec::new());
+        Hypothesis { kind, cause, evidence, repair, changes, wider, proves: true }
+    }
+
+    pub(super) fn because(self, evidence: impl Into<String>) -> Hypothesis {
+        Hypothesis { evidence: evidence.into(), ..self }
+    }
+
+    pub(super) fn undone_by(self, changes: impl IntoIterator<Item = Change>) -> Hypothesis {
+        Hypothesis { changes: changes.into_iter().collect(), ..self }
+    }
+
+    pub(super) fn wider(mut self, where_else: impl Into<String>, changes: Vec<Change>) -> Hypothesis {
+        self.wider.push((where_else.into(), changes));
+        self
+    }
+
+    pub(super) fn diagnosis(&self, found: &str, confirmed: bool) -> Diagnosis {
+        let join = if self.evidence.is_empty() || found.is_empty() { "" } else { "; " };
+        Diagnosis {
+            kind: self.kind.to_owned(),
+            cause: self.cause.clone(),
+            evidence: format!("{}{join}{found}", self.evidence),
+            repair: self.repair.clone(),
+            confirmed,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a golden trace asks of a model.
+
+use std::path::Path;
+
+use deberta_converters::error::{Error, Result};
+use deberta_reference::{Head, Inputs, MaskedRows};
+
+use crate::case::TraceEntry;
+use crate::goldens::Golden;
+use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::file::Trace;
+use crate::trace::inputs::inputs;
+use crate::trace::padding::Tokens;
+
+/// What a trace asks of a model.
+pub(super) struct Asked {
+    pub(super) class: Class,
+    pub(super) rows: MaskedRows,
+    /// With hidden states and attentions, which a trace may have.
+    pub(super) inputs: Inputs,
+    pub(super) tokens: Tokens,
+}
+
+/// The class and the masked rows that a trace, or its entry in `case.yaml`, asks for; nothing where both leave it open.
+#[derive(Clone, Copy)]
+pub(super) struct Stated {
+    pub(super) class: Option<Class>,
+    pub(super) rows: Option<MaskedRows>,
+}
+
+impl Asked {
+    /// What the `inputs.*` of a trace ask of a class.
+    ///
+    /// # Errors
+    /// Inputs that no class has.
+    pub(super) fn of(class: Class, rows: MaskedRows, trace: &Trace) -> Result<Asked> {
+        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(trace)? };
+        let tokens = Tokens::of(&inputs, class);
+        Ok(Asked { class, rows, inputs, tokens })
+    }
+}
+
+impl Stated {
+    /// What a trace of the golden states, and `case.yaml` about the file at `path`.
+    ///
+    /// # Errors
+    /// An unknown class or convention; two that are not the same.
+    pub(super) fn of(trace: &Trace, golden: &Golden, path: &Path) -> Result<Stated> {
+        let (class, rows) = (Class::of(trace)?, masked_rows_of(trace)?);
+        let Some(entry) = entry(golden, path) else { return Ok(Stated { class, rows }) };
+        let listed = entry.class()?;
+        if let Some(class) = class.filter(|&class| class != listed) {
+            return Err(Error::malformed(format!("the trace is of {class}, case.yaml says {listed}")));
+        }
+        if let Some(rows) = rows.filter(|&rows| rows != entry.masked_rows) {
+            let (rows, listed) = (masked_rows_name(rows), masked_rows_name(entry.masked_rows));
+            let message = format!("masked_rows is {rows} in the trace and {listed} in case.yaml");
+            return Err(Error::malformed(message));
+        }
+        Ok(Stated { class: Some(listed), rows: Some(entry.masked_rows) })
+    }
+
+    /// What is asked of weights with this head: the class with it where none is stated, and the convention of the class.
+    pub(super) fn or_of(self, head: Head) -> (Class, MaskedRows) {
+        let class = self.class.unwrap_or(Class::of_head(head));
+        (class, self.rows.unwrap_or(class.masked_rows()))
+    }
+}
+
+/// What `case.yaml` says about a trace.
+fn entry<'g>(golden: &'g Golden, path: &Path) -> Option<&'g TraceEntry> {
+    let mut entries = golden.case.as_ref()?.traces.iter();
+    entries.find(|entry| path.file_name().is_some_and(|file| file == entry.file.as_str()))
+}

@@ -1,0 +1,148 @@
+//! What is verified: a weight file, and what it is compared with.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::error::Result;
+use deberta_converters::format::torch;
+use deberta_converters::loading::Parameters;
+use deberta_converters::mapped::Mapped;
+use deberta_converters::progress::Progress;
+use deberta_converters::source::{Format, Source, sniff};
+use deberta_reference::Head;
+
+use crate::backend::{Arithmetic, BackendName};
+use crate::goldens::Golden;
+use crate::judge::tolerance::Precision;
+use crate::judge::verdict::Outcome;
+use crate::report::{FileReport, Finding, FindingKind};
+use crate::trace::class::Class;
+
+/// What to verify, and how.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyRequest {
+    /// What reports call the model.
+    pub name: String,
+    /// A folder, a weight file or a shard index.
+    pub model: PathBuf,
+    /// The configuration, if it is not beside the weights.
+    pub config: Option<PathBuf>,
+    /// What to compare with.
+    pub goldens: Vec<Golden>,
+    /// Whether to give every module the golden's input.
+    pub isolate: bool,
+    /// Whether to look for the causes of divergences.
+    pub diagnose: bool,
+    /// F64: the reference computes in f64, too, and says of points that differ, or nearly, whose error is larger.
+    pub precision: Arithmetic,
+    /// What computes; if absent, the reference, and an ONNX file's own graph too.
+    pub backend: Option<BackendName>,
+}
+
+/// A weight file of the model.
+pub(super) struct WeightFile<'v> {
+    pub(super) request: &'v VerifyRequest,
+    pub(super) source: Source,
+    pub(super) progress: &'v dyn Progress,
+    /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
+    opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
+}
+
+/// A weight file and a golden.
+pub(super) struct Candidate<'v> {
+    pub(super) file: &'v WeightFile<'v>,
+    pub(super) golden: &'v Golden,
+    pub(super) digest: &'v str,
+    pub(super) precision: Precision,
+}
+
+impl<'v> WeightFile<'v> {
+    pub(super) fn new(
+        request: &'v VerifyRequest,
+        source: Source,
+        progress: &'v dyn Progress,
+    ) -> WeightFile<'v> {
+        WeightFile { request, source, progress, opened: RefCell::default() }
+    }
+
+    /// What computes with the weights.
+    pub(super) fn backend(&self) -> BackendName {
+        self.request.backend.unwrap_or(BackendName::Reference)
+    }
+
+    /// What runs the computation that the file holds: what was asked for, or if nothing was, what runs its format.
+    pub(super) fn graph_backend(&self) -> Option<BackendName> {
+        match self.request.backend {
+            // A program is code, and never run unless it is asked for.
+            Some(BackendName::Tch) => self.holds(torch::is_script).then_some(BackendName::Tch),
+            Some(backend) => Some(backend).filter(|backend| backend.runs_graphs()),
+            None => {
+                let onnx = |bytes: &[u8]| sniff(bytes).is_ok_and(|format| format == Format::Onnx);
+                self.holds(onnx).then_some(BackendName::Onnx)
+            }
+        }
+    }
+
+    /// Whether the file can be read, and its bytes are something.
+    fn holds(&self, something: impl FnOnce(&[u8]) -> bool) -> bool {
+        Mapped::open(&self.source.path).is_ok_and(|bytes| something(&bytes))
+    }
+
+    /// The parameters of a class, or of the one that the configuration or the tensors show. They are opened and converted
+    /// once.
+    pub(super) fn parameters(&self, class: Option<Class>) -> Result<Rc<Parameters>> {
+        let head = class.map(|class| class.head);
+        let known = self.opened.borrow().get(&head).cloned();
+        match known {
+            Some(parameters) => Ok(parameters),
+            None => Ok(self.keep(head, Parameters::new(self.open(class)?)?)),
+        }
+    }
+
+    pub(super) fn keep(&self, head: Option<Head>, parameters: Parameters) -> Rc<Parameters> {
+        let found = Some(parameters.checkpoint().head);
+        let parameters = Rc::new(parameters);
+        let mut opened = self.opened.borrow_mut();
+        opened.extend([head, found].map(|head| (head, Rc::clone(&parameters))));
+        parameters
+    }
+
+    /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
+    pub(super) fn open(&self, class: Option<Class>) -> Result<Checkpoint> {
+        let config = self.request.config.as_deref();
+        let (_, mut checkpoint) =
+            Checkpoint::open(self.source.clone(), config, class.map(|class| class.head))?;
+        checkpoint.check_copies()?;
+        Ok(checkpoint)
+    }
+}
+
+impl Candidate<'_> {
+    /// Notes a weight digest that is not the golden's. One of rounded weights cannot be.
+    pub(super) fn check_digest(&self, expected: Option<&str>, report: &mut FileReport) {
+        let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {
+            return;
+        };
+        let (digest, precision, golden) = (self.digest, self.precision, &self.golden.name);
+        let finding = match precision {
+            Precision::F32 => Finding::new(
+                FindingKind::WeightsDiffer,
+                Outcome::Divergence,
+                format!(
+                    "digest {digest}, those of golden {golden} had {expected}: the weights are not the same"
+                ),
+            ),
+            _ => Finding::new(
+                FindingKind::HalfPrecision,
+                Outcome::Pass,
+                format!("weights stored as {precision}: their digest cannot be that of golden {golden}"),
+            ),
+        };
+        if !report.findings.contains(&finding) {
+            report.findings.push(finding);
+        }
+    }
+}
