@@ -77,7 +77,10 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
     require_one_place(&tensor)?;
     let needed = info.byte_len()?;
     let data = match tensor.data_location() {
-        DataLocation::External => externals.locate(&tensor.external_data, needed)?,
+        DataLocation::External => {
+            let (file, range) = externals.locate(&tensor.external_data, needed)?;
+            Data::External(file, range)
+        }
         DataLocation::Default => inline(tensor, &info)?,
     };
     let len = data.bytes().len();
