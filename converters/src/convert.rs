@@ -5,57 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::checkpoint::{Aside, Bound, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
 use crate::error::{Error, Kind, Result};
 use crate::format::{TensorFile, keras as keras_format, onnx as onnx_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
+use crate::matching::{Aside, Bound};
 use crate::output::Staged;
 use crate::parallel;
 use crate::progress::Progress;
+use crate::request::Request;
 use crate::shard::Shard;
 use crate::source::{Format, Source, open_file};
 use crate::targets::{Target, refuse_obstacles, targets};
 use crate::tensor::Dtype;
 use crate::values::Rounding;
-
-/// What to make of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The format of the output.
-    pub to: Format,
-    /// The weight file to write; the folder and the conventional name decide for several shards.
-    pub output: PathBuf,
-    /// Other files to write with it: `config.json`.
-    pub companions: Vec<Companion>,
-    /// The dtype of every parameter; as in the input when absent.
-    pub dtype: Option<Dtype>,
-    /// Split the output into shards of at most so many bytes of tensor data.
-    pub max_shard_size: Option<u64>,
-    /// Whether existing files are replaced.
-    pub replace: bool,
-    /// What an ONNX file is to be.
-    pub onnx: OnnxRequest,
-}
-
-/// What an ONNX file is to be.
-#[derive(Clone, Debug, Default)]
-pub struct OnnxRequest {
-    /// What it computes.
-    pub forward: forward::Options,
-    /// Whether the weights are in a file of their own even if one file can hold everything.
-    pub external_data: bool,
-}
-
-/// A small file that belongs to the output.
-#[derive(Clone, Debug)]
-pub struct Companion {
-    /// Where it goes.
-    pub path: PathBuf,
-    /// Its content.
-    pub text: String,
-}
 
 /// Converts `input` as `request` says: writes the output under no name, reads it back with the ordinary reader,
 /// compares the digest of every tensor, and only then gives it its name.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use deberta_reference::Head;
 use serde::Serialize;
 
-use crate::checkpoint::Aside;
 use crate::error::Printable;
+use crate::matching::Aside;
 use crate::values::Rounding;
 
 /// The account of a conversion. Displays as a table for people; serialises as JSON for programs.

@@ -1,16 +1,115 @@
-//! Which tensor is which parameter.
+//! Which tensor is which parameter, and which is none.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use deberta_reference::{DebertaConfig, Head, Param, Role, params, tied_names};
 
-use crate::checkpoint::{Aside, Bound, Place, Problem, ProblemKind, Repetition};
 use crate::error::Result;
 use crate::format::{TensorFile, keras as keras_format};
 use crate::naming::onnx::{Layout, Recovered};
 use crate::naming::torch::{Local, Prefixes};
 use crate::naming::{Naming, Stored, keras, onnx, torch};
 use crate::tensor::{Dtype, TensorInfo};
+
+/// Where a tensor is: which file, and which tensor of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) index: usize,
+}
+
+/// A parameter and the tensor that holds it.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The parameter.
+    pub param: Param,
+    /// The name in the file.
+    pub stored_name: String,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Whether the file holds the transpose.
+    pub transposed: bool,
+    pub(crate) place: Place,
+}
+
+/// A tensor that repeats a parameter and must equal it.
+#[derive(Clone, Debug)]
+pub struct Repetition {
+    /// The name in the file.
+    pub stored_name: String,
+    /// The parameter's index in [`Checkpoint::bound`](crate::checkpoint::Checkpoint::bound).
+    pub of: usize,
+    pub(crate) dtype: Dtype,
+    pub(crate) transposed: bool,
+    pub(crate) place: Place,
+}
+
+/// Something that a file holds and that is not part of the model.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Aside {
+    /// Its name in the file.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+}
+
+/// A tensor that keeps the files from being a complete checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The tensor, by its name in the file if it is there, else by the name that it should have.
+    pub tensor: String,
+    /// What is wrong with it.
+    pub what: ProblemKind,
+}
+
+/// What is wrong with a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The class needs it and the files do not hold it.
+    Missing,
+    /// The files hold it and the class does not know it.
+    Unexpected,
+    /// Its shape is not the one that the configuration implies.
+    Shape {
+        /// As it should be in this format.
+        expected: Vec<usize>,
+        /// As it is.
+        found: Vec<usize>,
+    },
+    /// It is not floating point.
+    Dtype(Dtype),
+    /// It should repeat a parameter, and differs from it.
+    DiffersFrom(String),
+    /// It is this parameter, and the graph does not say whether it is transposed.
+    Layout(String),
+    /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
+    NotCounting,
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProblemKind::Missing => f.write_str("missing"),
+            ProblemKind::Unexpected => f.write_str("unexpected: the class has no such parameter"),
+            ProblemKind::Shape { expected, found } => {
+                write!(f, "shape {found:?}, the configuration implies {expected:?}")?;
+                let reversed = found.iter().rev().eq(expected.iter());
+                f.write_str(if reversed && expected.len() == 2 { " (it is transposed)" } else { "" })
+            }
+            ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
+            ProblemKind::DiffersFrom(name) => {
+                write!(f, "differs from \"{name}\", which it must repeat")?;
+                let decoder = name.ends_with("word_embeddings.weight");
+                f.write_str(if decoder { " (an untied decoder needs tie_word_embeddings false)" } else { "" })
+            }
+            ProblemKind::Layout(name) => {
+                write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
+            }
+            ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
+        }
+    }
+}
 
 /// Which parts of the model the names show.
 pub(crate) struct Parts {

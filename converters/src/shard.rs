@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use deberta_reference::tied_names;
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::Request;
 use crate::error::{Error, Kind, Result};
 use crate::format::{
     FilePlan, keras as keras_format, onnx as onnx_format, safetensors, torch as torch_format,
 };
 use crate::forward;
 use crate::naming::keras;
+use crate::request::Request;
 use crate::source::Format;
 use crate::targets::Target;
 use crate::tensor::{Dtype, TensorInfo};

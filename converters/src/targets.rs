@@ -1,10 +1,10 @@
 //! Which tensors the output of a conversion consists of.
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::Request;
 use crate::error::{Error, Kind, Result};
 use crate::format::keras as keras_format;
 use crate::naming::{Stored, keras, torch};
+use crate::request::Request;
 use crate::source::Format;
 use crate::tensor::{Dtype, TensorInfo};
 

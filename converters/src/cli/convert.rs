@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::bar::Bar;
 use super::{HeadName, ModelArgs, Output, print, print_json};
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Companion, OnnxRequest, Request, convert};
+use crate::convert::convert;
 use crate::error::{Error, Kind, Result};
 use crate::forward;
 use crate::ledger::Ledger;
 use crate::output::exists;
+use crate::request::{Companion, OnnxRequest, Request};
 use crate::source::{ConfigFile, Format, Source, hub_id};
 use crate::tensor::Dtype;
 

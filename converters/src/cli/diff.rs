@@ -8,9 +8,10 @@ use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
 use super::{HeadName, HubArgs, ModelArgs, Output, print, print_json};
-use crate::checkpoint::{Bound, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::hub::Wanted;
+use crate::matching::Bound;
 use crate::source::Source;
 use crate::tensor::Dtype;
 

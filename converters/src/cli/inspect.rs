@@ -8,9 +8,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ModelArgs, Output, print, print_json};
-use crate::checkpoint::{Aside, Checkpoint, held_config};
+use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
 use crate::format::TensorFile;
+use crate::matching::Aside;
 use crate::source::{Format, Source};
 
 /// Arguments of `inspect`.
