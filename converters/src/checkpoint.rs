@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, params};
+use deberta_reference::{DebertaConfig, Head, Role, params};
 
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
@@ -182,8 +182,8 @@ impl Checkpoint {
 
     fn require(&self, problems: &[&Problem]) -> Result<()> {
         let Some(first) = problems.first() else { return Ok(()) };
-        let head_missing = self.missing_head(problems);
-        let mut message = match (&head_missing, self.foreign_model()) {
+        let missing = self.missing_head(problems).or_else(|| self.missing_in_decoder(first));
+        let mut message = match (&missing, self.foreign_model()) {
             (_, Some(other)) => format!("{}; this looks like {other}", first.what),
             (Some(message), None) => message.clone(),
             (None, None) => first.what.to_string(),
@@ -209,6 +209,20 @@ impl Checkpoint {
                 self.head
             )
         })
+    }
+
+    /// What a checkpoint of another class lacks to be a mask decoder, and what it would be for.
+    fn missing_in_decoder(&self, problem: &Problem) -> Option<String> {
+        if self.head != Head::MaskDecoder || problem.what != ProblemKind::Missing {
+            return None;
+        }
+        let param = params(&self.config, self.head).into_iter().find(|param| param.name == problem.tensor)?;
+        let why = match param.role {
+            Role::PositionEmbedding => "adds the positions just before it predicts",
+            _ if !param.name.starts_with(self.head.base_prefix()) => "needs the head lm_predictions",
+            _ => return None,
+        };
+        Some(format!("missing: the enhanced mask decoder {why}"))
     }
 
     fn foreign_model(&self) -> Option<&'static str> {

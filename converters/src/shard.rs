@@ -93,15 +93,6 @@ fn plan_onnx<'a>(input: &Checkpoint, request: &Request, targets: &'a [Target]) -
     const GRAPH: u64 = 64 << 20;
     let options = &request.onnx.forward;
     let model = forward::model(&input.config, input.head, only_dtype(input, targets)?, options)?;
-    let needs_positions = options.mask_decoder && !input.config.position_biased_input;
-    if needs_positions
-        && !input.bound.iter().any(|bound| bound.param.name.ends_with("position_embeddings.weight"))
-    {
-        let why = "missing: the enhanced mask decoder adds the positions just before it predicts";
-        return Err(Error::new(Kind::Model, why)
-            .in_tensor("deberta.embeddings.position_embeddings.weight")
-            .in_file(&input.source.path));
-    }
     let infos: Vec<TensorInfo> = targets.iter().map(|target| target.info.clone()).collect();
     let data = infos.iter().try_fold(0_u64, |sum, info| Ok::<_, Error>(sum + info.byte_len()? as u64))?;
     let shard = |path: PathBuf, targets: Vec<&'a Target>, plan: onnx_format::OnnxPlan| Shard {

@@ -224,7 +224,7 @@ impl TraceEntry {
     /// A name that no class has.
     pub fn class(&self) -> Result<Class> {
         match self.framework {
-            Framework::Microsoft => Ok(Class::MaskDecoder),
+            Framework::Microsoft => Ok(Class::MASK_DECODER),
             _ => Class::from_name(&self.class),
         }
     }

@@ -30,16 +30,20 @@ pub struct RecipeEntry {
     seed: u64,
 }
 
-/// Heads as `deberta-convert init` names them.
+/// A head by its [`Head::word`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum HeadWord {
-    Base,
-    Mlm,
-    Emd,
-    Seqcls,
-    Tokcls,
-    Qa,
+#[serde(try_from = "String")]
+struct HeadWord(Head);
+
+impl TryFrom<String> for HeadWord {
+    type Error = String;
+
+    fn try_from(word: String) -> std::result::Result<HeadWord, String> {
+        let known = || Head::ALL.map(|head| format!("`{}`", head.word())).join(", ");
+        Head::from_word(&word)
+            .map(HeadWord)
+            .ok_or_else(|| format!("unknown variant `{word}`, expected one of {}", known()))
+    }
 }
 
 impl RecipeEntry {
@@ -60,23 +64,14 @@ impl RecipeEntry {
             Some(size) => ConfigFile::parse(Path::new(size.name()), size.config_text())?,
             None => ConfigFile::read(&confined(folder, Path::new(&self.config))?)?,
         };
-        let (head, mask_decoder) = match self.head {
-            HeadWord::Base => (Head::Base, false),
-            HeadWord::Mlm => (Head::MaskedLm, false),
-            HeadWord::Emd => (Head::MaskedLm, true),
-            HeadWord::Seqcls => (Head::SequenceClassification, false),
-            HeadWord::Tokcls => (Head::TokenClassification, false),
-            HeadWord::Qa => (Head::QuestionAnswering, false),
-        };
-        Recipe::new(&config, head, mask_decoder, self.seed)
+        Recipe::new(&config, self.head.0, self.seed)
     }
 }
 
 impl fmt::Display for RecipeEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RecipeEntry { recipe, config, head, seed } = self;
-        let head = format!("{head:?}").to_lowercase();
-        write!(f, "{recipe} of {config}, head {head}, seed {seed}")
+        write!(f, "{recipe} of {config}, head {}, seed {seed}", head.0.word())
     }
 }
 
@@ -153,7 +148,7 @@ mod tests {
         let entry = |recipe: &str, config: &str| RecipeEntry {
             recipe: recipe.to_owned(),
             config: config.to_owned(),
-            head: HeadWord::Base,
+            head: HeadWord(Head::Base),
             seed: 1,
         };
         entry(RECIPE, "base").check().unwrap();

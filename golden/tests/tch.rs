@@ -37,7 +37,7 @@ fn models(root: &Path) -> Vec<PathBuf> {
 
 fn parameters(folder: &Path, class: Class) -> Parameters {
     let source = Source::locate(&folder.join("model.safetensors"), None, None).unwrap();
-    Parameters::new(Checkpoint::open(source, None, Some(class.head())).unwrap().1).unwrap()
+    Parameters::new(Checkpoint::open(source, None, Some(class.head)).unwrap().1).unwrap()
 }
 
 /// A trace, and what it is of.
@@ -270,7 +270,7 @@ fn inputs_that_do_not_fit_are_refused_as_by_the_reference() {
 fn refused_alike(case: &str, all: &[Inputs], least: usize) {
     let folder = data().join(case);
     let class = recorded(&folder)[0].class;
-    for class in [class, Class::TensorFlow(class.head())] {
+    for class in [class, Class { code: Code::TensorFlow, ..class }] {
         let parameters = parameters(&folder, class);
         let tch = Tch::load(&parameters, class, class.masked_rows()).unwrap();
         let reference = Reference::load(&parameters, class, class.masked_rows()).unwrap();

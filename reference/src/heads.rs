@@ -116,12 +116,11 @@ impl DebertaPreTrainedModel for DebertaForMaskedLM {
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let mut output = self.predict(inputs, probe)?;
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(losses::token_classification(&output.logits, labels)?);
         }
-        Ok(output)
+        Ok(())
     }
 }
 
@@ -172,17 +171,16 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let mut output = self.predict(inputs, probe)?;
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             let problem_type = self.config().problem_type;
             output.loss = Some(losses::sequence_classification(&output.logits, labels, problem_type)?);
             if problem_type.is_none() && self.config().num_labels == 1 {
                 // transformers returns the logits as its loss sees them                         [b]
-                output.logits = output.logits.index_axis_move(Axis(1), 0);
+                output.logits = output.logits.index_axis(Axis(1), 0).to_owned();
             }
         }
-        Ok(output)
+        Ok(())
     }
 }
 
@@ -219,12 +217,11 @@ impl DebertaPreTrainedModel for DebertaForTokenClassification {
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
     }
 
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let mut output = self.predict(inputs, probe)?;
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(losses::token_classification(&output.logits, labels)?);
         }
-        Ok(output)
+        Ok(())
     }
 }
 
@@ -268,12 +265,11 @@ impl DebertaPreTrainedModel for DebertaForQuestionAnswering {
         })
     }
 
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let mut output = self.predict(inputs, probe)?;
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
             let loss = losses::question_answering(&output.start_logits, &output.end_logits, start, end)?;
             output.loss = Some(loss);
         }
-        Ok(output)
+        Ok(())
     }
 }

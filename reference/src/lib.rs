@@ -50,7 +50,7 @@ pub use heads::{
     DebertaForTokenClassification,
 };
 pub use inputs::{Inputs, Labels};
-pub use mask_decoder::EnhancedMaskDecoder;
+pub use mask_decoder::{EnhancedMaskDecoder, STEPS as MASK_DECODER_STEPS};
 pub use model::{DebertaModel, DebertaPreTrainedModel};
 pub use ops::MaskedRows;
 pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};

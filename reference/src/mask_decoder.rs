@@ -8,7 +8,8 @@
 //! q₀ = p + h     q₁ = layer(q₀, h)     q₂ = layer(q₁, h)     logits = lm_head(q₂) Eᵀ + b
 //! ```
 //!
-//! Source: Microsoft's `masked_language_model.py` and `bert.py`; the paper, section 3.2.
+//! Source: Microsoft's `masked_language_model.py` and `bert.py`; the paper, section 3.2. Every trace names its steps
+//! `emd.0` and `emd.1`.
 
 use crate::config::DebertaConfig;
 use crate::embeddings::position_embeddings;
@@ -19,13 +20,17 @@ use crate::losses;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
 use crate::ops::MaskedRows;
 use crate::outputs::LogitsOutput;
-use crate::params::{Head, params};
+use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{LoadReport, Matrix, TensorSource, Weights};
+use crate::weights::{Matrix, Weights};
+
+/// How many times the mask decoder applies the last layer.
+pub const STEPS: usize = 2;
 
 /// Masked language modelling as DeBERTa was trained for, for checkpoints with `lm_predictions` and
-/// `position_embeddings`: those that Microsoft publishes.
+/// `position_embeddings`: those that Microsoft publishes. `legacy` does not matter. Masked attention rows are zero if not
+/// chosen otherwise, as in Microsoft's code.
 pub struct EnhancedMaskDecoder {
     deberta: DebertaModel,
     head: PredictionHead,
@@ -33,55 +38,32 @@ pub struct EnhancedMaskDecoder {
     position_embeddings: Option<Matrix>,
 }
 
-impl EnhancedMaskDecoder {
-    /// How many times the last layer is applied.
-    const STEPS: usize = 2;
+impl DebertaPreTrainedModel for EnhancedMaskDecoder {
+    /// `logits` [b, n, V]; the hidden states are those of the base model.
+    type Output<F: Real> = LogitsOutput<F>;
 
-    /// Loads the model from a checkpoint; `legacy` does not matter. Masked attention rows are zero, as in Microsoft's
-    /// code.
-    ///
-    /// # Errors
-    /// Missing parameters and parameters of the wrong shape, all of them listed.
-    pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
+    const HEAD: Head = Head::MaskDecoder;
+
+    fn new(config: DebertaConfig, weights: &Weights) -> Result<Self> {
         let config = DebertaConfig { legacy: false, ..config };
-        let mut params = params(&config, Head::MaskedLm);
-        params.iter_mut().for_each(|param| param.required = true);
-        let (weights, report) = Weights::read(Head::MaskedLm, &params, source)?;
-        let decoder = EnhancedMaskDecoder {
-            head: PredictionHead::lm_predictions(&config, &weights)?,
+        Ok(EnhancedMaskDecoder {
+            head: PredictionHead::lm_predictions(&config, weights)?,
             position_embeddings: (!config.position_biased_input)
                 .then(|| weights.at("deberta.embeddings.position_embeddings").matrix("weight"))
                 .transpose()?,
             deberta: DebertaModel::at(config, &weights.at("deberta"))?.with_masked_rows(MaskedRows::Zero),
-        };
-        Ok((decoder, report))
+        })
     }
 
-    /// Chooses what becomes of attention rows whose every key is masked; zero if not chosen.
-    pub fn with_masked_rows(mut self, masked_rows: MaskedRows) -> Self {
-        self.deberta = self.deberta.with_masked_rows(masked_rows);
-        self
+    fn base(&self) -> &DebertaModel {
+        &self.deberta
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &DebertaConfig {
-        self.deberta.config()
+    fn base_mut(&mut self) -> &mut DebertaModel {
+        &mut self.deberta
     }
 
-    /// Predicts the token of every position: `logits` [b, n, V]. The hidden states are those of the base model. The
-    /// loss is the mean cross-entropy over the labels that are not -100.
-    ///
-    /// # Errors
-    /// Inputs that do not fit the model or each other; more than P tokens.
-    pub fn forward(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<LogitsOutput> {
-        self.forward_in(inputs, probe)
-    }
-
-    /// The same in f32 or f64, as in [`DebertaPreTrainedModel::forward_in`].
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<LogitsOutput<F>> {
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<LogitsOutput<F>> {
         let states = Inputs { output_hidden_states: true, ..inputs.clone() };
         let base = self.deberta.predict(&states, &mut probe.at("deberta"))?;
         let hidden_states = base.hidden_states.unwrap_or_default();
@@ -95,7 +77,7 @@ impl EnhancedMaskDecoder {
             let around =
                 self.deberta.surroundings(&Inputs { output_attentions: false, ..inputs.clone() }, &mask);
             q = h + &position_embeddings::<F>(table, inputs, b, n)?;
-            for step in 0..Self::STEPS {
+            for step in 0..STEPS {
                 q = layer.forward(h, Some(&q), &around, &mut probe.at(format_args!("emd.{step}")))?.0;
             }
         }
@@ -104,11 +86,15 @@ impl EnhancedMaskDecoder {
         let x = self.head.transform(&q, &mut at)?;
         let logits = at.keep("", self.head.decode(&x, &self.deberta.embeddings.word_embeddings))?;
         let logits = probe.keep("lm_predictions", logits)?.into_dyn();
-        let loss = match &inputs.labels {
-            Some(labels) => Some(losses::token_classification(&logits, labels)?),
-            None => None,
-        };
         let hidden_states = inputs.output_hidden_states.then_some(hidden_states);
-        Ok(LogitsOutput { loss, logits, hidden_states, attentions: base.attentions })
+        Ok(LogitsOutput { loss: None, logits, hidden_states, attentions: base.attentions })
+    }
+
+    /// The mean cross-entropy over the labels that are not -100.
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut LogitsOutput<F>) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(losses::token_classification(&output.logits, labels)?);
+        }
+        Ok(())
     }
 }

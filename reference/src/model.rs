@@ -49,7 +49,8 @@ pub trait DebertaPreTrainedModel: Sized {
         &self.base().config
     }
 
-    /// Chooses what becomes of attention rows whose every key is masked; uniform if not chosen.
+    /// Chooses what becomes of attention rows whose every key is masked; if not chosen, uniform as in PyTorch, and zero in
+    /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder).
     fn with_masked_rows(mut self, masked_rows: MaskedRows) -> Self {
         self.base_mut().masked_rows = masked_rows;
         self
@@ -60,6 +61,12 @@ pub trait DebertaPreTrainedModel: Sized {
     /// # Errors
     /// Inputs that do not fit the model or each other.
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>>;
+
+    /// Adds the loss to `output` if `inputs` has labels, as PyTorch does.
+    ///
+    /// # Errors
+    /// Labels that do not fit the output.
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()>;
 
     /// Computes the output, and the loss if `inputs` has labels, as PyTorch does.
     ///
@@ -74,7 +81,11 @@ pub trait DebertaPreTrainedModel: Sized {
     ///
     /// # Errors
     /// As [`Self::forward`].
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>>;
+    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
+        let mut output = self.predict(inputs, probe)?;
+        self.add_loss(inputs, &mut output)?;
+        Ok(output)
+    }
 }
 
 /// DeBERTa without a head: token ids in, hidden states out.
@@ -132,7 +143,7 @@ impl DebertaPreTrainedModel for DebertaModel {
         self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe.at("encoder"))
     }
 
-    fn forward_in<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        self.predict(inputs, probe)
+    fn add_loss<F: Real>(&self, _: &Inputs, _: &mut Self::Output<F>) -> Result<()> {
+        Ok(())
     }
 }

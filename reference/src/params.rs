@@ -14,6 +14,9 @@ pub enum Head {
     Base,
     /// `DebertaForMaskedLM`: `cls.predictions`, or `lm_predictions.lm_head` when `legacy` is false.
     MaskedLm,
+    /// `EnhancedMaskDecoder`, as which Microsoft trains and publishes masked language models: `lm_predictions.lm_head`
+    /// whatever `legacy` says, and absolute positions. transformers lacks it.
+    MaskDecoder,
     /// `DebertaForSequenceClassification`: `pooler` and `classifier`.
     SequenceClassification,
     /// `DebertaForTokenClassification`: `classifier`.
@@ -24,29 +27,68 @@ pub enum Head {
 
 impl Head {
     /// All heads.
-    pub const ALL: [Head; 5] = [
+    pub const ALL: [Head; 6] = [
         Head::Base,
         Head::MaskedLm,
+        Head::MaskDecoder,
         Head::SequenceClassification,
         Head::TokenClassification,
         Head::QuestionAnswering,
     ];
 
-    /// The class in transformers' PyTorch code. TensorFlow's has the same name after `TF`.
+    /// The class: as transformers' PyTorch code calls it, or Microsoft's for the mask decoder.
     pub fn class_name(self) -> &'static str {
         match self {
             Head::Base => "DebertaModel",
             Head::MaskedLm => "DebertaForMaskedLM",
+            Head::MaskDecoder => "EnhancedMaskDecoder",
             Head::SequenceClassification => "DebertaForSequenceClassification",
             Head::TokenClassification => "DebertaForTokenClassification",
             Head::QuestionAnswering => "DebertaForQuestionAnswering",
         }
     }
 
-    /// The head of a class name in PyTorch or TensorFlow, as `architectures` lists it.
+    /// The word for it on command lines and in files that people write: `seqcls`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Head::Base => "base",
+            Head::MaskedLm => "mlm",
+            Head::MaskDecoder => "emd",
+            Head::SequenceClassification => "seqcls",
+            Head::TokenClassification => "tokcls",
+            Head::QuestionAnswering => "qa",
+        }
+    }
+
+    /// The head of a [`Head::word`].
+    pub fn from_word(word: &str) -> Option<Head> {
+        Head::ALL.into_iter().find(|head| head.word() == word)
+    }
+
+    /// Whether transformers has the class, and so a twin in TensorFlow, whose name is the same after `TF`.
+    pub fn in_transformers(self) -> bool {
+        self != Head::MaskDecoder
+    }
+
+    /// The head of a class name in PyTorch, TensorFlow or Microsoft's code.
     pub fn from_class_name(name: &str) -> Option<Head> {
-        let name = name.strip_prefix("TF").unwrap_or(name);
-        Head::ALL.into_iter().find(|head| head.class_name() == name)
+        let twin = name.strip_prefix("TF");
+        let named = |head: &Head| {
+            head.class_name() == name || (head.in_transformers() && twin == Some(head.class_name()))
+        };
+        Head::ALL.into_iter().find(named)
+    }
+
+    /// The class in transformers that loads these weights, as `architectures` in `config.json` lists it: for the mask
+    /// decoder `DebertaForMaskedLM`.
+    pub fn architecture(self) -> &'static str {
+        let loaded_as = if self == Head::MaskDecoder { Head::MaskedLm } else { self };
+        loaded_as.class_name()
+    }
+
+    /// Whether the head is `cls.predictions`: the masked-LM head that transformers calls legacy.
+    pub fn is_legacy(self, config: &DebertaConfig) -> bool {
+        self == Head::MaskedLm && config.legacy
     }
 
     /// What the base model's parameters start with under this head.
@@ -70,7 +112,8 @@ pub struct Param {
     pub shape: Vec<usize>,
     /// What it is.
     pub role: Role,
-    /// Whether a checkpoint must hold it. Only the position embeddings of the mask decoder may be absent.
+    /// Whether a checkpoint must hold it. Only position embeddings that the class does not use may be absent: published
+    /// checkpoints hold those of the mask decoder under any head.
     pub required: bool,
 }
 
@@ -87,8 +130,10 @@ pub enum Role {
     LayerNormShift,
     /// The word embedding table.
     WordEmbedding,
-    /// The table of absolute positions or token types.
-    Embedding,
+    /// The table of absolute positions.
+    PositionEmbedding,
+    /// The table of token types.
+    TokenTypeEmbedding,
     /// The table of relative positions.
     RelativeEmbedding,
 }
@@ -105,7 +150,7 @@ pub struct TiedName {
 /// Every parameter of the class that `head` names, with `config`'s shapes.
 pub fn params(config: &DebertaConfig, head: Head) -> Vec<Param> {
     let mut list = List { params: Vec::new(), prefix: head.base_prefix().to_owned() };
-    embeddings(&mut list, config);
+    embeddings(&mut list, config, head);
     for layer in 0..config.num_hidden_layers {
         encoder_layer(&mut list, config, layer);
     }
@@ -120,7 +165,7 @@ pub fn params(config: &DebertaConfig, head: Head) -> Vec<Param> {
 
 /// The second names under which PyTorch's `state_dict` repeats parameters.
 pub fn tied_names(config: &DebertaConfig, head: Head) -> Vec<TiedName> {
-    if head != Head::MaskedLm || !config.legacy {
+    if !head.is_legacy(config) {
         return Vec::new();
     }
     let tied = |name: &str, of: &str| TiedName { name: name.to_owned(), of: of.to_owned() };
@@ -155,18 +200,17 @@ impl List {
     }
 }
 
-fn embeddings(list: &mut List, config: &DebertaConfig) {
+fn embeddings(list: &mut List, config: &DebertaConfig, head: Head) {
     let (width, hidden) = (config.embedding_size, config.hidden_size);
     list.add("embeddings.word_embeddings.weight", &[config.vocab_size, width], Role::WordEmbedding);
     let shape = [config.max_position_embeddings, width];
-    list.add("embeddings.position_embeddings.weight", &shape, Role::Embedding);
+    list.add("embeddings.position_embeddings.weight", &shape, Role::PositionEmbedding);
     if let Some(param) = list.params.last_mut() {
-        // Otherwise only the enhanced mask decoder uses them; Microsoft's checkpoints hold them under any head.
-        param.required = config.position_biased_input;
+        param.required = config.position_biased_input || head == Head::MaskDecoder;
     }
     if config.type_vocab_size > 0 {
         let shape = [config.type_vocab_size, width];
-        list.add("embeddings.token_type_embeddings.weight", &shape, Role::Embedding);
+        list.add("embeddings.token_type_embeddings.weight", &shape, Role::TokenTypeEmbedding);
     }
     if width != hidden {
         list.add("embeddings.embed_proj.weight", &[hidden, width], Role::LinearWeight);
@@ -202,7 +246,7 @@ fn head_params(list: &mut List, config: &DebertaConfig, head: Head) {
     let hidden = config.hidden_size;
     match head {
         Head::Base => {}
-        Head::MaskedLm if config.legacy => {
+        Head::MaskedLm if head.is_legacy(config) => {
             let width = config.embedding_size;
             list.add("cls.predictions.bias", &[config.vocab_size], Role::Bias);
             list.linear("cls.predictions.transform.dense", width, hidden);
@@ -212,7 +256,7 @@ fn head_params(list: &mut List, config: &DebertaConfig, head: Head) {
                 list.add("cls.predictions.decoder.weight", &shape, Role::LinearWeight);
             }
         }
-        Head::MaskedLm => {
+        Head::MaskedLm | Head::MaskDecoder => {
             list.add("lm_predictions.lm_head.bias", &[config.vocab_size], Role::Bias);
             list.linear("lm_predictions.lm_head.dense", hidden, hidden);
             list.layer_norm("lm_predictions.lm_head.LayerNorm", hidden);
@@ -250,15 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_decoders_positions_are_optional_and_absolute_positions_are_not() {
-        let required = |json: &str| {
-            params(&DebertaConfig::from_json(json).unwrap(), Head::MaskedLm)
+    fn positions_are_optional_where_the_class_does_not_use_them() {
+        let required = |json: &str, head| {
+            params(&DebertaConfig::from_json(json).unwrap(), head)
                 .into_iter()
                 .find(|param| param.name == "deberta.embeddings.position_embeddings.weight")
                 .map(|param| param.required)
         };
-        assert_eq!(required(BASE), Some(false));
-        assert_eq!(required("{}"), Some(true));
+        assert_eq!(required(BASE, Head::MaskedLm), Some(false));
+        assert_eq!(required(BASE, Head::MaskDecoder), Some(true));
+        assert_eq!(required("{}", Head::MaskedLm), Some(true));
     }
 
     #[test]
@@ -298,7 +343,9 @@ mod tests {
     fn class_names_lead_back_to_the_head() {
         for head in Head::ALL {
             assert_eq!(Head::from_class_name(head.class_name()), Some(head));
-            assert_eq!(Head::from_class_name(&format!("TF{}", head.class_name())), Some(head));
+            let twin = format!("TF{}", head.class_name());
+            assert_eq!(Head::from_class_name(&twin), head.in_transformers().then_some(head));
+            assert_eq!(Head::from_word(head.word()), Some(head));
         }
         assert_eq!(Head::from_class_name("BertModel"), None);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use deberta_reference::MaskedRows;
+use deberta_reference::{Head, MaskedRows};
 use serde_json::{Value, json};
 
 use super::bar::Bar;
@@ -143,7 +143,7 @@ impl ConvertArgs {
     /// Refuses arguments that mean something for ONNX alone.
     fn refuse_onnx_arguments(&self, to: Format) -> Result<()> {
         let given = [
-            ("--head emd", self.model.head == Some(HeadName::Emd)),
+            ("--head emd", self.model.head == Some(HeadName(Head::MaskDecoder))),
             ("--masked-rows", self.onnx.masked_rows.is_some()),
             ("--activations", self.onnx.activations.is_some()),
             ("--external-data", self.onnx.external_data),
@@ -166,7 +166,6 @@ impl ConvertArgs {
                 MaskedRowsName::Uniform => MaskedRows::Uniform,
                 MaskedRowsName::Zero => MaskedRows::Zero,
             }),
-            mask_decoder: self.model.head == Some(HeadName::Emd),
             activations: self.onnx.activations.as_deref().map(forward::Pattern::new),
             config: Some(self.config_text(config, checkpoint)?),
         };
@@ -229,7 +228,7 @@ impl ConvertArgs {
                 set("pooler_hidden_act", name.clone());
             }
             if understood.architectures.is_empty() {
-                set("architectures", json!([checkpoint.head.class_name()]));
+                set("architectures", json!([checkpoint.head.architecture()]));
             }
         }
         if understood.legacy != config.config.legacy || self.mlm_head.is_some() {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use deberta_reference::Head;
 use serde_json::json;
 
 use super::bar::Bar;
@@ -61,15 +60,11 @@ impl InitArgs {
         if output.file.exists() && !self.force {
             return Err(exists(&output.file));
         }
-        let mask_decoder = self.head == HeadName::Emd;
         let config = configuration(&self.config)?;
-        let recipe = Recipe::new(&config, Head::from(self.head), mask_decoder, self.seed)?;
+        let recipe = Recipe::new(&config, self.head.into(), self.seed)?;
         let dtype = Dtype::from(self.dtype);
-        let forward = forward::Options {
-            mask_decoder,
-            config: Some(recipe.config.text.clone()),
-            ..forward::Options::default()
-        };
+        let forward =
+            forward::Options { config: Some(recipe.config.text.clone()), ..forward::Options::default() };
         let request = Request {
             to,
             output: output.file.clone(),

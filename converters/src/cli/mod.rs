@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use deberta_reference::Head;
 
@@ -154,38 +155,44 @@ impl From<FormatName> for Format {
     }
 }
 
-/// Heads by the names that people use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum HeadName {
-    /// DebertaModel: no head
-    #[value(alias = "model", alias = "DebertaModel")]
-    Base,
-    /// DebertaForMaskedLM
-    #[value(alias = "masked-lm", alias = "masked_lm", alias = "DebertaForMaskedLM")]
-    Mlm,
-    /// The enhanced mask decoder: what lm_predictions was trained for; another computation on the tensors of mlm
-    #[value(alias = "enhanced-mask-decoder", alias = "EnhancedMaskDecoder")]
-    Emd,
-    /// DebertaForSequenceClassification
-    #[value(alias = "sequence-classification", alias = "DebertaForSequenceClassification")]
-    Seqcls,
-    /// DebertaForTokenClassification
-    #[value(alias = "token-classification", alias = "DebertaForTokenClassification")]
-    Tokcls,
-    /// DebertaForQuestionAnswering
-    #[value(alias = "question-answering", alias = "DebertaForQuestionAnswering")]
-    Qa,
+/// A head by its [`Head::word`], and by the other names that people use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HeadName(Head);
+
+impl ValueEnum for HeadName {
+    fn value_variants<'a>() -> &'a [HeadName] {
+        const ALL: [HeadName; Head::ALL.len()] = {
+            let mut all = [HeadName(Head::Base); Head::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = HeadName(Head::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let class = self.0.class_name();
+        let (help, aliases): (&str, &[&str]) = match self.0 {
+            Head::Base => ("DebertaModel: no head", &["model"]),
+            Head::MaskedLm => (class, &["masked-lm", "masked_lm"]),
+            Head::MaskDecoder => (
+                "The enhanced mask decoder: what lm_predictions was trained for; another computation on the tensors of mlm",
+                &["enhanced-mask-decoder"],
+            ),
+            Head::SequenceClassification => (class, &["sequence-classification"]),
+            Head::TokenClassification => (class, &["token-classification"]),
+            Head::QuestionAnswering => (class, &["question-answering"]),
+        };
+        Some(PossibleValue::new(self.0.word()).help(help).aliases(aliases).alias(class))
+    }
 }
 
 impl From<HeadName> for Head {
     fn from(name: HeadName) -> Head {
-        match name {
-            HeadName::Base => Head::Base,
-            HeadName::Mlm | HeadName::Emd => Head::MaskedLm,
-            HeadName::Seqcls => Head::SequenceClassification,
-            HeadName::Tokcls => Head::TokenClassification,
-            HeadName::Qa => Head::QuestionAnswering,
-        }
+        name.0
     }
 }
 

@@ -3,14 +3,14 @@
 use super::functions::activate;
 use super::graph::{Attribute, Dim, Graph, Module, Value};
 
-/// `logits` [b, n, V] of the masked-LM head: `cls.predictions`, or `lm_predictions.lm_head` without `legacy`.
-pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value) {
+/// `logits` [b, n, V] of the masked-LM head: `cls.predictions` if `legacy`, else `lm_predictions.lm_head`.
+pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value, legacy: bool) {
     let config = g.config;
     let (e, v) = (config.embedding_size, config.vocab_size);
     let tokens = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
     let root = Module::new("");
     let tied = Module::new("deberta.embeddings.word_embeddings").parameter("weight");
-    let logits = if config.legacy {
+    let logits = if legacy {
         let module = Module::new("cls.predictions");
         let x = transform(g, &module.at("transform"), x);
         g.keep(&module, "transform", &x, &tokens(e));

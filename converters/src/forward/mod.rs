@@ -39,8 +39,6 @@ pub const CLASS_KEY: &str = "deberta.class";
 pub struct Options {
     /// What becomes of attention rows whose every key is masked. If absent: uniform, but zero in the mask decoder.
     pub masked_rows: Option<MaskedRows>,
-    /// Whether masked words are predicted by the enhanced mask decoder.
-    pub mask_decoder: bool,
     /// The activations that are outputs, too.
     pub activations: Option<Pattern>,
     /// The text of `config.json`, which goes into the metadata.
@@ -89,10 +87,10 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
         value: Some(value.to_owned()),
     };
     let mut metadata = vec![
-        entry(CLASS_KEY, class_name(head, options)),
+        entry(CLASS_KEY, head.class_name()),
         entry(
             "deberta.masked_rows",
-            match masked_rows(options) {
+            match masked_rows(head, options) {
                 MaskedRows::Uniform => "uniform",
                 MaskedRows::Zero => "zero",
             },
@@ -110,25 +108,21 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
     })
 }
 
-fn class_name(head: Head, options: &Options) -> &'static str {
-    if options.mask_decoder { "EnhancedMaskDecoder" } else { head.class_name() }
-}
-
-fn masked_rows(options: &Options) -> MaskedRows {
-    let default = if options.mask_decoder { MaskedRows::Zero } else { MaskedRows::Uniform };
+fn masked_rows(head: Head, options: &Options) -> MaskedRows {
+    let default = if head == Head::MaskDecoder { MaskedRows::Zero } else { MaskedRows::Uniform };
     options.masked_rows.unwrap_or(default)
 }
 
 fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<GraphProto> {
-    refuse(config, head, dtype, options)?;
+    refuse(config, head, dtype)?;
     let mut graph = Graph::new(config, dtype, options.activations.clone());
     let g = &mut graph;
     let deberta = Module::new(head.base_prefix().trim_end_matches('.'));
 
-    let around = around(g, &deberta, masked_rows(options));
+    let around = around(g, &deberta, masked_rows(head, options));
     let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
     let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
-    if options.mask_decoder && !config.position_biased_input {
+    if head == Head::MaskDecoder && !config.position_biased_input {
         x = mask_decoder::mask_decoder(g, &deberta, &before, &around);
     }
     let activations = g.outputs();
@@ -137,7 +131,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
             let tokens = [Dim::Batch, Dim::Sequence, Dim::Of(config.hidden_size)];
             g.output("last_hidden_state", &x, &tokens);
         }
-        Head::MaskedLm => heads::masked_lm(g, &x),
+        Head::MaskedLm | Head::MaskDecoder => heads::masked_lm(g, &x, head.is_legacy(config)),
         Head::SequenceClassification => heads::sequence_classification(g, &x),
         Head::TokenClassification => heads::token_classification(g, &x),
         Head::QuestionAnswering => heads::question_answering(g, &x),
@@ -151,7 +145,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         );
         return Err(Error::new(Kind::Request, why));
     }
-    Ok(graph.finish(class_name(head, options)))
+    Ok(graph.finish(head.class_name()))
 }
 
 /// The inputs of the graph, and what is computed from them once for all layers.
@@ -171,13 +165,13 @@ fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Aroun
 }
 
 /// What cannot be made.
-fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<()> {
+fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype) -> Result<()> {
     let fail = |message: String| Err(Error::new(Kind::Request, message));
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
     }
     let (e, h) = (config.embedding_size, config.hidden_size);
-    if head == Head::MaskedLm && !config.legacy && e != h {
+    if matches!(head, Head::MaskedLm | Head::MaskDecoder) && !head.is_legacy(config) && e != h {
         return fail(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"));
     }
     if head == Head::SequenceClassification && config.pooler_hidden_size != h {
@@ -185,9 +179,6 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -
         return fail(format!(
             "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
         ));
-    }
-    if options.mask_decoder && (head != Head::MaskedLm || config.legacy) {
-        return fail("the enhanced mask decoder needs the head lm_predictions".to_owned());
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub fn stored(param: &Param, head: Head) -> Stored {
         Role::LinearWeight => "kernel",
         Role::LayerNormScale => "gamma",
         Role::LayerNormShift => "beta",
-        Role::Embedding => "embeddings",
+        Role::PositionEmbedding | Role::TokenTypeEmbedding => "embeddings",
         Role::WordEmbedding | Role::Bias | Role::RelativeEmbedding => leaf,
     };
     Stored { name: format!("{prefix}{}/{leaf}:0", variable_scope(module)), transposed }
@@ -36,7 +36,7 @@ pub fn accepted(param: &Param, head: Head) -> Vec<Stored> {
     let first = stored(param, head);
     let other = match param.role {
         Role::WordEmbedding => Some(("/weight:0", "/embeddings:0")),
-        Role::Embedding => Some(("/embeddings:0", "/weight:0")),
+        Role::PositionEmbedding | Role::TokenTypeEmbedding => Some(("/embeddings:0", "/weight:0")),
         _ => None,
     };
     let second = other.and_then(|(suffix, other)| {
@@ -50,7 +50,7 @@ pub fn accepted(param: &Param, head: Head) -> Vec<Stored> {
 pub fn layers(head: Head) -> &'static [&'static str] {
     match head {
         Head::Base => &["deberta"],
-        Head::MaskedLm => &["deberta", "cls"],
+        Head::MaskedLm | Head::MaskDecoder => &["deberta", "cls"],
         Head::SequenceClassification => &["deberta", "pooler", "cls_dropout", "classifier"],
         Head::TokenClassification => &["deberta", "dropout", "classifier"],
         Head::QuestionAnswering => &["deberta", "qa_outputs"],
@@ -111,7 +111,7 @@ pub fn readings(name: &str) -> impl Iterator<Item = Variable<'_>> {
 
 /// Why TensorFlow's classes cannot hold a model of this configuration, if they cannot.
 pub fn obstacle(config: &DebertaConfig, head: Head) -> Option<String> {
-    if head == Head::MaskedLm && !config.legacy {
+    if head == Head::MaskDecoder || (head == Head::MaskedLm && !config.legacy) {
         return Some(
             "TensorFlow's DeBERTa has no lm_predictions head, its own would be random: \
              --mlm-head remap moves the head to cls.predictions"
@@ -145,7 +145,7 @@ pub fn has_variable(param: &Param) -> bool {
 fn scope(head: Head) -> &'static str {
     match head {
         Head::Base => "tf_deberta_model",
-        Head::MaskedLm => "tf_deberta_for_masked_lm",
+        Head::MaskedLm | Head::MaskDecoder => "tf_deberta_for_masked_lm",
         Head::SequenceClassification => "tf_deberta_for_sequence_classification",
         Head::TokenClassification => "tf_deberta_for_token_classification",
         Head::QuestionAnswering => "tf_deberta_for_question_answering",

@@ -32,11 +32,9 @@ pub const RECIPE: &str = "deberta-recipe-1";
 pub struct Recipe {
     /// The configuration as `config.json` is to hold it.
     pub config: ConfigFile,
-    /// What stands on the base model.
+    /// What stands on the base model. The mask decoder has what published checkpoints hold: `lm_predictions`, and position
+    /// embeddings that are no part of the input.
     pub head: Head,
-    /// Whether there are the parameters of the enhanced mask decoder, as in published checkpoints: `lm_predictions`, and
-    /// position embeddings that are no part of the input.
-    pub mask_decoder: bool,
     /// Another seed makes other numbers.
     pub seed: u64,
 }
@@ -46,15 +44,14 @@ impl Recipe {
     ///
     /// # Errors
     /// A configuration that is none after that.
-    pub fn new(config: &ConfigFile, head: Head, mask_decoder: bool, seed: u64) -> Result<Recipe> {
-        let head = if mask_decoder { Head::MaskedLm } else { head };
+    pub fn new(config: &ConfigFile, head: Head, seed: u64) -> Result<Recipe> {
         let mut map: Map<String, Value> = config.map.clone();
         let mut set = |key: &str, value: Value| {
             map.insert(key.to_owned(), value);
         };
         set("model_type", json!("deberta"));
-        set("architectures", json!([head.class_name()]));
-        if mask_decoder {
+        set("architectures", json!([head.architecture()]));
+        if head == Head::MaskDecoder {
             set("legacy", json!(false));
             // transformers would tie lm_head.dense to the embeddings otherwise.
             set("tie_word_embeddings", json!(false));
@@ -62,13 +59,13 @@ impl Recipe {
         let text = serde_json::to_string_pretty(&Value::Object(map)).map(|text| text + "\n");
         let text = text.map_err(|error| Error::new(Kind::Config, error.to_string()).in_file(&config.path))?;
         let config = ConfigFile::parse(&config.path, text)?;
-        Ok(Recipe { config, head, mask_decoder, seed })
+        Ok(Recipe { config, head, seed })
     }
 
     /// The parameters that are made.
     pub fn params(&self) -> Vec<Param> {
         let mut params = params(&self.config.config, self.head);
-        params.retain(|param| param.required || self.mask_decoder);
+        params.retain(|param| param.required);
         params
     }
 
@@ -150,14 +147,14 @@ mod tests {
             "position_biased_input": false, "talking_head": true, "embedding_size": 6, "type_vocab_size": 2}"#;
         let config = ConfigFile::parse(Path::new("c.json"), text.to_owned()).unwrap();
         for head in Head::ALL {
-            let checkpoint = Recipe::new(&config, head, false, 3).unwrap().checkpoint().unwrap();
+            let checkpoint = Recipe::new(&config, head, 3).unwrap().checkpoint().unwrap();
             checkpoint.require_complete().unwrap();
             assert_eq!(checkpoint.head, head);
-            assert!(!checkpoint.bound.iter().any(|bound| bound.param.name.contains("position_embeddings")));
+            let positions =
+                checkpoint.bound.iter().any(|bound| bound.param.name.contains("position_embeddings"));
+            assert_eq!(positions, head == Head::MaskDecoder);
         }
-        let decoder = Recipe::new(&config, Head::Base, true, 3).unwrap().checkpoint().unwrap();
-        decoder.require_complete().unwrap();
+        let decoder = Recipe::new(&config, Head::MaskDecoder, 3).unwrap().checkpoint().unwrap();
         assert!(decoder.bound.iter().all(|bound| !bound.param.name.starts_with("cls.")));
-        assert!(decoder.bound.iter().any(|bound| bound.param.name.contains("position_embeddings")));
     }
 }

@@ -13,7 +13,7 @@ use ndarray::ArrayD;
 use serde::Serialize;
 
 use super::{Backend, BackendName};
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::{Class, Code, masked_rows_name};
 use crate::trace::file::{Data, Tensor, Trace};
 
 /// A model that the reference implementation computes.
@@ -162,7 +162,7 @@ trait Run {
     fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64>;
 }
 
-/// A class of transformers' PyTorch code.
+/// A class of transformers' PyTorch code, or Microsoft's mask decoder.
 struct PyTorch<M>(M);
 
 impl<M: DebertaPreTrainedModel> Run for PyTorch<M> {
@@ -185,16 +185,6 @@ impl<M: TFLoss> Run for TFDebertaPreTrainedModel<M> {
     }
 }
 
-impl Run for EnhancedMaskDecoder {
-    fn run(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Outputs<f32> {
-        Ok(named(&self.forward(inputs, probe)?))
-    }
-
-    fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64> {
-        Ok(named(&self.forward_in(inputs, probe)?))
-    }
-}
-
 fn named<F: Real>(output: &impl ModelOutput<F>) -> Vec<(String, ArrayD<F>)> {
     output.tensors().into_iter().map(|(name, values)| (name, values.to_owned())).collect()
 }
@@ -202,33 +192,26 @@ fn named<F: Real>(output: &impl ModelOutput<F>) -> Vec<(String, ArrayD<F>)> {
 type Loaded = reference::Result<(Box<dyn Run + Send + Sync>, LoadReport)>;
 
 fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows: MaskedRows) -> Loaded {
-    match class {
-        Class::MaskDecoder => {
-            let (model, report) = EnhancedMaskDecoder::from_pretrained(config, parameters)?;
-            Ok((Box::new(model.with_masked_rows(rows)), report))
-        }
-        Class::PyTorch(Head::Base) => pytorch::<DebertaModel>(config, parameters, rows),
-        Class::PyTorch(Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, rows),
-        Class::PyTorch(Head::SequenceClassification) => {
-            pytorch::<DebertaForSequenceClassification>(config, parameters, rows)
-        }
-        Class::PyTorch(Head::TokenClassification) => {
-            pytorch::<DebertaForTokenClassification>(config, parameters, rows)
-        }
-        Class::PyTorch(Head::QuestionAnswering) => {
-            pytorch::<DebertaForQuestionAnswering>(config, parameters, rows)
-        }
-        Class::TensorFlow(Head::Base) => tensorflow::<DebertaModel>(config, parameters, rows),
-        Class::TensorFlow(Head::MaskedLm) => tensorflow::<DebertaForMaskedLM>(config, parameters, rows),
-        Class::TensorFlow(Head::SequenceClassification) => {
+    match (class.code, class.head) {
+        (Code::TensorFlow, Head::Base) => tensorflow::<DebertaModel>(config, parameters, rows),
+        (Code::TensorFlow, Head::MaskedLm) => tensorflow::<DebertaForMaskedLM>(config, parameters, rows),
+        (Code::TensorFlow, Head::SequenceClassification) => {
             tensorflow::<DebertaForSequenceClassification>(config, parameters, rows)
         }
-        Class::TensorFlow(Head::TokenClassification) => {
+        (Code::TensorFlow, Head::TokenClassification) => {
             tensorflow::<DebertaForTokenClassification>(config, parameters, rows)
         }
-        Class::TensorFlow(Head::QuestionAnswering) => {
+        (Code::TensorFlow, Head::QuestionAnswering) => {
             tensorflow::<DebertaForQuestionAnswering>(config, parameters, rows)
         }
+        (_, Head::Base) => pytorch::<DebertaModel>(config, parameters, rows),
+        (_, Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, rows),
+        (_, Head::MaskDecoder) => pytorch::<EnhancedMaskDecoder>(config, parameters, rows),
+        (_, Head::SequenceClassification) => {
+            pytorch::<DebertaForSequenceClassification>(config, parameters, rows)
+        }
+        (_, Head::TokenClassification) => pytorch::<DebertaForTokenClassification>(config, parameters, rows),
+        (_, Head::QuestionAnswering) => pytorch::<DebertaForQuestionAnswering>(config, parameters, rows),
     }
 }
 

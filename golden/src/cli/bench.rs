@@ -114,7 +114,7 @@ impl BenchArgs {
             let load_ms = milliseconds(start);
             return Ok(Loaded { model: graph, class, vocabulary: file.config.vocab_size, load_ms });
         }
-        let class = class.unwrap_or(Class::PyTorch(Head::Base));
+        let class = class.unwrap_or(Class::of_head(Head::Base));
         let start = Instant::now();
         let (checkpoint, class) = self.model.open(Some(class))?;
         let vocabulary = checkpoint.config.vocab_size;

@@ -126,12 +126,12 @@ impl ModelArgs {
         let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
         let source = Source::locate(&model, None, None)?;
         let (config, mut checkpoint) =
-            Checkpoint::open(source, self.config.as_deref(), class.map(Class::head))?;
+            Checkpoint::open(source, self.config.as_deref(), class.map(|class| class.head))?;
         for warning in config.config.warnings() {
             say(&format!("warning: {}: {warning}", config.path.display()));
         }
         checkpoint.check_copies()?;
-        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        let class = class.unwrap_or(Class::of_head(checkpoint.head));
         Ok((checkpoint, class))
     }
 

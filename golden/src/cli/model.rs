@@ -30,7 +30,7 @@ impl ModelArgs {
         let model = resolve(&self.model, self.revision.as_deref(), &wanted, &Bar::default())?;
         let source = Source::locate(&model, Some(Format::Onnx), None)?;
         let (_, checkpoint) = Checkpoint::open(source.clone(), self.config.as_deref(), None)?;
-        Ok(GraphFile { source, config: checkpoint.config.clone(), class: Class::PyTorch(checkpoint.head) })
+        Ok(GraphFile { source, config: checkpoint.config.clone(), class: Class::of_head(checkpoint.head) })
     }
 
     /// Loads the graph. It is of one class, which is neither framework's, with one convention for masked rows: those that are
@@ -45,8 +45,7 @@ impl ModelArgs {
         let graph = self.backend.open(path, self.config.as_deref())?;
         let of = graph.class().unwrap_or(file.class);
         let differs = |what: String| Err(Error::new(Kind::Request, what).in_file(path));
-        let kind = |class: Class| (class.head(), class == Class::MaskDecoder);
-        if let Some(class) = class.filter(|&class| kind(class) != kind(of)) {
+        if let Some(class) = class.filter(|&class| class.head != of.head) {
             return differs(format!("the graph computes {of}, not {class}"));
         }
         if let Some(rows) = masked_rows.filter(|&rows| rows != graph.masked_rows()) {

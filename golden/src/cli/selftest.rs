@@ -133,7 +133,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
         let given = inputs(&trace).map_err(|error| error.in_file(path))?;
         let class = match Class::of(&trace)? {
             Some(class) => class,
-            None => Class::PyTorch(Checkpoint::open(source.clone(), None, None)?.1.head),
+            None => Class::of_head(Checkpoint::open(source.clone(), None, None)?.1.head),
         };
         let masked_rows = masked_rows_of(&trace)?.unwrap_or(class.masked_rows());
         let name = name_of(path);
@@ -144,7 +144,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
         return Err(Error::new(Kind::Request, "the golden has no trace").in_file(&model));
     };
     let (class, masked_rows) = (first.class, first.masked_rows);
-    let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head()))?;
+    let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head))?;
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
     let config = checkpoint.config.clone();
     let model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;

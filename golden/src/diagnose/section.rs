@@ -77,7 +77,7 @@ impl<'d> Section<'d> {
         let input = match stage {
             Stage::Embeddings | Stage::Whole => None,
             Stage::Layer(layer) => state(layer),
-            Stage::Head if model.class == Class::MaskDecoder && !model.config.position_biased_input => {
+            Stage::Head if model.class.head == Head::MaskDecoder && !model.config.position_biased_input => {
                 golden.get("activations.emd.1")
             }
             Stage::Head => state(layers),
@@ -89,7 +89,8 @@ impl<'d> Section<'d> {
         let config = DebertaConfig {
             relative_attention: true,
             pos_att_type: ["c2p", "p2c"].map(str::to_owned).to_vec(),
-            position_biased_input: model.class != Class::MaskDecoder || model.config.position_biased_input,
+            position_biased_input: model.class.head != Head::MaskDecoder
+                || model.config.position_biased_input,
             type_vocab_size: model.config.type_vocab_size.max(1),
             ..model.config.clone()
         };
@@ -267,7 +268,7 @@ impl Part {
             Stage::Embeddings => {
                 let config =
                     DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
-                let mut part = Model::empty(config, Class::PyTorch(Head::Base), model.masked_rows);
+                let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
                 copy(model, &mut part, &format!("{base}embeddings."), "embeddings.");
                 Part {
                     model: part,
@@ -331,7 +332,7 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         pad_token_id: None,
         ..config.clone()
     };
-    let mut part = Model::empty(config, Class::PyTorch(Head::Base), model.masked_rows);
+    let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
     copy(model, &mut part, &format!("{}.", model.layer(layer)), "encoder.layer.0.");
     copy(model, &mut part, &format!("{}encoder.rel_embeddings.", model.base()), "encoder.rel_embeddings.");
     part.insert("embeddings.word_embeddings.weight", Parameter::new(vec![1, hidden], vec![0.0; hidden]));

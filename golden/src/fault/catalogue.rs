@@ -6,7 +6,6 @@ use deberta_reference::{Head, Inputs, Role};
 use super::change::activation_name;
 use super::{Change, Fault, Model, Setting};
 use crate::judge::tolerance::Precision;
-use crate::trace::class::Class;
 
 /// The faults of a model, and those that it cannot have.
 #[derive(Clone, Debug, Default)]
@@ -200,7 +199,7 @@ impl List<'_> {
             let changes = vec![Change::Config(Setting::HiddenAct(activation))];
             self.add("hidden-act", description, vec![format!("{first}.intermediate")], changes);
         }
-        if self.model.class.head() == Head::SequenceClassification {
+        if self.model.class.head == Head::SequenceClassification {
             let other = if same(config.pooler_hidden_act, Activation::Gelu) {
                 Activation::GeluTanh
             } else {
@@ -361,7 +360,7 @@ impl List<'_> {
         let base = "deberta.";
         let head: Vec<_> =
             self.model.params().into_iter().filter(|param| !param.name.starts_with(base)).collect();
-        if self.model.class.head() == Head::Base {
+        if self.model.class.head == Head::Base {
             self.absent("random-head", "the class has no head");
         } else {
             let mut noise = Noise(7);
@@ -375,15 +374,12 @@ impl List<'_> {
                 }
             });
             let changes: Vec<Change> = changes.collect();
-            let first = match self.model.class {
-                Class::MaskDecoder => "lm_predictions.lm_head.dense",
-                class => match class.head() {
-                    Head::MaskedLm if self.model.config.legacy => "cls.predictions.transform.dense",
-                    Head::MaskedLm => "lm_predictions.lm_head.dense",
-                    Head::SequenceClassification => "pooler.dense",
-                    Head::QuestionAnswering => "qa_outputs",
-                    _ => "classifier",
-                },
+            let first = match self.model.class.head {
+                head if head.is_legacy(&self.model.config) => "cls.predictions.transform.dense",
+                Head::MaskedLm | Head::MaskDecoder => "lm_predictions.lm_head.dense",
+                Head::SequenceClassification => "pooler.dense",
+                Head::QuestionAnswering => "qa_outputs",
+                Head::Base | Head::TokenClassification => "classifier",
             };
             self.add("random-head", "a head as it is before training", vec![first.to_owned()], changes);
         }
@@ -402,17 +398,12 @@ impl List<'_> {
         for param in self.params() {
             let width = param.shape.last().copied().unwrap_or(1);
             let rows = param.shape.first().copied().unwrap_or(1);
-            let at = match (param.role, param.name.as_str()) {
-                (_, name)
-                    if name.ends_with("position_embeddings.weight")
-                        && !self.model.config.position_biased_input =>
-                {
-                    continue;
-                }
-                (Role::WordEmbedding, _) => token * width + width / 2,
-                (Role::Embedding, _) => width / 2,
-                (Role::RelativeEmbedding, _) => rows / 2 * width + width / 2,
-                (Role::LinearWeight, _) => (rows / 2) * width + width / 3,
+            let at = match param.role {
+                Role::PositionEmbedding if !self.model.config.position_biased_input => continue,
+                Role::WordEmbedding => token * width + width / 2,
+                Role::PositionEmbedding | Role::TokenTypeEmbedding => width / 2,
+                Role::RelativeEmbedding => rows / 2 * width + width / 2,
+                Role::LinearWeight => (rows / 2) * width + width / 3,
                 _ => rows / 2,
             };
             let places = match param.role {

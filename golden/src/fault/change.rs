@@ -224,7 +224,7 @@ mod tests {
 
     fn model() -> Model {
         let config = DebertaConfig::from_json("{}").unwrap();
-        let mut model = Model::empty(config, Class::PyTorch(Head::Base), MaskedRows::Uniform);
+        let mut model = Model::empty(config, Class::of_head(Head::Base), MaskedRows::Uniform);
         model.insert("square", Tensor::new(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
         model.insert("wide", Tensor::new(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         model

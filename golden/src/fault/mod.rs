@@ -75,13 +75,12 @@ impl Model {
 
     /// Every parameter that the class has with this configuration.
     pub fn params(&self) -> Vec<Param> {
-        let legacy = self.config.legacy && self.class != Class::MaskDecoder;
-        params(&DebertaConfig { legacy, ..self.config.clone() }, self.class.head())
+        params(&self.config, self.class.head)
     }
 
     /// What the names of the base model start with.
     pub fn base(&self) -> &'static str {
-        self.class.head().base_prefix()
+        self.class.head.base_prefix()
     }
 
     /// The path of a layer.

@@ -29,7 +29,7 @@ pub fn subjects() -> Result<Vec<Subject>> {
 fn subject(head: Head) -> Result<Subject> {
     let config =
         DebertaConfig::from_json(CONFIG).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
-    let class = Class::PyTorch(head);
+    let class = Class::of_head(head);
     let masked_rows = MaskedRows::Uniform;
     let mut model = Model::empty(config, class, masked_rows);
     let mut noise = Noise(1);
@@ -40,7 +40,7 @@ fn subject(head: Head) -> Result<Subject> {
             Role::LinearWeight => (0.0, 2.0 / input.sqrt()),
             Role::Bias | Role::LayerNormShift => (0.0, 0.4),
             Role::LayerNormScale => (1.0, 0.3),
-            Role::WordEmbedding | Role::Embedding => (0.0, 0.03),
+            Role::WordEmbedding | Role::PositionEmbedding | Role::TokenTypeEmbedding => (0.0, 0.03),
             Role::RelativeEmbedding => (0.0, 1.0),
         };
         let values = (0..count).map(|_| middle + width * noise.next()).collect();

@@ -70,15 +70,15 @@ impl Task for MaskedLm {
         let has_positions =
             checkpoint.bound.iter().any(|bound| bound.param.name.ends_with("position_embeddings.weight"));
         match self.decoder {
-            Some(Decoder::Emd) => Class::MaskDecoder,
-            None if !checkpoint.config.legacy && has_positions => Class::MaskDecoder,
-            _ => Class::PyTorch(Head::MaskedLm),
+            Some(Decoder::Emd) => Class::MASK_DECODER,
+            None if !checkpoint.config.legacy && has_positions => Class::MASK_DECODER,
+            _ => Class::of_head(Head::MaskedLm),
         }
     }
 
     fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {
         let positions = model.config.max_position_embeddings;
-        if model.class == Class::MaskDecoder && texts.max_length > positions {
+        if model.class == Class::MASK_DECODER && texts.max_length > positions {
             let message =
                 format!("--max-length {}: the mask decoder has {positions} positions", texts.max_length);
             return Err(Error::new(Kind::Request, message));

@@ -148,7 +148,7 @@ impl Task for Mnli {
     }
 
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::PyTorch(Head::SequenceClassification)
+        Class::of_head(Head::SequenceClassification)
     }
 
     fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {

@@ -70,7 +70,7 @@ impl Model {
 
     fn open(place: &Place, format: Option<Format>, head: Option<Class>) -> Result<(ConfigFile, Checkpoint)> {
         let source = Source::locate(&place.path, format, None)?;
-        Checkpoint::open(source, place.config.as_deref(), head.map(Class::head))
+        Checkpoint::open(source, place.config.as_deref(), head.map(|class| class.head))
     }
 
     fn of_weights(place: &Place, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<Model> {

@@ -87,7 +87,7 @@ impl Task for Stsb {
     }
 
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::PyTorch(Head::SequenceClassification)
+        Class::of_head(Head::SequenceClassification)
     }
 
     fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {

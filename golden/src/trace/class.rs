@@ -7,36 +7,49 @@ use deberta_reference::{Head, MaskedRows};
 
 use crate::trace::file::Trace;
 
-/// A class that can be run.
+/// A class that can be run: what stands on the base model, in whose code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// A class of transformers' PyTorch code.
-    PyTorch(Head),
-    /// Its TensorFlow twin.
-    TensorFlow(Head),
-    /// Masked language modelling by Microsoft's enhanced mask decoder.
-    MaskDecoder,
+pub struct Class {
+    /// What stands on the base model.
+    pub head: Head,
+    /// Whose conventions hold for masked rows and losses.
+    pub code: Code,
+}
+
+/// Whose code a class is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// transformers' for PyTorch.
+    PyTorch,
+    /// transformers' for TensorFlow.
+    TensorFlow,
+    /// Microsoft's, where the mask decoder is.
+    Microsoft,
 }
 
 impl Class {
-    /// The name of the mask decoder, which is no class of transformers.
-    const MASK_DECODER: &str = "EnhancedMaskDecoder";
+    /// Masked language modelling by Microsoft's enhanced mask decoder.
+    pub const MASK_DECODER: Class = Class { head: Head::MaskDecoder, code: Code::Microsoft };
+
+    /// The class with this head: in transformers' PyTorch code, unless it is the mask decoder.
+    pub fn of_head(head: Head) -> Class {
+        Class { head, code: if head.in_transformers() { Code::PyTorch } else { Code::Microsoft } }
+    }
 
     /// The class of that name.
     ///
     /// # Errors
     /// A name that no class has.
     pub fn from_name(name: &str) -> Result<Class> {
-        let head = Head::from_class_name(name);
-        match head {
-            _ if name == Class::MASK_DECODER => Ok(Class::MaskDecoder),
-            Some(head) if name.starts_with("TF") => Ok(Class::TensorFlow(head)),
-            Some(head) => Ok(Class::PyTorch(head)),
+        match Head::from_class_name(name) {
+            Some(head) if name.starts_with("TF") => Ok(Class { head, code: Code::TensorFlow }),
+            Some(head) => Ok(Class::of_head(head)),
             None => {
-                let known: Vec<&str> = Head::ALL.iter().map(|head| head.class_name()).collect();
+                let in_transformers = |head: &Head| head.in_transformers();
+                let known = Head::ALL.into_iter().filter(in_transformers).map(Head::class_name);
                 let message = format!(
                     "there is no class {name:?}: choose from {}, each also with TF in front, and {}",
-                    known.join(", "),
+                    known.collect::<Vec<_>>().join(", "),
                     Class::MASK_DECODER
                 );
                 Err(Error::new(Kind::Request, message))
@@ -50,35 +63,26 @@ impl Class {
     /// A name that no class has.
     pub fn of(trace: &Trace) -> Result<Option<Class>> {
         match (trace.metadata("framework"), trace.metadata("class")) {
-            (Some("microsoft"), _) => Ok(Some(Class::MaskDecoder)),
+            (Some("microsoft"), _) => Ok(Some(Class::MASK_DECODER)),
             (_, Some(name)) => Class::from_name(name).map(Some),
             (_, None) => Ok(None),
         }
     }
 
-    /// What stands on the base model.
-    pub fn head(self) -> Head {
-        match self {
-            Class::PyTorch(head) | Class::TensorFlow(head) => head,
-            Class::MaskDecoder => Head::MaskedLm,
-        }
-    }
-
-    /// What its framework makes of attention rows whose every key is masked.
+    /// What its code makes of attention rows whose every key is masked.
     pub fn masked_rows(self) -> MaskedRows {
-        match self {
-            Class::PyTorch(_) => MaskedRows::Uniform,
-            Class::TensorFlow(_) | Class::MaskDecoder => MaskedRows::Zero,
+        match self.code {
+            Code::PyTorch => MaskedRows::Uniform,
+            Code::TensorFlow | Code::Microsoft => MaskedRows::Zero,
         }
     }
 }
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Class::PyTorch(head) => f.pad(head.class_name()),
-            Class::TensorFlow(head) => f.pad(&format!("TF{head}")),
-            Class::MaskDecoder => f.pad(Class::MASK_DECODER),
+        match self.code {
+            Code::PyTorch | Code::Microsoft => f.pad(self.head.class_name()),
+            Code::TensorFlow => f.pad(&format!("TF{}", self.head)),
         }
     }
 }
@@ -113,11 +117,15 @@ mod tests {
     #[test]
     fn every_class_has_a_name() {
         for head in Head::ALL {
-            for class in [Class::PyTorch(head), Class::TensorFlow(head)] {
-                assert_eq!(Class::from_name(&class.to_string()).unwrap(), class);
-            }
+            let class = Class::of_head(head);
+            assert_eq!(Class::from_name(&class.to_string()).unwrap(), class);
+            let twin = Class { head, code: Code::TensorFlow };
+            assert_eq!(
+                Class::from_name(&twin.to_string()).is_ok_and(|of| of == twin),
+                head.in_transformers()
+            );
         }
-        assert_eq!(Class::from_name("EnhancedMaskDecoder").unwrap(), Class::MaskDecoder);
+        assert_eq!(Class::from_name("EnhancedMaskDecoder").unwrap(), Class::MASK_DECODER);
         let error = Class::from_name("BertModel").unwrap_err().to_string();
         assert!(error.starts_with("there is no class \"BertModel\": choose from DebertaModel, "), "{error}");
     }

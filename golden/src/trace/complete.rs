@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use deberta_reference::probe::matches;
-use deberta_reference::{DebertaConfig, Inputs};
+use deberta_reference::{DebertaConfig, Head, Inputs};
 
 use crate::trace::class::Class;
 use crate::trace::file::TraceFile;
@@ -39,7 +39,7 @@ pub fn missing(golden: &TraceFile, config: &DebertaConfig, class: Class, inputs:
     let mut expected: Vec<String> = activations.map(|point| format!("activations.{}", point.name)).collect();
     if has_any("outputs.hidden_states.") {
         // Microsoft's code returns the layers alone.
-        let first = usize::from(class == Class::MaskDecoder);
+        let first = usize::from(class.head == Head::MaskDecoder);
         expected.extend((first..=layers).map(|i| format!("outputs.hidden_states.{i}")));
     }
     if has_any("outputs.attentions.") {

@@ -101,7 +101,7 @@ impl Tokens {
     /// Whether the tensor is computed from the first token of every sequence alone.
     fn of_first_token(&self, name: &str, shape: &[usize]) -> bool {
         let of_the_head = ["pooler", "classifier", "outputs.logits"].iter().any(|part| name.contains(part));
-        self.class.head() == Head::SequenceClassification
+        self.class.head == Head::SequenceClassification
             && of_the_head
             && shape.first() == Some(&self.sequences)
     }
@@ -121,7 +121,7 @@ impl Tokens {
     fn loss_uses_padding(&self, inputs: &Inputs, sequence: usize) -> bool {
         let n = self.length;
         let positions = self.real.get(sequence * n..(sequence + 1) * n).unwrap_or_default();
-        match self.class.head() {
+        match self.class.head {
             // The softmax is over all positions.
             Head::QuestionAnswering => positions.contains(&false),
             Head::SequenceClassification => positions.first() == Some(&false),
@@ -205,7 +205,7 @@ mod tests {
             attention_mask: Some(mask.clone().into_dyn()),
             ..Inputs::default()
         };
-        let class = Class::PyTorch(Head::Base);
+        let class = Class::of_head(Head::Base);
         assert!(!Tokens::of(&inputs(&mask), class).padded());
         mask[[0, 1, 1]] = 0.0;
         assert_eq!(padding(Tokens::of(&inputs(&mask), class).of_tensor("embeddings", &[1, 2, 1])), [1]);

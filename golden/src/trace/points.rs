@@ -1,6 +1,6 @@
 //! The probe points and outputs of every class, in the order of execution. What each of them is: `docs/activations.md`.
 
-use deberta_reference::{DebertaConfig, Head, Inputs};
+use deberta_reference::{DebertaConfig, Head, Inputs, MASK_DECODER_STEPS};
 
 use crate::trace::class::Class;
 
@@ -84,7 +84,7 @@ const HEADS: [&str; 14] = [
 
 /// The points of a class when it is given `inputs`, in the order of execution.
 pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Point> {
-    let base = class.head().base_prefix();
+    let base = class.head.base_prefix();
     let module = |name: String| Point { name, kind: Module };
     let embeddings = EMBEDDINGS.into_iter().filter(|&name| match name {
         "embeddings.word_embeddings" => inputs.input_ids.is_some(),
@@ -97,19 +97,16 @@ pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Poin
     for i in 0..config.num_hidden_layers {
         points.extend(layer(config, &format!("{base}encoder.layer.{i}"), false));
     }
-    if class == Class::MaskDecoder && !config.position_biased_input && config.num_hidden_layers > 0 {
-        points.extend((0..2).flat_map(|step| layer(config, &format!("emd.{step}"), true)));
+    if class.head == Head::MaskDecoder && !config.position_biased_input && config.num_hidden_layers > 0 {
+        points.extend((0..MASK_DECODER_STEPS).flat_map(|step| layer(config, &format!("emd.{step}"), true)));
     }
-    let of_the_head = |name: &&str| match class {
-        Class::MaskDecoder => name.starts_with("lm_predictions"),
-        Class::PyTorch(head) | Class::TensorFlow(head) => match head {
-            Head::Base => false,
-            Head::MaskedLm if config.legacy => name.starts_with("cls"),
-            Head::MaskedLm => name.starts_with("lm_predictions"),
-            Head::SequenceClassification => name.starts_with("pooler") || *name == "classifier",
-            Head::TokenClassification => *name == "classifier",
-            Head::QuestionAnswering => *name == "qa_outputs",
-        },
+    let of_the_head = |name: &&str| match class.head {
+        Head::Base => false,
+        Head::MaskedLm if class.head.is_legacy(config) => name.starts_with("cls"),
+        Head::MaskedLm | Head::MaskDecoder => name.starts_with("lm_predictions"),
+        Head::SequenceClassification => name.starts_with("pooler") || *name == "classifier",
+        Head::TokenClassification => *name == "classifier",
+        Head::QuestionAnswering => *name == "qa_outputs",
     };
     points.extend(HEADS.into_iter().filter(of_the_head).map(|name| module(name.to_owned())));
     points
@@ -135,13 +132,13 @@ fn layer(config: &DebertaConfig, path: &str, step: bool) -> Vec<Point> {
 
 /// The outputs that a class always has when it is given `inputs`, without `outputs.`.
 pub fn outputs(class: Class, inputs: &Inputs) -> Vec<&'static str> {
-    let mut names = match class.head() {
+    let mut names = match class.head {
         Head::Base => vec!["last_hidden_state"],
         Head::QuestionAnswering => vec!["start_logits", "end_logits"],
         _ => vec!["logits"],
     };
     let answers = inputs.start_positions.is_some() && inputs.end_positions.is_some();
-    if inputs.labels.is_some() || (class.head() == Head::QuestionAnswering && answers) {
+    if inputs.labels.is_some() || (class.head == Head::QuestionAnswering && answers) {
         names.push("loss");
     }
     names
@@ -193,7 +190,7 @@ mod tests {
                 "position_biased_input": false, "max_position_embeddings": 8}"#,
         )
         .unwrap();
-        for class in [Class::MaskDecoder, Class::PyTorch(Head::SequenceClassification)] {
+        for class in [Class::MASK_DECODER, Class::of_head(Head::SequenceClassification)] {
             let names: Vec<String> =
                 points(&config, class, &Inputs::default()).into_iter().map(|point| point.name).collect();
             let mut ranks: Vec<_> = names.iter().map(|name| rank(&format!("activations.{name}"))).collect();

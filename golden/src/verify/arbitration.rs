@@ -41,7 +41,7 @@ pub(super) fn exact_model(
 fn own_model(golden: &Golden, class: Class, rows: MaskedRows) -> Option<Reference> {
     let folder = golden.model_folder().ok().flatten()?;
     let source = Source::locate(&folder, None, None).ok()?;
-    let (_, mut checkpoint) = Checkpoint::open(source, None, Some(class.head())).ok()?;
+    let (_, mut checkpoint) = Checkpoint::open(source, None, Some(class.head)).ok()?;
     checkpoint.check_copies().ok()?;
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).ok()?).to_string();
     let stated = golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest));

@@ -61,7 +61,7 @@ impl Candidate<'_> {
         };
         let parameters = self.file.parameters(class)?;
         let checkpoint = parameters.checkpoint();
-        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        let class = class.unwrap_or(Class::of_head(checkpoint.head));
         let given = inputs(&golden)?;
         let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
         let config = checkpoint.config.clone();
@@ -92,7 +92,7 @@ impl Candidate<'_> {
             return Err(Error::unsupported(message));
         };
         let given = file.inputs()?;
-        let class = class.unwrap_or(Class::PyTorch(recipe.head));
+        let class = class.unwrap_or(Class::of_head(recipe.head));
         let rows = rows.unwrap_or(class.masked_rows());
         let asked = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(&given)? };
         let parameters = Parameters::new(recipe.checkpoint()?)?;
@@ -131,8 +131,7 @@ impl Candidate<'_> {
             };
             let source: Source = self.file.source.clone();
             let (format, files) = source.open()?;
-            let checkpoint =
-                Checkpoint::from_files(source, format, files, &config, Some(model.class.head()))?;
+            let checkpoint = Checkpoint::from_files(source, format, files, &config, Some(model.class.head))?;
             for bound in &checkpoint.bound {
                 if model.shape(&bound.param.name).is_some() {
                     continue;
@@ -156,7 +155,7 @@ impl Candidate<'_> {
         if !path.is_file() || path == self.file.source.path {
             return Ok(None);
         }
-        let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head()));
+        let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head));
         Ok(original.ok().map(|(_, original)| (original, path.display().to_string())))
     }
 

@@ -236,7 +236,7 @@ impl<'v> File<'v> {
     /// The parameters of a class, or of the one that the configuration or the tensors show. They are opened and converted
     /// once.
     fn parameters(&self, class: Option<Class>) -> Result<Rc<Parameters>> {
-        let head = class.map(Class::head);
+        let head = class.map(|class| class.head);
         let known = self.opened.borrow().get(&head).cloned();
         match known {
             Some(parameters) => Ok(parameters),
@@ -255,7 +255,8 @@ impl<'v> File<'v> {
     /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
     fn open(&self, class: Option<Class>) -> Result<Checkpoint> {
         let config = self.request.config.as_deref();
-        let (_, mut checkpoint) = Checkpoint::open(self.source.clone(), config, class.map(Class::head))?;
+        let (_, mut checkpoint) =
+            Checkpoint::open(self.source.clone(), config, class.map(|class| class.head))?;
         checkpoint.check_copies()?;
         Ok(checkpoint)
     }
@@ -324,7 +325,7 @@ impl Candidate<'_> {
 
         let parameters = self.file.parameters(class)?;
         let checkpoint = parameters.checkpoint();
-        let class = class.unwrap_or(Class::PyTorch(checkpoint.head));
+        let class = class.unwrap_or(Class::of_head(checkpoint.head));
         let masked_rows = masked_rows.unwrap_or(class.masked_rows());
         report.class = class.to_string();
         report.masked_rows = masked_rows_name(masked_rows).to_owned();

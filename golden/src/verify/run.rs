@@ -112,7 +112,7 @@ impl Run<'_> {
 
     /// The hidden states that the golden has, and the points that are the same.
     fn hidden_states(&self) -> Vec<(String, String)> {
-        let base = self.class.head().base_prefix();
+        let base = self.class.head.base_prefix();
         let layers = (0..=self.config.num_hidden_layers).map(|i| {
             let point = match i.checked_sub(1) {
                 None => format!("{base}embeddings"),

@@ -40,7 +40,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     let rows = masked_rows_of(&given).map_err(in_golden)?;
     let other_rows = masked_rows_of(&others).map_err(|error| error.in_file(candidate))?;
     let arguments = inputs(&given).map_err(in_golden)?;
-    let judged_as = class.unwrap_or(Class::PyTorch(deberta_reference::Head::Base));
+    let judged_as = class.unwrap_or(Class::of_head(deberta_reference::Head::Base));
     let tokens = Tokens::of(&arguments, judged_as);
 
     let framework = got.metadata("framework").unwrap_or("unknown");

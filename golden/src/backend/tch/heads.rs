@@ -37,7 +37,9 @@ impl Head {
     pub(super) fn new(config: &DebertaConfig, head: reference::Head, weights: &Scope<'_>) -> Result<Head> {
         Ok(match head {
             reference::Head::Base => Head::Base,
-            reference::Head::MaskedLm => Head::MaskedLm(PredictionHead::new(config, weights)?),
+            reference::Head::MaskedLm | reference::Head::MaskDecoder => {
+                Head::MaskedLm(PredictionHead::new(config, head.is_legacy(config), weights)?)
+            }
             reference::Head::SequenceClassification => Head::SequenceClassification {
                 pooler: weights.at("pooler").linear("dense")?,
                 act: config.pooler_hidden_act,
@@ -95,8 +97,7 @@ pub(super) struct PredictionHead {
 }
 
 impl PredictionHead {
-    fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<PredictionHead> {
-        let legacy = config.legacy;
+    fn new(config: &DebertaConfig, legacy: bool, weights: &Scope<'_>) -> Result<PredictionHead> {
         let head = weights.at(if legacy { "cls.predictions" } else { "lm_predictions.lm_head" });
         let transform = head.at(if legacy { "transform" } else { "" });
         let untied = legacy && !config.tie_word_embeddings;

@@ -25,7 +25,7 @@ pub(super) fn add(
     class: Class,
     config: &DebertaConfig,
 ) -> Result<()> {
-    let (head, tensorflow) = (class.head(), matches!(class, Class::TensorFlow(_)));
+    let (head, tensorflow) = (class.head, class.code == Code::TensorFlow);
     let loss = match (outputs.as_slice(), &inputs.labels) {
         ([(_, start), (_, end)], _) => match (&inputs.start_positions, &inputs.end_positions) {
             (Some(starts), Some(ends)) => {
@@ -50,7 +50,7 @@ pub(super) fn add(
         _ => return Ok(()),
     };
     if let [(_, logits)] = outputs.as_mut_slice()
-        && class == Class::PyTorch(Head::SequenceClassification)
+        && class == Class::of_head(Head::SequenceClassification)
         && config.problem_type.is_none()
         && config.num_labels == 1
     {

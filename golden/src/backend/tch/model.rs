@@ -2,7 +2,8 @@
 
 use deberta_reference::weights::Weights;
 use deberta_reference::{
-    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource, params,
+    self as reference, DebertaConfig, Inputs, LoadReport, MASK_DECODER_STEPS, MaskedRows, Probe,
+    TensorSource, params,
 };
 use tch::Tensor;
 
@@ -14,7 +15,7 @@ use super::heads::Head;
 use super::inputs::{Mask, tokens};
 use super::losses;
 use super::weights::Scope;
-use crate::trace::class::Class;
+use crate::trace::class::{Class, Code};
 
 /// The base model and what stands on it.
 pub(super) struct Model {
@@ -32,9 +33,6 @@ pub(super) struct Model {
 pub(super) type Named = Vec<(String, Tensor)>;
 
 impl Model {
-    /// How many times the mask decoder applies the last layer.
-    const STEPS: usize = 2;
-
     /// Loads a class. The report lists what the source has that the class has not, and the parameters with NaN or infinity.
     ///
     /// # Errors
@@ -46,19 +44,15 @@ impl Model {
         masked_rows: MaskedRows,
     ) -> Result<(Model, LoadReport)> {
         let config = built_from(config, class)?;
-        let mut params = params(&config, class.head());
-        if class == Class::MaskDecoder {
-            params.iter_mut().for_each(|param| param.required = true);
-        }
-        let (weights, report) = Weights::read(class.head(), &params, source)?;
+        let (weights, report) = Weights::read(class.head, &params(&config, class.head), source)?;
         let all = Scope::of(&weights);
-        let base = all.at(class.head().base_prefix().trim_end_matches('.'));
-        let decodes = class == Class::MaskDecoder && !config.position_biased_input;
+        let base = all.at(class.head.base_prefix().trim_end_matches('.'));
+        let decodes = class.head == reference::Head::MaskDecoder && !config.position_biased_input;
         let positions = || base.at("embeddings.position_embeddings").tensor("weight");
         let model = Model {
             embeddings: DebertaEmbeddings::new(&config, &base.at("embeddings"))?,
             encoder: DebertaEncoder::new(&config, &base.at("encoder"))?,
-            head: Head::new(&config, class.head(), &all)?,
+            head: Head::new(&config, class.head, &all)?,
             positions: decodes.then(positions).transpose()?,
             config,
             class,
@@ -81,7 +75,7 @@ impl Model {
         let relative = self.encoder.rel_embeddings.as_ref();
         let around = Surroundings { mask: &mask, masked_rows: self.masked_rows, relative };
 
-        let prefix = self.class.head().base_prefix().trim_end_matches('.');
+        let prefix = self.class.head.base_prefix().trim_end_matches('.');
         let mut base = probe.at(prefix);
         let tokens = (&tokens, b, n);
         let embeddings = self.embeddings.forward(inputs, tokens, &mask, &mut base.at("embeddings"))?;
@@ -118,7 +112,7 @@ impl Model {
         let (b, n) = (usize::try_from(b).unwrap_or_default(), usize::try_from(n).unwrap_or_default());
         let mut q = h.f_add(&position_embeddings(table, inputs, b, n)?)?;
         let Some(layer) = self.encoder.layers.last() else { return Ok(q) };
-        for step in 0..Model::STEPS {
+        for step in 0..MASK_DECODER_STEPS {
             q = layer.forward(h, Some(&q), around, &mut probe.at(format_args!("emd.{step}")))?.0;
         }
         Ok(q)
@@ -132,7 +126,7 @@ impl Model {
 fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
     let unsupported = |reason: String| Err(reference::Error::Unsupported(reason).into());
     let (e, h) = (config.embedding_size, config.hidden_size);
-    let tensorflow = matches!(class, Class::TensorFlow(_));
+    let tensorflow = class.code == Code::TensorFlow;
     if tensorflow && config.talking_head {
         return unsupported("the TensorFlow classes cannot hold talking heads".to_owned());
     }
@@ -141,18 +135,18 @@ fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
         return unsupported(format!("the TensorFlow classes cannot hold {what}"));
     }
     let pooler = config.pooler_hidden_size;
-    if class.head() == reference::Head::SequenceClassification && pooler != h {
+    if class.head == reference::Head::SequenceClassification && pooler != h {
         return unsupported(format!(
             "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
         ));
     }
-    let config = match class {
+    let config = match class.code {
         // TensorFlow's masked-LM class looks at neither.
-        Class::TensorFlow(_) => DebertaConfig { legacy: true, tie_word_embeddings: true, ..config },
-        Class::MaskDecoder => DebertaConfig { legacy: false, ..config },
-        Class::PyTorch(_) => config,
+        Code::TensorFlow => DebertaConfig { legacy: true, tie_word_embeddings: true, ..config },
+        Code::PyTorch | Code::Microsoft => config,
     };
-    if class.head() == reference::Head::MaskedLm && !config.legacy && e != h {
+    let masked_lm = matches!(class.head, reference::Head::MaskedLm | reference::Head::MaskDecoder);
+    if masked_lm && !class.head.is_legacy(&config) && e != h {
         return unsupported(format!(
             "lm_predictions decodes hidden states of size {h} by embeddings of size {e}"
         ));

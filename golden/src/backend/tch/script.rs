@@ -70,7 +70,7 @@ impl Script {
             precision: Precision::of(dtypes),
             module,
             arguments: declaration.arguments,
-            class: Class::PyTorch(class),
+            class: Class::of_head(class),
             exposed: Vec::new(),
             unknown: Vec::new(),
         };
@@ -94,7 +94,7 @@ impl Script {
         let value = tch::no_grad(|| self.module.forward_is(&values)).map_err(|error| {
             Error::new(Kind::Model, format!("the program does not run: {}", Failure::Torch(error)))
         })?;
-        named(value, self.class.head())
+        named(value, self.class.head)
     }
 
     /// The values for all arguments: a mask of ones, token types of zero and positions 0, 1, 2, … where none are given.
@@ -241,7 +241,7 @@ fn outputs_of(head: Head) -> &'static [&'static str] {
     match head {
         Head::Base => &["last_hidden_state"],
         Head::QuestionAnswering => &["start_logits", "end_logits"],
-        Head::MaskedLm | Head::SequenceClassification | Head::TokenClassification => &["logits"],
+        _ => &["logits"],
     }
 }
 

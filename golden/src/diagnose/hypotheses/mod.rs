@@ -226,7 +226,7 @@ impl Search<'_> {
         }
         match path {
             "cls.predictions.transform.dense" | "lm_predictions.lm_head.dense" | "qa_outputs" => entrance(),
-            "classifier" if self.model.class.head() == Head::TokenClassification => entrance(),
+            "classifier" if self.model.class.head == Head::TokenClassification => entrance(),
             "classifier" => sibling("pooler"),
             "cls.predictions.decoder" | "cls.predictions" | "cls" => ["", ".LayerNorm"]
                 .iter()

@@ -137,7 +137,7 @@ impl Task for Squad {
     }
 
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::PyTorch(Head::QuestionAnswering)
+        Class::of_head(Head::QuestionAnswering)
     }
 
     fn usual_length(&self) -> Option<usize> {

@@ -48,7 +48,7 @@ impl Task for Tokens {
     }
 
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::PyTorch(Head::TokenClassification)
+        Class::of_head(Head::TokenClassification)
     }
 
     fn prepare(&mut self, model: &Model, texts: &Texts) -> Result<Prepared> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::{Format, Source};
-use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
+use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
 use super::{File, convention, differs, entry, judged_as};
@@ -179,11 +179,10 @@ impl<'v> Graph<'v> {
 
     /// Why the graph does not compute what the trace has.
     fn refuses(&self, given: &Given) -> Option<String> {
-        let kind = |class: Class| (class.head(), class == Class::MaskDecoder);
-        if let Some(class) = self.class().filter(|&class| kind(class) != kind(given.class)) {
+        if let Some(class) = self.class().filter(|&class| class.head != given.class.head) {
             return Some(format!("the trace is of {}, the graph is of {class}", given.class));
         }
-        if given.class == Class::MaskDecoder && self.graph.class().is_none() {
+        if given.class.head == Head::MaskDecoder && self.graph.class().is_none() {
             return Some(format!(
                 "the trace is of {}, and the graph does not say that it is one",
                 given.class
@@ -328,7 +327,7 @@ struct Given {
 fn weights(file: &File<'_>, class: Option<Class>) -> Result<Weights> {
     let read = |file: &File<'_>| {
         let parameters = file.parameters(class)?;
-        let class = class.unwrap_or(Class::PyTorch(parameters.checkpoint().head));
+        let class = class.unwrap_or(Class::of_head(parameters.checkpoint().head));
         Ok(Weights { parameters, class })
     };
     read(file).or_else(|error| {
