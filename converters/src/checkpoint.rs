@@ -4,16 +4,17 @@ use std::path::Path;
 
 use deberta_reference::{DebertaConfig, Head, Role, params};
 
+use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::TensorFile;
+use crate::format::{Format, TensorFile};
 use crate::matching::{Aside, Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
 use crate::naming::onnx::{self, Recovered};
 use crate::naming::torch::Prefixes;
 use crate::naming::{CONFIG_KEY, Naming};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::source::{ConfigFile, Format, Source};
+use crate::source::Source;
 use crate::tensor::TensorInfo;
 use crate::values::Values;
 

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod config_file;
 mod confinement;
 pub mod convert;
 pub mod digest;
@@ -9,6 +10,7 @@ pub mod error;
 pub mod format;
 pub mod forward;
 pub mod hub;
+mod json;
 pub mod ledger;
 pub mod loading;
 pub mod mapped;

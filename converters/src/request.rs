@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::format::Format;
 use crate::forward;
-use crate::source::Format;
 use crate::tensor::Dtype;
 
 /// What to make of a checkpoint.

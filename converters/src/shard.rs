@@ -7,12 +7,11 @@ use deberta_reference::tied_names;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
 use crate::format::{
-    FilePlan, keras as keras_format, onnx as onnx_format, safetensors, torch as torch_format,
+    FilePlan, Format, keras as keras_format, onnx as onnx_format, safetensors, torch as torch_format,
 };
 use crate::forward;
 use crate::naming::keras;
 use crate::request::Request;
-use crate::source::Format;
 use crate::targets::Target;
 use crate::tensor::{Dtype, TensorInfo};
 

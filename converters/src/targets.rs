@@ -2,10 +2,10 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
+use crate::format::Format;
 use crate::format::keras as keras_format;
 use crate::naming::{Stored, keras, torch};
 use crate::request::Request;
-use crate::source::Format;
 use crate::tensor::{Dtype, TensorInfo};
 
 /// A tensor of the output.

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::{HubArgs, Output, print, print_json};
 use crate::error::{Error, Kind, Printable, Result};
+use crate::format::Format;
 use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit};
+use crate::hub::hub_id;
 use crate::mapped::Mapped;
-use crate::source::{Format, hub_id};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 use super::bar::Bar;
 use super::{HeadName, ModelArgs, Output, print, print_json};
 use crate::checkpoint::Checkpoint;
+use crate::config_file::ConfigFile;
 use crate::convert::convert;
 use crate::error::{Error, Kind, Result};
+use crate::format::Format;
 use crate::forward;
+use crate::hub::hub_id;
 use crate::ledger::Ledger;
 use crate::output::exists;
 use crate::request::{Companion, OnnxRequest, Request};
-use crate::source::{ConfigFile, Format, Source, hub_id};
+use crate::source::Source;
 use crate::tensor::Dtype;
 
 /// Arguments of every conversion.

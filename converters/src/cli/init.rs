@@ -12,12 +12,12 @@ use super::convert::{Destination, DtypeName, in_folder, parse_size};
 use super::{FormatName, HeadName, Output, print, print_json};
 use crate::convert::convert;
 use crate::error::{Error, Kind, Result};
+use crate::format::Format;
 use crate::forward;
 use crate::ledger::Ledger;
 use crate::output::exists;
 use crate::recipe::{RECIPE, Recipe, configuration};
 use crate::request::{Companion, OnnxRequest, Request};
-use crate::source::Format;
 use crate::tensor::Dtype;
 
 /// Arguments of `init`.

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::{ModelArgs, Output, print, print_json};
 use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
-use crate::format::TensorFile;
+use crate::format::{Format, TensorFile};
 use crate::matching::Aside;
-use crate::source::{Format, Source};
+use crate::source::Source;
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]

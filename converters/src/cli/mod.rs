@@ -9,9 +9,11 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use deberta_reference::Head;
 
 use crate::checkpoint::Checkpoint;
+use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
-use crate::hub::Wanted;
-use crate::source::{ConfigFile, Format, Source, resolve};
+use crate::format::Format;
+use crate::hub::{Wanted, resolve};
+use crate::source::Source;
 
 mod audit;
 mod bar;

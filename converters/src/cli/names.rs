@@ -8,9 +8,9 @@ use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
 use serde::Serialize;
 
 use super::{HeadName, print, print_json};
+use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
 use crate::naming::keras;
-use crate::source::ConfigFile;
 
 /// Arguments of `names`.
 #[derive(Debug, Args)]

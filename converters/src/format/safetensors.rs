@@ -41,6 +41,12 @@ impl SafetensorsFile {
     }
 }
 
+/// Whether the bytes start as a safetensors file does: with the length of a header, which is less than 2^48, and the
+/// header's brace.
+pub fn sniff(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..])
+}
+
 /// Opens a safetensors file.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::id::check_file_name;
 use crate::error::{Error, Kind, Result};
-use crate::source::Format;
+use crate::format::Format;
 
 /// The files beside the weights: configuration and tokenizer.
 const ACCOMPANYING: [&str; 8] = [

@@ -8,9 +8,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::{Bar, shell};
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::hub::Wanted;
+use deberta_converters::hub::{Wanted, resolve};
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Source, resolve};
+use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
 use crate::backend::{Arithmetic, Backend, BackendName, Reference};

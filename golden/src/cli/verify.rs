@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::hub::Wanted;
-use deberta_converters::source::{self, Format};
+use deberta_converters::format::Format;
+use deberta_converters::hub::{self, Wanted};
 
 use super::output::OutputArgs;
 use super::{progress, start_threads};
@@ -143,7 +143,7 @@ impl VerifyArgs {
 
 /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
 fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
-    source::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+    hub::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
 }
 
 /// Verifies the models of a policy.

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::format::torch;
+use deberta_converters::format::{Format, sniff, torch};
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
-use deberta_converters::source::{Format, Source, sniff};
+use deberta_converters::source::Source;
 use deberta_reference::{Head, Inputs, MaskedRows};
 
 use crate::backend::{Arithmetic, BackendName};

@@ -19,7 +19,7 @@ mod stored;
 mod tree;
 
 pub use plan::{KerasPlan, plan};
-pub use reader::{KerasFile, open};
+pub use reader::{KerasFile, open, sniff};
 
 /// The top-level group for tensors that Keras cannot hold: no attribute lists them, so TensorFlow never sees
 /// them, and [`open`] returns them all the same.

@@ -59,6 +59,11 @@ pub fn is_script(file: &[u8]) -> bool {
     archive::is_script(file)
 }
 
+/// Whether the bytes start as a checkpoint does: as a zip archive, or as a pickle of protocol 2 or later.
+pub fn sniff(bytes: &[u8]) -> bool {
+    [&b"PK\x03\x04"[..], b"PK\x05\x06", b"\x80"].iter().any(|start| bytes.starts_with(start))
+}
+
 /// Opens a checkpoint that `torch.save` wrote, in either of its formats. Nothing in it is ever executed.
 ///
 /// Its pickle is read and checked as a whole, of the tensor data nothing: that is checked when it is read.
