@@ -200,8 +200,8 @@ impl Checkpoint {
 
     /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
     fn missing_head(&self, problems: &[&Problem]) -> Option<String> {
-        let of_head = |name: &str| !name.starts_with(self.head.base_prefix());
-        let head_params = params(&self.config, self.head).iter().filter(|param| of_head(&param.name)).count();
+        let head_params =
+            params(&self.config, self.head).iter().filter(|param| param.module.in_head()).count();
         let all_missing = problems.iter().all(|problem| problem.what == ProblemKind::Missing);
         (self.head != Head::Base && all_missing && problems.len() == head_params).then(|| {
             format!(
@@ -220,7 +220,7 @@ impl Checkpoint {
         let param = params(&self.config, self.head).into_iter().find(|param| param.name == problem.tensor)?;
         let why = match param.role {
             Role::PositionEmbedding => "adds the positions just before it predicts",
-            _ if !param.name.starts_with(self.head.base_prefix()) => "needs the head lm_predictions",
+            _ if param.module.in_head() => "needs the head lm_predictions",
             _ => return None,
         };
         Some(format!("missing: the enhanced mask decoder {why}"))

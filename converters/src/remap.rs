@@ -1,6 +1,6 @@
 //! Moving a masked-LM head between its two places.
 
-use deberta_reference::{DebertaConfig, Head};
+use deberta_reference::{DebertaConfig, Head, Module};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
@@ -12,10 +12,10 @@ impl Checkpoint {
     /// # Errors
     /// No masked-LM head; an embedding width other than the hidden size; an untied decoder.
     pub fn remap_mlm_head(&mut self) -> Result<()> {
-        const LEGACY: [(&str, &str); 3] = [
-            ("cls.predictions.transform.dense.", "lm_predictions.lm_head.dense."),
-            ("cls.predictions.transform.LayerNorm.", "lm_predictions.lm_head.LayerNorm."),
-            ("cls.predictions.bias", "lm_predictions.lm_head.bias"),
+        const LEGACY: [(Module, Module); 3] = [
+            (Module::TransformDense, Module::LmDense),
+            (Module::TransformLayerNorm, Module::LmLayerNorm),
+            (Module::Predictions, Module::LmHead),
         ];
         let fail = |message: String| Err(Error::new(Kind::Request, message).in_file(&self.source.path));
         if self.head != Head::MaskedLm {
@@ -34,12 +34,11 @@ impl Checkpoint {
             );
         }
         let to_legacy = !self.config.legacy;
-        for bound in &mut self.bound {
-            for (legacy, new) in LEGACY {
-                let (from, to) = if to_legacy { (new, legacy) } else { (legacy, new) };
-                if let Some(rest) = bound.param.name.strip_prefix(from) {
-                    bound.param.name = format!("{to}{rest}");
-                }
+        for param in self.bound.iter_mut().map(|bound| &mut bound.param) {
+            let moves = LEGACY.map(|(legacy, new)| if to_legacy { (new, legacy) } else { (legacy, new) });
+            if let Some((from, to)) = moves.into_iter().find(|(from, _)| *from == param.module) {
+                param.module = to;
+                param.name = param.name.replacen(from.path(), to.path(), 1);
             }
         }
         self.config.legacy = to_legacy;

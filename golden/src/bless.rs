@@ -86,8 +86,8 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
         return Err(Error::new(Kind::Model, "the model has no such point").in_tensor(lost));
     }
     trace.tensors.splice(0..0, old.tensors);
-    if let Some(points) = file.metadata(crate::trace::complete::POINTS) {
-        trace.metadata.push((crate::trace::complete::POINTS.to_owned(), points.to_owned()));
+    if let Some(points) = file.metadata(crate::trace::points::POINTS) {
+        trace.metadata.push((crate::trace::points::POINTS.to_owned(), points.to_owned()));
     }
     Ok(trace)
 }

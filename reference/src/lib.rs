@@ -6,7 +6,7 @@
 //! | class | file |
 //! |---|---|
 //! | `DebertaConfig` | [`config`] |
-//! | the parameters of each class | [`mod@params`] |
+//! | what modules and parameters are called | [`modules`], [`mod@params`] |
 //! | what they compute in, f32 or f64 | [`real`] |
 //! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
@@ -23,6 +23,7 @@ pub mod config;
 pub mod error;
 pub mod inputs;
 pub mod model;
+pub mod modules;
 pub mod outputs;
 pub mod params;
 pub mod probe;
@@ -52,9 +53,10 @@ pub use heads::{
 pub use inputs::{Inputs, Labels};
 pub use mask_decoder::{EnhancedMaskDecoder, STEPS as MASK_DECODER_STEPS};
 pub use model::{DebertaModel, DebertaPreTrainedModel};
+pub use modules::{Module, Stage, locate};
 pub use ops::MaskedRows;
 pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput};
-pub use params::{Head, Param, Role, params, tied_names};
+pub use params::{Head, Param, Part, Role, Rows, params, tied_names};
 pub use probe::{Probe, Trace};
 pub use real::Real;
 pub use tf::{

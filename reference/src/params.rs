@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::config::DebertaConfig;
+use crate::modules::Module;
 
 /// What stands on top of the base model, in other words which class it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,13 +109,26 @@ impl fmt::Display for Head {
 pub struct Param {
     /// The canonical name.
     pub name: String,
+    /// The module that it belongs to.
+    pub module: Module,
+    /// The number of the layer, if every layer has one.
+    pub layer: Option<usize>,
     /// The shape in PyTorch's layout, `[out, in]` for a linear layer.
     pub shape: Vec<usize>,
     /// What it is.
     pub role: Role,
+    /// How its first axis is made up.
+    pub rows: Rows,
     /// Whether a checkpoint must hold it. Only position embeddings that the class does not use may be absent: published
     /// checkpoints hold those of the mask decoder under any head.
     pub required: bool,
+}
+
+impl Param {
+    /// The whole path of its module: the name without its last word.
+    pub fn path(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(path, _)| path)
+    }
 }
 
 /// What a parameter is, as far as frameworks name and store it differently.
@@ -138,6 +152,30 @@ pub enum Role {
     RelativeEmbedding,
 }
 
+/// How the rows of a matrix, or the numbers of a bias, are made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One feature each, in no order that matters here.
+    Plain,
+    /// For every head in turn, d rows of each of these parts: `in_proj` is `[q; k; v]` of head 0, then of head 1, ….
+    Heads(&'static [Part]),
+}
+
+/// What rows of the attention's projections make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Queries.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+    /// Keys of relative positions, for the c2p term.
+    PositionKey,
+    /// Queries of relative positions, for the p2c term.
+    PositionQuery,
+}
+
 /// A second name of a parameter: the same tensor, tied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TiedName {
@@ -149,16 +187,16 @@ pub struct TiedName {
 
 /// Every parameter of the class that `head` names, with `config`'s shapes.
 pub fn params(config: &DebertaConfig, head: Head) -> Vec<Param> {
-    let mut list = List { params: Vec::new(), prefix: head.base_prefix().to_owned() };
+    let mut list = List { params: Vec::new(), base: head.base_prefix(), layer: 0 };
     embeddings(&mut list, config, head);
     for layer in 0..config.num_hidden_layers {
-        encoder_layer(&mut list, config, layer);
+        list.layer = layer;
+        encoder_layer(&mut list, config);
     }
     if config.relative_attention {
         let shape = [2 * config.max_relative(), config.hidden_size];
-        list.add("encoder.rel_embeddings.weight", &shape, Role::RelativeEmbedding);
+        list.add(Module::RelEmbeddings, "weight", &shape, Role::RelativeEmbedding);
     }
-    list.prefix.clear();
     head_params(&mut list, config, head);
     list.params
 }
@@ -179,67 +217,84 @@ pub fn tied_names(config: &DebertaConfig, head: Head) -> Vec<TiedName> {
 
 struct List {
     params: Vec<Param>,
-    prefix: String,
+    /// What comes before the names of the base model.
+    base: &'static str,
+    /// The layer that is listed.
+    layer: usize,
 }
 
 impl List {
-    fn add(&mut self, name: &str, shape: &[usize], role: Role) {
-        let name = format!("{}{name}", self.prefix);
-        self.params.push(Param { name, shape: shape.to_vec(), role, required: true });
+    fn add(&mut self, module: Module, word: &str, shape: &[usize], role: Role) {
+        self.by_heads(module, word, shape, role, Rows::Plain);
+    }
+
+    fn by_heads(&mut self, module: Module, word: &str, shape: &[usize], role: Role, rows: Rows) {
+        self.params.push(Param {
+            name: format!("{}.{word}", module.at(self.base, self.layer)),
+            module,
+            layer: module.in_layers().then_some(self.layer),
+            shape: shape.to_vec(),
+            role,
+            rows,
+            required: true,
+        });
     }
 
     /// `weight [out, in]` and `bias [out]` of a linear layer.
-    fn linear(&mut self, name: &str, out: usize, input: usize) {
-        self.add(&format!("{name}.weight"), &[out, input], Role::LinearWeight);
-        self.add(&format!("{name}.bias"), &[out], Role::Bias);
+    fn linear(&mut self, module: Module, out: usize, input: usize) {
+        self.add(module, "weight", &[out, input], Role::LinearWeight);
+        self.add(module, "bias", &[out], Role::Bias);
     }
 
-    fn layer_norm(&mut self, name: &str, size: usize) {
-        self.add(&format!("{name}.weight"), &[size], Role::LayerNormScale);
-        self.add(&format!("{name}.bias"), &[size], Role::LayerNormShift);
+    fn layer_norm(&mut self, module: Module, size: usize) {
+        self.add(module, "weight", &[size], Role::LayerNormScale);
+        self.add(module, "bias", &[size], Role::LayerNormShift);
     }
 }
 
 fn embeddings(list: &mut List, config: &DebertaConfig, head: Head) {
     let (width, hidden) = (config.embedding_size, config.hidden_size);
-    list.add("embeddings.word_embeddings.weight", &[config.vocab_size, width], Role::WordEmbedding);
+    list.add(Module::WordEmbeddings, "weight", &[config.vocab_size, width], Role::WordEmbedding);
     let shape = [config.max_position_embeddings, width];
-    list.add("embeddings.position_embeddings.weight", &shape, Role::PositionEmbedding);
+    list.add(Module::PositionEmbeddings, "weight", &shape, Role::PositionEmbedding);
     if let Some(param) = list.params.last_mut() {
         param.required = config.position_biased_input || head == Head::MaskDecoder;
     }
     if config.type_vocab_size > 0 {
         let shape = [config.type_vocab_size, width];
-        list.add("embeddings.token_type_embeddings.weight", &shape, Role::TokenTypeEmbedding);
+        list.add(Module::TokenTypeEmbeddings, "weight", &shape, Role::TokenTypeEmbedding);
     }
     if width != hidden {
-        list.add("embeddings.embed_proj.weight", &[hidden, width], Role::LinearWeight);
+        list.add(Module::EmbedProj, "weight", &[hidden, width], Role::LinearWeight);
     }
-    list.layer_norm("embeddings.LayerNorm", hidden);
+    list.layer_norm(Module::EmbeddingsLayerNorm, hidden);
 }
 
-fn encoder_layer(list: &mut List, config: &DebertaConfig, layer: usize) {
-    let (hidden, inner, heads) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
-    let layer = format!("encoder.layer.{layer}");
-    let attention = format!("{layer}.attention.self");
-    list.add(&format!("{attention}.q_bias"), &[hidden], Role::Bias);
-    list.add(&format!("{attention}.v_bias"), &[hidden], Role::Bias);
-    list.add(&format!("{attention}.in_proj.weight"), &[3 * hidden, hidden], Role::LinearWeight);
+fn encoder_layer(list: &mut List, config: &DebertaConfig) {
+    use Module::*;
+    let (hidden, inner, h) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
+    let square = [hidden, hidden];
+    let heads = |part: &'static [Part]| Rows::Heads(part);
+    list.by_heads(SelfAttention, "q_bias", &[hidden], Role::Bias, heads(&[Part::Query]));
+    list.by_heads(SelfAttention, "v_bias", &[hidden], Role::Bias, heads(&[Part::Value]));
+    let qkv = heads(&[Part::Query, Part::Key, Part::Value]);
+    list.by_heads(InProj, "weight", &[3 * hidden, hidden], Role::LinearWeight, qkv);
     if config.talking_head {
-        list.add(&format!("{attention}.head_logits_proj.weight"), &[heads, heads], Role::LinearWeight);
-        list.add(&format!("{attention}.head_weights_proj.weight"), &[heads, heads], Role::LinearWeight);
+        list.add(HeadLogitsProj, "weight", &[h, h], Role::LinearWeight);
+        list.add(HeadWeightsProj, "weight", &[h, h], Role::LinearWeight);
     }
     if config.c2p() {
-        list.add(&format!("{attention}.pos_proj.weight"), &[hidden, hidden], Role::LinearWeight);
+        list.by_heads(PosProj, "weight", &square, Role::LinearWeight, heads(&[Part::PositionKey]));
     }
     if config.p2c() {
-        list.linear(&format!("{attention}.pos_q_proj"), hidden, hidden);
+        list.by_heads(PosQProj, "weight", &square, Role::LinearWeight, heads(&[Part::PositionQuery]));
+        list.by_heads(PosQProj, "bias", &[hidden], Role::Bias, heads(&[Part::PositionQuery]));
     }
-    list.linear(&format!("{layer}.attention.output.dense"), hidden, hidden);
-    list.layer_norm(&format!("{layer}.attention.output.LayerNorm"), hidden);
-    list.linear(&format!("{layer}.intermediate.dense"), inner, hidden);
-    list.linear(&format!("{layer}.output.dense"), hidden, inner);
-    list.layer_norm(&format!("{layer}.output.LayerNorm"), hidden);
+    list.linear(AttentionDense, hidden, hidden);
+    list.layer_norm(AttentionLayerNorm, hidden);
+    list.linear(IntermediateDense, inner, hidden);
+    list.linear(OutputDense, hidden, inner);
+    list.layer_norm(OutputLayerNorm, hidden);
 }
 
 fn head_params(list: &mut List, config: &DebertaConfig, head: Head) {
@@ -248,25 +303,24 @@ fn head_params(list: &mut List, config: &DebertaConfig, head: Head) {
         Head::Base => {}
         Head::MaskedLm if head.is_legacy(config) => {
             let width = config.embedding_size;
-            list.add("cls.predictions.bias", &[config.vocab_size], Role::Bias);
-            list.linear("cls.predictions.transform.dense", width, hidden);
-            list.layer_norm("cls.predictions.transform.LayerNorm", width);
+            list.add(Module::Predictions, "bias", &[config.vocab_size], Role::Bias);
+            list.linear(Module::TransformDense, width, hidden);
+            list.layer_norm(Module::TransformLayerNorm, width);
             if !config.tie_word_embeddings {
-                let shape = [config.vocab_size, width];
-                list.add("cls.predictions.decoder.weight", &shape, Role::LinearWeight);
+                list.add(Module::Decoder, "weight", &[config.vocab_size, width], Role::LinearWeight);
             }
         }
         Head::MaskedLm | Head::MaskDecoder => {
-            list.add("lm_predictions.lm_head.bias", &[config.vocab_size], Role::Bias);
-            list.linear("lm_predictions.lm_head.dense", hidden, hidden);
-            list.layer_norm("lm_predictions.lm_head.LayerNorm", hidden);
+            list.add(Module::LmHead, "bias", &[config.vocab_size], Role::Bias);
+            list.linear(Module::LmDense, hidden, hidden);
+            list.layer_norm(Module::LmLayerNorm, hidden);
         }
         Head::SequenceClassification => {
-            list.linear("pooler.dense", config.pooler_hidden_size, config.pooler_hidden_size);
-            list.linear("classifier", config.num_labels, hidden);
+            list.linear(Module::PoolerDense, config.pooler_hidden_size, config.pooler_hidden_size);
+            list.linear(Module::Classifier, config.num_labels, hidden);
         }
-        Head::TokenClassification => list.linear("classifier", config.num_labels, hidden),
-        Head::QuestionAnswering => list.linear("qa_outputs", 2, hidden),
+        Head::TokenClassification => list.linear(Module::Classifier, config.num_labels, hidden),
+        Head::QuestionAnswering => list.linear(Module::QaOutputs, 2, hidden),
     }
 }
 

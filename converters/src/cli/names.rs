@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use deberta_reference::{DebertaConfig, Head, Param, params, tied_names};
+use deberta_reference::{DebertaConfig, Head, Module, Param, params, tied_names};
 use serde::Serialize;
 
 use super::{HeadName, print, print_json};
@@ -52,7 +52,10 @@ impl NamesArgs {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
                 let head = self.head.map_or(Head::Base, Head::from);
-                vec![(head.class_name().to_owned(), rows(&config, head, |dimension| dimension.to_string()))]
+                vec![(
+                    head.class_name().to_owned(),
+                    rows(&config, head, |dimension| dimension.to_string(), |_| true),
+                )]
             }
             None => scheme()?,
         };
@@ -108,10 +111,7 @@ fn scheme() -> Result<Vec<(String, Vec<Row>)>> {
         ("DebertaForQuestionAnswering", Head::QuestionAnswering, true),
     ] {
         let config = config(legacy)?;
-        let mut rows = rows(&config, head, letter);
-        if head != Head::Base {
-            rows.retain(|row| !row.canonical.starts_with(head.base_prefix()));
-        }
+        let mut rows = rows(&config, head, letter, |module| head == Head::Base || module.in_head());
         for row in &mut rows {
             row.canonical = row.canonical.replace(".layer.0.", ".layer.i.");
             row.onnx = row.onnx.replace(".layer.0.", ".layer.i.");
@@ -125,10 +125,15 @@ fn scheme() -> Result<Vec<(String, Vec<Row>)>> {
     Ok(sections)
 }
 
-fn rows(config: &DebertaConfig, head: Head, show: impl Fn(usize) -> String) -> Vec<Row> {
+fn rows(
+    config: &DebertaConfig,
+    head: Head,
+    show: impl Fn(usize) -> String,
+    listed: impl Fn(Module) -> bool,
+) -> Vec<Row> {
     let row = |param: Param| {
         let stored = keras::stored(&param, head);
-        let in_keras = !param.name.contains("head_logits_proj") && !param.name.contains("head_weights_proj");
+        let in_keras = !matches!(param.module, Module::HeadLogitsProj | Module::HeadWeightsProj);
         Row {
             shape: param.shape.iter().map(|&dimension| show(dimension)).collect(),
             keras_transposed: stored.transposed,
@@ -137,7 +142,7 @@ fn rows(config: &DebertaConfig, head: Head, show: impl Fn(usize) -> String) -> V
             canonical: param.name,
         }
     };
-    params(config, head).into_iter().map(row).collect()
+    params(config, head).into_iter().filter(|param| listed(param.module)).map(row).collect()
 }
 
 fn text(sections: &[(String, Vec<Row>)]) -> String {

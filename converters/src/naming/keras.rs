@@ -3,17 +3,16 @@
 //! Source: transformers 4.57.6, `modeling_tf_deberta.py` for the variables, `modeling_tf_utils.py`
 //! (`load_tf_weights_from_h5`) for which part of a path is compared: everything after the scope.
 
-use deberta_reference::{DebertaConfig, Head, Param, Role};
+use deberta_reference::{DebertaConfig, Head, Module, Param, Role};
 
 use super::Stored;
 
 /// The variable path that TensorFlow gives `param`, without layer and scope:
 /// `deberta/encoder/layer_._0/output/dense/kernel:0`.
 pub fn stored(param: &Param, head: Head) -> Stored {
-    let base = param.name.strip_prefix(head.base_prefix()).filter(|rest| is_base(rest));
-    let (prefix, name) = match base {
-        Some(rest) => ("deberta/", rest),
-        None => ("", param.name.as_str()),
+    let (prefix, name) = match param.name.strip_prefix(head.base_prefix()) {
+        Some(rest) if !param.module.in_head() => ("deberta/", rest),
+        _ => ("", param.name.as_str()),
     };
     let transposed = param.role == Role::LinearWeight;
     if param.role == Role::RelativeEmbedding {
@@ -72,21 +71,14 @@ pub fn datasets(param: &Param, head: Head) -> Vec<String> {
 
 /// The place of `param` among the variables of its layer, in the order in which Keras creates them.
 pub fn creation_order(param: &Param) -> u8 {
-    let name = &param.name;
-    if name.contains("word_embeddings") {
-        0
-    } else if name.contains("token_type_embeddings") {
-        1
-    } else if name.contains("position_embeddings") {
-        2
-    } else if name.contains("embeddings.embed_proj") {
-        3
-    } else if name.contains("embeddings.LayerNorm") {
-        4
-    } else if name.contains("rel_embeddings") {
-        5
-    } else {
-        6
+    match param.module {
+        Module::WordEmbeddings => 0,
+        Module::TokenTypeEmbeddings => 1,
+        Module::PositionEmbeddings => 2,
+        Module::EmbedProj => 3,
+        Module::EmbeddingsLayerNorm => 4,
+        Module::RelEmbeddings => 5,
+        _ => 6,
     }
 }
 
@@ -166,10 +158,6 @@ fn variable_scope(module: &str) -> String {
         before = part;
     }
     scope
-}
-
-fn is_base(name: &str) -> bool {
-    name.starts_with("embeddings.") || name.starts_with("encoder.")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Every f32 operation here rounds exactly, and stands in `golden/generate/recipe.py` in the same order.
 
-use deberta_reference::{DebertaConfig, Param};
+use deberta_reference::{DebertaConfig, Module, Param, Part, Role, Rows};
 
 use super::stream::Stream;
 
@@ -66,7 +66,7 @@ impl Numbers {
         let name = param.name.strip_prefix("deberta.").unwrap_or(&param.name);
         let width = param.shape.last().copied().unwrap_or(1);
         let rows = param.shape.iter().rev().skip(1).product();
-        let law = law(name, rows, width, config, seed);
+        let law = law(param, name, rows, width, config, seed);
         Numbers { stream: Stream::new(seed, name), rows, width, law }
     }
 
@@ -127,69 +127,60 @@ fn heavy(x: f32) -> f32 {
     x * (x * x * 0.25 + 0.5)
 }
 
-fn law(name: &str, rows: usize, width: usize, config: &DebertaConfig, seed: u64) -> Law {
-    let ends = |end: &str| name.ends_with(end);
-    if let Some((module, part)) = name.rsplit_once('.')
-        && module.ends_with("LayerNorm")
-    {
-        let outliers = Outliers::of(module, width, seed);
-        return if part == "weight" { Law::Gain(outliers) } else { Law::Shift(outliers) };
-    }
-    let mixes_heads = ends("head_logits_proj.weight") || ends("head_weights_proj.weight");
-    let (middle, heavy, scale) = if ends("rel_embeddings.weight") {
-        (0.0, true, 0.5 / HEAVY)
-    } else if ends("_embeddings.weight") || ends("predictions.decoder.weight") {
-        (0.0, true, 0.05 / HEAVY)
-    } else if mixes_heads {
-        (0.0, false, 0.2 / BELL)
-    } else if ends("intermediate.dense.bias") {
-        (-0.3, true, 0.2 / HEAVY)
-    } else if ends("predictions.bias") || ends("lm_head.bias") {
-        (0.0, true, 0.5 / HEAVY)
-    } else if ends("q_bias") {
-        (0.0, false, 0.3 / BELL)
-    } else if ends("bias") {
-        (0.0, true, 0.03 / HEAVY)
-    } else {
-        (0.0, false, gain(name) / (width as f64).sqrt() / BELL)
+/// `name` is that of the parameter in the base model: streams of numbers are named after it.
+fn law(param: &Param, name: &str, rows: usize, width: usize, config: &DebertaConfig, seed: u64) -> Law {
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    let mixes_heads = matches!(param.module, Module::HeadLogitsProj | Module::HeadWeightsProj);
+    let (middle, heavy, scale) = match (param.role, param.module) {
+        (Role::LayerNormScale, _) => return Law::Gain(Outliers::of(module, width, seed)),
+        (Role::LayerNormShift, _) => return Law::Shift(Outliers::of(module, width, seed)),
+        (Role::RelativeEmbedding, _) => (0.0, true, 0.5 / HEAVY),
+        (Role::WordEmbedding | Role::PositionEmbedding | Role::TokenTypeEmbedding, _)
+        | (Role::LinearWeight, Module::Decoder) => (0.0, true, 0.05 / HEAVY),
+        (Role::LinearWeight, _) if mixes_heads => (0.0, false, 0.2 / BELL),
+        (Role::LinearWeight, module) => (0.0, false, gain(module) / (width as f64).sqrt() / BELL),
+        (Role::Bias, Module::IntermediateDense) => (-0.3, true, 0.2 / HEAVY),
+        (Role::Bias, Module::Predictions | Module::LmHead) => (0.0, true, 0.5 / HEAVY),
+        (Role::Bias, Module::SelfAttention) if param.rows == Rows::Heads(&[Part::Query]) => {
+            (0.0, false, 0.3 / BELL)
+        }
+        (Role::Bias, _) => (0.0, true, 0.03 / HEAVY),
     };
-    let factors = Factors::of(name, rows, config, seed);
+    let factors = Factors::of(param, name, rows, config, seed);
     Law::Spread { middle, scale: scale as f32, heavy, factors, identity: mixes_heads }
 }
 
 /// The standard deviation of what a linear layer makes of numbers of size 1.
-fn gain(name: &str) -> f64 {
-    const GAINS: [(&str, f64); 5] = [
-        ("attention.output.dense.weight", 0.2),
-        ("intermediate.dense.weight", 1.5),
-        ("output.dense.weight", 0.5),
-        ("pos_proj.weight", 1.8),
-        ("pos_q_proj.weight", 1.8),
-    ];
-    GAINS.iter().find(|(end, _)| name.ends_with(end)).map_or(1.0, |(_, gain)| *gain)
+fn gain(module: Module) -> f64 {
+    match module {
+        Module::AttentionDense => 0.2,
+        Module::IntermediateDense => 1.5,
+        Module::OutputDense => 0.5,
+        Module::PosProj | Module::PosQProj => 1.8,
+        _ => 1.0,
+    }
 }
 
 impl Factors {
-    fn of(name: &str, rows: usize, config: &DebertaConfig, seed: u64) -> Factors {
-        let ends = |end: &str| name.ends_with(end);
-        let d = config.head_size();
-        let heads = |size, scaled| {
-            let attention = name.rsplit_once(".self.").map_or("", |(attention, _)| attention);
-            let stream = Stream::new(seed, &format!("{attention}.self/heads"));
-            let choice = |head: usize| HEADS.get((stream.word(head as u64) >> 62) as usize).copied();
-            let of = (0..config.num_attention_heads).map(|head| choice(head).unwrap_or(1.0)).collect();
-            Factors::Heads { of, size, scaled }
-        };
-        if ends("word_embeddings.weight") || ends("predictions.decoder.weight") {
-            Factors::Tokens(Stream::new(seed, &format!("{name}/rows")))
-        } else if ends("rel_embeddings.weight") {
-            Factors::Near { middle: rows / 2 }
-        } else if ends("in_proj.weight") {
-            heads(3 * d, 2 * d)
-        } else if ends("pos_proj.weight") || ends("pos_q_proj.weight") {
-            heads(d, d)
-        } else {
-            Factors::One
+    fn of(param: &Param, name: &str, rows: usize, config: &DebertaConfig, seed: u64) -> Factors {
+        match (param.role, param.rows) {
+            (Role::WordEmbedding, _) => Factors::Tokens(Stream::new(seed, &format!("{name}/rows"))),
+            (Role::LinearWeight, _) if param.module == Module::Decoder => {
+                Factors::Tokens(Stream::new(seed, &format!("{name}/rows")))
+            }
+            (Role::RelativeEmbedding, _) => Factors::Near { middle: rows / 2 },
+            (Role::LinearWeight, Rows::Heads(parts)) => {
+                let layer = param.layer.unwrap_or_default();
+                let attention = Module::SelfAttention.at("", layer);
+                let stream = Stream::new(seed, &format!("{attention}/heads"));
+                let choice = |head: usize| HEADS.get((stream.word(head as u64) >> 62) as usize).copied();
+                let of = (0..config.num_attention_heads).map(|head| choice(head).unwrap_or(1.0)).collect();
+                // Of the rows of a head, its values come last.
+                let scaled = parts.iter().filter(|&&part| part != Part::Value).count();
+                let d = config.head_size();
+                Factors::Heads { of, size: parts.len() * d, scaled: scaled * d }
+            }
+            _ => Factors::One,
         }
     }
 

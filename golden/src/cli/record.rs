@@ -11,9 +11,9 @@ use deberta_reference::{Inputs, MaskedRows};
 use super::{ModelArgs, say};
 use crate::backend::Backend;
 use crate::trace::class::{Class, masked_rows_of};
-use crate::trace::complete::POINTS;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
+use crate::trace::points::POINTS;
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]

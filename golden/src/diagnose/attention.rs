@@ -1,5 +1,7 @@
 //! What attention probabilities and contexts say about the biases of queries and values.
 
+use deberta_reference::{Module, Part};
+
 use super::Hypothesis;
 use super::residual::{Residual, shifted};
 use super::section::{Pair, Section};
@@ -7,10 +9,10 @@ use crate::fault::{Change, Model};
 use crate::trace::file::Trace;
 
 /// The bias of the values: their probabilities sum to 1, so that it is added to every context.
-pub(super) fn value_bias(model: &Model, path: &str, pair: Pair<'_>) -> Option<Hypothesis> {
+pub(super) fn value_bias(model: &Model, layer: usize, pair: Pair<'_>) -> Option<Hypothesis> {
     let residual = Residual::new(pair);
     let channels = residual.channels();
-    shifted(model, &format!("{path}.attention.self.v_bias"), &residual, &channels)
+    shifted(model, &model.bias_of(Part::Value, layer)?, &residual, &channels)
 }
 
 /// The bias of the queries, from the logarithms of the probabilities by least squares.
@@ -22,19 +24,19 @@ pub(super) fn query_bias(
     trace: &Trace,
     layer: usize,
 ) -> Option<Vec<Hypothesis>> {
-    let path = format!("{}.attention.self", model.layer(layer));
-    let name = format!("{path}.q_bias");
+    let name = model.bias_of(Part::Query, layer)?;
+    let rows = |module| section.rows(&model.path(module, layer));
     let (h, d) = (model.config.num_attention_heads, model.config.head_size());
     let scale = ((d * (1 + model.config.pos_att_type.len())) as f64).sqrt();
-    let pair = section.pair(trace, &format!("{path}.probs"))?;
-    let (keys, _) = section.rows(&format!("{path}.in_proj"))?;
-    let positions = if model.config.c2p() { section.rows(&format!("{path}.pos_proj")) } else { None };
+    let pair = section.pair(trace, &model.path(Module::Probs, layer))?;
+    let (keys, _) = rows(Module::InProj)?;
+    let positions = if model.config.c2p() { rows(Module::PosProj) } else { None };
     if model.config.c2p() && positions.is_none() {
         return None;
     }
     let n = pair.width;
     // What padding attends to is a convention.
-    let real = section.real(&format!("{path}.probs"));
+    let real = section.real(&model.path(Module::Probs, layer));
     let b = pair.want.len() / (h * n * n).max(1);
     let mut bias = vec![0.0_f32; h * d];
     // The number of the bias that alone explains most, how much of the squares, and by how much it is off.

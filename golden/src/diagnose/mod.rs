@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use deberta_converters::error::Result;
-use deberta_reference::Inputs;
+use deberta_reference::{Inputs, Stage};
 
 use crate::backend::Backend as _;
 use crate::fault::{Change, Model};
@@ -22,7 +22,7 @@ mod hypotheses;
 mod residual;
 mod section;
 
-use section::{Section, Stage};
+use section::Section;
 
 /// A model that diverges from a golden.
 #[derive(Clone, Copy)]
@@ -250,7 +250,7 @@ impl Search<'_> {
             match section.first_divergence(&repaired) {
                 None => {
                     rest.clear();
-                    let (stage, point) = (section.stage.to_string(), section.point(before).to_owned());
+                    let (stage, point) = (in_words(section.stage), section.point(before).to_owned());
                     return Ok(Some(Cause { hypothesis, stage, point, whole: true }));
                 }
                 Some(at) if at > before && further.as_ref().is_none_or(|(best, _)| at > *best) => {
@@ -261,7 +261,7 @@ impl Search<'_> {
         }
         Ok(further.map(|(_, hypothesis)| {
             rest.clear();
-            let (stage, point) = (section.stage.to_string(), section.point(before).to_owned());
+            let (stage, point) = (in_words(section.stage), section.point(before).to_owned());
             Cause { hypothesis, stage, point, whole: false }
         }))
     }
@@ -310,13 +310,12 @@ fn short(name: &str) -> &str {
     name.strip_prefix("activations.").unwrap_or(name)
 }
 
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stage::Embeddings => f.write_str("the embedding part"),
-            Stage::Layer(layer) => write!(f, "layer {layer}"),
-            Stage::Head => f.write_str("the head"),
-            Stage::Whole => f.write_str("the model"),
-        }
+/// A part of the model, or all of it.
+fn in_words(stage: Option<Stage>) -> String {
+    match stage {
+        Some(Stage::Embeddings) => "the embedding part".to_owned(),
+        Some(Stage::Head) => "the head".to_owned(),
+        Some(stage) => stage.to_string(),
+        None => "the model".to_owned(),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use deberta_reference::{Module, Role, Rows};
+
 use super::Hypothesis;
 use super::section::Pair;
-use crate::fault::{Change, Model};
+use crate::fault::{Change, Model, dropped};
 
 /// The difference of a point, row by row.
 pub(super) struct Residual<'p> {
@@ -114,7 +116,13 @@ pub(super) fn shifted(
     let zero = model.values(bias)?.iter().all(|&value| value == 0.0);
     let (kind, cause) = match (shifts.as_slice(), zero) {
         ([], _) => return None,
-        (_, true) => (dropped(bias), format!("{bias} is all zero: it was dropped")),
+        (_, true) => {
+            let param = model.params().into_iter().find(|param| param.name == bias);
+            (
+                dropped(param.map_or(Rows::Plain, |param| param.rows)),
+                format!("{bias} is all zero: it was dropped"),
+            )
+        }
         ([(at, shift)], false) => ("changed-weight", format!("{bias}[{at}] is off by {:.3e}", -shift)),
         (_, false) => ("changed-bias", format!("{} numbers of {bias} are off", shifts.len())),
     };
@@ -125,14 +133,6 @@ pub(super) fn shifted(
     let mut hypothesis = hypothesis.because(evidence).undone_by([Change::Add(bias.to_owned(), shifts)]);
     hypothesis.proves = rows > 1;
     Some(hypothesis)
-}
-
-fn dropped(bias: &str) -> &'static str {
-    match bias.rsplit('.').next() {
-        Some("q_bias") => "dropped-q-bias",
-        Some("v_bias") => "dropped-v-bias",
-        _ => "dropped-bias",
-    }
 }
 
 /// Another parameter of the same shape that computes what the golden has: a misplaced one.
@@ -226,8 +226,11 @@ pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hy
     let same = |name: &str, part: fn(&(f32, f32)) -> f32| {
         fit.iter().enumerate().all(|(at, fitted)| !far(at, name, part(fitted)))
     };
-    for name in model.names().filter(|name| name.ends_with("LayerNorm.weight") && **name != weight) {
-        let module = name.trim_end_matches(".weight");
+    let mut scales = model.params();
+    scales.retain(|param| param.role == Role::LayerNormScale && param.name != weight);
+    scales.sort_by(|one, other| one.name.cmp(&other.name));
+    for scale in &scales {
+        let (name, module) = (scale.name.as_str(), scale.path());
         let its_bias = format!("{module}.bias");
         if same(name, |fit| fit.0) && model.shape(name) == model.shape(&weight) {
             let swap = |part: &str| Change::Swap(format!("{path}.{part}"), format!("{module}.{part}"));
@@ -330,7 +333,8 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
             }
         };
         let (row, elsewhere) = moved.iter().next().map_or((0, 0), |(row, at)| (*row, *at));
-        let kind = if name.ends_with("word_embeddings.weight") { "wrong-token-ids" } else { "permuted-rows" };
+        let words = name == model.weight(Module::WordEmbeddings, 0);
+        let kind = if words { "wrong-token-ids" } else { "permuted-rows" };
         found.push(
             Hypothesis::new(
                 kind,

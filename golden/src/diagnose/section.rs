@@ -1,7 +1,9 @@
 //! A part of a model, run alone on the golden's input.
 
 use deberta_converters::error::Result;
-use deberta_reference::{DebertaConfig, Head, Inputs, Tensor as Parameter};
+use deberta_reference::{
+    DebertaConfig, Head, Inputs, MASK_DECODER_STEPS, Module, Param, Stage, Tensor as Parameter,
+};
 use ndarray::{Array3, ArrayD};
 
 use super::{Divergence, diverges};
@@ -10,21 +12,12 @@ use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::class::Class;
 use crate::trace::file::{Data, Tensor, Trace};
-use crate::trace::points::points;
-
-/// A part of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Embeddings,
-    Layer(usize),
-    Head,
-    /// All of it: where the golden lacks the input of a part.
-    Whole,
-}
+use crate::trace::points::{Named, points};
 
 /// A part of the model and what the golden has of it.
 pub(super) struct Section<'d> {
-    pub(super) stage: Stage,
+    /// The part; nothing for all of the model, where the golden lacks the input of a part.
+    pub(super) stage: Option<Stage>,
     /// The paths of all points of the part, in the order of execution, whether the golden has them or not.
     pub(super) paths: Vec<String>,
     /// What the golden has, with the place in [`Section::paths`].
@@ -67,23 +60,26 @@ impl<'d> Section<'d> {
         let golden = divergence.golden;
         let layers = model.config.num_hidden_layers;
         let state = |layer: usize| {
-            let point = match layer.checked_sub(1) {
-                None => format!("activations.{}embeddings", model.base()),
-                Some(layer) => format!("activations.{}", model.layer(layer)),
-            };
-            golden.get(&point).or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
+            let stage = Stage::of_state(layer);
+            let point = stage.path(model.base(), stage.state());
+            golden
+                .get(&format!("activations.{point}"))
+                .or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
         };
         let mut stage = stage_of(name, model);
         let input = match stage {
-            Stage::Embeddings | Stage::Whole => None,
-            Stage::Layer(layer) => state(layer),
-            Stage::Head if model.class.head == Head::MaskDecoder && !model.config.position_biased_input => {
-                golden.get("activations.emd.1")
+            None | Some(Stage::Embeddings | Stage::Step(_)) => None,
+            Some(Stage::Layer(layer)) => state(layer),
+            Some(Stage::Head)
+                if model.class.head == Head::MaskDecoder && !model.config.position_biased_input =>
+            {
+                let last = Stage::Step(MASK_DECODER_STEPS - 1);
+                golden.get(&format!("activations.{}", last.path(model.base(), last.state())))
             }
-            Stage::Head => state(layers),
+            Some(Stage::Head) => state(layers),
         };
-        if input.is_none() && stage != Stage::Embeddings {
-            stage = Stage::Whole;
+        if input.is_none() && stage != Some(Stage::Embeddings) {
+            stage = None;
         }
         // Every point that there could be: the golden may have some that the model lacks.
         let config = DebertaConfig {
@@ -97,13 +93,13 @@ impl<'d> Section<'d> {
         let paths: Vec<String> = points(&config, model.class, divergence.inputs)
             .into_iter()
             .map(|point| point.name)
-            .filter(|path| stage == Stage::Whole || stage_of(path, model) == stage)
+            .filter(|path| stage.is_none() || stage_of(path, model) == stage)
             .collect();
         let mut wanted: Vec<(usize, &Tensor)> = golden
             .tensors
             .iter()
             .filter(|tensor| !tensor.name.starts_with("inputs."))
-            .filter(|tensor| stage == Stage::Whole || stage_of(&tensor.name, model) == stage)
+            .filter(|tensor| stage.is_none() || stage_of(&tensor.name, model) == stage)
             .map(|tensor| (place(&tensor.name, &paths, model), tensor))
             .collect();
         wanted.sort_by_key(|(place, tensor)| (*place, &tensor.name));
@@ -217,11 +213,11 @@ impl<'d> Section<'d> {
                     replaced.extend(array(want).map(|array| (path.clone(), array)));
                 }
                 points.push(path);
-            } else if let (true, Stage::Layer(layer), false) =
+            } else if let (true, Some(Stage::Layer(layer)), false) =
                 (isolate, self.stage, model.config.talking_head)
                 && want.name == format!("outputs.attentions.{layer}")
             {
-                let path = part.inside(&format!("{}.attention.self.probs", model.layer(layer)));
+                let path = part.inside(&model.path(Module::Probs, layer));
                 replaced.extend(array(want).map(|array| (path.clone(), array)));
                 points.push(path.clone());
                 probabilities = Some((path, want.name.clone()));
@@ -256,45 +252,44 @@ struct Part {
 impl Part {
     fn of(section: &Section<'_>, model: &Model) -> Part {
         let inputs = section.divergence.inputs;
-        let base = model.base();
         match section.stage {
-            Stage::Whole => Part {
+            None | Some(Stage::Step(_)) => Part {
                 model: model.clone(),
                 inputs: inputs.clone(),
                 entrance: String::new(),
                 names: Vec::new(),
                 outputs: Vec::new(),
             },
-            Stage::Embeddings => {
+            Some(Stage::Embeddings) => {
                 let config =
                     DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
                 let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
-                copy(model, &mut part, &format!("{base}embeddings."), "embeddings.");
+                copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
                 Part {
                     model: part,
                     inputs: Inputs { labels: None, output_attentions: false, ..inputs.clone() },
                     entrance: String::new(),
-                    names: vec![(format!("{base}embeddings"), "embeddings".to_owned())],
+                    names: vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))],
                     outputs: Vec::new(),
                 }
             }
-            Stage::Layer(layer) => Part {
+            Some(Stage::Layer(layer)) => Part {
                 model: one_layer(model, layer),
                 inputs: layer_inputs(section, model),
-                entrance: "embeddings".to_owned(),
-                names: vec![(model.layer(layer), "encoder.layer.0".to_owned())],
+                entrance: Module::Embeddings.at("", 0),
+                names: vec![(model.path(Module::Layer, layer), Module::Layer.at("", 0))],
                 outputs: vec![
                     (format!("outputs.attentions.{layer}"), "outputs.attentions.0".to_owned()),
                     (format!("outputs.hidden_states.{}", layer + 1), "outputs.hidden_states.1".to_owned()),
                 ],
             },
-            Stage::Head => {
+            Some(Stage::Head) => {
                 let mut part = model.clone();
                 part.config.num_hidden_layers = 0;
                 Part {
                     model: part,
                     inputs: inputs.clone(),
-                    entrance: format!("{base}embeddings"),
+                    entrance: model.path(Module::Embeddings, 0),
                     names: Vec::new(),
                     outputs: Vec::new(),
                 }
@@ -333,8 +328,10 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         ..config.clone()
     };
     let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
-    copy(model, &mut part, &format!("{}.", model.layer(layer)), "encoder.layer.0.");
-    copy(model, &mut part, &format!("{}encoder.rel_embeddings.", model.base()), "encoder.rel_embeddings.");
+    copy(model, &mut part, |param| match param.layer {
+        Some(number) => number == layer,
+        None => param.module == Module::RelEmbeddings,
+    });
     part.insert("embeddings.word_embeddings.weight", Parameter::new(vec![1, hidden], vec![0.0; hidden]));
     for name in ["weight", "bias"] {
         part.insert(format!("embeddings.LayerNorm.{name}"), Parameter::new(vec![hidden], vec![0.0; hidden]));
@@ -358,48 +355,38 @@ fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
     }
 }
 
-fn copy(from: &Model, to: &mut Model, whole: &str, part: &str) {
-    for name in from.names() {
-        if let (Some(rest), Some(tensor)) = (name.strip_prefix(whole), from.parameter(name)) {
-            to.insert(format!("{part}{rest}"), tensor.clone());
+/// Copies parameters into a base model whose only layer, if it has one, is their layer.
+fn copy(from: &Model, to: &mut Model, wanted: impl Fn(&Param) -> bool) {
+    for param in from.params().iter().filter(|param| wanted(param)) {
+        let word = param.name.strip_prefix(param.path()).unwrap_or_default();
+        if let Some(tensor) = from.parameter(&param.name) {
+            to.insert(param.module.at("", 0) + word, tensor.clone());
         }
     }
 }
 
-/// The part that a tensor of a trace, or a point, belongs to.
-fn stage_of(name: &str, model: &Model) -> Stage {
-    let layers = model.config.num_hidden_layers;
-    if let Some(output) = name.strip_prefix("outputs.") {
-        let numbered = |prefix: &str| output.strip_prefix(prefix)?.parse::<usize>().ok();
-        return match (numbered("hidden_states."), numbered("attentions.")) {
-            (Some(0), _) => Stage::Embeddings,
-            (Some(state), _) => Stage::Layer(state - 1),
-            (_, Some(layer)) => Stage::Layer(layer),
-            _ if output == "last_hidden_state" => Stage::Layer(layers.saturating_sub(1)),
-            _ => Stage::Head,
-        };
-    }
-    let path = super::short(name);
-    let path = path.strip_prefix(model.base()).unwrap_or(path);
-    let layer = path.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse().ok());
-    match layer {
-        Some(layer) => Stage::Layer(layer),
-        None if path.starts_with("embeddings") => Stage::Embeddings,
-        None if path.starts_with("emd.") => Stage::Whole,
-        None => Stage::Head,
+/// The part that a tensor of a trace, or a point, belongs to; nothing if it is no part that runs alone.
+fn stage_of(name: &str, model: &Model) -> Option<Stage> {
+    match Named::of(name) {
+        Some(Named::Output("last_hidden_state")) => {
+            Some(Stage::Layer(model.config.num_hidden_layers.saturating_sub(1)))
+        }
+        Some(named) => Some(named.stage()).filter(|stage| !matches!(stage, Stage::Step(_))),
+        None => Some(Stage::Head),
     }
 }
 
 /// The place of a tensor of a trace among the points.
 fn place(name: &str, paths: &[String], model: &Model) -> usize {
-    let numbered = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok();
-    let path = match (numbered("outputs.hidden_states."), numbered("outputs.attentions.")) {
-        (Some(0), _) => format!("{}embeddings", model.base()),
-        (Some(state), _) => model.layer(state - 1),
-        (_, Some(layer)) if model.config.talking_head => {
-            format!("{}.attention.self.head_weights_proj", model.layer(layer))
+    let path = match Named::of(name) {
+        Some(Named::State(i)) => {
+            let stage = Stage::of_state(i);
+            stage.path(model.base(), stage.state())
         }
-        (_, Some(layer)) => format!("{}.attention.self.probs", model.layer(layer)),
+        Some(Named::Attentions(layer)) if model.config.talking_head => {
+            model.path(Module::HeadWeightsProj, layer)
+        }
+        Some(Named::Attentions(layer)) => model.path(Module::Probs, layer),
         _ => super::short(name).to_owned(),
     };
     paths.iter().position(|known| *known == path).unwrap_or(paths.len())

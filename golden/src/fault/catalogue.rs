@@ -1,10 +1,12 @@
 //! The faults that the selftest injects.
 
 use deberta_reference::config::Activation;
-use deberta_reference::{Head, Inputs, Role};
+use deberta_reference::{Head, Inputs, Module, Param, Part, Role, Rows};
 
 use super::change::activation_name;
-use super::{Change, Fault, Model, Setting};
+use super::{
+    Change, Fault, Model, Setting, by_head_to_thirds, exchange, inverse, scaled_queries, swapped_layers,
+};
 use crate::judge::tolerance::Precision;
 
 /// The faults of a model, and those that it cannot have.
@@ -28,7 +30,7 @@ pub struct Absent {
 /// Every fault that the model can have. What is in every layer is put into `layer`; what concerns single rows of tables,
 /// into rows that `inputs` read.
 pub fn faults(model: &Model, inputs: &Inputs, layer: usize) -> Listed {
-    let mut list = List { model, layer, at: model.layer(layer), listed: Listed::default() };
+    let mut list = List { model, layer, listed: Listed::default() };
     list.kernels();
     list.attention();
     list.configuration();
@@ -41,47 +43,16 @@ pub fn faults(model: &Model, inputs: &Inputs, layer: usize) -> Listed {
 }
 
 /// The points that feel the scores of a layer's attention.
-pub(crate) fn scores_of(path: &str, layer: usize) -> Vec<String> {
-    let mut places: Vec<String> = ["c2c", "c2p", "p2c", "scores", "head_logits_proj", "probs"]
-        .iter()
-        .map(|point| format!("{path}.attention.self.{point}"))
-        .collect();
-    places.push(format!("{path}.attention.self"));
-    places.push(format!("outputs.attentions.{layer}"));
-    places
-}
-
-/// The order that puts rows `[q; k; v]` of every head, as DeBERTa stores them, into all of q, all of k, all of v.
-pub(crate) fn by_head_to_thirds(heads: usize, d: usize) -> Vec<usize> {
-    let row = |part: usize, head: usize, feature: usize| (head * 3 + part) * d + feature;
-    (0..3)
-        .flat_map(|part| (0..heads).flat_map(move |head| (0..d).map(move |feature| row(part, head, feature))))
-        .collect()
-}
-
-/// The order that undoes another one.
-pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
-    let mut inverse: Vec<usize> = (0..order.len()).collect();
-    inverse.sort_by_key(|&at| order.get(at));
-    inverse
-}
-
-/// The order that exchanges two blocks of `width`.
-pub(crate) fn exchange(len: usize, width: usize, a: usize, b: usize) -> Vec<usize> {
-    (0..len)
-        .map(|at| match at / width.max(1) {
-            block if block == a => at + b * width - a * width,
-            block if block == b => at + a * width - b * width,
-            _ => at,
-        })
-        .collect()
+fn scores_of(model: &Model, layer: usize) -> Vec<String> {
+    use Module::{C2c, C2p, HeadLogitsProj, P2c, Probs, Scores, SelfAttention};
+    let feel = [C2c, C2p, P2c, Scores, HeadLogitsProj, Probs, SelfAttention];
+    let places = feel.map(|module| model.path(module, layer)).into_iter();
+    places.chain([format!("outputs.attentions.{layer}")]).collect()
 }
 
 struct List<'m> {
     model: &'m Model,
     layer: usize,
-    /// The path of the layer.
-    at: String,
     listed: Listed,
 }
 
@@ -102,15 +73,34 @@ impl List<'_> {
     }
 
     /// The parameters outside of the layers, and those of the layer that faults are put into.
-    fn params(&self) -> Vec<deberta_reference::Param> {
-        let path = format!("{}.", self.at);
+    fn params(&self) -> Vec<Param> {
         let all = self.model.params().into_iter();
-        all.filter(|param| !param.name.contains("encoder.layer.") || param.name.starts_with(&path)).collect()
+        all.filter(|param| param.layer.is_none_or(|layer| layer == self.layer)).collect()
+    }
+
+    /// The path of a module in the layer that faults are put into.
+    fn here(&self, module: Module) -> String {
+        self.model.path(module, self.layer)
+    }
+
+    /// The path of a module in the first layer.
+    fn first(&self, module: Module) -> String {
+        self.model.path(module, 0)
+    }
+
+    /// The points that feel a change of a parameter, the first first.
+    fn feel(&self, param: &Param) -> Vec<String> {
+        match (param.module, param.rows) {
+            (Module::RelEmbeddings, _) => vec![self.first(position_projection(self.model))],
+            (_, Rows::Heads([Part::Query])) => scores_of(self.model, self.layer),
+            (Module::Predictions, _) => vec![self.first(Module::Decoder)],
+            _ => vec![param.path().to_owned()],
+        }
     }
 
     fn kernels(&mut self) {
         for param in self.params().into_iter().filter(|param| param.role == Role::LinearWeight) {
-            let module = param.name.trim_end_matches(".weight").to_owned();
+            let module = param.path().to_owned();
             let name = || param.name.clone();
             if let [rows, columns] = param.shape[..]
                 && rows == columns
@@ -124,8 +114,8 @@ impl List<'_> {
                 );
             }
         }
-        let weight = format!("{}.output.dense.weight", self.at);
-        let place = vec![format!("{}.output.dense", self.at)];
+        let weight = self.model.weight(Module::OutputDense, self.layer);
+        let place = vec![self.here(Module::OutputDense)];
         let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
         self.add("negated-parameter", format!("{weight} with the other sign"), place.clone(), vec![negate]);
         let zero = Change::Fill(weight.clone(), 0.0);
@@ -137,8 +127,7 @@ impl List<'_> {
             let config = &self.model.config;
             (config.num_attention_heads, config.head_size(), config.hidden_size)
         };
-        let in_proj = format!("{}.attention.self.in_proj", self.at);
-        let weight = format!("{in_proj}.weight");
+        let (in_proj, weight) = (self.here(Module::InProj), self.model.weight(Module::InProj, self.layer));
         if h < 2 {
             self.absent("naive-split", "one head: both orders are the same");
             self.absent("permuted-heads", "one head");
@@ -155,13 +144,13 @@ impl List<'_> {
             let swap = Change::Rows { name: weight.clone(), order: exchange(3 * hidden, 3 * d, 0, h - 1) };
             let description = format!("heads 0 and {} of {weight} exchanged", h - 1);
             self.add("permuted-heads", description, vec![in_proj.clone()], vec![swap]);
-            let dense = format!("{}.attention.output.dense", self.at);
-            let name = format!("{dense}.weight");
+            let dense = self.here(Module::AttentionDense);
+            let name = self.model.weight(Module::AttentionDense, self.layer);
             let swap = Change::Columns { name: name.clone(), order: exchange(hidden, d, 0, 1) };
             self.add("permuted-heads", format!("heads 0 and 1 of {name} exchanged"), vec![dense], vec![swap]);
         }
         let terms = 1 + self.model.config.pos_att_type.len();
-        let places = vec![format!("{}.attention.self.in_proj", self.model.layer(0))];
+        let places = vec![self.first(Module::InProj)];
         if terms > 1 {
             let changes = self.unscaled((terms as f32).sqrt());
             let description = format!("queries not divided by √{terms}, for the number of position terms");
@@ -184,7 +173,6 @@ impl List<'_> {
 
     fn configuration(&mut self) {
         let config = self.model.config.clone();
-        let first = self.model.layer(0);
         let mut tried = vec![config.hidden_act];
         for activation in Activation::NAMES.iter().filter_map(|name| Activation::from_name(name)) {
             if tried.iter().any(|&known| same(known, activation)) {
@@ -197,7 +185,7 @@ impl List<'_> {
                 activation_name(config.hidden_act)
             );
             let changes = vec![Change::Config(Setting::HiddenAct(activation))];
-            self.add("hidden-act", description, vec![format!("{first}.intermediate")], changes);
+            self.add("hidden-act", description, vec![self.first(Module::Intermediate)], changes);
         }
         if self.model.class.head == Head::SequenceClassification {
             let other = if same(config.pooler_hidden_act, Activation::Gelu) {
@@ -207,9 +195,9 @@ impl List<'_> {
             };
             let description = format!("pooler_hidden_act {}", activation_name(other));
             let changes = vec![Change::Config(Setting::PoolerAct(other))];
-            self.add("hidden-act", description, vec!["pooler".to_owned()], changes);
+            self.add("hidden-act", description, vec![self.first(Module::Pooler)], changes);
         }
-        let norm = format!("{}embeddings.LayerNorm", self.model.base());
+        let norm = self.first(Module::EmbeddingsLayerNorm);
         for eps in [1e-12, 1e-5].into_iter().filter(|eps| *eps != config.layer_norm_eps) {
             let description = format!("layer_norm_eps {eps:e} for {:e}", config.layer_norm_eps);
             self.add(
@@ -219,14 +207,14 @@ impl List<'_> {
                 vec![Change::Config(Setting::Eps(eps))],
             );
         }
-        let positions = format!("{}embeddings.position_embeddings", self.model.base());
+        let positions = self.first(Module::PositionEmbeddings);
         if config.position_biased_input {
             let changes = vec![Change::Config(Setting::PositionBiased(false))];
             self.add("position-biased-input", "no absolute positions in the input", vec![positions], changes);
         } else {
             self.absent("position-biased-input", "the input has no absolute positions");
         }
-        let types = format!("{}embeddings.token_type_embeddings", self.model.base());
+        let types = self.first(Module::TokenTypeEmbeddings);
         if config.type_vocab_size > 0 {
             let changes = vec![Change::Config(Setting::TokenTypes(0))];
             self.add("type-vocab-size", "no token types", vec![types], changes);
@@ -237,21 +225,22 @@ impl List<'_> {
 
     fn positions(&mut self) {
         let config = self.model.config.clone();
-        let first = self.model.layer(0);
-        let table = format!("{}encoder.rel_embeddings.weight", self.model.base());
-        let attention = format!("{}.attention.self", self.at);
-        for (term, on, proj) in [("c2p", config.c2p(), "pos_proj"), ("p2c", config.p2c(), "pos_q_proj")] {
+        let table = self.model.weight(Module::RelEmbeddings, 0);
+        for (term, on, proj) in
+            [("c2p", config.c2p(), Module::PosProj), ("p2c", config.p2c(), Module::PosQProj)]
+        {
             if !on {
                 self.absent("pos-att-type", format!("the model has no {term} term"));
                 continue;
             }
             let terms = config.pos_att_type.iter().filter(|known| *known != term).cloned().collect();
             let changes = vec![Change::Config(Setting::Terms(terms))];
-            let place = format!("{first}.attention.self.{proj}");
+            let place = self.first(proj);
             self.add("pos-att-type", format!("pos_att_type without {term}"), vec![place], changes);
-            let changes = vec![Change::Fill(format!("{attention}.{proj}.weight"), 0.0)];
-            let description = format!("{attention}.{proj}.weight all zero: no {term} term");
-            self.add("zero-parameter", description, vec![format!("{attention}.{proj}")], changes);
+            let weight = self.model.weight(proj, self.layer);
+            let description = format!("{weight} all zero: no {term} term");
+            let changes = vec![Change::Fill(weight, 0.0)];
+            self.add("zero-parameter", description, vec![self.here(proj)], changes);
         }
         let mut terms = config.pos_att_type.clone();
         terms.push("p2p".to_owned());
@@ -259,7 +248,7 @@ impl List<'_> {
         self.add(
             "pos-att-type",
             "pos_att_type with an unknown term, which counts in the scale",
-            scores_of(&first, 0),
+            scores_of(self.model, 0),
             changes,
         );
 
@@ -269,8 +258,7 @@ impl List<'_> {
             }
             return;
         }
-        let proj = if config.c2p() { "pos_proj" } else { "pos_q_proj" };
-        let place = vec![format!("{first}.attention.self.{proj}")];
+        let place = vec![self.first(position_projection(self.model))];
         let (max, h) = (config.max_relative(), config.num_attention_heads);
         for (span, why) in [(h, "the number of heads"), (max / 2, "half of it")] {
             if span == 0 || span >= max || (span == h && why == "half of it") {
@@ -293,7 +281,7 @@ impl List<'_> {
 
     fn norms_and_biases(&mut self) {
         for param in self.params() {
-            let module = param.name.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
+            let module = param.path().to_owned();
             match param.role {
                 Role::LayerNormScale => {
                     let shift = format!("{module}.bias");
@@ -306,11 +294,8 @@ impl List<'_> {
                     );
                 }
                 Role::Bias | Role::LayerNormShift => {
-                    let (kind, places) = match param.name.rsplit('.').next() {
-                        Some("q_bias") => ("dropped-q-bias", scores_of(&self.at, self.layer)),
-                        Some("v_bias") => ("dropped-v-bias", vec![format!("{}.attention.self", self.at)]),
-                        _ => ("dropped-bias", vec![output_of(&param.name)]),
-                    };
+                    let kind = dropped(param.rows);
+                    let places = self.feel(&param);
                     let changes = vec![Change::Fill(param.name.clone(), 0.0)];
                     self.add(kind, format!("{} all zero", param.name), places, changes);
                 }
@@ -320,8 +305,7 @@ impl List<'_> {
     }
 
     fn places(&mut self) {
-        let at = self.at.clone();
-        let (one, other) = (format!("{at}.attention.output.LayerNorm"), format!("{at}.output.LayerNorm"));
+        let (one, other) = (self.here(Module::AttentionLayerNorm), self.here(Module::OutputLayerNorm));
         let swap = |part: &str| Change::Swap(format!("{one}.{part}"), format!("{other}.{part}"));
         let changes = vec![swap("weight"), swap("bias")];
         self.add("misplaced-parameter", format!("{one} and {other} exchanged"), vec![one.clone()], changes);
@@ -331,18 +315,18 @@ impl List<'_> {
             self.absent("permuted-layers", "one layer");
             return;
         }
-        let first = self.model.layer(self.layer.min(elsewhere));
+        let first = self.model.path(Module::InProj, self.layer.min(elsewhere));
         let changes = swapped_layers(self.model, self.layer, elsewhere);
         let description = format!("layers {elsewhere} and {} exchanged", self.layer);
-        self.add("permuted-layers", description, vec![format!("{first}.attention.self.in_proj")], changes);
-        for module in ["attention.self.in_proj", "intermediate.dense"] {
-            let to = format!("{at}.{module}.weight");
-            let from = format!("{}.{module}.weight", self.model.layer(elsewhere));
+        self.add("permuted-layers", description, vec![first], changes);
+        for module in [Module::InProj, Module::IntermediateDense] {
+            let to = self.model.weight(module, self.layer);
+            let from = self.model.weight(module, elsewhere);
             let description = format!("{to} is that of layer {elsewhere}");
             self.add(
                 "misplaced-parameter",
                 description,
-                vec![format!("{at}.{module}")],
+                vec![self.here(module)],
                 vec![Change::Copy { from, to }],
             );
         }
@@ -357,9 +341,7 @@ impl List<'_> {
                 .collect();
             self.add("half-precision", format!("all weights rounded to {precision}"), Vec::new(), changes);
         }
-        let base = "deberta.";
-        let head: Vec<_> =
-            self.model.params().into_iter().filter(|param| !param.name.starts_with(base)).collect();
+        let head: Vec<_> = self.model.params().into_iter().filter(|param| param.module.in_head()).collect();
         if self.model.class.head == Head::Base {
             self.absent("random-head", "the class has no head");
         } else {
@@ -375,23 +357,22 @@ impl List<'_> {
             });
             let changes: Vec<Change> = changes.collect();
             let first = match self.model.class.head {
-                head if head.is_legacy(&self.model.config) => "cls.predictions.transform.dense",
-                Head::MaskedLm | Head::MaskDecoder => "lm_predictions.lm_head.dense",
-                Head::SequenceClassification => "pooler.dense",
-                Head::QuestionAnswering => "qa_outputs",
-                Head::Base | Head::TokenClassification => "classifier",
+                head if head.is_legacy(&self.model.config) => Module::TransformDense,
+                Head::MaskedLm | Head::MaskDecoder => Module::LmDense,
+                Head::SequenceClassification => Module::PoolerDense,
+                Head::QuestionAnswering => Module::QaOutputs,
+                Head::Base | Head::TokenClassification => Module::Classifier,
             };
-            self.add("random-head", "a head as it is before training", vec![first.to_owned()], changes);
+            self.add("random-head", "a head as it is before training", vec![self.first(first)], changes);
         }
     }
 
     fn single_numbers(&mut self, inputs: &Inputs) {
-        let base = self.model.base();
         let vocabulary = self.model.config.vocab_size;
-        let word = format!("{base}embeddings.word_embeddings");
         let order = (0..vocabulary).map(|id| (id + 1) % vocabulary).collect();
-        let changes = vec![Change::Rows { name: format!("{word}.weight"), order }];
-        self.add("wrong-token-ids", "every token has the embedding of the next one", vec![word], changes);
+        let changes = vec![Change::Rows { name: self.model.weight(Module::WordEmbeddings, 0), order }];
+        let place = vec![self.first(Module::WordEmbeddings)];
+        self.add("wrong-token-ids", "every token has the embedding of the next one", place, changes);
 
         let token = inputs.input_ids.as_ref().and_then(|ids| ids.iter().nth(1).copied());
         let token = token.and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
@@ -406,60 +387,31 @@ impl List<'_> {
                 Role::LinearWeight => (rows / 2) * width + width / 3,
                 _ => rows / 2,
             };
-            let places = match param.role {
-                Role::RelativeEmbedding => {
-                    let proj = if self.model.config.c2p() { "pos_proj" } else { "pos_q_proj" };
-                    vec![format!("{}.attention.self.{proj}", self.model.layer(0))]
-                }
-                _ if param.name.ends_with("q_bias") => scores_of(&self.at, self.layer),
-                _ => vec![output_of(&param.name)],
-            };
+            let places = self.feel(&param);
             let changes = vec![Change::Add(param.name.clone(), vec![(at, 1e-2)])];
             self.add("changed-weight", format!("{} + 0.01 at element {at}", param.name), places, changes);
         }
     }
 }
 
-/// The activation that a parameter is added or multiplied into.
-pub(crate) fn output_of(param: &str) -> String {
-    match param {
-        "cls.predictions.bias" | "cls.predictions.decoder.weight" => "cls.predictions.decoder".to_owned(),
-        _ => param.rsplit_once('.').map_or(param, |(module, _)| module).to_owned(),
+/// The word for a bias that was dropped.
+pub(crate) fn dropped(rows: Rows) -> &'static str {
+    match rows {
+        Rows::Heads([Part::Query]) => "dropped-q-bias",
+        Rows::Heads([Part::Value]) => "dropped-v-bias",
+        _ => "dropped-bias",
     }
+}
+
+/// The first projection of the table of relative positions.
+fn position_projection(model: &Model) -> Module {
+    if model.config.c2p() { Module::PosProj } else { Module::PosQProj }
 }
 
 /// Whether two activation functions are equal up to rounding.
 pub(crate) fn same(a: Activation, b: Activation) -> bool {
     let tanh = |activation| matches!(activation, Activation::GeluTanh | Activation::GeluFast);
     a == b || (tanh(a) && tanh(b))
-}
-
-/// What multiplies all scores of a layer by a factor.
-pub(crate) fn scaled_queries(model: &Model, layer: usize, factor: f32) -> Vec<Change> {
-    let (h, d) = (model.config.num_attention_heads, model.config.head_size());
-    let attention = format!("{}.attention.self", model.layer(layer));
-    let queries = (0..h).map(|head| head * 3 * d..head * 3 * d + d).collect();
-    let all = |name: &str| Change::Scale { name: format!("{attention}.{name}"), rows: None, factor };
-    let mut changes = vec![
-        Change::Scale { name: format!("{attention}.in_proj.weight"), rows: Some(queries), factor },
-        all("q_bias"),
-    ];
-    if model.config.p2c() {
-        changes.extend([all("pos_q_proj.weight"), all("pos_q_proj.bias")]);
-    }
-    changes
-}
-
-/// What exchanges two layers.
-pub(crate) fn swapped_layers(model: &Model, a: usize, b: usize) -> Vec<Change> {
-    let (a, b) = (format!("{}.", model.layer(a)), format!("{}.", model.layer(b)));
-    let params = model.params().into_iter();
-    params
-        .filter_map(|param| {
-            let rest = param.name.strip_prefix(&a)?;
-            Some(Change::Swap(param.name.clone(), format!("{b}{rest}")))
-        })
-        .collect()
 }
 
 /// Numbers from -1 to 1 that look random and are always the same.
@@ -470,19 +422,5 @@ impl Noise {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let bits = u32::try_from(self.0 >> 40).unwrap_or(0); // 24 bits
         bits as f32 / 8_388_608.0 - 1.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders_are_undone() {
-        let thirds = by_head_to_thirds(2, 2);
-        assert_eq!(thirds, [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
-        let back = inverse(&thirds);
-        assert!(thirds.iter().enumerate().all(|(at, &old)| back[old] == at));
-        assert_eq!(exchange(6, 2, 0, 2), [4, 5, 2, 3, 0, 1]);
     }
 }

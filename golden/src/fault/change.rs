@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use deberta_reference::Tensor;
 use deberta_reference::config::Activation;
+use deberta_reference::{Param, Part, Tensor};
 
 use super::Model;
 use crate::judge::tolerance::Precision;
@@ -214,6 +214,24 @@ impl Model {
         self.insert(name, Tensor::new(shape, values));
         Some(())
     }
+}
+
+/// What multiplies all scores of a layer by a factor: queries and their biases, of tokens and of positions.
+pub(crate) fn scaled_queries(model: &Model, layer: usize, factor: f32) -> Vec<Change> {
+    let (h, d) = (model.config.num_attention_heads, model.config.head_size());
+    let scaled = |(param, parts): (Param, &[Part])| {
+        let of_queries = |part: &Part| matches!(part, Part::Query | Part::PositionQuery);
+        let at = parts.iter().position(of_queries)?;
+        let rows = |head: usize| (head * parts.len() + at) * d..(head * parts.len() + at + 1) * d;
+        Some(Change::Scale { name: param.name, rows: Some((0..h).map(rows).collect()), factor })
+    };
+    model.of_heads(layer).filter_map(scaled).collect()
+}
+
+/// What exchanges two layers.
+pub(crate) fn swapped_layers(model: &Model, a: usize, b: usize) -> Vec<Change> {
+    let of = |layer| model.params().into_iter().filter(move |param| param.layer == Some(layer));
+    of(a).zip(of(b)).map(|(one, other)| Change::Swap(one.name, other.name)).collect()
 }
 
 #[cfg(test)]

@@ -7,19 +7,22 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{DebertaConfig, MaskedRows, Param, Tensor, TensorSource, params};
+use deberta_reference::{
+    DebertaConfig, MaskedRows, Module, Param, Part, Role, Rows, Tensor, TensorSource, params,
+};
 
 use crate::backend::Reference;
 use crate::trace::class::Class;
 
 mod catalogue;
 mod change;
+mod orders;
 
 pub use catalogue::{Absent, Listed, faults};
-pub(crate) use catalogue::{
-    Noise, by_head_to_thirds, exchange, inverse, same as same_activation, scaled_queries, swapped_layers,
-};
+pub(crate) use catalogue::{Noise, dropped, same as same_activation};
 pub use change::{Change, Setting};
+pub(crate) use change::{scaled_queries, swapped_layers};
+pub(crate) use orders::{by_head_to_thirds, exchange, inverse};
 
 /// A model that can be changed: what it takes to build it. A copy shares the numbers that were not changed.
 #[derive(Clone)]
@@ -83,9 +86,29 @@ impl Model {
         self.class.head.base_prefix()
     }
 
-    /// The path of a layer.
-    pub fn layer(&self, layer: usize) -> String {
-        format!("{}encoder.layer.{layer}", self.base())
+    /// The path of a module; of one that every layer has, in that layer.
+    pub fn path(&self, module: Module, layer: usize) -> String {
+        module.at(self.base(), layer)
+    }
+
+    /// The name of the weight of a module, which is at [`Model::path`].
+    pub fn weight(&self, module: Module, layer: usize) -> String {
+        self.path(module, layer) + ".weight"
+    }
+
+    /// The parameters of a layer whose rows are those of heads.
+    pub(crate) fn of_heads(&self, layer: usize) -> impl Iterator<Item = (Param, &'static [Part])> {
+        let params = self.params().into_iter().filter(move |param| param.layer == Some(layer));
+        params.filter_map(|param| match param.rows {
+            Rows::Heads(parts) => Some((param, parts)),
+            Rows::Plain => None,
+        })
+    }
+
+    /// The name of the bias of the queries, or of the values, of a layer; nothing if the model has none.
+    pub(crate) fn bias_of(&self, part: Part, layer: usize) -> Option<String> {
+        let mut biases = self.of_heads(layer).filter(|(param, _)| param.role == Role::Bias);
+        biases.find(|(_, parts)| *parts == [part]).map(|(param, _)| param.name)
     }
 
     /// The numbers of a parameter, if the model has it.

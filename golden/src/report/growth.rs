@@ -1,23 +1,11 @@
 //! How the error grows from layer to layer.
 
 use std::collections::BTreeMap;
-use std::fmt;
+
+use deberta_reference::Stage;
 
 use crate::judge::compare::{PointReport, Verdict};
 use crate::trace::points::rank;
-
-/// A part of the model, in the order of execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    /// The embeddings.
-    Embeddings,
-    /// A layer of the encoder.
-    Layer(usize),
-    /// A step of the enhanced mask decoder.
-    Step(usize),
-    /// What stands on the encoder, and outputs.
-    Head,
-}
 
 /// The largest error in a stage, as a share of the tolerance: infinite where numbers are missing or are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,36 +16,13 @@ pub(super) struct StageError {
     pub padded: Option<f64>,
 }
 
-impl Stage {
-    /// The stage of a point, by its full name.
-    pub(super) fn of(name: &str) -> Stage {
-        match rank(name) {
-            (0, ..) => Stage::Embeddings,
-            (1, layer, _) => Stage::Layer(layer),
-            (2, step, _) => Stage::Step(step),
-            _ => Stage::Head,
-        }
-    }
-
-    /// A short name for axes.
-    pub(super) fn short(self) -> String {
-        match self {
-            Stage::Embeddings => "emb".to_owned(),
-            Stage::Layer(layer) => layer.to_string(),
-            Stage::Step(step) => format!("d{step}"),
-            Stage::Head => "head".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stage::Embeddings => f.write_str("embeddings"),
-            Stage::Layer(layer) => write!(f, "layer {layer}"),
-            Stage::Step(step) => write!(f, "decoder step {step}"),
-            Stage::Head => f.write_str("head"),
-        }
+/// A short name of a stage, for axes.
+pub(super) fn short(stage: Stage) -> String {
+    match stage {
+        Stage::Embeddings => "emb".to_owned(),
+        Stage::Layer(layer) => layer.to_string(),
+        Stage::Step(step) => format!("d{step}"),
+        Stage::Head => "head".to_owned(),
     }
 }
 
@@ -81,7 +46,7 @@ pub(super) fn shares(point: &PointReport) -> StageError {
 pub(super) fn growth(points: &[PointReport]) -> Vec<(Stage, StageError)> {
     let mut stages: BTreeMap<Stage, StageError> = BTreeMap::new();
     for point in points {
-        let (stage, of_point) = (stages.entry(Stage::of(&point.name)).or_default(), shares(point));
+        let (stage, of_point) = (stages.entry(rank(&point.name).0).or_default(), shares(point));
         for (largest, share) in [(&mut stage.real, of_point.real), (&mut stage.padded, of_point.padded)] {
             *largest = match (*largest, share) {
                 (Some(largest), Some(share)) => Some(largest.max(share)),
@@ -135,7 +100,7 @@ mod tests {
 
     #[test]
     fn points_have_stages() {
-        let of = |name| Stage::of(name).short();
+        let of = |name| short(rank(name).0);
         assert_eq!(of("activations.deberta.embeddings.LayerNorm"), "emb");
         assert_eq!(of("activations.deberta.encoder.layer.3.attention.self"), "3");
         assert_eq!(of("outputs.hidden_states.0"), "emb");

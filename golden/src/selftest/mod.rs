@@ -1,7 +1,7 @@
 //! The selftest: faults are put into a good model, one at a time, and the comparison must see each of them.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Inputs;
+use deberta_reference::{Inputs, Module};
 use serde::Serialize;
 
 use crate::backend::Backend as _;
@@ -13,7 +13,7 @@ use crate::report::Diagnosis;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::padding::Tokens;
-use crate::trace::points::rank;
+use crate::trace::points::{Named, rank};
 
 mod built_in;
 mod memory;
@@ -297,9 +297,9 @@ fn in_place<'n>(fault: &Fault, seen: &str, golden: impl Iterator<Item = &'n str>
         return true;
     }
     // Probabilities come before the context of their layer.
-    let computed = |name: &str| match name.strip_prefix("outputs.attentions.") {
-        Some(layer) => rank(&format!("activations.encoder.layer.{layer}.attention.self.probs")),
-        None => rank(name),
+    let computed = |name: &str| match Named::of(name) {
+        Some(Named::Attentions(layer)) => rank(&Module::Probs.at("", layer)),
+        _ => rank(name),
     };
     let place = rank(&format!("activations.{place}"));
     let names = golden.filter(|name| !name.starts_with("inputs.") && computed(name) >= place);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Head;
+use deberta_reference::{Head, Role};
 use serde_json::json;
 
 use super::data::TextFile;
@@ -67,8 +67,7 @@ impl Task for MaskedLm {
     }
 
     fn class(&self, checkpoint: &Checkpoint) -> Class {
-        let has_positions =
-            checkpoint.bound.iter().any(|bound| bound.param.name.ends_with("position_embeddings.weight"));
+        let has_positions = checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
         match self.decoder {
             Some(Decoder::Emd) => Class::MASK_DECODER,
             None if !checkpoint.config.legacy && has_positions => Class::MASK_DECODER,

@@ -1,7 +1,6 @@
 //! What a golden says: the traces of a model, and the names, shapes and conditions of what stands in them.
 
 pub mod class;
-pub mod complete;
 pub mod file;
 pub mod inputs;
 pub mod padding;

@@ -7,6 +7,7 @@ use deberta_reference::{Head, Inputs, Labels};
 use ndarray::Axis;
 
 use crate::trace::class::Class;
+use crate::trace::points::{Axes, Named};
 
 /// Which positions of the inputs hold tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,34 +56,30 @@ impl Tokens {
             return None;
         }
         let (b, n) = (self.sequences, self.length);
-        let last = name.rsplit('.').next().unwrap_or(name);
         let real = |sequence: usize, position: usize| {
             self.real.get(sequence * n + position).copied().unwrap_or(true)
         };
         let first_tokens = || (0..b).map(|sequence| real(sequence, 0));
-        let flat = match (last, shape) {
-            // Relative and absolute positions do not know the tokens.
-            ("pos_proj" | "pos_q_proj" | "position_embeddings", _) => return None,
-            ("loss", [] | [1]) => vec![!self.loss_on_padding.contains(&true)],
-            ("loss", [_]) => self.loss_on_padding.iter().map(|&padding| !padding).collect(),
-            _ if self.of_first_token(name, shape) => {
+        let flat = match (Named::of(name).map(|named| named.axes(self.class.head)), shape) {
+            (Some(Axes::Positions), _) => return None,
+            (Some(Axes::Loss), [] | [1]) => vec![!self.loss_on_padding.contains(&true)],
+            (Some(Axes::Loss), [_]) => self.loss_on_padding.iter().map(|&padding| !padding).collect(),
+            (Some(Axes::FirstToken), &[first, ..]) if first == b => {
                 let each = shape.iter().skip(1).product();
                 first_tokens().flat_map(|real| std::iter::repeat_n(real, each)).collect()
             }
-            // A score needs its query and its key.
-            ("c2c" | "c2p" | "p2c" | "scores", &[_, h, _, _]) => self
+            (Some(Axes::Pairs), &[_, h, _, _]) => self
                 .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
                 .chunks(n.saturating_mul(n).max(1))
                 .flat_map(|matrix| matrix.repeat(h))
                 .collect(),
-            ("head_logits_proj", &[_, _, _, h]) => self
+            (Some(Axes::PairsHeadsLast), &[_, _, _, h]) => self
                 .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
                 .into_iter()
                 .flat_map(|real| std::iter::repeat_n(real, h))
                 .collect(),
-            // A probability is 0 where the key is padding: only its query counts.
-            (_, &[first, h, queries, keys])
-                if first == b && queries == n && keys == n && last != "head_weights_proj" =>
+            (Some(Axes::Queries) | None, &[first, h, queries, keys])
+                if first == b && queries == n && keys == n =>
             {
                 self.pairs(|sequence, i, _| real(sequence, i))
                     .chunks(n.saturating_mul(n).max(1))
@@ -96,14 +93,6 @@ impl Tokens {
             _ => return None,
         };
         Some(flat)
-    }
-
-    /// Whether the tensor is computed from the first token of every sequence alone.
-    fn of_first_token(&self, name: &str, shape: &[usize]) -> bool {
-        let of_the_head = ["pooler", "classifier", "outputs.logits"].iter().any(|part| name.contains(part));
-        self.class.head == Head::SequenceClassification
-            && of_the_head
-            && shape.first() == Some(&self.sequences)
     }
 
     /// `of(b, i, j)` for all pairs of positions.
@@ -172,7 +161,7 @@ mod tests {
         assert_eq!(scores, [20, 23, 24, 25, 26, 29, 32, 33, 34, 35]);
         let mixed = "activations.encoder.layer.0.attention.self.head_weights_proj";
         assert_eq!(padding(tokens.of_tensor(mixed, &[2, 3, 3, 1])), [15, 16, 17]);
-        assert_eq!(tokens.of_tensor("activations.x.pos_proj", &[1, 6, 2]), None);
+        assert_eq!(tokens.of_tensor("activations.encoder.layer.0.attention.self.pos_proj", &[1, 6, 2]), None);
     }
 
     #[test]

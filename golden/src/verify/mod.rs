@@ -22,10 +22,10 @@ use crate::judge::compare::{Comparison, Outcome, PointReport, Verdict};
 use crate::judge::tolerance::Precision;
 use crate::report::{FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA, name_of, worst};
 use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
-use crate::trace::complete::missing;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Tokens;
+use crate::trace::points::missing;
 
 mod arbitration;
 mod diagnosis;

@@ -1,7 +1,7 @@
 //! One run: a model on the inputs of a trace, compared with what the trace has.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{DebertaConfig, Inputs};
+use deberta_reference::{DebertaConfig, Inputs, Stage};
 use ndarray::ArrayD;
 
 use crate::backend::Backend;
@@ -114,11 +114,8 @@ impl Run<'_> {
     fn hidden_states(&self) -> Vec<(String, String)> {
         let base = self.class.head.base_prefix();
         let layers = (0..=self.config.num_hidden_layers).map(|i| {
-            let point = match i.checked_sub(1) {
-                None => format!("{base}embeddings"),
-                Some(layer) => format!("{base}encoder.layer.{layer}"),
-            };
-            (format!("outputs.hidden_states.{i}"), point)
+            let stage = Stage::of_state(i);
+            (format!("outputs.hidden_states.{i}"), stage.path(base, stage.state()))
         });
         layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
     }

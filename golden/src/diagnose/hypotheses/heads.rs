@@ -1,5 +1,7 @@
 //! Causes in the rows and columns of heads: their order, and the scale of the queries.
 
+use deberta_reference::{Module, Param, locate};
+
 use super::{Search, permuted_heads, rows_of};
 use crate::diagnose::Hypothesis;
 use crate::diagnose::residual::{Linear, Residual, block_order};
@@ -17,8 +19,8 @@ impl Search<'_> {
         if split(&thirds) || split(&inverse(&thirds)) {
             return self.splits(layer);
         }
-        let path = self.model.layer(layer);
-        let name = format!("{path}.attention.self.in_proj.weight");
+        let model = self.model;
+        let name = model.weight(Module::InProj, layer);
         let only = Change::Rows { name: name.clone(), order: rows };
         let heads: Vec<usize> = order.iter().step_by(3).map(|block| block / 3).collect();
         let whole = order
@@ -32,18 +34,16 @@ impl Search<'_> {
         ];
         if whole {
             let order = rows_of(&heads, d);
-            let attention = format!("{path}.attention.self");
-            let rows =
-                |name: &str| Change::Rows { name: format!("{attention}.{name}"), order: order.clone() };
-            let mut all = vec![only, rows("q_bias"), rows("v_bias")];
-            if config.c2p() {
-                all.push(rows("pos_proj.weight"));
-            }
-            if config.p2c() {
-                all.extend([rows("pos_q_proj.weight"), rows("pos_q_proj.bias")]);
-            }
-            let biases = all.iter().take(3).cloned().collect::<Vec<_>>();
-            let dense = Change::Columns { name: format!("{path}.attention.output.dense.weight"), order };
+            let attention = model.path(Module::SelfAttention, layer);
+            // The biases of tokens come before the projections of positions, in the order of parameters.
+            let single = model.of_heads(layer).filter(|(_, parts)| parts.len() == 1);
+            let (biases, positions): (Vec<_>, Vec<_>) =
+                single.map(|(param, _)| param).partition(|param| param.module == Module::SelfAttention);
+            let rows = |param: Param| Change::Rows { name: param.name, order: order.clone() };
+            let biases: Vec<Change> = [only].into_iter().chain(biases.into_iter().map(rows)).collect();
+            let all: Vec<Change> = biases.iter().cloned().chain(positions.into_iter().map(rows)).collect();
+            let dense =
+                Change::Columns { name: model.weight(Module::AttentionDense, layer), order: order.clone() };
             let with_dense = all.iter().cloned().chain([dense]).collect::<Vec<_>>();
             for changes in [biases, all, with_dense] {
                 found.push(permuted_heads(&attention, &heads).undone_by(changes));
@@ -60,7 +60,8 @@ impl Search<'_> {
         residual: &Residual<'_>,
     ) -> Option<Hypothesis> {
         let config = &self.model.config;
-        if !path.ends_with("attention.output.dense") || residual.channels().len() < 2 {
+        let takes_heads = locate(path).is_some_and(|(_, module)| module == Module::AttentionDense);
+        if !takes_heads || residual.channels().len() < 2 {
             return None;
         }
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
@@ -96,9 +97,8 @@ impl Search<'_> {
     pub(super) fn exchanged_heads(&self, layer: usize, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
-        let attention = format!("{}.attention", self.model.layer(layer));
-        let (in_proj, dense) =
-            (format!("{attention}.self.in_proj.weight"), format!("{attention}.output.dense.weight"));
+        let [in_proj, dense] =
+            [Module::InProj, Module::AttentionDense].map(|module| self.model.weight(module, layer));
         let mut found = Vec::new();
         for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
             let mut heads: Vec<usize> = (0..h).collect();
@@ -125,7 +125,7 @@ impl Search<'_> {
         }
         let thirds = by_head_to_thirds(config.num_attention_heads, config.head_size());
         let back = inverse(&thirds);
-        let name = |layer| format!("{}.attention.self.in_proj.weight", self.model.layer(layer));
+        let name = |layer| self.model.weight(Module::InProj, layer);
         [
             (back, "all of q, all of k, all of v"),
             (thirds, "a third per head where the golden has all of q, k, v"),

@@ -1,24 +1,23 @@
 //! Known causes that are tried whatever the numbers say.
 
-use deberta_reference::Role;
 use deberta_reference::config::Activation;
+use deberta_reference::{Module, Param, Role, Stage};
 
-use super::{Search, in_layer, setting};
+use super::{Search, setting};
 use crate::diagnose::Hypothesis;
-use crate::diagnose::section::Stage;
 use crate::fault::{Change, Setting, same_activation, swapped_layers};
 
 impl Search<'_> {
     pub(super) fn transposed(&self, weight: &str) -> Hypothesis {
         let model = self.model;
-        let square = |param: &deberta_reference::Param| {
+        let square = |param: &Param| {
             param.role == Role::LinearWeight && matches!(param.shape[..], [rows, columns] if rows == columns)
         };
-        let kernels: Vec<String> =
-            model.params().into_iter().filter(square).map(|param| param.name).collect();
-        let alike = |name: &&String| in_layer(name) == in_layer(weight);
-        let turn = |names: Vec<String>| names.into_iter().map(Change::Transpose).collect::<Vec<_>>();
-        let same: Vec<String> = kernels.iter().filter(alike).cloned().collect();
+        let kernels: Vec<Param> = model.params().into_iter().filter(square).collect();
+        let module = self.param(weight).map(|param| param.module);
+        let same: Vec<Param> = kernels.iter().filter(|param| Some(param.module) == module).cloned().collect();
+        let turn =
+            |params: Vec<Param>| params.into_iter().map(|param| Change::Transpose(param.name)).collect();
         Hypothesis::new(
             "transposed-kernel",
             format!("{weight} is transposed"),
@@ -33,8 +32,8 @@ impl Search<'_> {
     pub(super) fn swapped_gamma_beta(&self, path: &str) -> Option<Hypothesis> {
         let swap = |path: &str| Change::Swap(format!("{path}.weight"), format!("{path}.bias"));
         self.model.shape(&format!("{path}.weight"))?;
-        let norms = self.model.names().filter_map(|name| name.strip_suffix(".weight"));
-        let norms = norms.filter(|name| name.ends_with("LayerNorm")).map(swap).collect();
+        let scales = self.model.params().into_iter().filter(|param| param.role == Role::LayerNormScale);
+        let norms = scales.map(|scale| swap(scale.path())).collect();
         Some(
             Hypothesis::new(
                 "swapped-gamma-beta",
@@ -54,9 +53,9 @@ impl Search<'_> {
             .collect()
     }
 
-    pub(super) fn activations(&self, last: &str) -> Vec<Hypothesis> {
+    pub(super) fn activations(&self, module: Module) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        let pooler = last == "pooler";
+        let pooler = module == Module::Pooler;
         let own = if pooler { config.pooler_hidden_act } else { config.hidden_act };
         let mut tried = vec![own];
         let mut found = Vec::new();
@@ -74,16 +73,15 @@ impl Search<'_> {
     }
 
     pub(super) fn other_embeddings(&self) -> Vec<Hypothesis> {
-        let (model, base) = (self.model, self.model.base());
+        let model = self.model;
         let mut found = Vec::new();
         let biased = model.config.position_biased_input;
-        if model.shape(&format!("{base}embeddings.position_embeddings.weight")).is_some() {
+        if model.shape(&model.weight(Module::PositionEmbeddings, 0)).is_some() {
             let own = format!("position_biased_input {biased}");
             found.push(setting("position-biased-input", Setting::PositionBiased(!biased), &own));
         }
-        let types = model
-            .shape(&format!("{base}embeddings.token_type_embeddings.weight"))
-            .and_then(|shape| shape.first());
+        let types =
+            model.shape(&model.weight(Module::TokenTypeEmbeddings, 0)).and_then(|shape| shape.first());
         if let Some(&types) = types {
             let own = model.config.type_vocab_size;
             let other = if own == 0 { types } else { 0 };
@@ -97,9 +95,8 @@ impl Search<'_> {
     }
 
     pub(super) fn exchanged_norms(&self, layer: usize) -> Hypothesis {
-        let layer = self.model.layer(layer);
-        let (one, other) =
-            (format!("{layer}.attention.output.LayerNorm"), format!("{layer}.output.LayerNorm"));
+        let [one, other] =
+            [Module::AttentionLayerNorm, Module::OutputLayerNorm].map(|norm| self.model.path(norm, layer));
         let swap = |part: &str| Change::Swap(format!("{one}.{part}"), format!("{other}.{part}"));
         let repair =
             "put each normalisation's parameters under its own name (deberta-convert names lists them)";
@@ -124,8 +121,9 @@ impl Search<'_> {
         with_bias: bool,
     ) -> Vec<Hypothesis> {
         let mut found = Vec::new();
-        if let (Some(layer), Some(elsewhere)) = (self.layer(path), self.layer(other))
-            && in_layer(weight) == in_layer(other)
+        if let (Some(own), Some(its)) = (self.param(weight), self.param(other))
+            && let (Some(layer), Some(elsewhere)) = (own.layer, its.layer)
+            && (own.module, own.role) == (its.module, its.role)
         {
             found.push(self.swapped(layer, elsewhere));
         }
@@ -150,11 +148,11 @@ impl Search<'_> {
     /// A head that was never trained.
     pub(super) fn fresh_head(&self) -> Option<Hypothesis> {
         let model = self.model;
-        if self.section.stage != Stage::Head {
+        if self.section.stage != Some(Stage::Head) {
             return None;
         }
         let mut kernels = Vec::new();
-        for param in model.params().into_iter().filter(|param| !param.name.starts_with("deberta.")) {
+        for param in model.params().into_iter().filter(|param| param.module.in_head()) {
             let values = model.values(&param.name)?;
             let all = |expected: f32| values.iter().all(|&value| value == expected);
             match param.role {

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use deberta_reference::Head;
+use deberta_reference::{Head, Module, Param, Stage, locate};
 
 use super::attention::value_bias;
 use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, table};
-use super::section::{Section, Stage};
+use super::section::Section;
 use super::{Divergence, Hypothesis};
 use crate::fault::{Change, Model, Setting};
 use crate::trace::file::Trace;
@@ -14,6 +14,10 @@ use crate::trace::file::Trace;
 mod heads;
 mod known;
 mod positions;
+
+/// The modules that look rows up in a table.
+const LOOKED_UP: [Module; 3] =
+    [Module::WordEmbeddings, Module::PositionEmbeddings, Module::TokenTypeEmbeddings];
 
 /// The hypotheses for the first divergence of a section, the likeliest first.
 pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'_>) -> Vec<Hypothesis> {
@@ -29,18 +33,18 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     let mut found: Vec<Hypothesis> = search.fresh_head().into_iter().collect();
     found.extend(suspects.iter().flat_map(|path| search.evidence(path)));
     found.extend(suspects.iter().flat_map(|path| search.usual(path)));
-    if suspects.iter().any(|path| of_scores(path)) {
+    let suspected = |modules: &[Module]| {
+        suspects.iter().any(|path| locate(path).is_some_and(|(_, module)| modules.contains(&module)))
+    };
+    use Module::{C2c, C2p, P2c, PosProj, PosQProj, Probs, Scores, SelfAttention};
+    // Between the projections and the context.
+    if suspected(&[C2c, C2p, P2c, Scores, Probs, SelfAttention]) {
         found.extend(search.scores());
-    } else if suspects.iter().any(|path| path.ends_with("pos_proj") || path.ends_with("pos_q_proj")) {
+    } else if suspected(&[PosProj, PosQProj]) {
         found.extend(search.terms());
     }
     found.sort_by_key(|hypothesis| !hypothesis.proves);
     found
-}
-
-/// Whether a point is one of those between the projections and the context.
-fn of_scores(path: &str) -> bool {
-    ["c2c", "c2p", "p2c", "scores", "probs", "self"].iter().any(|name| path.rsplit('.').next() == Some(name))
 }
 
 struct Search<'s> {
@@ -54,9 +58,9 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    fn layer(&self, path: &str) -> Option<usize> {
-        let rest = path.strip_prefix(self.model.base())?.strip_prefix("encoder.layer.")?;
-        rest.split('.').next()?.parse().ok()
+    /// The parameter of that name.
+    fn param(&self, name: &str) -> Option<Param> {
+        self.model.params().into_iter().find(|param| param.name == name)
     }
 
     fn residual(&self, path: &str) -> Option<Residual<'_>> {
@@ -69,30 +73,27 @@ impl Search<'_> {
         let model = self.model;
         let config = &model.config;
         let mut found = Vec::new();
+        let Some((stage, module)) = locate(path) else { return found };
         let (weight, bias) = parameters(model, path);
-        let last = path.rsplit('.').next().unwrap_or(path);
-        match (last, self.layer(path)) {
-            ("self", Some(layer)) => {
+        match (module, stage) {
+            (Module::SelfAttention, Stage::Layer(layer)) => {
                 let pair = self.section.pair(self.isolated, path);
-                return pair
-                    .and_then(|pair| value_bias(model, &model.layer(layer), pair))
-                    .into_iter()
-                    .collect();
+                return pair.and_then(|pair| value_bias(model, layer, pair)).into_iter().collect();
             }
-            ("word_embeddings" | "position_embeddings" | "token_type_embeddings", _) => {
-                return match self.looked_up(last, path) {
+            (table_of, _) if LOOKED_UP.contains(&table_of) => {
+                return match self.looked_up(module, path) {
                     Some(rows) => table(model, &weight, &rows, &residual),
                     None => Vec::new(),
                 };
             }
-            ("LayerNorm", _) => {
+            (norm_layer, _) if norm_layer.is_norm() => {
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
                 found.extend(norm(model, path, &residual));
                 return found;
             }
-            ("in_proj", Some(layer)) => found.extend(self.moved_heads(layer, &residual)),
-            ("pos_proj" | "pos_q_proj", _) => {
+            (Module::InProj, Stage::Layer(layer)) => found.extend(self.moved_heads(layer, &residual)),
+            (Module::PosProj | Module::PosQProj, _) => {
                 if let Some(order) = block_order(&residual, config.head_size()) {
                     let rows = rows_of(&order, config.head_size());
                     let change = Change::Rows { name: weight.clone(), order: rows };
@@ -118,12 +119,12 @@ impl Search<'_> {
     fn usual(&self, path: &str) -> Vec<Hypothesis> {
         let model = self.model;
         let mut found = Vec::new();
+        let Some((stage, module)) = locate(path) else { return found };
         let (weight, bias) = parameters(model, path);
-        let last = path.rsplit('.').next().unwrap_or(path);
         let zero =
             |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
         if let Some(&[rows, columns]) = model.shape(&weight)
-            && !last.ends_with("embeddings")
+            && !LOOKED_UP.contains(&module)
         {
             if rows == columns {
                 found.push(self.transposed(&weight));
@@ -156,42 +157,41 @@ impl Search<'_> {
             let repair = "convert the original model again, with this bias";
             found.push(Hypothesis::new("dropped-bias", cause, repair));
         }
-        match (last, self.layer(path)) {
-            ("in_proj", Some(layer)) => {
+        match (module, stage) {
+            (Module::InProj, Stage::Layer(layer)) => {
                 found.extend(self.splits(layer));
                 found.extend(self.scales(layer));
                 if self.section.want(path).is_none() {
                     found.extend(self.exchanged_heads(layer, false));
                 }
-                if self.section.want(path).is_none() || self.section.stage == Stage::Whole {
+                if self.section.want(path).is_none() || self.section.stage.is_none() {
                     let others = (0..model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
                     found.extend(others.map(|other| self.swapped(layer, other)));
                 }
             }
-            ("pos_proj" | "pos_q_proj", _) => found.extend(self.distances(path)),
-            ("dense", Some(layer))
-                if path.ends_with("attention.output.dense") && self.section.want(path).is_none() =>
-            {
+            (Module::PosProj | Module::PosQProj, _) => found.extend(self.distances(path)),
+            (Module::AttentionDense, Stage::Layer(layer)) if self.section.want(path).is_none() => {
                 found.extend(self.exchanged_heads(layer, true));
             }
-            ("LayerNorm", layer) if self.residual(path).is_none() => {
+            (norm, _) if norm.is_norm() && self.residual(path).is_none() => {
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
-                found.extend(layer.map(|layer| self.exchanged_norms(layer)));
-                if layer.is_none() {
-                    found.extend(self.activations(last));
+                match stage {
+                    Stage::Layer(layer) => found.push(self.exchanged_norms(layer)),
+                    _ => found.extend(self.activations(module)),
                 }
             }
-            ("intermediate" | "pooler" | "transform", _) | ("LayerNorm", None) => {
-                found.extend(self.activations(last))
+            (Module::Intermediate | Module::Pooler | Module::Transform, _) => {
+                found.extend(self.activations(module));
             }
-            ("embeddings", _) => found.extend(self.other_embeddings()),
+            (norm, Stage::Embeddings | Stage::Step(_) | Stage::Head) if norm.is_norm() => {
+                found.extend(self.activations(module));
+            }
+            (Module::Embeddings, _) => found.extend(self.other_embeddings()),
             _ => {}
         }
-        if path.ends_with("embeddings.LayerNorm") || path.ends_with("embeddings.position_embeddings") {
-            found.extend(self.other_embeddings());
-        }
-        if path.ends_with("embeddings.token_type_embeddings") {
+        if let Module::EmbeddingsLayerNorm | Module::PositionEmbeddings | Module::TokenTypeEmbeddings = module
+        {
             found.extend(self.other_embeddings());
         }
         found
@@ -200,39 +200,36 @@ impl Search<'_> {
     /// The input of the linear layer at a path, row by row, for as many rows.
     fn input(&self, path: &str, rows: usize) -> Option<(Cow<'_, [f32]>, usize)> {
         let section = self.section;
-        let sibling = |name: &str| section.rows(name).map(|(rows, width)| (Cow::Borrowed(rows), width));
+        let (stage, module) = locate(path)?;
+        let sibling = |module: Module| {
+            let (rows, width) = section.rows(&stage.path(self.model.base(), module))?;
+            Some((Cow::Borrowed(rows), width))
+        };
         let entrance = || section.input().map(|(rows, width)| (Cow::Borrowed(rows), width));
-        if let Some(layer) = self.layer(path) {
-            let layer = self.model.layer(layer);
-            return match path.strip_prefix(&layer)? {
-                ".attention.self.in_proj" if section.stage != Stage::Whole => entrance(),
-                ".attention.self.pos_proj" | ".attention.self.pos_q_proj" => {
-                    let name = format!("{}encoder.rel_embeddings.weight", self.model.base());
-                    let &[all, width] = self.model.shape(&name)? else { return None };
-                    let start = (all / 2).checked_sub(rows / 2)?;
-                    let table = self.model.values(&name)?.get(start * width..(start + rows) * width)?;
-                    Some((Cow::Borrowed(table), width))
-                }
-                ".attention.output.dense" => sibling(&format!("{layer}.attention.self")),
-                ".intermediate.dense" => ["attention", "attention.output", "attention.output.LayerNorm"]
-                    .iter()
-                    .find_map(|name| sibling(&format!("{layer}.{name}"))),
-                ".output.dense" => sibling(&format!("{layer}.intermediate")),
-                _ => None,
-            };
-        }
-        if section.stage == Stage::Whole {
-            return None;
-        }
-        match path {
-            "cls.predictions.transform.dense" | "lm_predictions.lm_head.dense" | "qa_outputs" => entrance(),
-            "classifier" if self.model.class.head == Head::TokenClassification => entrance(),
-            "classifier" => sibling("pooler"),
-            "cls.predictions.decoder" | "cls.predictions" | "cls" => ["", ".LayerNorm"]
-                .iter()
-                .find_map(|name| sibling(&format!("cls.predictions.transform{name}"))),
-            "lm_predictions.lm_head" | "lm_predictions" => sibling("lm_predictions.lm_head.LayerNorm"),
-            "pooler.dense" => {
+        match (stage, module) {
+            (Stage::Layer(_), Module::InProj) if section.stage.is_some() => entrance(),
+            (Stage::Layer(_), Module::PosProj | Module::PosQProj) => {
+                let name = self.model.weight(Module::RelEmbeddings, 0);
+                let &[all, width] = self.model.shape(&name)? else { return None };
+                let start = (all / 2).checked_sub(rows / 2)?;
+                let table = self.model.values(&name)?.get(start * width..(start + rows) * width)?;
+                Some((Cow::Borrowed(table), width))
+            }
+            (Stage::Layer(_), Module::AttentionDense) => sibling(Module::SelfAttention),
+            (Stage::Layer(_), Module::IntermediateDense) => {
+                let same = [Module::Attention, Module::AttentionOutput, Module::AttentionLayerNorm];
+                same.into_iter().find_map(sibling)
+            }
+            (Stage::Layer(_), Module::OutputDense) => sibling(Module::Intermediate),
+            _ if section.stage.is_none() => None,
+            (_, Module::TransformDense | Module::LmDense | Module::QaOutputs) => entrance(),
+            (_, Module::Classifier) if self.model.class.head == Head::TokenClassification => entrance(),
+            (_, Module::Classifier) => sibling(Module::Pooler),
+            (_, Module::Decoder | Module::Predictions | Module::Cls) => {
+                [Module::Transform, Module::TransformLayerNorm].into_iter().find_map(sibling)
+            }
+            (_, Module::LmHead | Module::LmPredictions) => sibling(Module::LmLayerNorm),
+            (_, Module::PoolerDense) => {
                 let (states, width) = section.input()?;
                 let each = states.len() / width.max(1) / rows.max(1) * width;
                 let first = states.chunks(each.max(1)).flat_map(|states| states.iter().take(width).copied());
@@ -243,15 +240,15 @@ impl Search<'_> {
     }
 
     /// The row of a table that every position reads.
-    fn looked_up(&self, last: &str, path: &str) -> Option<Vec<usize>> {
+    fn looked_up(&self, module: Module, path: &str) -> Option<Vec<usize>> {
         let inputs = self.divergence.inputs;
         let rows = residual_rows(self.section, path);
         let all = |ids: &ndarray::Array2<i64>| -> Option<Vec<usize>> {
             ids.iter().map(|&id| usize::try_from(id).ok()).collect()
         };
-        match last {
-            "word_embeddings" => all(inputs.input_ids.as_ref()?),
-            "token_type_embeddings" => match &inputs.token_type_ids {
+        match module {
+            Module::WordEmbeddings => all(inputs.input_ids.as_ref()?),
+            Module::TokenTypeEmbeddings => match &inputs.token_type_ids {
                 Some(types) => all(types),
                 None => Some(vec![0; rows]),
             },
@@ -269,17 +266,16 @@ impl Search<'_> {
 
 /// The weight and the bias of the module at a path.
 fn parameters(model: &Model, path: &str) -> (String, Option<String>) {
-    let (weight, bias) = match path {
-        "cls" | "cls.predictions" | "cls.predictions.decoder" => {
-            let own = "cls.predictions.decoder.weight".to_owned();
-            let tied = || format!("{}embeddings.word_embeddings.weight", model.base());
-            let weight = if model.shape(&own).is_some() { own } else { tied() };
-            (weight, "cls.predictions.bias".to_owned())
+    let words = || model.weight(Module::WordEmbeddings, 0);
+    let (weight, bias) = match locate(path) {
+        Some((_, Module::Cls | Module::Predictions | Module::Decoder)) => {
+            let own = model.weight(Module::Decoder, 0);
+            let weight = if model.shape(&own).is_some() { own } else { words() };
+            (weight, model.path(Module::Predictions, 0) + ".bias")
         }
-        "lm_predictions" | "lm_predictions.lm_head" => (
-            format!("{}embeddings.word_embeddings.weight", model.base()),
-            "lm_predictions.lm_head.bias".to_owned(),
-        ),
+        Some((_, Module::LmPredictions | Module::LmHead)) => {
+            (words(), model.path(Module::LmHead, 0) + ".bias")
+        }
         _ => (format!("{path}.weight"), format!("{path}.bias")),
     };
     let there = model.shape(&bias).is_some();
@@ -315,10 +311,4 @@ fn permuted_heads(name: &str, order: &[usize]) -> Hypothesis {
 /// The order of rows for an order of blocks.
 fn rows_of(blocks: &[usize], width: usize) -> Vec<usize> {
     blocks.iter().flat_map(|block| (0..width).map(move |at| block * width + at)).collect()
-}
-
-/// The name inside of a layer.
-fn in_layer(name: &str) -> &str {
-    let rest = name.split_once("encoder.layer.").and_then(|(_, rest)| rest.split_once('.'));
-    rest.map_or(name, |(_, name)| name)
 }

@@ -1,15 +1,16 @@
 //! Causes in the relative positions and the terms of the scores.
 
+use deberta_reference::{Module, Part, Stage};
+
 use super::{Search, parameters, setting};
 use crate::diagnose::Hypothesis;
 use crate::diagnose::attention::query_bias;
-use crate::diagnose::section::Stage;
 use crate::fault::{Change, Setting};
 
 impl Search<'_> {
     /// Other relative distances than the golden's.
     pub(super) fn distances(&self, path: &str) -> Vec<Hypothesis> {
-        let name = format!("{}encoder.rel_embeddings.weight", self.model.base());
+        let name = self.model.weight(Module::RelEmbeddings, 0);
         let Some(&[rows, width]) = self.model.shape(&name) else { return Vec::new() };
         let h = self.model.config.num_attention_heads;
         let mut found = Vec::new();
@@ -110,16 +111,15 @@ impl Search<'_> {
         let model = self.model;
         let mut found = Vec::new();
         let layer = match self.section.stage {
-            Stage::Layer(layer) => layer,
+            Some(Stage::Layer(layer)) => layer,
             _ => 0,
         };
         found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
         found.extend(self.terms());
         found.extend(self.scales(layer));
-        for name in ["q_bias", "v_bias"] {
-            let name = format!("{}.attention.self.{name}", model.layer(layer));
+        for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
+            let Some(name) = model.bias_of(part, layer) else { continue };
             if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
-                let kind = if name.ends_with("q_bias") { "dropped-q-bias" } else { "dropped-v-bias" };
                 let cause = format!("{name} is all zero: it may have been dropped");
                 found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
             }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use deberta_reference::{Module, Stage};
+
 use crate::judge::compare::PointReport;
 use crate::report::escape::markup;
-use crate::report::growth::{Stage, shares};
+use crate::report::growth::{shares, short};
 use crate::report::numbers::of_tolerance;
 use crate::report::verdict::word;
+use crate::trace::points::{Named, rank};
 
 const CELL: usize = 28;
 const ROW: usize = 18;
@@ -27,7 +30,7 @@ pub(super) fn heat_map(points: &[PointReport]) -> String {
     if points.is_empty() {
         return String::new();
     }
-    let stages: BTreeSet<Stage> = points.iter().map(|point| Stage::of(&point.name)).collect();
+    let stages: BTreeSet<Stage> = points.iter().map(|point| rank(&point.name).0).collect();
     let columns: BTreeMap<Stage, usize> = stages.iter().enumerate().map(|(at, &stage)| (stage, at)).collect();
     let mut rows: Vec<&str> = Vec::new();
     let mut row_of: HashMap<&str, usize> = HashMap::new();
@@ -36,7 +39,7 @@ pub(super) fn heat_map(points: &[PointReport]) -> String {
     let left = 16 + 7 * longest.unwrap_or_default();
     let mut cells = String::new();
     for point in points {
-        let (stage, label) = (Stage::of(&point.name), label(&point.name));
+        let (stage, label) = (rank(&point.name).0, label(&point.name));
         let row = *row_of.entry(label).or_insert_with(|| {
             rows.push(label);
             rows.len() - 1
@@ -54,7 +57,7 @@ pub(super) fn heat_map(points: &[PointReport]) -> String {
             "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
             left + at * CELL + CELL / 2,
             HEAD - 7,
-            markup(&stage.short())
+            markup(&short(*stage))
         ));
     }
     for (at, row) in rows.iter().enumerate() {
@@ -111,20 +114,15 @@ fn cell(point: &PointReport, x: usize, y: usize) -> String {
 
 /// The name of a point without its layer.
 fn label(name: &str) -> &str {
-    if let Some(output) = name.strip_prefix("outputs.") {
-        return match output.split_once('.') {
-            Some((field @ ("hidden_states" | "attentions"), _)) => field,
-            _ => output,
-        };
+    match Named::of(name) {
+        Some(Named::Point(Stage::Layer(_), Module::Layer)) => "layer",
+        Some(Named::Point(Stage::Step(_), Module::Layer)) => "step",
+        Some(Named::Point(_, module)) => module.path(),
+        Some(Named::State(_)) => "hidden_states",
+        Some(Named::Attentions(_)) => "attentions",
+        Some(Named::Output(output)) => output,
+        None => name.split_once('.').map_or(name, |(_, name)| name),
     }
-    let name = name.strip_prefix("activations.").unwrap_or(name);
-    let name = name.strip_prefix("deberta.").unwrap_or(name);
-    for (prefix, itself) in [("encoder.layer.", "layer"), ("emd.", "step")] {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return rest.split_once('.').map_or(itself, |(_, name)| name);
-        }
-    }
-    name
 }
 
 /// The end of a name, which is what tells it from others.

@@ -1,8 +1,10 @@
 //! The error of every layer, as a share of the tolerance, on a logarithmic scale.
 
+use deberta_reference::Stage;
+
 use crate::judge::compare::PointReport;
 use crate::report::escape::markup;
-use crate::report::growth::{Stage, StageError, growth};
+use crate::report::growth::{StageError, growth, short};
 use crate::report::numbers::of_tolerance;
 
 const WIDTH: f64 = 720.0;
@@ -103,7 +105,7 @@ impl Scale {
                 "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
                 self.x(at),
                 HEIGHT - BOTTOM + 18.0,
-                markup(&stage.short())
+                markup(&short(*stage))
             ));
         }
         svg.push_str(&format!(

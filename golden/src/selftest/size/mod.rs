@@ -13,7 +13,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::recipe::Size;
 use deberta_converters::request::{OnnxRequest, Request as Conversion};
 use deberta_converters::source::Source;
-use deberta_reference::{Head, Inputs};
+use deberta_reference::{Head, Inputs, Module};
 use serde::Serialize;
 
 use super::memory::{Cost, measured};
@@ -245,16 +245,14 @@ impl Subject<'_> {
     fn faults(&self) -> Vec<Fault> {
         let layers = self.good.config.num_hidden_layers;
         let chosen = [
-            (1.min(layers.saturating_sub(1)), "naive-split", "attention.self.in_proj.weight"),
-            (layers.saturating_sub(2), "transposed-kernel", "attention.output.dense.weight"),
-            (layers.saturating_sub(2), "changed-weight", ".output.dense.weight"),
+            (1.min(layers.saturating_sub(1)), "naive-split", Module::InProj),
+            (layers.saturating_sub(2), "transposed-kernel", Module::AttentionDense),
+            (layers.saturating_sub(2), "changed-weight", Module::AttentionDense),
         ];
-        let listed = chosen.into_iter().filter_map(|(layer, kind, parameter)| {
-            let at = format!("{}.", self.good.layer(layer));
-            faults(&self.good, &self.inputs, layer).faults.into_iter().find(|fault| {
-                let here = fault.places.iter().any(|place| place.starts_with(&at));
-                here && fault.kind == kind && fault.description.contains(parameter)
-            })
+        let listed = chosen.into_iter().filter_map(|(layer, kind, module)| {
+            let place = self.good.path(module, layer);
+            let mut faults = faults(&self.good, &self.inputs, layer).faults.into_iter();
+            faults.find(|fault| fault.kind == kind && fault.places.contains(&place))
         });
         listed.collect()
     }

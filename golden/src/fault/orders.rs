@@ -1,0 +1,41 @@
+//! Orders of rows and columns: what happens to heads.
+
+/// The order that puts rows `[q; k; v]` of every head, as DeBERTa stores them, into all of q, all of k, all of v.
+pub(crate) fn by_head_to_thirds(heads: usize, d: usize) -> Vec<usize> {
+    let row = |part: usize, head: usize, feature: usize| (head * 3 + part) * d + feature;
+    (0..3)
+        .flat_map(|part| (0..heads).flat_map(move |head| (0..d).map(move |feature| row(part, head, feature))))
+        .collect()
+}
+
+/// The order that undoes another one.
+pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse: Vec<usize> = (0..order.len()).collect();
+    inverse.sort_by_key(|&at| order.get(at));
+    inverse
+}
+
+/// The order that exchanges two blocks of `width`.
+pub(crate) fn exchange(len: usize, width: usize, a: usize, b: usize) -> Vec<usize> {
+    (0..len)
+        .map(|at| match at / width.max(1) {
+            block if block == a => at + b * width - a * width,
+            block if block == b => at + a * width - b * width,
+            _ => at,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_undone() {
+        let thirds = by_head_to_thirds(2, 2);
+        assert_eq!(thirds, [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
+        let back = inverse(&thirds);
+        assert!(thirds.iter().enumerate().all(|(at, &old)| back[old] == at));
+        assert_eq!(exchange(6, 2, 0, 2), [4, 5, 2, 3, 0, 1]);
+    }
+}

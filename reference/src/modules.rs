@@ -1,0 +1,239 @@
+//! The modules of a model: what they are called, once for parameters and for activations.
+//!
+//! A parameter's name is the path of its module and a word, `…attention.self.in_proj.weight`; an activation's name is the
+//! path of the module whose output it is. Paths are those of transformers 4.57.6; quantities inside of the attention, which
+//! no module returns, have a word of their own: `…attention.self.c2p`.
+
+use std::fmt;
+
+/// Where a module stands, which decides what comes before its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// Before the layers: `embeddings.LayerNorm`, under a head `deberta.embeddings.LayerNorm`.
+    Base,
+    /// In every layer: `encoder.layer.0.output.dense`, and in every step of the mask decoder, `emd.0.output.dense`.
+    Layer,
+    /// On the base model: `classifier`.
+    Head,
+}
+
+macro_rules! modules {
+    ($($group:ident { $($module:ident $path:literal,)* })*) => {
+        /// A module, or a quantity inside of one. In the order of execution.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Module {
+            $($(#[doc = concat!("`", $path, "`")] $module,)*)*
+        }
+
+        impl Module {
+            /// All modules.
+            pub const ALL: &[Module] = &[$($(Module::$module,)*)*];
+
+            /// The path below the base model, the layer or the class: `attention.self.in_proj`. That of a layer is empty.
+            pub fn path(self) -> &'static str {
+                match self { $($(Module::$module => $path,)*)* }
+            }
+
+            fn group(self) -> Group {
+                match self { $($(Module::$module => Group::$group,)*)* }
+            }
+        }
+    };
+}
+
+modules! {
+    Base {
+        WordEmbeddings "embeddings.word_embeddings",
+        PositionEmbeddings "embeddings.position_embeddings",
+        TokenTypeEmbeddings "embeddings.token_type_embeddings",
+        EmbedProj "embeddings.embed_proj",
+        EmbeddingsLayerNorm "embeddings.LayerNorm",
+        Embeddings "embeddings",
+        RelEmbeddings "encoder.rel_embeddings",
+    }
+    Layer {
+        InProj "attention.self.in_proj",
+        QueryProj "attention.self.query_proj",
+        PosProj "attention.self.pos_proj",
+        PosQProj "attention.self.pos_q_proj",
+        C2c "attention.self.c2c",
+        C2p "attention.self.c2p",
+        P2c "attention.self.p2c",
+        Scores "attention.self.scores",
+        HeadLogitsProj "attention.self.head_logits_proj",
+        Probs "attention.self.probs",
+        HeadWeightsProj "attention.self.head_weights_proj",
+        SelfAttention "attention.self",
+        AttentionDense "attention.output.dense",
+        AttentionLayerNorm "attention.output.LayerNorm",
+        AttentionOutput "attention.output",
+        Attention "attention",
+        IntermediateDense "intermediate.dense",
+        Intermediate "intermediate",
+        OutputDense "output.dense",
+        OutputLayerNorm "output.LayerNorm",
+        Output "output",
+        Layer "",
+    }
+    Head {
+        TransformDense "cls.predictions.transform.dense",
+        TransformLayerNorm "cls.predictions.transform.LayerNorm",
+        Transform "cls.predictions.transform",
+        Decoder "cls.predictions.decoder",
+        Predictions "cls.predictions",
+        Cls "cls",
+        LmDense "lm_predictions.lm_head.dense",
+        LmLayerNorm "lm_predictions.lm_head.LayerNorm",
+        LmHead "lm_predictions.lm_head",
+        LmPredictions "lm_predictions",
+        PoolerDense "pooler.dense",
+        Pooler "pooler",
+        Classifier "classifier",
+        QaOutputs "qa_outputs",
+    }
+}
+
+impl Module {
+    /// Whether every layer has one.
+    pub fn in_layers(self) -> bool {
+        self.group() == Group::Layer
+    }
+
+    /// Whether it stands on the base model.
+    pub fn in_head(self) -> bool {
+        self.group() == Group::Head
+    }
+
+    /// Whether it is a LayerNorm.
+    pub fn is_norm(self) -> bool {
+        use Module::*;
+        matches!(
+            self,
+            EmbeddingsLayerNorm | AttentionLayerNorm | OutputLayerNorm | TransformLayerNorm | LmLayerNorm
+        )
+    }
+
+    /// The whole path; `base` comes before the base model's modules ([`Head::base_prefix`](crate::Head::base_prefix)),
+    /// `layer` is the number of the layer, where there is one.
+    ///
+    /// ```
+    /// use deberta_reference::Module;
+    /// assert_eq!(Module::InProj.at("deberta.", 3), "deberta.encoder.layer.3.attention.self.in_proj");
+    /// assert_eq!(Module::Layer.at("", 0), "encoder.layer.0");
+    /// assert_eq!(Module::Pooler.at("deberta.", 0), "pooler");
+    /// ```
+    pub fn at(self, base: &str, layer: usize) -> String {
+        match self.group() {
+            Group::Base => format!("{base}{}", self.path()),
+            Group::Layer => self.below(&format!("{base}encoder.layer.{layer}")),
+            Group::Head => self.path().to_owned(),
+        }
+    }
+
+    fn below(self, whole: &str) -> String {
+        match self.path() {
+            "" => whole.to_owned(),
+            path => format!("{whole}.{path}"),
+        }
+    }
+}
+
+/// A part of a model, in the order of execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Before the layers.
+    Embeddings,
+    /// A layer of the encoder.
+    Layer(usize),
+    /// A step of the enhanced mask decoder: the last layer, applied once more.
+    Step(usize),
+    /// What stands on the base model.
+    Head,
+}
+
+impl Stage {
+    /// The whole path of a module in this stage; `base` as in [`Module::at`].
+    pub fn path(self, base: &str, module: Module) -> String {
+        match self {
+            Stage::Step(step) => module.below(&format!("emd.{step}")),
+            Stage::Layer(layer) => module.at(base, layer),
+            Stage::Embeddings | Stage::Head => module.at(base, 0),
+        }
+    }
+
+    /// Whether the stage has the module.
+    pub fn has(self, module: Module) -> bool {
+        let group = match self {
+            Stage::Embeddings => Group::Base,
+            Stage::Layer(_) | Stage::Step(_) => Group::Layer,
+            Stage::Head => Group::Head,
+        };
+        module.group() == group
+    }
+
+    /// Where `outputs.hidden_states.i` is computed: 0 by the embeddings, 1 by layer 0, and so on.
+    pub fn of_state(i: usize) -> Stage {
+        i.checked_sub(1).map_or(Stage::Embeddings, Stage::Layer)
+    }
+
+    /// The module whose output is the hidden state behind this stage.
+    pub fn state(self) -> Module {
+        if self == Stage::Embeddings { Module::Embeddings } else { Module::Layer }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Embeddings => f.write_str("embeddings"),
+            Stage::Layer(layer) => write!(f, "layer {layer}"),
+            Stage::Step(step) => write!(f, "decoder step {step}"),
+            Stage::Head => f.write_str("head"),
+        }
+    }
+}
+
+/// The stage and the module of a whole path, with or without `deberta.` before the base model.
+///
+/// ```
+/// use deberta_reference::{Module, Stage, locate};
+/// assert_eq!(locate("deberta.encoder.layer.3.output"), Some((Stage::Layer(3), Module::Output)));
+/// assert_eq!(locate("emd.1"), Some((Stage::Step(1), Module::Layer)));
+/// assert_eq!(locate("pooler.weight"), None);
+/// ```
+pub fn locate(path: &str) -> Option<(Stage, Module)> {
+    let path = path.strip_prefix("deberta.").unwrap_or(path);
+    let in_stage = |stage: Stage, path: &str| {
+        let mut modules = Module::ALL.iter().copied();
+        modules.find(|&module| stage.has(module) && module.path() == path).map(|module| (stage, module))
+    };
+    let numbered = |rest: &str, stage: fn(usize) -> Stage| {
+        let (number, path) = rest.split_once('.').unwrap_or((rest, ""));
+        in_stage(stage(number.parse().ok()?), path)
+    };
+    if let Some(rest) = path.strip_prefix("encoder.layer.") {
+        numbered(rest, Stage::Layer)
+    } else if let Some(rest) = path.strip_prefix("emd.") {
+        numbered(rest, Stage::Step)
+    } else {
+        in_stage(Stage::Embeddings, path).or_else(|| in_stage(Stage::Head, path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_leads_back_to_its_module() {
+        for &module in Module::ALL {
+            let stages = [Stage::Embeddings, Stage::Layer(0), Stage::Layer(11), Stage::Step(1), Stage::Head];
+            for stage in stages.into_iter().filter(|stage| stage.has(module)) {
+                assert_eq!(locate(&stage.path("deberta.", module)), Some((stage, module)));
+                assert_eq!(locate(&stage.path("", module)), Some((stage, module)));
+            }
+        }
+        assert_eq!(locate("encoder.layer.x.output"), None);
+        assert_eq!(locate("encoder.layer.1.pooler"), None);
+    }
+}
