@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use deberta_reference::DebertaConfig;
-use serde_json::{Map, Value};
+use deberta_reference::{DebertaConfig, Head};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::json::{not_json, read_text};
+use crate::tensor::Dtype;
 
 /// A configuration file, as it was read and as it is understood.
 #[derive(Clone, Debug)]
@@ -59,6 +60,61 @@ impl ConfigFile {
         })?;
         let config = DebertaConfig::from_map(&map).map_err(|error| wrong(error.to_string()))?;
         Ok(ConfigFile { path: path.to_owned(), text, map, config })
+    }
+
+    /// The text of an output's `config.json`: this one's, unless it is in Microsoft's keys or the output has another
+    /// masked-LM head or dtype than it says.
+    ///
+    /// `output` is what the tensors of the output are read with, `head` their class; `remapped` says that the masked-LM
+    /// head was moved, `dtype` that every parameter was given this one.
+    ///
+    /// # Errors
+    /// None that can happen: what was JSON can be written as JSON.
+    pub fn for_output(
+        &self,
+        output: &DebertaConfig,
+        head: Head,
+        remapped: bool,
+        dtype: Option<Dtype>,
+    ) -> Result<String> {
+        let mut map = self.map.clone();
+        let mut set = |key: &str, value: Value| {
+            map.insert(key.to_owned(), value);
+        };
+        let mut changed = false;
+        if !self.is_hugging_face() {
+            changed = true;
+            set("model_type", json!("deberta"));
+            set("pad_token_id", json!(output.pad_token_id));
+            set("pooler_dropout", json!(output.pooler_dropout));
+            let pooling_act = self.map.get("pooling").and_then(|pooling| pooling.get("hidden_act"));
+            if let Some(name) = self.map.get("pooler_hidden_act").or(pooling_act) {
+                set("pooler_hidden_act", name.clone());
+            }
+            if output.architectures.is_empty() {
+                set("architectures", json!([head.architecture()]));
+            }
+        }
+        if output.legacy != self.config.legacy || remapped {
+            changed = true;
+            set("legacy", json!(output.legacy));
+            // transformers would tie lm_head.dense to the embeddings otherwise.
+            set("tie_word_embeddings", json!(output.legacy && output.tie_word_embeddings));
+        }
+        // PyTorch's names: float32, bfloat16.
+        if let Some(name) = dtype.map(|dtype| dtype.to_string().replace('f', "float")) {
+            for key in ["dtype", "torch_dtype"] {
+                if self.map.get(key).is_some_and(|value| *value != name) {
+                    changed = true;
+                    set(key, json!(name));
+                }
+            }
+        }
+        if !changed {
+            return Ok(self.text.clone());
+        }
+        let text = serde_json::to_string_pretty(&Value::Object(map)).map(|text| text + "\n");
+        text.map_err(|error| Error::new(Kind::Config, error.to_string()).in_file(&self.path))
     }
 
     /// Whether the file is in Hugging Face's keys, so that transformers reads it as it is.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config_file;
 mod confinement;
 pub mod convert;
+pub mod destination;
 pub mod digest;
 pub mod error;
 pub mod format;

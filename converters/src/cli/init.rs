@@ -1,6 +1,5 @@
 //! `init`: a model whose weights are made by the recipe.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,16 +7,16 @@ use clap::Args;
 use serde_json::json;
 
 use super::bar::Bar;
-use super::convert::{Destination, DtypeName, in_folder, parse_size};
+use super::convert::{DtypeName, parse_size};
 use super::{FormatName, HeadName, Output, print, print_json};
 use crate::convert::convert;
-use crate::error::{Error, Kind, Result};
+use crate::destination::Destination;
+use crate::error::Result;
 use crate::format::Format;
 use crate::forward;
 use crate::ledger::Ledger;
-use crate::output::exists;
 use crate::recipe::{RECIPE, Recipe, configuration};
-use crate::request::{Companion, OnnxRequest, Request};
+use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
 
 /// Arguments of `init`.
@@ -57,25 +56,23 @@ impl InitArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let to = Format::from(self.to);
         let output = Destination::named(&self.output, to)?;
-        if output.file.exists() && !self.force {
-            return Err(exists(&output.file));
-        }
+        output.refuse_existing(self.force)?;
         let config = configuration(&self.config)?;
         let recipe = Recipe::new(&config, self.head.into(), self.seed)?;
+        let text = &recipe.config.text;
+        let mut checkpoint = recipe.checkpoint()?;
         let dtype = Dtype::from(self.dtype);
-        let forward =
-            forward::Options { config: Some(recipe.config.text.clone()), ..forward::Options::default() };
+        let forward = forward::Options { config: Some(text.clone()), ..forward::Options::default() };
         let request = Request {
             to,
             output: output.file.clone(),
-            companions: self.companions(&recipe, &output)?,
+            companions: output.companions(text, None, self.force, &mut checkpoint.notes)?,
             dtype: (dtype != Dtype::F32).then_some(dtype),
             max_shard_size: self.max_shard_size,
             replace: self.force,
             onnx: OnnxRequest { forward, external_data: false },
         };
-        let mut checkpoint = recipe.checkpoint()?;
-        let ledger = in_folder(&output.folder, || convert(&mut checkpoint, &request, &Bar::default()))?;
+        let ledger = output.with_folder(|| convert(&mut checkpoint, &request, &Bar::default()))?;
         match self.format {
             Output::Text => print(&self.text(&ledger))?,
             Output::Json => print_json(&json!({
@@ -92,23 +89,6 @@ impl InitArgs {
             }))?,
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The `config.json` that goes with the weights, unless it is there already.
-    fn companions(&self, recipe: &Recipe, output: &Destination) -> Result<Vec<Companion>> {
-        let (path, text) = (output.folder.join("config.json"), recipe.config.text.clone());
-        if !output.is_folder {
-            return Ok(Vec::new());
-        }
-        match fs::read_to_string(&path) {
-            Ok(existing) if existing == text => Ok(Vec::new()),
-            Ok(_) if !self.force => {
-                let why = "differs from the configuration of the output: write to another folder with -o, or replace it \
-                           with --force";
-                Err(Error::new(Kind::Request, why).in_file(&path))
-            }
-            _ => Ok(vec![Companion { path, text }]),
-        }
     }
 
     fn text(&self, ledger: &Ledger) -> String {
