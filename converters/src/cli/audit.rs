@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{HubArgs, Output, print, print_json};
+use super::arguments::HubArgs;
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
 use crate::error::{Error, Kind, Printable, Result};
 use crate::format::Format;
 use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit};
@@ -44,7 +45,7 @@ struct Report<'a> {
 }
 
 impl AuditArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let path = self.file()?;
         let audit = audit(&Mapped::open(&path)?)?;
         let clean = audit.is_clean();
@@ -54,7 +55,7 @@ impl AuditArgs {
             }
             Output::Text => print(&self.text(&path, &audit))?,
         }
-        Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if clean { ExitStatus::Success } else { ExitStatus::Failure })
     }
 
     fn file(&self) -> Result<PathBuf> {

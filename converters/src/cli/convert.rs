@@ -1,13 +1,14 @@
 //! `tf2pt` and its siblings, and `convert`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use deberta_reference::{Head, MaskedRows};
 
+use super::arguments::{DtypeName, HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
-use super::{HeadName, ModelArgs, Output, print, print_json};
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
 use crate::convert::convert;
 use crate::destination::Destination;
 use crate::error::{Error, Kind, Result};
@@ -71,26 +72,6 @@ enum MaskedRowsName {
     Zero,
 }
 
-/// Dtypes by the names that people use.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum DtypeName {
-    F64,
-    F32,
-    F16,
-    Bf16,
-}
-
-impl From<DtypeName> for Dtype {
-    fn from(name: DtypeName) -> Dtype {
-        match name {
-            DtypeName::F64 => Dtype::F64,
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F16 => Dtype::F16,
-            DtypeName::Bf16 => Dtype::BF16,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MlmHead {
     /// To the other of the two places
@@ -98,7 +79,7 @@ enum MlmHead {
 }
 
 impl ConvertArgs {
-    pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitCode> {
+    pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitStatus> {
         self.refuse_onnx_arguments(to)?;
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
@@ -138,7 +119,7 @@ impl ConvertArgs {
             Output::Text => print(&ledger.to_string())?,
             Output::Json => print_json(&ledger)?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 
     /// Refuses arguments that mean something for ONNX alone.
@@ -171,42 +152,5 @@ impl OnnxArgs {
             config: Some(config),
         };
         OnnxRequest { forward, external_data: self.external_data }
-    }
-}
-
-/// `50000`, `500KB`, `5GB`, `2GiB`.
-pub(super) fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KIB" => 1 << 10,
-        "MIB" => 1 << 20,
-        "GIB" => 1 << 30,
-        _ => return Err(format!("unknown unit \"{unit}\": B, KB, MB, GB, KiB, MiB or GiB")),
-    };
-    let number: u64 = number.parse().map_err(|_| "expected a number of bytes, as in 5GB".to_owned())?;
-    number
-        .checked_mul(factor)
-        .filter(|&size| size > 0)
-        .ok_or_else(|| "expected a positive size below 2^64".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_transformers_reads_them() {
-        assert_eq!(parse_size("50KB"), Ok(50_000));
-        assert_eq!(parse_size("5gb"), Ok(5_000_000_000));
-        assert_eq!(parse_size("2GiB"), Ok(1 << 31));
-        assert_eq!(parse_size("123"), Ok(123));
-        for wrong in ["", "GB", "0", "-5MB", "5TB", "99999999999GB"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
-        }
     }
 }

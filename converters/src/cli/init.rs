@@ -1,14 +1,14 @@
 //! `init`: a model whose weights are made by the recipe.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
+use super::arguments::{DtypeName, FormatName, HeadName, parse_size};
 use super::bar::Bar;
-use super::convert::{DtypeName, parse_size};
-use super::{FormatName, HeadName, Output, print, print_json};
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
 use crate::convert::convert;
 use crate::destination::Destination;
 use crate::error::Result;
@@ -53,7 +53,7 @@ pub(super) struct InitArgs {
 }
 
 impl InitArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let to = Format::from(self.to);
         let output = Destination::named(&self.output, to)?;
         output.refuse_existing(self.force)?;
@@ -88,7 +88,7 @@ impl InitArgs {
                 "rounding": ledger.rounding,
             }))?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 
     fn text(&self, ledger: &Ledger) -> String {

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{ModelArgs, Output, print, print_json};
+use super::arguments::ModelArgs;
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
 use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
 use crate::format::{Format, TensorFile};
@@ -72,7 +73,7 @@ struct Finding {
 }
 
 impl InspectArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let source = self.model.hub.locate(&self.input, None, None)?;
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
@@ -96,12 +97,12 @@ impl InspectArgs {
         self.show(&Report::of(&checkpoint)?)
     }
 
-    fn show(&self, report: &Report) -> Result<ExitCode> {
+    fn show(&self, report: &Report) -> Result<ExitStatus> {
         match self.format {
             Output::Json => print_json(report)?,
             Output::Text => print(report.text().trim_end())?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }
 

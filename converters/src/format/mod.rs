@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
 
@@ -16,8 +18,9 @@ mod traits;
 
 pub use traits::{Extra, FilePlan, Span, TensorFile};
 
-/// The formats that weights come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The formats that weights come in. Deserialises from its [`Format::word`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// `pytorch_model.bin`.
     PyTorch,
@@ -32,6 +35,16 @@ pub enum Format {
 impl Format {
     /// All formats, the preferred source first.
     pub const ALL: [Format; 4] = [Format::Safetensors, Format::PyTorch, Format::TensorFlow, Format::Onnx];
+
+    /// The word for it on a command line and in a policy.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Format::PyTorch => "pytorch",
+            Format::TensorFlow => "tensorflow",
+            Format::Safetensors => "safetensors",
+            Format::Onnx => "onnx",
+        }
+    }
 
     /// The file name that transformers looks for.
     pub fn file_name(self) -> &'static str {
@@ -166,6 +179,13 @@ mod tests {
         assert!(message(b"{\"error\": \"not found\"}").contains("JSON"));
         assert!(message(b"").contains("empty"));
         assert!(message(&[0; 100]).contains("00 00"));
+    }
+
+    #[test]
+    fn every_format_is_read_from_its_word() {
+        for format in Format::ALL {
+            assert_eq!(serde_json::from_value::<Format>(format.word().into()).unwrap(), format);
+        }
     }
 
     #[test]
