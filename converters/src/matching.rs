@@ -311,7 +311,8 @@ impl Matcher<'_> {
             let info = self.files.get(candidate.place.file)?.tensors().get(candidate.place.index)?;
             Some((candidate, info))
         });
-        // Of tied tensors a graph holds one, under either name.
+        // A graph holds tied tensors once, as the parameter or by its second name: the word embeddings may be there as
+        // `cls.predictions.decoder.weight` alone. Other files must have the parameter's own name.
         let names = if self.naming == Naming::Onnx { usize::MAX } else { SECOND_NAME };
         let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < names) else {
             if param.required {

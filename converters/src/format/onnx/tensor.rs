@@ -128,7 +128,7 @@ fn dtype(tensor: &TensorProto) -> Result<Dtype> {
         Ok(DataType::Uint8) => Dtype::U8,
         Ok(DataType::Bool) => Dtype::Bool,
         Ok(other) => {
-            let why = format!("dtype {} is not one of a DeBERTa checkpoint", other.as_str_name());
+            let why = format!("dtype {} is not one that checkpoints have", other.as_str_name());
             return Err(Error::unsupported(why));
         }
         Err(_) => return Err(Error::malformed(format!("dtype number {number} is none of ONNX's"))),

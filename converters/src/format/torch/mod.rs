@@ -41,6 +41,7 @@ mod zip;
 use contents::Contents;
 use view::View;
 
+pub use archive::is_script;
 pub use audit::{Audit, AuditedPickle, Container, Event, EventKind, audit};
 pub use write::{Alias, TorchPlan, plan};
 
@@ -52,11 +53,6 @@ pub struct TorchFile {
     /// The deflated storage that was unpacked last, if several tensors are in it, so that reading them in order
     /// unpacks it once.
     unpacked: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
-}
-
-/// Whether a file is a TorchScript program: an archive like that of a checkpoint, with code in it.
-pub fn is_script(file: &[u8]) -> bool {
-    archive::is_script(file)
 }
 
 /// Whether the bytes start as a checkpoint does: as a zip archive, or as a pickle of protocol 2 or later.
