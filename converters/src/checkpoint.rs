@@ -7,8 +7,8 @@ use deberta_reference::{DebertaConfig, Head, Role, params};
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::{Format, TensorFile};
-use crate::matching::{Aside, Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
+use crate::format::{Extra, Format, TensorFile};
+use crate::matching::{Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
 use crate::naming::onnx::{self, Recovered};
 use crate::naming::torch::Prefixes;
 use crate::naming::{CONFIG_KEY, Naming};
@@ -38,7 +38,7 @@ pub struct Checkpoint {
     /// Further tensors that repeat a parameter.
     pub copies: Vec<Repetition>,
     /// What is in the files and is not part of the model.
-    pub aside: Vec<Aside>,
+    pub aside: Vec<Extra>,
     /// Why this is not a complete checkpoint of its class.
     pub problems: Vec<Problem>,
     /// What a reader of the result should know.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::checkpoint::Checkpoint;
 use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::keras as keras_format;
+use crate::format::{Extra, keras as keras_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
-use crate::matching::{Aside, Bound};
+use crate::matching::Bound;
 use crate::output::Staged;
 use crate::parallel;
 use crate::progress::Progress;
@@ -230,7 +230,7 @@ fn verify(
 fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledger {
     let output = written.output;
     let bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut kept_aside: Vec<Aside> = input.aside.clone();
+    let mut kept_aside = input.aside.clone();
     let mut dtypes: Vec<(String, usize)> = Vec::new();
     let mut widened = 0;
     for target in output.targets().filter(|target| !target.repeated) {
@@ -245,7 +245,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
         );
         if target.info.name.starts_with(keras_format::KEPT_ASIDE) {
             let what = format!("in group {}, which TensorFlow does not read", keras_format::KEPT_ASIDE);
-            kept_aside.push(Aside { name: bound.param.name.clone(), what });
+            kept_aside.push(Extra { name: bound.param.name.clone(), what });
         }
     }
     let mut notes = input.notes.clone();

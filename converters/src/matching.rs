@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 
 use deberta_reference::{DebertaConfig, Head, Param, Role, params, tied_names};
+use serde::{Serialize, Serializer};
 
 use crate::error::Result;
-use crate::format::{TensorFile, keras as keras_format};
+use crate::format::{Extra, TensorFile, keras as keras_format};
 use crate::naming::onnx::{Layout, Recovered};
 use crate::naming::torch::{Local, Prefixes};
 use crate::naming::{Naming, Stored, keras, onnx, torch};
@@ -45,17 +46,8 @@ pub struct Repetition {
     pub(crate) place: Place,
 }
 
-/// Something that a file holds and that is not part of the model.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Aside {
-    /// Its name in the file.
-    pub name: String,
-    /// What it is.
-    pub what: String,
-}
-
 /// A tensor that keeps the files from being a complete checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The tensor, by its name in the file if it is there, else by the name that it should have.
     pub tensor: String,
@@ -85,6 +77,13 @@ pub enum ProblemKind {
     Layout(String),
     /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
     NotCounting,
+}
+
+/// As its words.
+impl Serialize for ProblemKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl fmt::Display for ProblemKind {
@@ -176,7 +175,7 @@ pub(crate) struct Matcher<'a> {
 pub(crate) struct Matched {
     pub(crate) bound: Vec<Bound>,
     pub(crate) copies: Vec<Repetition>,
-    pub(crate) aside: Vec<Aside>,
+    pub(crate) aside: Vec<Extra>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -211,9 +210,7 @@ impl Matcher<'_> {
         let mut matched = Matched::default();
         let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
         for (file, tensors) in self.files.iter().enumerate() {
-            for extra in tensors.extras() {
-                matched.aside.push(Aside { name: extra.name.clone(), what: extra.what.clone() });
-            }
+            matched.aside.extend_from_slice(tensors.extras());
             for (index, info) in tensors.tensors().iter().enumerate() {
                 let place = Place { file, index };
                 let found = self.find(info, place, &lookup, &tied);
@@ -392,7 +389,7 @@ impl Matcher<'_> {
         if counts {
             let what =
                 format!("buffer of {} {:?}, 0, 1, 2, …: recomputed by every version", info.dtype, info.shape);
-            matched.aside.push(Aside { name: info.name.clone(), what });
+            matched.aside.push(Extra { name: info.name.clone(), what });
         } else {
             matched.problems.push(problem(&info.name, ProblemKind::NotCounting));
         }

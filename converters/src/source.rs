@@ -111,17 +111,15 @@ impl Source {
         for (path, file) in self.files.iter().zip(files) {
             for tensor in file.tensors() {
                 let here = path.file_name().unwrap_or_default().to_string_lossy();
-                match weight_map.get(&tensor.name) {
-                    Some(shard) if *shard == here => found += 1,
-                    Some(shard) => {
-                        let why = format!("the index says that it is in {shard}");
-                        return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
+                let why = match weight_map.get(&tensor.name) {
+                    Some(shard) if *shard == here => {
+                        found += 1;
+                        continue;
                     }
-                    None => {
-                        let why = "the index does not list it";
-                        return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
-                    }
-                }
+                    Some(shard) => format!("the index says that it is in {shard}"),
+                    None => "the index does not list it".to_owned(),
+                };
+                return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
             }
         }
         if found == weight_map.len() {

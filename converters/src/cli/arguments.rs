@@ -83,36 +83,21 @@ impl ModelArgs {
     }
 }
 
-/// A format by the name that people use on a command line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FormatName(Format);
-
-impl ValueEnum for FormatName {
-    fn value_variants<'a>() -> &'a [FormatName] {
-        const ALL: [FormatName; 4] = [
-            FormatName(Format::PyTorch),
-            FormatName(Format::TensorFlow),
-            FormatName(Format::Safetensors),
-            FormatName(Format::Onnx),
-        ];
-        &ALL
+/// By its [`Format::word`], and by the other names that people use.
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        &[Format::PyTorch, Format::TensorFlow, Format::Safetensors, Format::Onnx]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let word = self.0.word();
-        let (name, aliases): (&str, &[&str]) = match self.0 {
+        let word = self.word();
+        let (name, aliases): (&str, &[&str]) = match self {
             Format::PyTorch => (word, &["pt", "torch", "bin"]),
             Format::TensorFlow => ("tf", &[word, "tf2", "h5", "keras"]),
             Format::Safetensors => (word, &["st"]),
             Format::Onnx => (word, &[]),
         };
-        Some(PossibleValue::new(name).help(self.0.file_name()).aliases(aliases))
-    }
-}
-
-impl From<FormatName> for Format {
-    fn from(name: FormatName) -> Format {
-        name.0
+        Some(PossibleValue::new(name).help(self.file_name()).aliases(aliases))
     }
 }
 
@@ -157,23 +142,14 @@ impl From<HeadName> for Head {
     }
 }
 
-/// Dtypes by the names that people use.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum DtypeName {
-    F64,
-    F32,
-    F16,
-    Bf16,
-}
+/// Those that parameters may be given.
+impl ValueEnum for Dtype {
+    fn value_variants<'a>() -> &'a [Dtype] {
+        &[Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16]
+    }
 
-impl From<DtypeName> for Dtype {
-    fn from(name: DtypeName) -> Dtype {
-        match name {
-            DtypeName::F64 => Dtype::F64,
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F16 => Dtype::F16,
-            DtypeName::Bf16 => Dtype::BF16,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.word()))
     }
 }
 

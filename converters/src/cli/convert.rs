@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use deberta_reference::{Head, MaskedRows};
 
-use super::arguments::{DtypeName, HeadName, ModelArgs, parse_size};
+use super::arguments::{HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
@@ -32,7 +32,7 @@ pub(super) struct ConvertArgs {
     model: ModelArgs,
     /// Dtype of every parameter; the only lossy option, and it reports the largest rounding error
     #[arg(long, value_name = "DTYPE")]
-    dtype: Option<DtypeName>,
+    dtype: Option<Dtype>,
     /// Move the masked-LM head between lm_predictions (as Microsoft publishes it) and cls.predictions
     #[arg(long, value_name = "HOW")]
     mlm_head: Option<MlmHead>,
@@ -101,15 +101,15 @@ impl ConvertArgs {
         if let Some(MlmHead::Remap) = self.mlm_head {
             checkpoint.remap_mlm_head()?;
         }
-        let (dtype, remapped) = (self.dtype.map(Dtype::from), self.mlm_head.is_some());
-        let text = config.for_output(&checkpoint.config, checkpoint.head, remapped, dtype)?;
+        let remapped = self.mlm_head.is_some();
+        let text = config.for_output(&checkpoint.config, checkpoint.head, remapped, self.dtype)?;
         let kept = (!remapped).then_some(config.text.as_str());
         let companions = output.companions(&text, kept, self.force, &mut checkpoint.notes)?;
         let request = Request {
             to,
             output: output.file.clone(),
             companions,
-            dtype,
+            dtype: self.dtype,
             max_shard_size: self.max_shard_size,
             replace: self.force,
             onnx: self.onnx.request(text),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::arguments::{DtypeName, FormatName, HeadName, parse_size};
+use super::arguments::{HeadName, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
@@ -34,10 +34,10 @@ pub(super) struct InitArgs {
     seed: u64,
     /// Dtype of every parameter
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
-    dtype: DtypeName,
+    dtype: Dtype,
     /// Format of the output
     #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
-    to: FormatName,
+    to: Format,
     /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
@@ -54,20 +54,19 @@ pub(super) struct InitArgs {
 
 impl InitArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
-        let to = Format::from(self.to);
+        let to = self.to;
         let output = Destination::named(&self.output, to)?;
         output.refuse_existing(self.force)?;
         let config = configuration(&self.config)?;
         let recipe = Recipe::new(&config, self.head.into(), self.seed)?;
         let text = &recipe.config.text;
         let mut checkpoint = recipe.checkpoint()?;
-        let dtype = Dtype::from(self.dtype);
         let forward = forward::Options { config: Some(text.clone()), ..forward::Options::default() };
         let request = Request {
             to,
             output: output.file.clone(),
             companions: output.companions(text, None, self.force, &mut checkpoint.notes)?,
-            dtype: (dtype != Dtype::F32).then_some(dtype),
+            dtype: (self.dtype != Dtype::F32).then_some(self.dtype),
             max_shard_size: self.max_shard_size,
             replace: self.force,
             onnx: OnnxRequest { forward, external_data: false },

@@ -11,8 +11,8 @@ use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
 use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
-use crate::format::{Format, TensorFile};
-use crate::matching::Aside;
+use crate::format::{Extra, Format, TensorFile};
+use crate::matching::Problem;
 use crate::source::Source;
 
 /// Arguments of `inspect`.
@@ -43,8 +43,8 @@ struct Report {
     digest: Option<String>,
     tensors: Vec<Tensor>,
     copies: Vec<Repetition>,
-    kept_aside: Vec<Aside>,
-    problems: Vec<Finding>,
+    kept_aside: Vec<Extra>,
+    problems: Vec<Problem>,
     notes: Vec<String>,
 }
 
@@ -64,12 +64,6 @@ struct Tensor {
 struct Repetition {
     stored_name: String,
     of: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding {
-    tensor: String,
-    what: String,
 }
 
 impl InspectArgs {
@@ -129,10 +123,7 @@ impl Report {
                 transposed: false,
                 digest: None,
             }));
-            let extras = file.extras().iter();
-            report
-                .kept_aside
-                .extend(extras.map(|extra| Aside { name: extra.name.clone(), what: extra.what.clone() }));
+            report.kept_aside.extend_from_slice(file.extras());
         }
         report.parameters = report.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
         report
@@ -167,11 +158,7 @@ impl Report {
             .map(|copy| Repetition { stored_name: copy.stored_name.clone(), of: name(copy.of) })
             .collect();
         report.kept_aside = checkpoint.aside.clone();
-        report.problems = checkpoint
-            .problems
-            .iter()
-            .map(|problem| Finding { tensor: problem.tensor.clone(), what: problem.what.to_string() })
-            .collect();
+        report.problems = checkpoint.problems.clone();
         report.notes = checkpoint.notes.clone();
         Ok(report)
     }

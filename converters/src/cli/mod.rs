@@ -24,7 +24,6 @@ pub mod shell;
 pub use bar::Bar;
 pub use print::{Output, print, print_json};
 
-use arguments::FormatName;
 use exit_status::ExitStatus;
 
 /// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
@@ -51,7 +50,7 @@ enum Command {
     Convert {
         /// Format of the output
         #[arg(long, value_name = "FORMAT")]
-        to: FormatName,
+        to: Format,
         #[command(flatten)]
         args: convert::ConvertArgs,
     },
@@ -96,18 +95,11 @@ macro_rules! between {
 }
 
 between! {
-    Tf2pt: TensorFlow to PyTorch;
-    Pt2tf: PyTorch to TensorFlow;
-    Tf2st: TensorFlow to Safetensors;
-    St2tf: Safetensors to TensorFlow;
-    Pt2st: PyTorch to Safetensors;
-    St2pt: Safetensors to PyTorch;
-    Pt2onnx: PyTorch to Onnx;
-    Tf2onnx: TensorFlow to Onnx;
-    St2onnx: Safetensors to Onnx;
-    Onnx2pt: Onnx to PyTorch;
-    Onnx2tf: Onnx to TensorFlow;
-    Onnx2st: Onnx to Safetensors;
+    Tf2pt: TensorFlow to PyTorch; Pt2tf: PyTorch to TensorFlow;
+    Tf2st: TensorFlow to Safetensors; St2tf: Safetensors to TensorFlow;
+    Pt2st: PyTorch to Safetensors; St2pt: Safetensors to PyTorch;
+    Pt2onnx: PyTorch to Onnx; Tf2onnx: TensorFlow to Onnx; St2onnx: Safetensors to Onnx;
+    Onnx2pt: Onnx to PyTorch; Onnx2tf: Onnx to TensorFlow; Onnx2st: Onnx to Safetensors;
 }
 
 /// What the help says of a conversion; the file of safetensors is called like the format.
@@ -123,7 +115,7 @@ fn about(from: Format, to: Format) -> String {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Between(conversion) => conversion.run(),
-        Command::Convert { to, args } => args.run(None, to.into()),
+        Command::Convert { to, args } => args.run(None, to),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Digest(args) => args.run(),

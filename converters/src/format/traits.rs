@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use super::onnx::proto::GraphProto;
 use crate::error::Result;
 use crate::tensor::TensorInfo;
@@ -35,8 +37,8 @@ pub trait TensorFile: Send + Sync {
     }
 }
 
-/// An entry of a file that is not a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An entry of a file that is not a tensor, or none of the model's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extra {
     /// Where it is, as a path of keys: `optimizer.param_groups`.
     pub name: String,
