@@ -6,7 +6,8 @@ use deberta_golden::{Data, Trace};
 use deberta_tests::{run, succeed};
 use serde_json::Value;
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
+
 const LOGITS: &str = "outputs.logits";
 
 fn text(path: &Path) -> &str {
@@ -21,7 +22,7 @@ fn golden(folder: &Path) -> PathBuf {
     }
     let case = "model: \".\"\nclass: DebertaForMaskedLM\nproducer: a test\ntolerances:\n  default: {atol: 5.0e-6}\ntraces:\n\
                 - {file: plain.safetensors, framework: pytorch, class: DebertaForMaskedLM, masked_rows: uniform}\n";
-    let digest = succeed(env!("CARGO_BIN_EXE_deberta-convert-under-test"), &["digest", text(&data)]);
+    let digest = succeed(CONVERT, &["digest", text(&data)]);
     let digest = digest.split_whitespace().find(|word| word.len() == 64).unwrap();
     std::fs::write(folder.join("case.yaml"), format!("{case}digest: \"{digest}\"\n")).unwrap();
     folder.join("plain.safetensors")

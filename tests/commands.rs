@@ -5,7 +5,7 @@ use std::path::Path;
 
 use deberta_tests::{fail, fixture, run, succeed};
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::{CONVERT, VERIFY};
 
 /// Runs in `tests/fixtures`, so that paths are the same everywhere, and returns code and output.
 fn in_fixtures(args: &[&str]) -> String {
@@ -208,10 +208,9 @@ fn a_closed_pipe_is_no_error() {
 
 #[test]
 fn completions_and_manual_pages_know_every_subcommand() {
-    for (program, name, some) in [
-        (CONVERT, "deberta-convert", ["tf2pt", "audit"]),
-        (env!("CARGO_BIN_EXE_deberta-verify-under-test"), "deberta-verify", ["record", "merge"]),
-    ] {
+    for (program, name, some) in
+        [(CONVERT, "deberta-convert", ["tf2pt", "audit"]), (VERIFY, "deberta-verify", ["record", "merge"])]
+    {
         for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
             let script = succeed(program, &["completions", shell]);
             assert!(script.contains(name) && some.iter().all(|some| script.contains(some)), "{shell}");

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::format::{TensorFile, open_file};
 use deberta_converters::mapped::Mapped;
+use deberta_tests::cases::each;
 use deberta_tests::{fail, fixture, fixtures, run, shared_fixtures, snapshot, succeed};
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 const FORMATS: [(&str, &str); 3] =
     [("pt", "pytorch_model.bin"), ("tf", "tf_model.h5"), ("st", "model.safetensors")];
@@ -62,80 +63,74 @@ fn tensorflow_refuses(folder: &Path) -> Option<&'static str> {
 
 #[test]
 fn every_pair_of_formats_keeps_every_value() {
-    let mut conversions = 0;
+    let mut pairs = Vec::new();
     for folder in cases() {
-        for (from, name) in FORMATS {
-            let input = folder.join(name);
-            if !input.exists() {
-                continue;
-            }
-            let expected = digest(&input);
-            for (to, _) in FORMATS.iter().filter(|(to, _)| *to != from) {
-                let out = tempfile::tempdir().unwrap();
-                let is_tf_safetensors = folder.ends_with("tf-safetensors");
-                let command = format!("{from}2{to}");
-                if *to == "tf"
-                    && let Some(reason) = tensorflow_refuses(&folder)
-                {
-                    let error = fail(CONVERT, &[command, arg(&input), "-o".into(), arg(out.path())]);
-                    assert!(error.contains(reason), "{error}");
-                    assert!(snapshot(out.path()).is_empty());
-                    continue;
-                }
-                let there = convert(&command, &input, out.path(), &[]);
-                assert_eq!(digest(&there), expected, "{} {command}", folder.display());
-                let back = convert(&format!("{to}2{from}"), &there, &out.path().join("back"), &[]);
-                assert_eq!(digest(&back), expected);
-                // bf16 comes back from HDF5 as f32, old and prefixed names come back canonical.
-                let renamed = ["bf16", "old-names", "bert-prefix"].iter().any(|case| folder.ends_with(case));
-                if from != "tf" && !renamed && !is_tf_safetensors {
-                    assert_eq!(tensors(&back), tensors(&input), "{} {command} and back", folder.display());
-                }
-                conversions += 2;
-            }
+        for (from, name) in FORMATS.into_iter().filter(|(_, name)| folder.join(name).exists()) {
+            let others = FORMATS.into_iter().filter(|(to, _)| *to != from);
+            pairs.extend(others.map(|(to, _)| (folder.join(name), from, to)));
         }
     }
+    let conversions = each(pairs, |(input, from, to)| {
+        let (folder, command) = (input.parent().unwrap(), format!("{from}2{to}"));
+        let out = tempfile::tempdir().unwrap();
+        if *to == "tf"
+            && let Some(reason) = tensorflow_refuses(folder)
+        {
+            let error = fail(CONVERT, &[command, arg(input), "-o".into(), arg(out.path())]);
+            assert!(error.contains(reason), "{error}");
+            assert!(snapshot(out.path()).is_empty());
+            return 0;
+        }
+        let expected = digest(input);
+        let there = convert(&command, input, out.path(), &[]);
+        assert_eq!(digest(&there), expected, "{command}");
+        let back = convert(&format!("{to}2{from}"), &there, &out.path().join("back"), &[]);
+        assert_eq!(digest(&back), expected, "{command} and back");
+        // bf16 comes back from HDF5 as f32, old and prefixed names come back canonical.
+        let renamed = ["bf16", "old-names", "bert-prefix"].iter().any(|case| folder.ends_with(case));
+        if *from != "tf" && !renamed && !folder.ends_with("tf-safetensors") {
+            assert_eq!(tensors(&back), tensors(input), "{command} and back");
+        }
+        2
+    });
+    let conversions: usize = conversions.into_iter().sum();
     println!("{conversions} conversions");
     assert!(conversions >= 100, "only {conversions} conversions were made");
 }
 
 #[test]
 fn pytorch_to_safetensors_is_the_same_directly_and_through_tensorflow() {
-    let mut compared = 0;
-    for folder in cases().into_iter().filter(|folder| tensorflow_refuses(folder).is_none()) {
-        let input = folder.join("pytorch_model.bin");
-        if !input.exists() || folder.ends_with("bf16") {
-            continue;
-        }
+    let mut folders = cases();
+    folders.retain(|folder| tensorflow_refuses(folder).is_none() && !folder.ends_with("bf16"));
+    folders.retain(|folder| folder.join("pytorch_model.bin").exists());
+    let compared = each(folders, |folder| {
         let out = tempfile::tempdir().unwrap();
+        let input = folder.join("pytorch_model.bin");
         let direct = convert("pt2st", &input, &out.path().join("direct"), &[]);
         let h5 = convert("pt2tf", &input, &out.path().join("h5"), &[]);
         let through = convert("tf2st", &h5, &out.path().join("through"), &[]);
-        assert_eq!(fs::read(direct).unwrap(), fs::read(through).unwrap(), "{}", folder.display());
-        compared += 1;
-    }
+        assert_eq!(fs::read(direct).unwrap(), fs::read(through).unwrap());
+    });
+    let compared = compared.len();
     assert!(compared >= 8, "only {compared} were compared");
 }
 
 #[test]
 fn what_transformers_wrote_itself_comes_out_the_same() {
     // The same model saved by transformers in both formats: converting one gives the other, byte for byte.
-    let mut compared = 0;
-    for folder in cases() {
-        let (bin, st) = (folder.join("pytorch_model.bin"), folder.join("model.safetensors"));
-        if !bin.exists()
-            || !st.exists()
-            || ["old-names", "bert-prefix"].iter().any(|case| folder.ends_with(case))
-        {
-            continue;
-        }
+    let files = |folder: &Path| ["pytorch_model.bin", "model.safetensors"].map(|name| folder.join(name));
+    let mut folders = cases();
+    folders.retain(|folder| files(folder).iter().all(|file| file.exists()));
+    folders.retain(|folder| !["old-names", "bert-prefix"].iter().any(|case| folder.ends_with(case)));
+    let compared = each(folders, |folder| {
+        let [bin, st] = files(folder);
         let out = tempfile::tempdir().unwrap();
         let written = convert("pt2st", &bin, out.path(), &[]);
-        assert_eq!(tensors(&written), tensors(&st), "{}", folder.display());
+        assert_eq!(tensors(&written), tensors(&st));
         let written = convert("st2pt", &st, &out.path().join("pt"), &[]);
-        assert_eq!(tensors(&written), tensors(&bin), "{}", folder.display());
-        compared += 1;
-    }
+        assert_eq!(tensors(&written), tensors(&bin));
+    });
+    let compared = compared.len();
     assert!(compared >= 10, "only {compared} were compared");
 }
 

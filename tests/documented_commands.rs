@@ -11,10 +11,12 @@ use std::process::Command;
 use deberta_tests::hub_server::{HubServer, Repository};
 use deberta_tests::{Run, fixture, run_command, succeed};
 
+use crate::{CONVERT, VERIFY};
+
 /// Programs by their names.
 const PROGRAMS: [(&str, &str); 6] = [
-    ("deberta-convert", env!("CARGO_BIN_EXE_deberta-convert-under-test")),
-    ("deberta-verify", env!("CARGO_BIN_EXE_deberta-verify-under-test")),
+    ("deberta-convert", CONVERT),
+    ("deberta-verify", VERIFY),
     ("fill_mask", env!("CARGO_BIN_EXE_fill-mask-under-test")),
     ("classify_text", env!("CARGO_BIN_EXE_classify-text-under-test")),
     ("classify_tokens", env!("CARGO_BIN_EXE_classify-tokens-under-test")),

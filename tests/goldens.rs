@@ -10,9 +10,10 @@ use deberta_golden::report::{FindingKind, Report};
 use deberta_golden::trace::file::find;
 use deberta_golden::verify::{Request, verify};
 use deberta_golden::{Data, Trace};
+use deberta_tests::cases::each;
 use deberta_tests::{run, shared_fixtures};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(name)
@@ -71,28 +72,23 @@ fn every_recorded_golden_passes_alone_and_isolated() {
         fs::read_dir(data("")).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.join("model.safetensors").exists());
     folders.extend(shared_fixtures());
-    let mut traces = 0;
-    for folder in folders {
-        for isolate in [false, true] {
-            let report = report_on(&folder, &folder, isolate);
-            assert_eq!(report.outcome, Outcome::Pass, "{}: {report:#?}", folder.display());
-            for run in report.files.iter().flat_map(|file| &file.runs) {
-                // A graph has one convention for masked rows, and the fixtures' graphs have PyTorch's.
-                let other = run.backend == "onnx" && run.masked_rows == "zero";
-                let agrees = |verdict: &Verdict| match verdict {
-                    Verdict::Padding => other,
-                    verdict => *verdict == Verdict::Match,
-                };
-                assert!(
-                    run.points.iter().all(|point| agrees(&point.verdict)),
-                    "{}: {run:#?}",
-                    folder.display()
-                );
-            }
-            assert!(report.files.iter().all(|file| file.runs.iter().all(|run| run.compared() > 0)));
-            traces += report.files.iter().map(|file| file.runs.len()).sum::<usize>();
+    let ways = folders.into_iter().flat_map(|folder| [false, true].map(|isolate| (folder.clone(), isolate)));
+    let traces = each(ways, |(folder, isolate)| {
+        let report = report_on(folder, folder, *isolate);
+        assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
+        for run in report.files.iter().flat_map(|file| &file.runs) {
+            // A graph has one convention for masked rows, and the fixtures' graphs have PyTorch's.
+            let other = run.backend == "onnx" && run.masked_rows == "zero";
+            let agrees = |verdict: &Verdict| match verdict {
+                Verdict::Padding => other,
+                verdict => *verdict == Verdict::Match,
+            };
+            assert!(run.points.iter().all(|point| agrees(&point.verdict)), "{run:#?}");
         }
-    }
+        assert!(report.files.iter().all(|file| file.runs.iter().all(|run| run.compared() > 0)));
+        report.files.iter().map(|file| file.runs.len()).sum::<usize>()
+    });
+    let traces: usize = traces.into_iter().sum();
     assert!(traces >= 2 * 168, "{traces}");
 }
 
@@ -299,9 +295,8 @@ fn malformed_goldens_are_errors() {
 #[test]
 fn weight_files_that_differ_are_named() {
     let folder = copy("masked-lm");
-    let convert = env!("CARGO_BIN_EXE_deberta-convert-under-test");
     let output = run(
-        convert,
+        CONVERT,
         &[
             "st2pt",
             folder.path().to_str().unwrap(),

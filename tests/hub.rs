@@ -11,8 +11,7 @@ use deberta_tests::hub_server::{COMMIT, Fault, Repository, TOKEN, sha256};
 use deberta_tests::hub_world::{ID, WEIGHTS, World, read_folder, text, tiny};
 use deberta_tests::{fixture, succeed};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::{CONVERT, VERIFY};
 
 /// A hub with this repository, and an empty cache.
 fn hub_with(repository: Repository) -> World {

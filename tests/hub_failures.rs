@@ -8,7 +8,7 @@ use deberta_tests::hub_server::{COMMIT, Fault, Repository, sha256};
 use deberta_tests::hub_world::{ID, WEIGHTS, World, read_folder, tiny, wait_until};
 use deberta_tests::run_command;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 /// A hub with this repository, and an empty cache.
 fn hub_with(repository: Repository) -> World {

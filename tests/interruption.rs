@@ -10,7 +10,7 @@ use deberta_converters::tensor::{Dtype, TensorInfo};
 use deberta_reference::{DebertaConfig, Head, params};
 use deberta_tests::{run, snapshot, succeed};
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 /// Large enough that a conversion takes a while: about 60 MB.
 const CONFIG: &str = r#"{"model_type": "deberta", "vocab_size": 40000, "hidden_size": 256, "num_attention_heads": 4,

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use deberta_converters::format::{TensorFile, onnx};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::naming::onnx::recover;
+use deberta_tests::cases::each;
 use deberta_tests::{fail, fixture, fixtures, shared_fixtures, succeed};
 use onnx_protobuf::{ModelProto, TensorProto};
 use protobuf::Message;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
+
+/// What PyTorch's two exporters wrote.
+const EXPORTERS: [&str; 2] = ["torchscript.onnx", "dynamo.onnx"];
 
 fn arg(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
@@ -55,43 +59,37 @@ fn decode(path: &Path) -> ModelProto {
 
 #[test]
 fn files_that_pytorch_exported_hold_the_models_they_were_made_from() {
-    let mut imported = 0;
+    let mut files = Vec::new();
     for folder in fixtures("onnx") {
-        let name = folder.file_name().unwrap();
         let beside = folder.join("model.safetensors");
         let source = if beside.exists() {
             beside
         } else {
-            fixture("transformers").join(name).join("model.safetensors")
+            fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors")
         };
-        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
-            assert_eq!(digest(&folder.join(exporter)), digest(&source), "{name:?} {exporter}");
-            imported += 1;
-        }
+        files.extend(EXPORTERS.map(|exporter| (folder.join(exporter), source.clone())));
     }
     for folder in shared_fixtures().iter().filter(|folder| folder.join("model.onnx").exists()) {
-        assert_eq!(digest(&folder.join("model.onnx")), digest(&folder.join("model.safetensors")));
-        imported += 1;
+        files.push((folder.join("model.onnx"), folder.join("model.safetensors")));
     }
-    assert!(imported >= 10, "{imported} files");
+    let imported = each(files, |(exported, source)| assert_eq!(digest(exported), digest(source)));
+    assert!(imported.len() >= 10, "{} files", imported.len());
 }
 
 #[test]
 fn exports_of_every_class_and_flag_import_to_the_same_digest() {
-    for folder in [golden(), fixtures("transformers"), fixtures("microsoft")].concat() {
-        let source = folder.join("model.safetensors");
-        if !source.exists() {
-            continue;
-        }
+    let folders = [golden(), fixtures("transformers"), fixtures("microsoft")].concat();
+    let sources = folders.iter().map(|folder| folder.join("model.safetensors"));
+    each(sources.filter(|source| source.exists()), |source| {
         let out = tempfile::tempdir().unwrap();
-        let model = export(&source, out.path(), &[]);
+        let model = export(source, out.path(), &[]);
         // The model tells its own configuration.
         fs::remove_file(out.path().join("config.json")).unwrap();
-        assert_eq!(digest(&model), digest(&source), "{}", folder.display());
+        assert_eq!(digest(&model), digest(source));
         let back = tempfile::tempdir().unwrap();
         succeed(CONVERT, &["onnx2pt", &arg(&model), "-o", &format!("{}/", back.path().display())]);
-        assert_eq!(digest(&back.path().join("pytorch_model.bin")), digest(&source));
-    }
+        assert_eq!(digest(&back.path().join("pytorch_model.bin")), digest(source));
+    });
 }
 
 #[test]
@@ -135,23 +133,20 @@ fn options_change_what_is_computed_and_no_weight() {
 
 #[test]
 fn another_decoder_reads_what_is_written() {
-    for folder in fixtures("transformers") {
-        let source = folder.join("model.safetensors");
-        if !source.exists() {
-            continue;
-        }
+    let sources = fixtures("transformers").into_iter().map(|folder| folder.join("model.safetensors"));
+    each(sources.filter(|source| source.exists()), |source| {
         let out = tempfile::tempdir().unwrap();
-        let model = decode(&export(&source, out.path(), &[]));
+        let model = decode(&export(source, out.path(), &[]));
         let graph = model.graph.get_or_default();
         let metadata: BTreeMap<&str, &str> =
             model.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
-        assert_eq!(metadata["deberta.weight_digest"], digest(&source));
+        assert_eq!(metadata["deberta.weight_digest"], digest(source));
         assert_eq!(metadata["deberta.masked_rows"], "uniform");
         assert!(metadata["deberta.class"].starts_with("Deberta"));
         assert!(metadata["config.json"].contains("hidden_size"));
         assert_eq!((model.producer_name.as_str(), model.opset_import[0].version), ("deberta-convert", 17));
 
-        let bytes = fs::read(&source).unwrap();
+        let bytes = fs::read(source).unwrap();
         let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let initializers: BTreeMap<&str, &TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
@@ -163,12 +158,13 @@ fn another_decoder_reads_what_is_written() {
             assert!(tensor.raw_data == view.data(), "{name}");
             compared += 1;
         }
-        assert!(compared > 20 || folder.ends_with("tf-safetensors"), "{}: {compared}", folder.display());
+        let of_tensorflow = source.parent().unwrap().ends_with("tf-safetensors");
+        assert!(compared > 20 || of_tensorflow, "{compared}");
         for input in &graph.input {
             let dims = &input.type_.get_or_default().tensor_type().shape.get_or_default().dim;
             assert_eq!(dims.iter().map(|dim| dim.dim_param()).collect::<Vec<_>>(), ["batch", "sequence"]);
         }
-    }
+    });
 }
 
 #[test]
@@ -287,22 +283,22 @@ fn weights_that_were_changed_after_the_export_are_noted() {
 
 #[test]
 fn nodes_without_names_are_told_by_their_place() {
-    for folder in fixtures("onnx").iter().filter(|folder| !folder.ends_with("fresh")) {
+    let folders = fixtures("onnx").into_iter().filter(|folder| !folder.ends_with("fresh"));
+    let files = folders.flat_map(|folder| EXPORTERS.map(|exporter| (folder.clone(), exporter)));
+    each(files, |(folder, exporter)| {
         let source = fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors");
-        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
-            let out = tempfile::tempdir().unwrap();
-            fs::copy(folder.join("config.json"), out.path().join("config.json")).unwrap();
-            let mut model = decode(&folder.join(exporter));
-            for node in &mut model.graph.mut_or_insert_default().node {
-                node.name.clear();
-                // What this decoder does not know is the metadata with the module paths.
-                node.special_fields.mut_unknown_fields().clear();
-            }
-            let path = out.path().join("model.onnx");
-            fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
-            assert_eq!(digest(&path), digest(&source), "{} {exporter}", folder.display());
+        let out = tempfile::tempdir().unwrap();
+        fs::copy(folder.join("config.json"), out.path().join("config.json")).unwrap();
+        let mut model = decode(&folder.join(exporter));
+        for node in &mut model.graph.mut_or_insert_default().node {
+            node.name.clear();
+            // What this decoder does not know is the metadata with the module paths.
+            node.special_fields.mut_unknown_fields().clear();
         }
-    }
+        let path = out.path().join("model.onnx");
+        fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+        assert_eq!(digest(&path), digest(&source));
+    });
 }
 
 /// Reads everything that a damaged file claims to hold. Errors are fine, panics are not.

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::format::onnx::proto::attribute_proto::AttributeType;
+use deberta_tests::cases::each;
 use deberta_tests::{Run, fixture, fixtures, run, shared_fixtures, succeed};
 use onnx_protobuf::tensor_shape_proto::dimension::Value;
 use onnx_protobuf::{AttributeProto, ModelProto, TensorProto};
 use protobuf::{EnumOrUnknown, Message as _, MessageField};
 use tempfile::TempDir;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
 
 fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -70,72 +70,73 @@ fn edit(model: &Path, change: impl FnOnce(&mut ModelProto)) {
 
 #[test]
 fn graphs_that_pytorch_exported_agree_with_its_goldens() {
-    for folder in shared_fixtures().iter().filter(|folder| folder.join("model.onnx").exists()) {
+    let exported = shared_fixtures().into_iter().filter(|folder| folder.join("model.onnx").exists());
+    each(exported, |folder| {
         let report = json(folder, folder, &[]);
-        assert_eq!(report["outcome"], "pass", "{}", folder.display());
+        assert_eq!(report["outcome"], "pass");
         let graph = runs(&report, "onnx");
         let traced = |run: &&&serde_json::Value| run["golden"] != "other lengths";
-        assert_eq!(graph.iter().filter(traced).count(), 7, "{}", folder.display());
-        assert_eq!(graph.len(), 12, "{}", folder.display());
+        assert_eq!(graph.iter().filter(traced).count(), 7);
+        assert_eq!(graph.len(), 12);
         assert!(runs(&report, "reference").len() > graph.len());
         for backend in backends() {
             let report = json(folder, folder, &["--backend", backend]);
-            assert_eq!(report["outcome"], "pass", "{backend} {}: {report}", folder.display());
-            assert_eq!(runs(&report, backend).len(), 12, "{backend} {}", folder.display());
+            assert_eq!(report["outcome"], "pass", "{backend}: {report}");
+            assert_eq!(runs(&report, backend).len(), 12, "{backend}");
         }
-    }
+    });
 }
 
 #[test]
 fn both_exporters_graphs_are_right_at_other_lengths() {
-    for folder in fixtures("onnx") {
-        for exporter in ["torchscript.onnx", "dynamo.onnx"] {
-            let model = tempfile::tempdir().unwrap();
-            let onnx = model.path().join("onnx");
-            fs::create_dir(&onnx).unwrap();
-            fs::copy(folder.join("config.json"), model.path().join("config.json")).unwrap();
-            fs::copy(folder.join(exporter), onnx.join("model.onnx")).unwrap();
-            for backend in backends() {
-                // A golden of other weights: what it says is not asked for, the lengths are.
-                let report = json(model.path(), &golden("masked-lm"), &["--backend", backend]);
-                let mut lengths = runs(&report, backend);
-                lengths.retain(|run| run["golden"] == "other lengths");
-                assert_eq!(lengths.len(), 5, "{backend} {} {exporter}: {report}", folder.display());
-                for run in lengths {
-                    assert_eq!(run["outcome"], "pass", "{backend} {} {exporter}: {run}", folder.display());
-                }
+    let exporters = |folder: PathBuf| ["torchscript.onnx", "dynamo.onnx"].map(|name| folder.join(name));
+    each(fixtures("onnx").into_iter().flat_map(exporters), |exported| {
+        let model = tempfile::tempdir().unwrap();
+        let onnx = model.path().join("onnx");
+        fs::create_dir(&onnx).unwrap();
+        fs::copy(exported.with_file_name("config.json"), model.path().join("config.json")).unwrap();
+        fs::copy(exported, onnx.join("model.onnx")).unwrap();
+        for backend in backends() {
+            // A golden of other weights: what it says is not asked for, the lengths are.
+            let report = json(model.path(), &golden("masked-lm"), &["--backend", backend]);
+            let mut lengths = runs(&report, backend);
+            lengths.retain(|run| run["golden"] == "other lengths");
+            assert_eq!(lengths.len(), 5, "{backend}: {report}");
+            for run in lengths {
+                assert_eq!(run["outcome"], "pass", "{backend}: {run}");
             }
         }
-    }
+    });
 }
 
 #[test]
 fn our_exports_agree_with_the_goldens_at_every_point() {
-    let mut compared = 0;
-    for entry in fs::read_dir(golden("")).unwrap() {
-        let folder = entry.unwrap().path();
-        if !folder.join("config.json").exists() || !folder.join("model.safetensors").exists() {
-            continue;
-        }
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let folders = fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
+    let has = |folder: &Path, name: &str| folder.join(name).exists();
+    let models = folders.filter(|folder| has(folder, "config.json") && has(folder, "model.safetensors"));
+    let compared = each(models, |folder| {
+        let name = folder.file_name().unwrap().to_str().unwrap();
         let decoder: &[&str] = if name.starts_with("mask-decoder") { &["--head", "emd"] } else { &[] };
-        let (_kept, model) = export(&folder, &[&["--activations"], decoder].concat());
+        let (_kept, model) = export(folder, &[&["--activations"], decoder].concat());
+        let mut compared = 0;
         for backend in backends() {
-            let run = verify(&model, &folder, &["--backend", backend]);
+            let run = verify(&model, folder, &["--backend", backend]);
             if name == "model-bf16" {
-                assert_eq!(run.code, 2, "{name}: {}", run.stdout);
+                assert_eq!(run.code, 2, "{}", run.stdout);
                 let why = if backend == "onnx" { "BFLOAT16" } else { "not find an implementation" };
                 assert!(run.stdout.contains(why), "{}", run.stdout);
                 continue;
             }
-            assert_eq!(run.code, 0, "{backend} {name}: {}{}", run.stdout, run.stderr);
-            let report = json(&model, &folder, &["--backend", backend]);
+            assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+            let report = json(&model, folder, &["--backend", backend]);
             let runs = runs(&report, backend);
             let points = runs.iter().map(|run| run["points"].as_array().unwrap().len()).sum::<usize>();
             println!("{backend} {name}: {points} points");
             compared += points;
         }
-    }
+        compared
+    });
+    let compared: usize = compared.into_iter().sum();
     assert!(compared > 2000 * backends().len(), "{compared}");
 }
 

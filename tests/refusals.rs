@@ -11,7 +11,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 use deberta_tests::{fail, fixture, snapshot};
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+use crate::CONVERT;
 
 /// A model folder that can be spoiled.
 struct Model {

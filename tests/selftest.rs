@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deberta_tests::{run, succeed};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::VERIFY;
 
 fn data(case: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(case);

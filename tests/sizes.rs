@@ -17,8 +17,7 @@ use deberta_reference::{Head, Inputs};
 use deberta_tests::{fail, fixture, run, succeed};
 use serde_json::Value;
 
-const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::{CONVERT, VERIFY};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/sizes")

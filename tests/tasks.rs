@@ -7,7 +7,7 @@ use deberta_tests::{Run, run};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::VERIFY;
 
 fn trained(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/trained").join(name);

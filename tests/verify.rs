@@ -4,9 +4,10 @@ use std::path::Path;
 
 use deberta_golden::trace::file::find;
 use deberta_golden::{Data, Trace};
+use deberta_tests::cases::each;
 use deberta_tests::{fixture, run, shared_fixtures, succeed};
 
-const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+use crate::VERIFY;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -44,16 +45,17 @@ fn what_is_recorded_equals_what_the_frameworks_computed() {
     let mut folders: Vec<_> =
         ["masked-lm", "question-answering", "mask-decoder"].iter().map(|name| data.join(name)).collect();
     folders.extend(shared_fixtures());
-    for folder in folders {
-        for trace in find(&folder).unwrap() {
-            let expected = Trace::read(&trace).unwrap();
-            let found = record(&folder, &trace);
-            assert_eq!(found.metadata("masked_rows"), expected.metadata("masked_rows"));
-            let (error, numbers) = difference(&expected, &found);
-            println!("{}: {numbers} numbers, largest difference {error:e}", trace.display());
-            assert!(numbers > 0 && error <= 5e-6, "{}: {error:e}", trace.display());
-        }
-    }
+    let traces = folders
+        .into_iter()
+        .flat_map(|folder| find(&folder).unwrap().into_iter().map(move |trace| (folder.clone(), trace)));
+    each(traces, |(folder, trace)| {
+        let expected = Trace::read(trace).unwrap();
+        let found = record(folder, trace);
+        assert_eq!(found.metadata("masked_rows"), expected.metadata("masked_rows"));
+        let (error, numbers) = difference(&expected, &found);
+        println!("{}: {numbers} numbers, largest difference {error:e}", trace.display());
+        assert!(numbers > 0 && error <= 5e-6, "{error:e}");
+    });
 }
 
 #[test]

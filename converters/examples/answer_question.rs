@@ -7,7 +7,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
-use deberta_reference::tokenizer::{EncodeOptions, Encoding};
+use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
 use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 
 mod program;

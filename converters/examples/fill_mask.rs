@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use deberta_converters::loading::Parameters;
-use deberta_reference::tokenizer::{EncodeOptions, Encoding};
+use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
 use deberta_reference::{
     DebertaForMaskedLM, DebertaPreTrainedModel, DebertaTokenizer, EnhancedMaskDecoder, Head, Probe,
 };

@@ -22,6 +22,22 @@ use crate::values::Values;
 ///
 /// Matching never fails: what does not fit is listed in [`Checkpoint::problems`], and
 /// [`Checkpoint::require_complete`] turns it into an error.
+///
+/// ```
+/// use deberta_converters::checkpoint::Checkpoint;
+/// use deberta_converters::format::Format;
+/// use deberta_converters::source::Source;
+///
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
+/// let source = Source::locate(folder.as_ref(), Some(Format::TensorFlow), None)?;
+/// let (_, checkpoint) = Checkpoint::open(source, None, None)?;
+/// assert_eq!(checkpoint.head.class_name(), "DebertaForSequenceClassification");
+/// for bound in &checkpoint.bound {
+///     let numbers = checkpoint.values(bound)?.to_f32()?;
+///     assert_eq!(numbers.len(), bound.param.shape.iter().product::<usize>(), "{}", bound.param.name);
+/// }
+/// # Ok::<(), deberta_converters::Error>(())
+/// ```
 pub struct Checkpoint {
     /// The files.
     pub source: Source,
@@ -139,6 +155,21 @@ impl Checkpoint {
     }
 
     /// The digest of the whole, from the digests of [`Checkpoint::tensor_digests`].
+    ///
+    /// ```
+    /// use deberta_converters::checkpoint::Checkpoint;
+    /// use deberta_converters::format::Format;
+    /// use deberta_converters::source::Source;
+    ///
+    /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
+    /// let digest = |format| {
+    ///     let source = Source::locate(folder.as_ref(), Some(format), None)?;
+    ///     let (_, checkpoint) = Checkpoint::open(source, None, None)?;
+    ///     Ok(checkpoint.digest(&checkpoint.tensor_digests(&())?))
+    /// };
+    /// assert_eq!(digest(Format::TensorFlow)?, digest(Format::Onnx)?);
+    /// # Ok::<(), deberta_converters::Error>(())
+    /// ```
     pub fn digest(&self, tensors: &[TensorDigest]) -> Digest {
         checkpoint_digest(
             self.bound.iter().map(|bound| bound.param.name.as_str()).zip(tensors.iter().copied()),

@@ -28,6 +28,30 @@ use crate::values::Rounding;
 /// # Errors
 /// An incomplete input; a model that the target format cannot hold; an output that exists; anything that goes
 /// wrong with reading or writing. No output is left behind.
+///
+/// ```
+/// use deberta_converters::checkpoint::Checkpoint;
+/// use deberta_converters::convert::convert;
+/// use deberta_converters::format::Format;
+/// use deberta_converters::request::{OnnxRequest, Request};
+/// use deberta_converters::source::Source;
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli/tf_model.h5");
+/// let (_, mut input) = Checkpoint::open(Source::locate(model.as_ref(), None, None)?, None, None)?;
+/// let folder = tempfile::tempdir()?;
+/// let request = Request {
+///     to: Format::Safetensors,
+///     output: folder.path().join("model.safetensors"),
+///     companions: Vec::new(),
+///     dtype: None,
+///     max_shard_size: None,
+///     replace: false,
+///     onnx: OnnxRequest::default(),
+/// };
+/// let ledger = convert(&mut input, &request, &())?;
+/// assert_eq!(ledger.output.digest, ledger.input.digest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progress) -> Result<Ledger> {
     input.check_copies()?;
     input.require_complete()?;

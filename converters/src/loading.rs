@@ -1,4 +1,22 @@
 //! A model from a checkpoint of any format.
+//!
+//! A pair of texts, classified by a model of `golden/trained`:
+//!
+//! ```
+//! use deberta_converters::loading::from_pretrained;
+//! use deberta_reference::tokenizer::{EncodeOptions, Encoding};
+//! use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
+//! let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+//! let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;
+//! let texts = ("Ada owns a red kite and lives in Selby.", "The kite is red.");
+//! let encoding = tokenizer.encode_plus(texts.0, Some(texts.1), &EncodeOptions::default())?;
+//! let logits = model.forward(&Encoding::inputs(&[encoding])?, &mut Probe::off())?.logits;
+//! let best = (0..logits.len()).max_by(|&a, &b| logits[[0, a]].total_cmp(&logits[[0, b]]));
+//! assert_eq!(best.map(|label| model.config().label(label)).as_deref(), Some("ENTAILMENT"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,6 +38,18 @@ use crate::values::Values;
 ///
 /// # Errors
 /// Files that cannot be read, a checkpoint without the head of the class, parameters that are missing or misshapen.
+///
+/// ```
+/// use deberta_converters::loading::from_pretrained;
+/// use deberta_reference::{DebertaModel, DebertaPreTrainedModel, Inputs, Probe};
+///
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
+/// let (model, _) = from_pretrained::<DebertaModel>(folder)?;
+/// let inputs = Inputs::from_ids(ndarray::array![[1, 50, 51, 2]]);
+/// let output = model.forward(&inputs, &mut Probe::off())?;
+/// assert_eq!(output.last_hidden_state.dim(), (1, 4, model.config().hidden_size));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn from_pretrained<M: DebertaPreTrainedModel>(path: impl AsRef<Path>) -> Result<(M, LoadReport)> {
     let parameters = Parameters::open(path.as_ref(), M::HEAD)?;
     let config = parameters.checkpoint().config.clone();

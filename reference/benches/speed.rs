@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use deberta_reference::{
     DebertaConfig, DebertaModel, DebertaPreTrainedModel, DebertaTokenizer, DebertaTokenizerFast,
-    EncodeOptions, Head, Inputs, Param, Probe, Tensor, TensorSource, params,
+    EncodeOptions, Head, Inputs, Param, PreTrainedTokenizerBase, Probe, Tensor, TensorSource, params,
 };
 use ndarray::Array2;
 use serde_json::Value;

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use deberta_reference::{
-    AddedToken, DebertaTokenizer, DebertaTokenizerFast, EncodeOptions, Encoding, PaddingStrategy, Side,
-    TruncationStrategy,
+    AddedToken, DebertaTokenizer, DebertaTokenizerFast, EncodeOptions, Encoding, PaddingStrategy,
+    PreTrainedTokenizerBase, Side, TruncationStrategy,
 };
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,16 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 enum Either {
     Slow(Box<DebertaTokenizer>),
     Fast(Box<DebertaTokenizerFast>),
+}
+
+impl Either {
+    /// What both can do.
+    fn base(&self) -> &dyn PreTrainedTokenizerBase {
+        match self {
+            Either::Slow(slow) => &**slow,
+            Either::Fast(fast) => &**fast,
+        }
+    }
 }
 
 const USAGE: &str = "usage: tokenize FOLDER slow|fast [--bench FILE]";
@@ -118,17 +128,11 @@ fn answer(tokenizer: &mut Either, request: &Request) -> Result<Value> {
     let options = request.options();
     if let Some(Value::Array(tokens)) = request.0.get("add_tokens") {
         let tokens: Vec<AddedToken> = tokens.iter().filter_map(added_token).collect();
-        let len = match tokenizer {
-            Either::Slow(slow) => {
-                slow.add_tokens(&tokens);
-                slow.len()
-            }
-            Either::Fast(fast) => {
-                fast.add_tokens(&tokens)?;
-                fast.len()
-            }
+        match tokenizer {
+            Either::Slow(slow) => slow.add_tokens(&tokens),
+            Either::Fast(fast) => fast.add_tokens(&tokens)?,
         };
-        return Ok(json!({ "len": len }));
+        return Ok(json!({ "len": tokenizer.base().len() }));
     }
     if let Some(name) = request.text("truncation_side") {
         match tokenizer {
@@ -140,20 +144,12 @@ fn answer(tokenizer: &mut Either, request: &Request) -> Result<Value> {
         let ids: Vec<u32> = ids.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect();
         let skip = request.flag("skip_special_tokens").unwrap_or(false);
         let clean = request.flag("clean_up_tokenization_spaces");
-        let text = match tokenizer {
-            Either::Slow(slow) => slow.decode(&ids, skip, clean)?,
-            Either::Fast(fast) => fast.decode(&ids, skip, clean)?,
-        };
-        return Ok(json!({ "text": text }));
+        return Ok(json!({ "text": tokenizer.base().decode(&ids, skip, clean)? }));
     }
     let text = request.text("text").ok_or("no text")?;
     let pair = request.text("pair");
     if request.flag("brief") == Some(true) {
-        let ids = match tokenizer {
-            Either::Slow(slow) => slow.encode(text, pair, &options)?,
-            Either::Fast(fast) => fast.encode(text, pair, &options)?,
-        };
-        return Ok(json!({ "input_ids": ids }));
+        return Ok(json!({ "input_ids": tokenizer.base().encode(text, pair, &options)? }));
     }
     match tokenizer {
         Either::Slow(slow) => {
@@ -215,10 +211,7 @@ fn measure(tokenizer: &Either, text: &str) -> Result<()> {
         Ok(())
     };
     for _ in 0..5 {
-        time("", &|paragraph| match tokenizer {
-            Either::Slow(slow) => Ok(slow.encode(paragraph, None, &options)?.len()),
-            Either::Fast(fast) => Ok(fast.encode(paragraph, None, &options)?.len()),
-        })?;
+        time("", &|paragraph| Ok(tokenizer.base().encode(paragraph, None, &options)?.len()))?;
     }
     match tokenizer {
         Either::Slow(_) => Ok(()),

@@ -1,12 +1,13 @@
 //! What the attention computes for one head of one sequence: the three terms of the scores, and the context. Source:
 //! `DisentangledSelfAttention.forward` and `disentangled_att_bias`.
 
+use crate::distances::Window;
 use crate::gemm::{Packed, product, product_columns, rows};
 use crate::ops::{Buffer, RowOperation, each_row_here};
 use crate::real::Real;
 
 /// One head of one sequence.
-pub(crate) struct Head<'f, F: Real> {
+pub(crate) struct OneHead<'f, F: Real> {
     pub(crate) d: usize,
     /// [n, d]
     pub(crate) q: &'f [F],
@@ -18,9 +19,11 @@ pub(crate) struct Head<'f, F: Real> {
     pub(crate) pos_key: Option<&'f Packed<F>>,
     /// [2s, d]
     pub(crate) pos_query: Option<&'f [F]>,
+    /// The 2s rows of relative positions, and δ.
+    pub(crate) window: Window,
 }
 
-impl<F: Real> Head<'_, F> {
+impl<F: Real> OneHead<'_, F> {
     /// kᵀ [d, n]
     pub(crate) fn keys(&self) -> Packed<F> {
         Packed::transposed(&rows(self.k, self.d))
@@ -39,11 +42,11 @@ impl<F: Real> Head<'_, F> {
         let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
         for (block, q) in q.chunks(BLOCK).enumerate() {
             let (first, last) = (block * BLOCK, block * BLOCK + q.len() - 1);
-            let used = delta(first, n - 1, distances)..delta(last, 0, distances) + 1;
+            let used = self.window.row(first, n - 1)..self.window.row(last, 0) + 1;
             let products = &mut products[first * distances..][..q.len() * distances];
             product_columns(q, pos_key, used, products);
         }
-        each_row_here(scores, n, &AddC2p { products, distances });
+        each_row_here(scores, n, &AddC2p { products, window: self.window });
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
@@ -53,9 +56,8 @@ impl<F: Real> Head<'_, F> {
         let (n, distances) = (keys.columns(), pos_query.len());
         let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
         for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
-            // i - j = m - s
-            let (first, last) = (block * BLOCK, block * BLOCK + pos_query.len() - 1);
-            let used = (distances / 2).saturating_sub(last)..n.min((n + distances / 2).saturating_sub(first));
+            let first = block * BLOCK;
+            let used = self.window.keys(first..first + pos_query.len(), n);
             product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
         }
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
@@ -64,7 +66,7 @@ impl<F: Real> Head<'_, F> {
             let js = start..(start + STEP).min(n);
             for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
                 for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
-                    *score += products[delta(i, j, distances) * n + j];
+                    *score += products[self.window.row(i, j) * n + j];
                 }
             }
         }
@@ -80,30 +82,24 @@ impl<F: Real> Head<'_, F> {
 /// Rows of a product that are computed together. Of the products of a row with all the others, at most n are used.
 const BLOCK: usize = 32;
 
-/// δ(i, j) = clamp(i - j + s, 0, 2s - 1), the row of the distance i - j among the 2s rows of the table.
-#[inline(always)]
-fn delta(i: usize, j: usize, distances: usize) -> usize {
-    (i + distances / 2).saturating_sub(j).min(distances - 1)
-}
-
 /// scores[i, j] += products[i, δ(i, j)]
 struct AddC2p<'p, F> {
     /// [n, 2s]
     products: &'p [F],
-    /// 2s
-    distances: usize,
+    window: Window,
 }
 
 impl<F: Real> RowOperation<F> for AddC2p<'_, F> {
     #[inline(always)]
     fn apply(&self, i: usize, scores: &mut [F]) {
-        let products = &self.products[i * self.distances..][..self.distances];
+        let distances = self.window.len();
+        let products = &self.products[i * distances..][..distances];
         // As j goes up, δ stays at 2s - 1, goes down to 0, and stays there.
         let n = scores.len();
-        let falling = (i + 1).saturating_sub(self.distances / 2).min(n);
-        let zero = (i + self.distances / 2).min(n);
-        scores[..falling].iter_mut().for_each(|score| *score += products[self.distances - 1]);
-        let window = &products[delta(i, zero.saturating_sub(1), self.distances)..][..zero - falling];
+        let falling = (i + 1).saturating_sub(distances / 2).min(n);
+        let zero = (i + distances / 2).min(n);
+        scores[..falling].iter_mut().for_each(|score| *score += products[distances - 1]);
+        let window = &products[self.window.row(i, zero.saturating_sub(1))..][..zero - falling];
         scores[falling..zero]
             .iter_mut()
             .zip(window.iter().rev())

@@ -8,7 +8,8 @@ use crate::inputs::{Inputs, Mask, Tokens, check_shape};
 use crate::ops::{LayerNorm, Linear, gather};
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Scope};
+use crate::tensor::Matrix;
+use crate::weights::Scope;
 
 /// The sum of up to three tables, projected to H if they are narrower, normalised, with padding set to 0.
 pub(crate) struct DebertaEmbeddings {

@@ -10,7 +10,8 @@ use crate::ops::{LayerNorm, Linear, activate, add};
 use crate::outputs::BaseModelOutput;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Scope};
+use crate::tensor::Matrix;
+use crate::weights::Scope;
 
 /// L layers and the relative position table that they share.
 pub(crate) struct DebertaEncoder {

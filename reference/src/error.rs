@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::weights::LoadReport;
+use crate::load_report::LoadReport;
 
 /// The result of loading or running a model.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,16 +3,18 @@
 use ndarray::{Array2, Array3, Axis, s};
 
 use crate::config::{Activation, DebertaConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inputs::Inputs;
 use crate::losses;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
+use crate::obstacles::unless;
 use crate::ops::{LayerNorm, Linear, activate, linear};
 use crate::outputs::{LogitsOutput, QuestionAnsweringOutput};
 use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Scope, Weights};
+use crate::tensor::Matrix;
+use crate::weights::{Scope, Weights};
 
 /// Predicts the masked tokens.
 ///
@@ -48,12 +50,7 @@ impl PredictionHead {
 
     /// `lm_predictions.lm_head`.
     pub(crate) fn lm_predictions(config: &DebertaConfig, weights: &Weights) -> Result<Self> {
-        if config.embedding_size != config.hidden_size {
-            let (e, h) = (config.embedding_size, config.hidden_size);
-            let reason =
-                format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}");
-            return Err(Error::Unsupported(reason));
-        }
+        unless(config.obstacle(Head::MaskDecoder))?;
         let weights = weights.at("lm_predictions.lm_head");
         PredictionHead::new(config, &weights, &weights)
     }
@@ -139,12 +136,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
     const HEAD: Head = Head::SequenceClassification;
 
     fn new(config: DebertaConfig, weights: &Weights) -> Result<Self> {
-        if config.pooler_hidden_size != config.hidden_size {
-            return Err(Error::Unsupported(format!(
-                "pooler_hidden_size {} is not hidden_size {}: the pooler takes hidden states",
-                config.pooler_hidden_size, config.hidden_size
-            )));
-        }
+        unless(config.obstacle(Self::HEAD))?;
         Ok(DebertaForSequenceClassification {
             pooler: weights.at("pooler").linear("dense")?,
             classifier: weights.at("").linear("classifier")?,

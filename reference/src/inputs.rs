@@ -141,6 +141,7 @@ impl Mask {
     /// For every key whether query i of sequence b may attend to it [n].
     pub(crate) fn keys(&self, b: usize, i: usize) -> &[bool] {
         let n = self.allowed.dim().1;
+        // Row (b, i) of `allowed`.
         &self.allowed.as_slice().unwrap_or_default()[(b * n + i) * n..][..n]
     }
 }

@@ -1,5 +1,27 @@
 //! DeBERTa v1 in plain Rust: every class, exact enough to judge others by.
 //!
+//! First steps: [tokenize a text](DebertaTokenizer::encode_plus), with an example; load a model and classify a text with
+//! `deberta_converters::loading`, which reads checkpoints of every format.
+//!
+//! # Where to begin
+//!
+//! The model is read in the order in which numbers flow through it, a page or two each:
+//!
+//! 1. [`config`]: what a `config.json` decides.
+//! 2. [`mod@params`]: every parameter of every class with its name and shape: the whole model as one list.
+//! 3. `embeddings.rs`: ids [b, n] to vectors [b, n, H].
+//! 4. `attention.rs`: which token attends to which, by content and by relative position. This is what makes DeBERTa. Its head
+//!    says in which files its parts are.
+//! 5. `encoder.rs`: a layer around each attention, and L layers one after the other.
+//! 6. `heads.rs`: hidden states [b, n, H] to logits; `losses.rs`: logits and labels to a loss.
+//!
+//! The operations that they call are in `ops.rs`, one function each. Below that there is only speed: `gemm` (the matrix
+//! product), `special.rs` (exp and erf), [`real`]. Around them: [`inputs`], [`outputs`], [`weights`] and [`probe`].
+//!
+//! About 40 % of the crate are tokenizers, [`tokenizer`] and [`tokenizer_fast`]. The model does not use them.
+//!
+//! # Axes and classes
+//!
 //! Axes: b sequences, h heads, n tokens (i queries, j keys), s span of relative positions, d features of a head, H hidden, E
 //! embedding, I intermediate, V vocabulary. The source is transformers 4.57.6, whose classes have the same names.
 //!
@@ -12,8 +34,9 @@
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
 //! | `EnhancedMaskDecoder`, which transformers lacks | `mask_decoder.rs` |
-//! | `DebertaTokenizer` | [`tokenizer`] |
+//! | `DebertaTokenizer` | [`tokenizer`], `tokenizer/byte_level` |
 //! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
+//! | `PreTrainedTokenizerBase`, what both can do | `tokenizer/base.rs` |
 //!
 //! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which a [`Probe`]
 //! records what they return.
@@ -35,14 +58,20 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
+pub mod distances;
 mod embeddings;
 mod encoder;
 mod gemm;
 mod heads;
+mod load_report;
 mod losses;
 mod mask_decoder;
+mod obstacles;
 mod ops;
+mod projections;
+mod relative;
 mod special;
+mod tensor;
 
 pub use config::DebertaConfig;
 pub use error::{Error, InputError, Result};
@@ -64,7 +93,8 @@ pub use tf::{
     TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,
 };
 pub use tokenizer::{
-    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, Side, TruncationStrategy,
+    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizerBase, Side,
+    SpecialTokenIds, TruncationStrategy,
 };
 pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast};
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

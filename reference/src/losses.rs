@@ -55,7 +55,7 @@ pub(crate) fn sequence_classification<F: Real>(
             let rows = logits.rows().into_iter().zip(labels.rows());
             let losses = rows.map(|(x, z)| {
                 let total = log_sum_exp(x);
-                x.iter().zip(z).map(|(x, z)| (total - *x) * *z).sum::<F>()
+                x.iter().zip(z).map(|(x, z)| (total - *x) * *z).sum::<F>() // Σ z (ln Σ exp(x) - x)
             });
             losses.sum::<F>() / F::of(b as f64)
         }
@@ -106,6 +106,7 @@ pub(crate) mod tensorflow {
     pub(crate) fn sequence_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
         if logits.shape()[1] == 1 {
             let labels = values_of(logits, labels)?;
+            // (x - z)², [b, 1] to [b]
             return Ok((logits - &labels).mapv(|difference| difference * difference).sum_axis(Axis(1)));
         }
         Ok(cross_entropies(logits, &classes_of(logits, labels)?, "labels")?.into_dyn())
@@ -171,6 +172,7 @@ fn cross_entropy<F: Real>(
 
 /// ln Σ exp(x)
 fn log_sum_exp<F: Real>(x: ArrayView1<'_, F>) -> F {
+    // = max + ln Σ exp(x - max), which does not overflow
     let max = x.iter().copied().fold(F::neg_infinity(), F::max);
     let sum: f64 = x.iter().map(|x| F::exp_of(*x - max).in_f64()).sum();
     F::of(max.in_f64() + sum.ln())

@@ -23,7 +23,8 @@ use crate::outputs::LogitsOutput;
 use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::weights::{Matrix, Weights};
+use crate::tensor::Matrix;
+use crate::weights::Weights;
 
 /// How many times the mask decoder applies the last layer.
 pub const STEPS: usize = 2;

@@ -12,7 +12,7 @@ use crate::error::{InputError, Result};
 use crate::gemm;
 use crate::inputs::Mask;
 use crate::real::Real;
-use crate::weights::Matrix;
+use crate::tensor::Matrix;
 
 /// A linear layer: y = x Wᵀ + b.
 pub(crate) struct Linear {
@@ -44,7 +44,7 @@ pub(crate) fn linear<F: Real, D: Dimension>(
     y
 }
 
-/// x + y.
+/// x + y, number by number.
 pub(crate) fn add<F: Real, D: Dimension>(mut x: Array<F, D>, y: &Array<F, D>) -> Array<F, D> {
     const BLOCK: usize = 1 << 14;
     let y = row_major(y);
@@ -80,7 +80,7 @@ impl<F: Real> RowOperation<F> for LayerNorm {
         let variance = sum(x, |x| (x - mean) * (x - mean)) / count;
         let deviation = (variance + F::of(self.eps)).sqrt();
         for ((x, &w), &b) in x.iter_mut().zip(&self.weight).zip(&self.bias) {
-            *x = F::exactly(w) * ((*x - mean) / deviation) + F::exactly(b);
+            *x = F::exactly(w) * ((*x - mean) / deviation) + F::exactly(b); // y = w (x - mean) / √(variance + ε) + b
         }
     }
 }
@@ -178,9 +178,9 @@ impl<F: Real> RowOperation<F> for MaskedSoftmax<'_> {
             *score = if *allowed { *score } else { F::neg_infinity() };
         }
         let max = max(scores);
-        scores.iter_mut().for_each(|score| *score = F::exp_of(*score - max));
+        scores.iter_mut().for_each(|score| *score = F::exp_of(*score - max)); // eⱼ = exp(sⱼ - max)
         let total = sum(scores, |e| e);
-        scores.iter_mut().for_each(|e| *e /= total);
+        scores.iter_mut().for_each(|e| *e /= total); // probsⱼ = eⱼ / Σₖ eₖ
     }
 }
 
@@ -284,9 +284,10 @@ pub(crate) fn split_heads<F: Real>(
     let d = width / (h * parts);
     let x = row_major(x);
     per_head((b, h, n, d), |b, h, out, _| {
-        let tokens = x[b * n * width..].chunks_exact(width);
+        let tokens = x[b * n * width..].chunks_exact(width); // n of [h parts d]
         for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
-            let token = &token[(parts * h + part) * d..][..d];
+            // The features of a token are those of head 0, part 0; head 0, part 1; …; head 1, part 0; …
+            let token = &token[(parts * h + part) * d..][..d]; // [d]
             match bias {
                 Some(bias) => {
                     let features = token.iter().zip(&bias[h * d..]);
@@ -306,7 +307,7 @@ pub(crate) fn join_heads<F: Real>(heads: &Array4<F>) -> Array3<F> {
     let mut joined = zeros(Dim((b, n, h * d)));
     let heads = row_major(heads);
     row_major_mut(&mut joined).par_chunks_exact_mut(h * d).enumerate().for_each(|(token, features)| {
-        let heads = heads[token / n * h * n * d..].chunks_exact(n * d);
+        let heads = heads[token / n * h * n * d..].chunks_exact(n * d); // h of [n, d]
         for (features, head) in features.chunks_exact_mut(d).zip(heads) {
             features.copy_from_slice(&head[token % n * d..][..d]);
         }
@@ -319,8 +320,8 @@ pub(crate) fn mix_heads<F: Real>(
     x: &Array4<F>,
     mix: impl FnOnce(&Array4<F>) -> Result<Array4<F>>,
 ) -> Result<Array4<F>> {
-    let mixed = mix(&x.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned())?;
-    Ok(mixed.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned())
+    let last = x.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned(); // [b, n, m, h]
+    Ok(mix(&last)?.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned()) // [b, h, n, m]
 }
 
 /// Σ term(x), in 16 sums: fast, and more exact than one.

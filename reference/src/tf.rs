@@ -2,7 +2,7 @@
 //! key is masked are zero, and the losses are TensorFlow's.
 
 use crate::config::DebertaConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::heads::{
     DebertaForMaskedLM, DebertaForQuestionAnswering, DebertaForSequenceClassification,
     DebertaForTokenClassification,
@@ -10,6 +10,7 @@ use crate::heads::{
 use crate::inputs::Inputs;
 use crate::losses::tensorflow;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
+use crate::obstacles::unless;
 use crate::ops::MaskedRows;
 use crate::probe::Probe;
 use crate::real::Real;
@@ -35,14 +36,7 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     /// # Errors
     /// A configuration for which the TensorFlow class cannot be built, and what the PyTorch class reports.
     pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
-        let unsupported =
-            |reason: &str| Err(Error::Unsupported(format!("the TensorFlow classes cannot hold {reason}")));
-        if config.talking_head {
-            return unsupported("talking heads");
-        }
-        if config.position_biased_input && config.embedding_size != config.hidden_size {
-            return unsupported("absolute positions with embedding_size other than hidden_size");
-        }
+        unless(config.obstacle_in_tensorflow())?;
         // TensorFlow's masked-LM class looks at neither.
         let config = DebertaConfig { legacy: true, tie_word_embeddings: true, ..config };
         let (model, report) = M::from_pretrained(config, source)?;

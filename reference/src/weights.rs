@@ -1,33 +1,16 @@
 //! From a checkpoint to the parameters of a model: one trait for all formats, one check for all classes.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+pub use crate::load_report::{LoadReport, NotFinite, WrongShape};
 use crate::ops::{LayerNorm, Linear};
 use crate::params::{Head, Param};
-
-/// Numbers that are held somewhere: in a vector, or in a file that is mapped into memory.
-pub type Floats = Arc<dyn AsRef<[f32]> + Send + Sync>;
-
-/// A tensor of a checkpoint in the canonical layout, as f32.
-#[derive(Clone)]
-pub struct Tensor {
-    /// The length of each axis.
-    pub shape: Vec<usize>,
-    /// The numbers in row-major order, as many as the shape says.
-    pub values: Floats,
-}
-
-impl Tensor {
-    /// A tensor that owns its numbers.
-    pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Tensor {
-        Tensor { shape, values: Arc::new(values) }
-    }
-}
+use crate::tensor::Matrix;
+pub use crate::tensor::{Floats, Tensor};
 
 /// A checkpoint of any format, by canonical names.
 ///
@@ -44,85 +27,6 @@ pub trait TensorSource {
         &self,
         name: &str,
     ) -> std::result::Result<Option<Tensor>, Box<dyn std::error::Error + Send + Sync>>;
-}
-
-/// What a checkpoint and a model have not in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadReport {
-    /// The class that was loaded.
-    pub class: &'static str,
-    /// Parameters of the model that the checkpoint lacks.
-    pub missing: Vec<String>,
-    /// Parameters that have another shape in the checkpoint.
-    pub wrong_shape: Vec<WrongShape>,
-    /// Tensors of the checkpoint that the model has no use for.
-    pub unexpected: Vec<String>,
-    /// Parameters with numbers that are NaN or infinite.
-    pub not_finite: Vec<NotFinite>,
-}
-
-/// A parameter that has another shape in the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrongShape {
-    /// The canonical name.
-    pub name: String,
-    /// The shape that the configuration asks for.
-    pub expected: Vec<usize>,
-    /// The shape in the checkpoint.
-    pub found: Vec<usize>,
-}
-
-/// A parameter with numbers that are NaN or infinite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotFinite {
-    /// The canonical name.
-    pub name: String,
-    /// How many numbers are NaN or infinite.
-    pub count: usize,
-    /// Where the first of them is, in row-major order.
-    pub first: usize,
-}
-
-impl fmt::Display for LoadReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.class)?;
-        list(f, "missing", &self.missing, |name| name.clone())?;
-        list(f, "of the wrong shape", &self.wrong_shape, |wrong| {
-            format!("{} is {:?}, expected {:?}", wrong.name, wrong.found, wrong.expected)
-        })?;
-        list(f, "unexpected", &self.unexpected, |name| name.clone())?;
-        list(f, "with NaN or infinity", &self.not_finite, |bad| {
-            format!("{} ({} numbers, first at {})", bad.name, bad.count, bad.first)
-        })
-    }
-}
-
-/// Writes the number of items and the first few.
-fn list<T>(f: &mut fmt::Formatter<'_>, what: &str, items: &[T], show: impl Fn(&T) -> String) -> fmt::Result {
-    const SHOWN: usize = 4;
-    if items.is_empty() {
-        return Ok(());
-    }
-    let shown: Vec<String> = items.iter().take(SHOWN).map(show).collect();
-    let more = if items.len() > SHOWN { ", …" } else { "" };
-    write!(f, "; {} {what}: {}{more}", items.len(), shown.join(", "))
-}
-
-/// A matrix [rows, columns] of a checkpoint.
-#[derive(Clone)]
-pub(crate) struct Matrix {
-    values: Floats,
-    /// The first axis.
-    pub(crate) rows: usize,
-    /// The second axis.
-    pub(crate) columns: usize,
-}
-
-impl Matrix {
-    /// All numbers in row-major order.
-    pub(crate) fn values(&self) -> &[f32] {
-        (*self.values).as_ref()
-    }
 }
 
 /// The parameters of one class, complete and of the right shapes.
@@ -178,9 +82,11 @@ impl Weights {
     }
 }
 
-/// The name under which a source holds a parameter: with or without the prefix of the base model.
+/// The names under which a source holds the parameters: `embeddings.LayerNorm.bias` of the base model is
+/// `deberta.embeddings.LayerNorm.bias` in a checkpoint of any other class, and each class can be loaded from both.
 struct Stored {
     head: Head,
+    /// Whether some name of the source has the prefix.
     prefixed: bool,
 }
 
@@ -206,7 +112,8 @@ fn fits(tensor: &Tensor, shape: &[usize]) -> bool {
     tensor.shape == shape && count == Some((*tensor.values).as_ref().len())
 }
 
-/// Whether a tensor of a checkpoint may be left aside: a buffer of old versions, or a second name of a parameter.
+/// Whether a tensor that is no parameter is expected nevertheless: a buffer of old versions of transformers, or the second
+/// name of a parameter: the decoder of masked language modelling is the word embeddings, its bias that of the head.
 fn carries_nothing(name: &str) -> bool {
     name.ends_with("embeddings.position_ids")
         || name == "cls.predictions.decoder.weight"
@@ -266,7 +173,7 @@ impl Scope<'_> {
     pub(crate) fn matrix(&self, name: &str) -> Result<Matrix> {
         let tensor = self.tensor(name)?;
         match tensor.shape[..] {
-            [rows, columns] => Ok(Matrix { values: Arc::clone(&tensor.values), rows, columns }),
+            [rows, columns] => Ok(Matrix::new(Arc::clone(&tensor.values), rows, columns)),
             _ => Err(self.missing(name)),
         }
     }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub mod cases;
 pub mod hub_server;
 pub mod hub_world;
 

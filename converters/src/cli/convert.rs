@@ -148,7 +148,7 @@ impl OnnxArgs {
                 MaskedRowsName::Uniform => MaskedRows::Uniform,
                 MaskedRowsName::Zero => MaskedRows::Zero,
             }),
-            activations: self.activations.as_deref().map(forward::Pattern::new),
+            activations: self.activations,
             config: Some(config),
         };
         OnnxRequest { forward, external_data: self.external_data }

@@ -1,7 +1,10 @@
-//! The stack of layers: `reference/src/encoder.rs` as nodes.
+//! The stack of layers, and the mask decoder's use of the last one: `reference/src/encoder.rs` and `mask_decoder.rs` as nodes.
+
+use deberta_reference::MASK_DECODER_STEPS;
 
 use super::Around;
 use super::attention::attention;
+use super::embeddings::position_embeddings;
 use super::functions::activate;
 use super::graph::{Dim, Graph, Module, Value};
 
@@ -15,15 +18,25 @@ pub(super) fn encoder(g: &mut Graph<'_>, at: &Module, embeddings: Value, around:
     [before, x]
 }
 
+/// The enhanced mask decoder: q₀ = p + h, q₁ = layer(q₀, h), q₂ = layer(q₁, h), from the input `h` [b n, H] of the last layer. Keys, values and positions are the
+/// same in all steps, and computed once.
+pub(super) fn mask_decoder(g: &mut Graph<'_>, deberta: &Module, h: &Value, around: &Around) -> Value {
+    let last = deberta.at(&format!("encoder.layer.{}", g.config.num_hidden_layers.saturating_sub(1)));
+    let at = Module::new("emd");
+    let shape = g.tokens_shape(&[g.config.hidden_size]);
+    let tokens = g.node(&at, "Reshape", &[h, &shape], &[]); //                           [b, n, H]
+    let positions = position_embeddings(g, &deberta.at("embeddings"), around); //        [1, n, H]
+    let q = g.node(&at, "Add", &[&tokens, &positions], &[]);
+    let mut q = g.reshape(&at, &q, &[-1, g.config.hidden_size as i64]); //               [b n, H]
+    for step in 0..MASK_DECODER_STEPS {
+        q = layer(g, &last.applied_at(&format!("emd.{step}")), h, Some(&q), around);
+    }
+    q
+}
+
 /// The layer for the tokens of `queries` [b n, H], which attend to those of `hidden` [b n, H]; both are the same if
 /// `queries` is absent.
-pub(super) fn layer(
-    g: &mut Graph<'_>,
-    at: &Module,
-    hidden: &Value,
-    queries: Option<&Value>,
-    around: &Around,
-) -> Value {
+fn layer(g: &mut Graph<'_>, at: &Module, hidden: &Value, queries: Option<&Value>, around: &Around) -> Value {
     let (hidden_size, inner) = (g.config.hidden_size, g.config.intermediate_size);
     let tokens = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
 

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use deberta_reference::DebertaConfig;
+use deberta_reference::probe::matches;
 
-use super::probes::Pattern;
 use crate::format::onnx::proto::attribute_proto::AttributeType;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
@@ -80,7 +80,7 @@ pub(super) struct Graph<'c> {
     pub(super) config: &'c DebertaConfig,
     /// The dtype of weights and hidden states.
     pub(super) dtype: Dtype,
-    activations: Option<Pattern>,
+    activations: Option<String>,
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
     inputs: Vec<ValueInfoProto>,
@@ -91,7 +91,7 @@ pub(super) struct Graph<'c> {
 }
 
 impl<'c> Graph<'c> {
-    pub(super) fn new(config: &'c DebertaConfig, dtype: Dtype, activations: Option<Pattern>) -> Self {
+    pub(super) fn new(config: &'c DebertaConfig, dtype: Dtype, activations: Option<String>) -> Self {
         Graph {
             config,
             dtype,
@@ -290,7 +290,7 @@ impl<'c> Graph<'c> {
 
     /// Whether the activation is asked for.
     pub(super) fn wants(&self, name: &str) -> bool {
-        self.activations.as_ref().is_some_and(|pattern| pattern.matches(name))
+        self.activations.as_ref().is_some_and(|pattern| matches(pattern, name))
     }
 
     /// Whether the activation of a module is asked for.

@@ -12,6 +12,7 @@ use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, Str
 use crate::naming::CONFIG_KEY;
 use crate::tensor::Dtype;
 use graph::{Attribute, Dim, Graph, Module, Value};
+use relative::Positions;
 
 mod attention;
 mod embeddings;
@@ -19,10 +20,8 @@ mod encoder;
 mod functions;
 mod graph;
 mod heads;
-mod mask_decoder;
-mod probes;
-
-pub use probes::Pattern;
+mod projections;
+mod relative;
 
 /// The version of ONNX's operators that the graph needs: the first with `LayerNormalization`.
 const OPSET: i64 = 17;
@@ -39,8 +38,8 @@ pub const CLASS_KEY: &str = "deberta.class";
 pub struct Options {
     /// What becomes of attention rows whose every key is masked. If absent: uniform, but zero in the mask decoder.
     pub masked_rows: Option<MaskedRows>,
-    /// The activations that are outputs, too.
-    pub activations: Option<Pattern>,
+    /// The activations that are outputs, too: a pattern of their names, in which `*` stands for any text.
+    pub activations: Option<String>,
     /// The text of `config.json`, which goes into the metadata.
     pub config: Option<String>,
 }
@@ -61,18 +60,6 @@ struct Around {
     rows: Option<Value>,
     /// With relative attention.
     positions: Option<Positions>,
-}
-
-/// Relative positions.
-struct Positions {
-    /// [2K, H]
-    table: Value,
-    /// δ: the row of the distance between query and key, counted from `first` [b, h, n, n]
-    delta: Value,
-    /// The first row within reach [1].
-    first: Value,
-    /// The row after the last one within reach [1].
-    end: Value,
 }
 
 /// The model of a class without its weights, which have that dtype.
@@ -123,7 +110,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
     let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
     let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
     if head == Head::MaskDecoder && !config.position_biased_input {
-        x = mask_decoder::mask_decoder(g, &deberta, &before, &around);
+        x = encoder::mask_decoder(g, &deberta, &before, &around);
     }
     let activations = g.outputs();
     match head {
@@ -160,7 +147,7 @@ fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Aroun
     let mask = attention::mask(g, &at, &attention_mask);
     let rows = (masked_rows == MaskedRows::Zero).then(|| attention::rows(g, &at, &attention_mask));
     let positions =
-        (g.config.c2p() || g.config.p2c()).then(|| attention::positions(g, &deberta.at("encoder"), &n));
+        (g.config.c2p() || g.config.p2c()).then(|| relative::positions(g, &deberta.at("encoder"), &n));
     Around { input_ids, attention_mask, token_type_ids, n, mask, rows, positions }
 }
 
@@ -170,15 +157,5 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype) -> Result<()> {
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
     }
-    let (e, h) = (config.embedding_size, config.hidden_size);
-    if matches!(head, Head::MaskedLm | Head::MaskDecoder) && !head.is_legacy(config) && e != h {
-        return fail(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"));
-    }
-    if head == Head::SequenceClassification && config.pooler_hidden_size != h {
-        let pooler = config.pooler_hidden_size;
-        return fail(format!(
-            "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
-        ));
-    }
-    Ok(())
+    config.obstacle(head).map_or(Ok(()), fail)
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Hub, ModelId, Revision, Wanted};
+use super::{ModelId, Revision, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 /// which `wanted` is downloaded unless it is in the cache. `revision` is the hub's; `main` when not given.
 ///
 /// # Errors
-/// Neither a path nor a hub id; and what [`Hub::model`] reports.
+/// Neither a path nor a hub id; what `Hub::model` reports; any hub id, without the feature `hub`.
 pub fn resolve(
     model: impl AsRef<Path>,
     revision: Option<&str>,
@@ -25,11 +25,21 @@ pub fn resolve(
         Some(id) => id,
     };
     let revision = revision.map(str::parse::<Revision>).transpose()?.unwrap_or_default();
-    let found = Hub::from_env()?.model(&id, &revision, wanted, progress);
-    found.map_err(|error| match error.kind() {
+    fetch(&id, &revision, wanted, progress).map_err(|error| match error.kind() {
         Kind::Hub => error.followed_by(" (and there is no file or folder of this name)"),
         _ => error,
     })
+}
+
+#[cfg(feature = "hub")]
+fn fetch(id: &ModelId, revision: &Revision, wanted: &Wanted, progress: &dyn Progress) -> Result<PathBuf> {
+    super::Hub::from_env()?.model(id, revision, wanted, progress)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(id: &ModelId, _: &Revision, _: &Wanted, _: &dyn Progress) -> Result<PathBuf> {
+    let why = "models of the hub need the feature `hub` of deberta-converters, which this program was built without";
+    Err(Error::new(Kind::Hub, why).in_file(id.as_str().as_ref()))
 }
 
 /// The hub id that `model` is, unless it is a file or folder.
@@ -80,5 +90,13 @@ mod tests {
         assert_eq!(hub_id(&dangling).unwrap_err().kind(), Kind::Io);
         assert!(hub_id(Path::new("a/b/c")).unwrap_err().to_string().contains("two parts"));
         assert_eq!(hub_id(Path::new("no-owner/no-model")).unwrap().unwrap().as_str(), "no-owner/no-model");
+    }
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn a_hub_id_needs_the_client() {
+        let error = resolve("no-owner/no-model", None, &Wanted::any(), &()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Hub);
+        let text = error.to_string();
+        assert!(text.starts_with("no-owner/no-model: models of the hub need the feature `hub`"), "{text}");
     }
 }

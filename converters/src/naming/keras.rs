@@ -115,16 +115,7 @@ pub fn obstacle(config: &DebertaConfig, head: Head) -> Option<String> {
             "TensorFlow's DeBERTa cannot hold a decoder that is not tied to the word embeddings".to_owned(),
         );
     }
-    if config.talking_head {
-        return Some("TensorFlow's DeBERTa fails to build with talking_head".to_owned());
-    }
-    if config.embedding_size != config.hidden_size && config.position_biased_input {
-        return Some(format!(
-            "TensorFlow's DeBERTa cannot add absolute positions to embeddings of width {} in a model of width {}",
-            config.embedding_size, config.hidden_size
-        ));
-    }
-    None
+    config.obstacle_in_tensorflow()
 }
 
 /// Whether TensorFlow's classes have a variable for `param`. They have none for the position embeddings that only

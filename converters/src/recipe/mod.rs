@@ -47,10 +47,11 @@ impl Recipe {
     /// A configuration that is none after that.
     pub fn new(config: &ConfigFile, head: Head, seed: u64) -> Result<Recipe> {
         let mut map: Map<String, Value> = config.map.clone();
+        let model_type = config.config.model_type();
         let mut set = |key: &str, value: Value| {
             map.insert(key.to_owned(), value);
         };
-        set("model_type", json!("deberta"));
+        set("model_type", json!(model_type));
         set("architectures", json!([head.architecture()]));
         if head == Head::MaskDecoder {
             set("legacy", json!(false));

@@ -16,7 +16,6 @@ pub use self::tch::{Script, Tch};
 
 use std::path::Path;
 
-use clap::ValueEnum;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{Inputs, LoadReport, MaskedRows};
@@ -27,7 +26,8 @@ use crate::trace::class::Class;
 use crate::trace::file::Trace;
 
 /// Backends by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum BackendName {
     /// The reference implementation in this program
     Reference,
@@ -36,7 +36,7 @@ pub enum BackendName {
     /// The graph of an ONNX file, as it is, by a runtime that is part of this program
     Onnx,
     /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
-    #[value(name = "onnxruntime")]
+    #[cfg_attr(feature = "cli", value(name = "onnxruntime"))]
     OnnxRuntime,
 }
 

@@ -1,6 +1,5 @@
 //! The reference implementation as a backend.
 
-use clap::ValueEnum;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
@@ -26,7 +25,8 @@ pub struct Reference {
 }
 
 /// What a model computes in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
     /// As the frameworks do

@@ -1,5 +1,6 @@
 //! What attention probabilities and contexts say about the biases of queries and values.
 
+use deberta_reference::distances::Distances;
 use deberta_reference::{Module, Part};
 
 use super::Hypothesis;
@@ -27,7 +28,7 @@ pub(super) fn query_bias(
     let name = model.bias_of(Part::Query, layer)?;
     let rows = |module| section.rows(&model.path(module, layer));
     let (h, d) = (model.config.num_attention_heads, model.config.head_size());
-    let scale = ((d * (1 + model.config.pos_att_type.len())) as f64).sqrt();
+    let scale = model.config.attention_scale();
     let pair = section.pair(trace, &model.path(Module::Probs, layer))?;
     let (keys, _) = rows(Module::InProj)?;
     let positions = if model.config.c2p() { rows(Module::PosProj) } else { None };
@@ -60,9 +61,8 @@ pub(super) fn query_bias(
                 let key = ((sequence * n + j) * h + head) * 3 * d + d;
                 let mut f: Vec<f64> = keys.get(key..key + d)?.iter().map(|&k| f64::from(k) / scale).collect();
                 if let Some((table, width)) = positions {
-                    let distances = table.len() / width;
-                    let delta = (i + distances / 2).saturating_sub(j).min(distances.saturating_sub(1));
-                    let at = delta * width + head * d;
+                    let window = Distances::of_table(table.len() / width).window(n);
+                    let at = window.row(i, j) * width + head * d;
                     for (f, &p) in f.iter_mut().zip(table.get(at..at + d)?) {
                         *f += f64::from(p) / scale;
                     }

@@ -149,7 +149,7 @@ impl List<'_> {
             let swap = Change::Columns { name: name.clone(), order: exchange(hidden, d, 0, 1) };
             self.add("permuted-heads", format!("heads 0 and 1 of {name} exchanged"), vec![dense], vec![swap]);
         }
-        let terms = 1 + self.model.config.pos_att_type.len();
+        let terms = self.model.config.scale_terms();
         let places = vec![self.first(Module::InProj)];
         if terms > 1 {
             let changes = self.unscaled((terms as f32).sqrt());

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{Document, html, json, junit, markdown, text};
 
 /// A format of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// For the terminal
     Text,

@@ -39,6 +39,25 @@ pub const SCHEMA: &str = "deberta-verify-report-1";
 
 /// The result of a verification.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// A report as `deberta-verify --report FILE.json` writes it, read back:
+///
+/// ```
+/// use deberta_golden::goldens::Golden;
+/// use deberta_golden::report::{Document, Format, Report, Style};
+/// use deberta_golden::verify::{Request, verify};
+///
+/// # let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/masked-lm");
+/// # let goldens = vec![Golden::open(&folder)?];
+/// # let request = Request { name: "mine".to_owned(), model: folder, goldens, ..Request::default() };
+/// let json = Format::Json.render(&Document::of(&verify(&request, &|_| {})?), Style::default());
+/// let report: Report = serde_json::from_str(&json)?;
+/// for run in report.files.iter().flat_map(|file| &file.runs) {
+///     println!("{}: {:?}, {} numbers", run.golden, run.outcome, run.compared());
+///     assert_eq!(run.first_divergence, None);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Report {
     /// [`SCHEMA`].
     #[serde(deserialize_with = "json::schema")]

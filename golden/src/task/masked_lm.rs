@@ -6,10 +6,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::ValueEnum;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Head, Role};
+use deberta_reference::{Head, PreTrainedTokenizerBase, Role};
 use serde_json::json;
 
 use super::data::TextFile;
@@ -20,7 +19,8 @@ use super::{Choice, Judged, Prepared, Task, misshapen, number, prediction};
 use crate::trace::class::Class;
 
 /// What guesses masked tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Decoder {
     /// The enhanced mask decoder that DeBERTa was trained with

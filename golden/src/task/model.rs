@@ -9,7 +9,9 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
-use deberta_reference::{DebertaConfig, DebertaTokenizerFast, EncodeOptions, Encoding, TruncationStrategy};
+use deberta_reference::{
+    DebertaConfig, DebertaTokenizerFast, EncodeOptions, Encoding, PreTrainedTokenizerBase, TruncationStrategy,
+};
 
 use serde_json::Value;
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
 use deberta_converters::error::{Error, Kind, Result};
 use serde::Deserialize;
 
@@ -16,7 +15,8 @@ use super::stsb::Stsb;
 use super::tokens::Tokens;
 
 /// Tasks by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum TaskName {
     /// Natural language inference: accuracy
@@ -34,33 +34,35 @@ pub enum TaskName {
 }
 
 /// What concerns single tasks.
-#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(feature = "cli", command(next_help_heading = "Options of single tasks"))]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskOptions {
     /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME,…", value_delimiter = ','))]
     pub labels: Option<Vec<String>>,
     /// squad: tokens that a window shares with the next; a third of --max-length when not given
-    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub doc_stride: Option<usize>,
     /// squad: tokens of a question, at most [default: 64]
-    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub max_query_length: Option<usize>,
     /// squad: tokens of an answer, at most [default: 30]
-    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub max_answer_length: Option<usize>,
     /// squad: starts and ends that are combined [default: 20]
-    #[arg(long, value_name = "N", help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub n_best: Option<usize>,
     /// squad: give no answer where it is preferred by more than this; a number, best-exact or best-f1 [default: 0]
-    #[arg(long, value_name = "T", allow_negative_numbers = true, help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "T", allow_negative_numbers = true))]
     #[serde(deserialize_with = "null_threshold")]
     pub null_threshold: Option<NullThreshold>,
     /// tokens: how tags spell entities [default: lenient]
-    #[arg(long, value_enum, help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub scheme: Option<Scheme>,
     /// mlm: what guesses masked tokens; the mask decoder if the model has its parameters, when not given
-    #[arg(long, value_enum, help_heading = "Options of single tasks")]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub decoder: Option<Decoder>,
 }
 

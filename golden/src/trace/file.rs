@@ -138,6 +138,17 @@ impl Trace {
     ///
     /// # Errors
     /// What [`TraceFile::open`] refuses.
+    ///
+    /// ```
+    /// use deberta_golden::Trace;
+    ///
+    /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/masked-lm/plain.safetensors");
+    /// let trace = Trace::read(path.as_ref())?;
+    /// assert_eq!(trace.metadata("class"), Some("DebertaForMaskedLM"));
+    /// let logits = trace.get("outputs.logits").expect("every masked LM has logits");
+    /// assert_eq!(logits.data.floats().map(|floats| floats.len()), Some(logits.shape.iter().product()));
+    /// # Ok::<(), deberta_converters::Error>(())
+    /// ```
     pub fn read(path: &Path) -> Result<Trace> {
         TraceFile::open(path)?.trace(|_| true)
     }

@@ -62,6 +62,19 @@ pub struct Request {
 ///
 /// # Errors
 /// There is no weight file, or no golden.
+///
+/// ```
+/// use deberta_golden::goldens::Golden;
+/// use deberta_golden::judge::compare::Outcome;
+/// use deberta_golden::verify::{Request, verify};
+///
+/// let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/masked-lm");
+/// let goldens = vec![Golden::open(&folder)?];
+/// let request = Request { name: "mine".to_owned(), model: folder, goldens, ..Request::default() };
+/// let report = verify(&request, &|step| println!("{step}"))?;
+/// assert_eq!(report.outcome, Outcome::Pass);
+/// # Ok::<(), deberta_converters::Error>(())
+/// ```
 pub fn verify(request: &Request, progress: &dyn Fn(&str)) -> Result<Report> {
     request.backend.map_or(Ok(()), BackendName::require)?;
     let graph_alone = request.backend.is_some_and(BackendName::runs_graphs);

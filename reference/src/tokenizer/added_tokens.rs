@@ -40,7 +40,7 @@ impl AddedToken {
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// An added token: its id, which another may have too, and its text.
+    /// An added token: its id, which another token may have too, and its text.
     Added(u32, Cow<'t, str>),
     /// Text between added tokens.
     Text(Cow<'t, str>),
@@ -61,7 +61,7 @@ impl AddedTokens {
         self.tokens.insert(id, token);
     }
 
-    /// Lets `split` find all tokens but those that lost their ids to others, as transformers does.
+    /// Lets `split` find the tokens. One whose id another token got later is not found, as in transformers.
     pub(super) fn index(&mut self) {
         for token in self.tokens.values() {
             self.trie.insert(&token.content);
@@ -97,7 +97,8 @@ impl AddedTokens {
 
     /// Does what the flags of the token at `at` ask for, if it is one.
     ///
-    /// The neighbours are judged as they were before they were stripped.
+    /// Whether a token stands alone is decided before white space is taken: in `a <t>`, where `<t>` takes the space
+    /// before it, it still stands after a space.
     fn apply_flags(&self, pieces: &mut [Cow<'_, str>], at: usize) {
         let Some(token) = pieces.get(at).and_then(|piece| self.token(self.id(piece)?)) else { return };
         let left_ends_word = at.checked_sub(1).and_then(|left| pieces.get(left)?.chars().next_back());
@@ -241,8 +242,9 @@ impl Trie {
             let start = starts.get_mut(which)?;
             if self.ends(start.node) {
                 let beyond = at + character.len_utf8();
-                // Starts before this one stand beyond the character already, also those that it ended: a slip of
-                // transformers that matters to added tokens within added tokens.
+                // This loop has led the starts before this one over the character already, so their tokens go on
+                // beyond it. For a start that the character did not match that is a slip, which transformers has too:
+                // with the tokens `xbz` and `b`, all of `xbQz` is cut out as one.
                 let earlier =
                     starts.get(..which)?.iter().find_map(|s| Some((s.at, self.end(s.node, text, beyond)?)));
                 let this = starts.get(which)?;

@@ -243,3 +243,19 @@ pub(crate) fn truncate_sequences(
         (TruncationStrategy::OnlySecond, None) | (TruncationStrategy::DoNotTruncate, _) => {}
     }
 }
+
+/// `first A separator`, and `B end` of a pair.
+pub(crate) fn sequences(
+    first: u32,
+    mut a: Vec<u32>,
+    separator: u32,
+    pair: Option<(Vec<u32>, u32)>,
+) -> Vec<u32> {
+    a.insert(0, first);
+    a.push(separator);
+    if let Some((b, end)) = pair {
+        a.extend(b);
+        a.push(end);
+    }
+    a
+}

@@ -27,9 +27,9 @@ pub enum DecodeErrors {
 /// A special token as a file gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// Its text; the class decides the rest.
+    /// Its text alone; the class decides the flags, such as `lstrip`.
     Text(String),
-    /// All of it.
+    /// Its text and its flags.
     Token(AddedToken),
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of a folder; what no file says has the defaults of `DebertaTokenizer`.
+    /// The settings of a folder; what no file says has the defaults of `DebertaTokenizer`.
     pub(crate) fn read(folder: &Path) -> Result<Settings> {
         let file = folder.join("tokenizer_config.json");
         let config = if file.is_file() { read_object(&file)? } else { Map::new() };
@@ -130,7 +130,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Sets a special token, or all additional ones; other keys are nothing.
+    /// Takes the value of `key`, if it names a special token or is `additional_special_tokens`; other keys are ignored.
     fn set(&mut self, file: &Path, key: &str, value: &Value, special: bool) -> Result<()> {
         if key == "additional_special_tokens" {
             let Value::Array(tokens) = value else {
@@ -214,7 +214,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Gives the special tokens that a file names the flags that they have as added tokens.
+    /// Gives flags to the special tokens that a file names by their text alone: those of the added token of that text.
     fn replace_special(&mut self, named: &Map<String, Value>) {
         let decoder = self.added_tokens_decoder.clone();
         let added = |content: &str| {

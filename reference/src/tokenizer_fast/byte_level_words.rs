@@ -1,5 +1,5 @@
-//! What the crate gives, several times faster: the crate finds the added tokens and merges each word that is new; words
-//! that were seen before come from a cache.
+//! The encodings of the `tokenizers` crate, several times faster: the crate finds the added tokens and merges each word
+//! that is new; words that were seen before come from a cache.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use tokenizers::{
     Encoding, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizerWrapper, Token, Tokenizer,
 };
 
-use crate::tokenizer::bpe::byte_alphabet;
-use crate::tokenizer::cache::Caches;
-use crate::tokenizer::words::{Unicode, words};
+use crate::tokenizer::byte_level::alphabet::byte_alphabet;
+use crate::tokenizer::byte_level::cache::Caches;
+use crate::tokenizer::byte_level::words::{Unicode, words};
 
 /// A tokenizer that normalizes nothing, cuts words by GPT-2's pattern, and always merges a word in the same way.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct ByteLevelWords {
 }
 
 impl ByteLevelWords {
-    /// None if the tokenizer is another one.
+    /// None if the tokenizer is of another kind, such as one that normalizes.
     pub(super) fn of(tokenizer: &Tokenizer) -> Option<ByteLevelWords> {
         let (ModelWrapper::BPE(bpe), Some(PreTokenizerWrapper::ByteLevel(byte_level)), None) =
             (tokenizer.get_model(), tokenizer.get_pre_tokenizer(), tokenizer.get_normalizer())
@@ -56,7 +56,7 @@ impl ByteLevelWords {
             }
             let prefix = self.add_prefix_space && !piece.starts_with(' ');
             let piece = if prefix { Cow::Owned(format!(" {piece}")) } else { Cow::Borrowed(piece) };
-            // The character that is no part of the text stands where the first one is.
+            // The space put in is nowhere in the text: its place is that of the first character.
             let mut inserted = usize::from(prefix);
             let merge = |word: &str| {
                 self.merge(tokenizer, word).unwrap_or_else(|error| {
@@ -201,7 +201,7 @@ mod tests {
     use tokenizers::{AddedToken, Tokenizer};
 
     use super::ByteLevelWords;
-    use crate::tokenizer::bpe::byte_alphabet;
+    use crate::tokenizer::byte_level::alphabet::byte_alphabet;
 
     /// All bytes but `z` and the first byte of some emoji, a few merges, and added tokens of every kind.
     fn tokenizer(add_prefix_space: bool, unk: Option<&str>) -> Tokenizer {

@@ -14,7 +14,9 @@ use tokenizers::{
 use super::byte_level_words::ByteLevelWords;
 use super::{DebertaTokenizerFast, backend, template, to_backend};
 use crate::error::{Error, Result};
-use crate::tokenizer::files::{MergeLine, fault, json_fault, read};
+use crate::tokenizer::base::SpecialTokenIds;
+use crate::tokenizer::byte_level::vocabulary::MergeLine;
+use crate::tokenizer::files::{fault, json_fault, read};
 use crate::tokenizer::settings::{Given, Settings};
 use crate::tokenizer::{AddedToken, DebertaTokenizer, Side};
 
@@ -72,7 +74,7 @@ impl DebertaTokenizerFast {
         let byte_level = ByteLevel::default();
         tokenizer.with_pre_tokenizer(Some(byte_level.add_prefix_space(settings.add_prefix_space)));
         tokenizer.with_decoder(Some(byte_level));
-        // These two names, whatever the special tokens are.
+        // `DebertaConverter` writes these two names, also where the files name other tokens.
         let mut special = Vec::new();
         for name in ["[CLS]", "[SEP]"] {
             let [Some(id)] = slow.convert_tokens_to_ids(&[name])[..] else {
@@ -91,7 +93,7 @@ impl DebertaTokenizerFast {
 
     fn from_json(file: &Path, settings: &Settings) -> Result<DebertaTokenizerFast> {
         let text = read(file)?;
-        // The crate says less about a syntax error.
+        // serde_json says where a syntax error is, the crate does not.
         let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
         template::check(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
         let mut tokenizer: Tokenizer = text.parse().map_err(|error| json_fault(file, error))?;
@@ -163,11 +165,8 @@ impl DebertaTokenizerFast {
             truncation_side: settings.truncation_side.unwrap_or_default(),
             model_max_length: settings.model_max_length,
             clean_up_tokenization_spaces: settings.clean_up_tokenization_spaces,
-            cls_token_id: id("cls_token")?,
-            sep_token_id: id("sep_token")?,
+            special_ids: SpecialTokenIds::new(id)?,
             pad_token: settings.content("pad_token")?,
-            pad_token_id: id("pad_token")?,
-            mask_token_id: id("mask_token").ok(),
             unk_token,
             special: names,
             byte_level: ByteLevelWords::of(&tokenizer),

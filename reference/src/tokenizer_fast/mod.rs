@@ -16,11 +16,11 @@ mod loading;
 mod template;
 
 use crate::error::{Error, Result};
+use crate::tokenizer::base::{PreTrainedTokenizerBase, SpecialTokenIds};
+use crate::tokenizer::decode::clean_up_tokenization;
 use crate::tokenizer::encoding::Lengths;
 use crate::tokenizer::files::fault;
-use crate::tokenizer::{
-    AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy, clean_up_tokenization, sequences,
-};
+use crate::tokenizer::{AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy};
 use byte_level_words::ByteLevelWords;
 
 /// An [`Encoding`], and where its tokens come from. All lists have n entries.
@@ -51,18 +51,15 @@ pub struct DebertaTokenizerFast {
     pub model_max_length: Option<usize>,
     /// Whether `decode` removes the space before punctuation unless told otherwise.
     pub clean_up_tokenization_spaces: bool,
-    /// Without its post-processor, since pairs are truncated between the two.
+    /// Without its post-processor, since a pair is truncated after the one and before the other.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
-    /// How texts are encoded; none if the crate alone can.
+    /// The fast way to encode; none for a tokenizer of a kind that the crate alone can encode.
     byte_level: Option<ByteLevelWords>,
     special: HashSet<String>,
     unk_token: String,
-    cls_token_id: u32,
-    sep_token_id: u32,
+    special_ids: SpecialTokenIds,
     pad_token: String,
-    pad_token_id: u32,
-    mask_token_id: Option<u32>,
 }
 
 impl DebertaTokenizerFast {
@@ -83,19 +80,6 @@ impl DebertaTokenizerFast {
     /// If the backend fails.
     pub fn tokenize(&self, text: &str) -> Result<Vec<String>> {
         Ok(self.tokenizer.encode(text, false).map_err(backend)?.get_tokens().to_vec())
-    }
-
-    /// The ids of a text or a pair, as `encode_plus` has them; faster, since no offsets are followed.
-    ///
-    /// # Errors
-    /// As `encode_plus`.
-    pub fn encode(&self, text: &str, text_pair: Option<&str>, options: &EncodeOptions) -> Result<Vec<u32>> {
-        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
-        let text_pair = text_pair.filter(|text| !text.is_empty());
-        let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: false };
-        let mut encoding = convert_encoding(&self.run(text, text_pair, &pass)?);
-        encoding.pad(lengths.padded(encoding.len()), lengths.padding_side, self.pad_token_id);
-        Ok(encoding.input_ids)
     }
 
     /// Encodes a text or a pair. An empty second text makes no pair.
@@ -145,7 +129,7 @@ impl DebertaTokenizerFast {
             side.pad(&mut fast.offsets, (0, 0), missing);
             side.pad(&mut fast.word_ids, None, missing);
             side.pad(&mut fast.sequence_ids, None, missing);
-            fast.encoding.pad(length, side, self.pad_token_id);
+            fast.encoding.pad(length, side, self.special_ids.pad);
         }
         Ok(encodings)
     }
@@ -188,68 +172,11 @@ impl DebertaTokenizerFast {
         }
     }
 
-    /// `[CLS] A [SEP]`, or `[CLS] A [SEP] B [SEP]`.
-    pub fn build_inputs_with_special_tokens(
-        &self,
-        token_ids_0: &[u32],
-        token_ids_1: Option<&[u32]>,
-    ) -> Vec<u32> {
-        let sep = self.sep_token_id;
-        sequences(self.cls_token_id, token_ids_0.to_vec(), sep, token_ids_1.map(|ids| (ids.to_vec(), sep)))
-    }
-
-    /// 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
-    pub fn create_token_type_ids_from_sequences(
-        &self,
-        token_ids_0: &[u32],
-        token_ids_1: Option<&[u32]>,
-    ) -> Vec<u32> {
-        sequences(0, vec![0; token_ids_0.len()], 0, token_ids_1.map(|ids| (vec![1; ids.len()], 1)))
-    }
-
     /// 1 for special tokens, 0 for others, of ids that have special tokens already.
     pub fn get_special_tokens_mask(&self, token_ids: &[u32]) -> Vec<u32> {
         let special: HashSet<u32> =
             self.special.iter().filter_map(|content| self.convert_token_to_id(content)).collect();
         token_ids.iter().map(|id| u32::from(special.contains(id))).collect()
-    }
-
-    /// How many special tokens a sequence or a pair gets.
-    pub fn num_special_tokens_to_add(&self, pair: bool) -> usize {
-        self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
-    }
-
-    /// The text of ids; ids without a token are left out.
-    ///
-    /// `clean_up_tokenization_spaces` is that of the tokenizer if absent, which is false unless its files say otherwise.
-    ///
-    /// # Errors
-    /// If the backend fails.
-    pub fn decode(
-        &self,
-        token_ids: &[u32],
-        skip_special_tokens: bool,
-        clean_up_tokenization_spaces: Option<bool>,
-    ) -> Result<String> {
-        let text = self.tokenizer.decode(token_ids, skip_special_tokens).map_err(backend)?;
-        let clean = clean_up_tokenization_spaces.unwrap_or(self.clean_up_tokenization_spaces);
-        Ok(if clean { clean_up_tokenization(&text) } else { text })
-    }
-
-    /// `decode` of each sequence.
-    ///
-    /// # Errors
-    /// As `decode`.
-    pub fn batch_decode(
-        &self,
-        sequences: &[Vec<u32>],
-        skip_special_tokens: bool,
-        clean_up_tokenization_spaces: Option<bool>,
-    ) -> Result<Vec<String>> {
-        sequences
-            .iter()
-            .map(|ids| self.decode(ids, skip_special_tokens, clean_up_tokenization_spaces))
-            .collect()
     }
 
     /// The id of each token: `[UNK]`'s if the vocabulary lacks it, none if it lacks that too.
@@ -269,41 +196,6 @@ impl DebertaTokenizerFast {
         kept.map(|(&id, _)| self.tokenizer.id_to_token(id)).collect()
     }
 
-    /// The size of the vocabulary without added tokens.
-    pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(false)
-    }
-
-    /// The size of the vocabulary with added tokens.
-    pub fn len(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
-    }
-
-    /// Whether there are no tokens.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The id of `[CLS]`.
-    pub fn cls_token_id(&self) -> u32 {
-        self.cls_token_id
-    }
-
-    /// The id of `[SEP]`.
-    pub fn sep_token_id(&self) -> u32 {
-        self.sep_token_id
-    }
-
-    /// The id of `[PAD]`.
-    pub fn pad_token_id(&self) -> u32 {
-        self.pad_token_id
-    }
-
-    /// The id of `[MASK]`, if there is one.
-    pub fn mask_token_id(&self) -> Option<u32> {
-        self.mask_token_id
-    }
-
     /// Writes vocab.json and merges.txt into an existing folder, their names after `filename_prefix` and `-`. Gives
     /// the paths.
     ///
@@ -316,6 +208,52 @@ impl DebertaTokenizerFast {
     ) -> Result<Vec<PathBuf>> {
         let folder = save_directory.as_ref();
         self.tokenizer.get_model().save(folder, filename_prefix).map_err(|error| fault(folder, "", error))
+    }
+}
+
+impl PreTrainedTokenizerBase for DebertaTokenizerFast {
+    fn special_token_ids(&self) -> &SpecialTokenIds {
+        &self.special_ids
+    }
+
+    /// The ids of a text or a pair, as `encode_plus` has them; faster, since no offsets are followed.
+    ///
+    /// # Errors
+    /// As `encode_plus`.
+    fn encode(&self, text: &str, text_pair: Option<&str>, options: &EncodeOptions) -> Result<Vec<u32>> {
+        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
+        let text_pair = text_pair.filter(|text| !text.is_empty());
+        let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: false };
+        let mut encoding = convert_encoding(&self.run(text, text_pair, &pass)?);
+        encoding.pad(lengths.padded(encoding.len()), lengths.padding_side, self.special_ids.pad);
+        Ok(encoding.input_ids)
+    }
+
+    /// The text of ids; ids without a token are left out.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    fn decode(
+        &self,
+        token_ids: &[u32],
+        skip_special_tokens: bool,
+        clean_up_tokenization_spaces: Option<bool>,
+    ) -> Result<String> {
+        let text = self.tokenizer.decode(token_ids, skip_special_tokens).map_err(backend)?;
+        let clean = clean_up_tokenization_spaces.unwrap_or(self.clean_up_tokenization_spaces);
+        Ok(if clean { clean_up_tokenization(&text) } else { text })
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(false)
+    }
+
+    fn len(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    fn num_special_tokens_to_add(&self, pair: bool) -> usize {
+        self.post_processor.as_ref().map_or(0, |processor| processor.added_tokens(pair))
     }
 }
 

@@ -22,4 +22,4 @@ if [[ -z $ORT_DYLIB_PATH ]]; then
     exit 0
 fi
 export ORT_DYLIB_PATH
-cargo test --manifest-path "$repository/Cargo.toml" --package deberta-tests --features onnxruntime --test onnx_backend
+cargo test --manifest-path "$repository/Cargo.toml" --package deberta-tests --features onnxruntime --test all onnx_backend::

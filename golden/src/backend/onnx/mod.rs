@@ -36,6 +36,20 @@ use runtime::Runtime;
 const OUTPUTS: [&str; 4] = ["last_hidden_state", "logits", "start_logits", "end_logits"];
 
 /// A graph that is run as it is.
+///
+/// ```
+/// use deberta_golden::Backend;
+/// use deberta_golden::backend::{BackendName, Onnx};
+/// use deberta_reference::Inputs;
+///
+/// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/trained/nli/model.onnx");
+/// let graph = Onnx::open(path.as_ref(), BackendName::Onnx)?;
+/// let mut inputs = Inputs::from_ids(ndarray::array![[1, 50, 51, 2]]);
+/// inputs.attention_mask = Some(ndarray::Array2::ones((1, 4)).into_dyn());
+/// let trace = graph.run(&inputs, &[], Vec::new())?;
+/// assert_eq!(trace.get("outputs.logits").map(|logits| logits.shape.clone()), Some(vec![1, 3]));
+/// # Ok::<(), deberta_converters::Error>(())
+/// ```
 pub struct Onnx {
     path: PathBuf,
     backend: BackendName,

@@ -29,6 +29,8 @@ mod heads;
 mod inputs;
 mod losses;
 mod model;
+mod projections;
+mod relative;
 mod script;
 mod tensors;
 mod weights;

@@ -124,32 +124,15 @@ impl Model {
 /// # Errors
 /// One that it cannot be built from.
 fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
-    let unsupported = |reason: String| Err(reference::Error::Unsupported(reason).into());
-    let (e, h) = (config.embedding_size, config.hidden_size);
     let tensorflow = class.code == Code::TensorFlow;
-    if tensorflow && config.talking_head {
-        return unsupported("the TensorFlow classes cannot hold talking heads".to_owned());
-    }
-    if tensorflow && config.position_biased_input && e != h {
-        let what = "absolute positions with embedding_size other than hidden_size";
-        return unsupported(format!("the TensorFlow classes cannot hold {what}"));
-    }
-    let pooler = config.pooler_hidden_size;
-    if class.head == reference::Head::SequenceClassification && pooler != h {
-        return unsupported(format!(
-            "pooler_hidden_size {pooler} is not hidden_size {h}: the pooler takes hidden states"
-        ));
-    }
+    let twin = config.obstacle_in_tensorflow().filter(|_| tensorflow);
     let config = match class.code {
         // TensorFlow's masked-LM class looks at neither.
         Code::TensorFlow => DebertaConfig { legacy: true, tie_word_embeddings: true, ..config },
         Code::PyTorch | Code::Microsoft => config,
     };
-    let masked_lm = matches!(class.head, reference::Head::MaskedLm | reference::Head::MaskDecoder);
-    if masked_lm && !class.head.is_legacy(&config) && e != h {
-        return unsupported(format!(
-            "lm_predictions decodes hidden states of size {h} by embeddings of size {e}"
-        ));
+    match twin.or_else(|| config.obstacle(class.head)) {
+        Some(reason) => Err(reference::Error::Unsupported(reason).into()),
+        None => Ok(config),
     }
-    Ok(config)
 }

@@ -49,3 +49,10 @@ pub(super) fn keep(probe: &mut Probe<'_>, name: &str, x: Tensor) -> Result<Tenso
         false => Ok(x),
     }
 }
+
+/// Part `part` of the `parts` parts of each of `h` heads: features [b, n, h parts d] to heads [b, h, n, d].
+pub(super) fn heads(x: &Tensor, h: i64, (part, parts): (i64, i64)) -> Result<Tensor> {
+    let (b, n, _) = x.size3()?;
+    let heads = x.f_reshape([b, n, h, parts, -1])?; //                                    [b, n, h, parts, d]
+    Ok(heads.f_select(3, part)?.f_transpose(1, 2)?)
+}

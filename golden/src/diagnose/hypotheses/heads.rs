@@ -147,7 +147,7 @@ impl Search<'_> {
     /// Queries that are a factor too large, or too small.
     pub(super) fn scales(&self, layer: usize) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        let terms = 1 + config.pos_att_type.len();
+        let terms = config.scale_terms();
         let numbers =
             [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
         let numbers = numbers.into_iter().filter(|(number, _)| *number > 1);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Head;
+use deberta_reference::{Head, PreTrainedTokenizerBase};
 use serde_json::json;
 
 use super::data::quoted;

@@ -13,9 +13,9 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::id::{ModelId, Revision, is_commit};
 use crate::confinement::require_inside;
 use crate::error::{Error, Result};
+use crate::hub::id::{ModelId, Revision, is_commit};
 
 /// The cache's folder of one model.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::id::check_file_name;
+use super::file_name::check_file_name;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::hub::Wanted;
 
 /// The files beside the weights: configuration and tokenizer.
 const ACCOMPANYING: [&str; 8] = [
@@ -17,39 +18,6 @@ const ACCOMPANYING: [&str; 8] = [
     "vocab.json",
     "merges.txt",
 ];
-
-/// The weights that a caller has a use for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Those in the first of the formats that the repository has.
-    First(Vec<Format>),
-    /// Those in every one of the formats that the repository has.
-    Every(Vec<Format>),
-}
-
-impl Wanted {
-    /// Weights in any format, the preferred one if there is a choice.
-    pub fn any() -> Wanted {
-        Wanted::First(Format::ALL.to_vec())
-    }
-
-    /// Weights in `format`, or else in the preferred format that is not `unwanted`, as [`Source::locate`] takes
-    /// them.
-    ///
-    /// [`Source::locate`]: crate::source::Source::locate
-    pub fn as_located(format: Option<Format>, unwanted: Option<Format>) -> Wanted {
-        Wanted::First(match format {
-            Some(format) => vec![format],
-            None => Format::ALL.into_iter().filter(|&other| Some(other) != unwanted).collect(),
-        })
-    }
-
-    fn formats(&self) -> &[Format] {
-        match self {
-            Wanted::First(formats) | Wanted::Every(formats) => formats,
-        }
-    }
-}
 
 /// The files of the configuration and the tokenizer among `files`.
 pub(super) fn accompanying(files: &BTreeSet<String>) -> impl Iterator<Item = &'static str> {
@@ -67,7 +35,8 @@ pub(super) fn weights(files: &BTreeSet<String>, wanted: &Wanted) -> Result<Vec<S
         Wanted::Every(formats) => formats.iter().filter_map(of).collect(),
     };
     if found.is_empty() {
-        let looked_for: Vec<String> = wanted.formats().iter().flat_map(|&format| format.places()).collect();
+        let (Wanted::First(formats) | Wanted::Every(formats)) = wanted;
+        let looked_for: Vec<String> = formats.iter().flat_map(|&format| format.places()).collect();
         return Err(Error::new(Kind::Hub, format!("no weights: looked for {}", looked_for.join(", "))));
     }
     Ok(found)

@@ -1,14 +1,13 @@
 //! The one matrix product, C = A B, on which all the time is spent.
 //!
-//! A matrix is the list of its rows. The rows of A are read in place, one number at a time, and each number
-//! meets a vector of B; so A may be a weight of any size, which is never copied, and is f32 whatever B is. B, the smaller operand, is
-//! packed into panels: 1 to 3 vectors wide, all of a panel's rows one after the other. The accumulators of 8 rows
-//! of A times one panel (4 on machines with 16 vector registers) stay in registers while the product runs along k.
+//! A matrix is the list of its rows. The rows of A are read in place, one number at a time, and each number meets a
+//! vector of B; so A may be a weight of any size, which is never copied, and is f32 whatever B is. B, the smaller
+//! operand, is packed into panels (`packed.rs`). The accumulators of 8 rows of A times one panel (4 on machines with
+//! 16 vector registers) stay in registers while the product runs along k.
 //!
 //! Sums run in blocks of 128 along k, as much of a panel as stays in the first-level cache: shorter chains of
 //! additions, smaller rounding errors.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -16,118 +15,14 @@ use rayon::prelude::*;
 
 use crate::real::{Real, Vectors};
 
-/// A matrix [k, n] packed for the right side of [`product`].
-pub(crate) struct Packed<F: Real> {
-    /// Panel after panel; in a panel, row after row; padded to whole vectors. In front of them, as many
-    /// numbers as put the panels at the start of a cache line.
-    storage: Vec<F>,
-    /// Where the panels start.
-    start: usize,
-    /// k
-    depth: usize,
-    /// n
-    columns: usize,
-    /// Numbers in a vector.
-    lanes: usize,
-}
+mod packed;
 
-impl<F: Real> Packed<F> {
-    /// Packs B = Xᵀ, where `rows` are the rows of X [n, k].
-    pub(crate) fn transposed(rows: &[&[F]]) -> Packed<F> {
-        let mut packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
-        let (depth, widest) = (packed.depth, VECTORS * packed.lanes);
-        packed.each_panel(|first, width, panel| {
-            let rows = &rows[first..(first + widest).min(rows.len())];
-            for start in (0..depth).step_by(PACK_BLOCK) {
-                let k = start..depth.min(start + PACK_BLOCK);
-                let panel = &mut panel[start * width..k.end * width];
-                for (columns, rows) in rows.chunks(PACK_BLOCK).enumerate() {
-                    let mut block = [[F::zero(); PACK_BLOCK]; PACK_BLOCK];
-                    for (column, row) in rows.iter().enumerate() {
-                        block.iter_mut().zip(&row[k.clone()]).for_each(|(to, from)| to[column] = *from);
-                    }
-                    let first = columns * PACK_BLOCK;
-                    for (panel, block) in panel.chunks_exact_mut(width).zip(&block) {
-                        match panel[first..].first_chunk_mut() {
-                            Some(panel) => *panel = *block,
-                            None => panel[first..].copy_from_slice(&block[..width - first]),
-                        }
-                    }
-                }
-            }
-        });
-        packed
-    }
+use packed::{LONGEST_VECTOR, VECTORS};
+pub(crate) use packed::{Packed, rows};
 
-    /// Packs B, where `rows` are its rows [k, n].
-    pub(crate) fn new(rows: &[&[F]]) -> Packed<F> {
-        let mut packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
-        let columns = packed.columns;
-        packed.each_panel(|first, width, panel| {
-            for (row, panel) in rows.iter().zip(panel.chunks_exact_mut(width)) {
-                let row = &row[first..(first + width).min(columns)];
-                panel[..row.len()].copy_from_slice(row);
-            }
-        });
-        packed
-    }
-
-    /// n
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    fn with_room(depth: usize, columns: usize) -> Packed<F> {
-        let lanes = Arch::new().dispatch(Lanes(PhantomData::<F>));
-        // What is left there from before only gets into columns that are not stored.
-        let mut storage = F::spare().take();
-        let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
-        storage.resize(room.max(storage.len()), F::zero());
-        let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
-        Packed { storage, start, depth, columns, lanes }
-    }
-
-    fn panels(&self) -> &[F] {
-        &self.storage[self.start..][..self.depth * self.columns.next_multiple_of(self.lanes)]
-    }
-
-    /// Calls `fill` with the first column, the width and the numbers of every panel.
-    fn each_panel(&mut self, fill: impl Fn(usize, usize, &mut [F]) + Sync) {
-        let (depth, widest) = (self.depth, VECTORS * self.lanes);
-        if depth == 0 {
-            return;
-        }
-        let fill = |(panel, numbers): (usize, &mut [F])| fill(panel * widest, numbers.len() / depth, numbers);
-        let panels = &mut self.storage[self.start..][..depth * self.columns.next_multiple_of(self.lanes)];
-        if panels.len() < SMALL {
-            panels.chunks_mut(widest * depth).enumerate().for_each(fill);
-        } else {
-            panels.par_chunks_mut(widest * depth).enumerate().for_each(fill);
-        }
-    }
-}
-
-impl<F: Real> Drop for Packed<F> {
-    /// Leaves the memory of the largest packed matrix to the next one: fresh memory costs as much as packing.
-    fn drop(&mut self) {
-        let (storage, spare) = (std::mem::take(&mut self.storage), F::spare().take());
-        F::spare().set(if storage.len() > spare.len() { storage } else { spare });
-    }
-}
-
-/// Vectors in a panel.
-const VECTORS: usize = 3;
-/// Numbers in the longest vector that any processor has.
-const LONGEST_VECTOR: usize = 16;
-/// Bytes in a cache line.
-const CACHE_LINE: usize = 64;
-/// A square of this side is transposed at a time.
-const PACK_BLOCK: usize = 16;
-/// Fewer numbers than this are not worth a second thread.
-const SMALL: usize = 1 << 17;
 /// Additions in a chain.
 const CHAIN: usize = 128;
-/// Stripes of A that are multiplied together, at most.
+/// Stripes of A, 8 or 4 rows each, that are multiplied together, at most.
 const STRIPES: usize = 16;
 /// Panels that are multiplied together, at most.
 const MOST_PANELS: usize = 12;
@@ -153,17 +48,12 @@ pub(crate) fn linear<F: Real>(x: &[F], weight: &[f32], bias: Option<&[f32]>, k: 
 
 /// C = A B on this thread: `a` has the rows of A [m, k], `out` gets C [m, n].
 pub(crate) fn product<F: Real>(a: &[&[F]], b: &Packed<F>, out: &mut [F]) {
-    product_columns(a, b, 0..b.columns, out);
+    product_columns(a, b, 0..b.columns(), out);
 }
 
-/// The same where only some columns of C are wanted; others may be left as they are.
+/// As [`product`] where only some `columns` of C are wanted; others may be left as they are.
 pub(crate) fn product_columns<F: Real>(a: &[&[F]], b: &Packed<F>, columns: Range<usize>, out: &mut [F]) {
-    multiply(a, b, columns, RowMajor { out, stride: b.columns });
-}
-
-/// The rows of a matrix with `columns` columns.
-pub(crate) fn rows<F>(matrix: &[F], columns: usize) -> Vec<&[F]> {
-    matrix.chunks_exact(columns).collect()
+    multiply(a, b, columns, RowMajor { out, stride: b.columns() });
 }
 
 /// `R` rows of C, as wide as the widest panel.
@@ -264,7 +154,8 @@ fn multiply<A: Copy + Into<F>, F: Real>(
     Arch::new().dispatch(Multiply { a, b, columns, store });
 }
 
-/// The numbers of A are a `F`, or become one as they are used.
+/// A product to be computed with the vectors of this processor. The numbers of A are `F`, or f32 that become `F` as they
+/// are used.
 struct Multiply<'a, A, F: Real, T> {
     a: &'a [&'a [A]],
     b: &'a Packed<F>,
@@ -295,7 +186,7 @@ impl<A: Copy + Into<F>, F: Real, T: Store<F>> Multiply<'_, A, F, T> {
         let mut sums = Vec::new();
         for (index, panels) in wanted.chunks(MOST_PANELS * panel).enumerate() {
             let column = (first + index * MOST_PANELS) * width;
-            // A single panel waits for A, which is then best read from one end to the other.
+            // With a single panel all the time is that of reading A, which is fastest row after row.
             let block = if panels.len() > panel { STRIPES } else { 1 };
             for (index, stripes) in stripes.chunks(block).enumerate() {
                 self.block::<S, R>(simd, stripes, index * block * R, column, panels, &mut sums);
@@ -341,7 +232,7 @@ impl<A: Copy + Into<F>, F: Real, T: Store<F>> Multiply<'_, A, F, T> {
             panels.chunks(VECTORS * vector).enumerate().zip(sums.chunks(stripes.len()))
         {
             let column = column + index * width;
-            let columns = (panel.len() / self.b.depth).min(self.b.columns - column);
+            let columns = (panel.len() / self.b.depth).min(self.b.columns() - column);
             self.store.store::<S, R>(row, column, columns, sums);
         }
     }
@@ -374,18 +265,6 @@ fn multiply_tile<A: Copy + Into<F>, F: Real, S: Simd, const R: usize, const V: u
         for v in 0..V {
             sums[r][v] = F::add_vectors(simd, sums[r][v], chains[r][v]);
         }
-    }
-}
-
-/// Asks for the numbers in a vector.
-struct Lanes<F>(PhantomData<F>);
-
-impl<F: Real> WithSimd for Lanes<F> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        F::lanes::<S>()
     }
 }
 
@@ -462,13 +341,5 @@ mod tests {
             }
             assert_eq!(y, again);
         }
-    }
-
-    #[test]
-    fn transposed_packing_is_packing_of_the_transpose() {
-        let (n, k) = (53, 70);
-        let x = numbers(n * k, 6);
-        let xt: Vec<f32> = (0..n * k).map(|at| x[at % n * k + at / n]).collect();
-        assert_eq!(Packed::transposed(&rows(&x, k)).panels(), Packed::new(&rows(&xt, n)).panels());
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde::Deserialize;
 use ureq::http::HeaderMap;
 
+use super::file_name::{check_file_name, cut};
 use super::http::{ATTEMPTS, Answer, Client, Failure, retry, text};
-use super::id::{ModelId, Revision, check_file_name, cut, is_commit};
 use super::url::Url;
 use crate::error::{Error, Kind, Printable, Result};
+use crate::hub::id::{ModelId, Revision, is_commit};
 
 /// The largest description of a repository that is read.
 const LARGEST_LISTING: u64 = 16 << 20;

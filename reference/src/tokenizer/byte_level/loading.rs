@@ -5,11 +5,13 @@ use std::path::Path;
 use foldhash::{HashMap, HashMapExt};
 
 use super::DebertaTokenizer;
-use super::added_tokens::AddedTokens;
 use super::bpe::Bpe;
-use super::files::{self, fault};
-use super::settings::Settings;
+use super::vocabulary::read_merges;
 use crate::error::Result;
+use crate::tokenizer::added_tokens::AddedTokens;
+use crate::tokenizer::base::SpecialTokenIds;
+use crate::tokenizer::files::{fault, read_ids};
+use crate::tokenizer::settings::Settings;
 
 impl DebertaTokenizer {
     /// Reads a folder: vocab.json and merges.txt, and as far as they exist tokenizer_config.json,
@@ -35,8 +37,8 @@ impl DebertaTokenizer {
     }
 
     fn new(vocab_file: &Path, merges_file: &Path, settings: &Settings) -> Result<DebertaTokenizer> {
-        let vocabulary = files::read_ids(vocab_file)?;
-        let merges = files::read_merges(merges_file)?;
+        let vocabulary = read_ids(vocab_file)?;
+        let merges = read_merges(merges_file)?;
         let bpe = Bpe::new(merges.iter().map(|merge| (&*merge.left, &*merge.right, merge.rank)));
         let mut tokenizer = DebertaTokenizer {
             add_prefix_space: settings.add_prefix_space,
@@ -56,10 +58,7 @@ impl DebertaTokenizer {
             additional: Vec::new(),
             len: 0,
             unk_token: settings.content("unk_token")?,
-            cls_token_id: 0,
-            sep_token_id: 0,
-            pad_token_id: 0,
-            mask_token_id: None,
+            special_ids: SpecialTokenIds::default(),
         };
         let special = settings.all_special_tokens();
         for (id, token) in &settings.added_tokens_decoder {
@@ -80,9 +79,7 @@ impl DebertaTokenizer {
             let unknown = || fault(vocab_file, name, format!("{content:?} has no id"));
             tokenizer.id(&content).ok_or_else(unknown)
         };
-        (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id) =
-            (id("cls_token")?, id("sep_token")?, id("pad_token")?);
-        tokenizer.mask_token_id = settings.content("mask_token").ok().and_then(|mask| tokenizer.id(&mask));
+        tokenizer.special_ids = SpecialTokenIds::new(id)?;
         tokenizer.symbol_ids = tokenizer.ids_of_symbols(vocab_file)?;
         Ok(tokenizer)
     }

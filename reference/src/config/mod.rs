@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 
 pub use crate::activation::Activation;
 
+mod keys;
+
+use keys::{Keys, kind_of};
+
 /// Everything that decides the shapes and the arithmetic of a DeBERTa v1 model.
 ///
 /// Defaults are those of the code (`layer_norm_eps` 1e-7, `relative_attention` false, …), which differ from the
@@ -102,6 +106,9 @@ impl std::error::Error for ConfigError {}
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
+/// What `model_type` in `config.json` says of these classes.
+const MODEL_TYPE: &str = "deberta";
+
 /// No dimension of a real model comes near; a hostile one must not make us count for hours.
 const LARGEST_DIMENSION: u64 = 1 << 28;
 const MOST_LAYERS: u64 = 4096;
@@ -175,6 +182,11 @@ impl DebertaConfig {
         };
         config.validate()?;
         Ok(config)
+    }
+
+    /// What `model_type` in `config.json` is to say.
+    pub fn model_type(&self) -> &'static str {
+        MODEL_TYPE
     }
 
     /// d, the width of one attention head.
@@ -253,10 +265,10 @@ impl DebertaConfig {
 /// Names the model when the file is another model's configuration.
 fn refuse_other_models(keys: &Keys<'_>) -> Result<()> {
     if let Some(model_type) = keys.0.get("model_type").filter(|value| !value.is_null())
-        && model_type != "deberta"
+        && model_type != MODEL_TYPE
     {
         return Err(ConfigError(format!(
-            "model_type is {model_type}, this toolkit handles \"deberta\" (version 1)"
+            "model_type is {model_type}, this toolkit handles {MODEL_TYPE:?} (version 1)"
         )));
     }
     let v2 = [
@@ -269,140 +281,6 @@ fn refuse_other_models(keys: &Keys<'_>) -> Result<()> {
             Err(ConfigError(format!("{key} belongs to DeBERTa version 2, this toolkit handles version 1")))
         }
         None => Ok(()),
-    }
-}
-
-/// Typed access to the keys of a configuration file. An absent key and `null` mean the default.
-struct Keys<'a>(&'a Map<String, Value>);
-
-impl Keys<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
-    }
-
-    fn wrong<T>(&self, key: &str, value: &Value, expected: &str) -> Result<T> {
-        let mut shown = value.to_string();
-        if shown.chars().count() > 80 {
-            shown = shown.chars().take(80).chain(['…']).collect();
-        }
-        Err(ConfigError(format!("{key}: expected {expected}, found {shown}")))
-    }
-
-    fn integer(&self, key: &str, default: usize, least: u64, most: u64) -> Result<usize> {
-        let Some(value) = self.get(key) else { return Ok(default) };
-        match value.as_u64().filter(|n| (least..=most).contains(n)).and_then(|n| usize::try_from(n).ok()) {
-            Some(n) => Ok(n),
-            None => self.wrong(key, value, &format!("an integer from {least} to {most}")),
-        }
-    }
-
-    fn dimension(&self, key: &str, default: usize) -> Result<usize> {
-        self.integer(key, default, 1, LARGEST_DIMENSION)
-    }
-
-    fn signed(&self, key: &str, default: i64) -> Result<i64> {
-        let Some(value) = self.get(key) else { return Ok(default) };
-        value.as_i64().map_or_else(|| self.wrong(key, value, "an integer"), Ok)
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_f64().map_or_else(|| self.wrong(key, value, "a number"), |n| Ok(Some(n)))
-    }
-
-    fn probability(&self, key: &str) -> Result<Option<f64>> {
-        match self.number(key)? {
-            Some(p) if !(0.0..=1.0).contains(&p) => {
-                Err(ConfigError(format!("{key}: expected a number from 0 to 1, found {p}")))
-            }
-            p => Ok(p),
-        }
-    }
-
-    fn boolean(&self, key: &str, default: bool) -> Result<bool> {
-        let Some(value) = self.get(key) else { return Ok(default) };
-        value.as_bool().map_or_else(|| self.wrong(key, value, "true or false"), Ok)
-    }
-
-    fn activation(&self, key: &str) -> Result<Option<Activation>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.as_str().and_then(Activation::from_name) {
-            Some(activation) => Ok(Some(activation)),
-            None => self.wrong(key, value, &format!("one of {}", Activation::NAMES.join(", "))),
-        }
-    }
-
-    fn token_id(&self) -> Result<Option<usize>> {
-        let key = if self.0.contains_key("pad_token_id") { "pad_token_id" } else { "padding_idx" };
-        if self.0.get(key).is_some_and(Value::is_null) {
-            return Ok(None);
-        }
-        self.integer(key, 0, 0, LARGEST_DIMENSION).map(Some)
-    }
-
-    /// A list, or a string `c2p|p2c` in any case with any spaces; a list is taken as it is.
-    fn pos_att_type(&self) -> Result<Vec<String>> {
-        match self.get("pos_att_type") {
-            Some(Value::String(text)) => {
-                Ok(text.to_lowercase().split('|').map(|term| term.trim().to_owned()).collect())
-            }
-            _ => self.strings("pos_att_type"),
-        }
-    }
-
-    fn strings(&self, key: &str) -> Result<Vec<String>> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let strings = value.as_array().and_then(|list| {
-            list.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        });
-        strings.map_or_else(|| self.wrong(key, value, "a list of strings"), Ok)
-    }
-
-    fn num_labels(&self) -> Result<usize> {
-        match self.get("id2label") {
-            Some(Value::Object(labels)) if !labels.is_empty() => Ok(labels.len()),
-            Some(Value::Array(labels)) if !labels.is_empty() => Ok(labels.len()),
-            Some(other) => self.wrong("id2label", other, "an object from ids to labels"),
-            None => self.dimension("num_labels", 2),
-        }
-    }
-
-    fn id2label(&self) -> BTreeMap<usize, String> {
-        let name = |value: &Value| value.as_str().map(str::to_owned);
-        match self.get("id2label") {
-            Some(Value::Object(labels)) => {
-                labels.iter().filter_map(|(id, value)| Some((id.parse().ok()?, name(value)?))).collect()
-            }
-            Some(Value::Array(labels)) => {
-                labels.iter().enumerate().filter_map(|(id, value)| Some((id, name(value)?))).collect()
-            }
-            _ => BTreeMap::new(),
-        }
-    }
-
-    fn problem_type(&self) -> Result<Option<ProblemType>> {
-        let Some(value) = self.get("problem_type") else { return Ok(None) };
-        match value.as_str() {
-            Some("regression") => Ok(Some(ProblemType::Regression)),
-            Some("single_label_classification") => Ok(Some(ProblemType::SingleLabelClassification)),
-            Some("multi_label_classification") => Ok(Some(ProblemType::MultiLabelClassification)),
-            _ => self.wrong(
-                "problem_type",
-                value,
-                "regression, single_label_classification or multi_label_classification",
-            ),
-        }
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

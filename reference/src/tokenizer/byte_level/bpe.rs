@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 
 use foldhash::HashMap;
 
+use super::alphabet::byte_alphabet;
 use super::cache::Caches;
 use super::words::{Unicode, words};
 
@@ -140,19 +141,4 @@ fn join(places: &mut [Place], at: usize, product: Symbol) {
     if let Some(place) = places.get_mut(at) {
         *place = Place { symbol: product, right: beyond, ..*place };
     }
-}
-
-/// Byte -> the character that stands for it in vocab.json and merges.txt.
-///
-/// Printable characters of Latin-1 stand for themselves; the other 68 bytes, in order, are U+0100 and so on (a space
-/// is `Ġ`), so that a vocabulary holds no spaces or control characters.
-pub(crate) fn byte_alphabet() -> [char; 256] {
-    let mut next = 0x100_u32;
-    std::array::from_fn(|byte| match byte as u8 {
-        printable @ (b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff) => char::from(printable),
-        _ => {
-            next += 1;
-            char::from_u32(next - 1).unwrap_or_default()
-        }
-    })
 }

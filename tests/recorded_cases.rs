@@ -1,9 +1,6 @@
 //! Every committed case says the truth about its folder. What is recorded in it is compared in `reference/tests/goldens.rs`.
 
-// Tests unwrap and panic: that is how they fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
@@ -12,9 +9,10 @@ use deberta_golden::case::{Case, Framework, Model, TraceEntry};
 use deberta_golden::trace::class::masked_rows_name;
 use deberta_golden::trace::file::{self, FORMAT, Trace};
 use deberta_reference::{Head, MaskedRows};
+use deberta_tests::cases::each;
 
 fn folders() -> Vec<PathBuf> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
     let mut folders: Vec<PathBuf> = data.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     assert!(folders.len() >= 48, "{} cases", folders.len());
@@ -22,7 +20,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// The cases whose model is in the folder.
-fn recorded() -> Vec<(PathBuf, Case)> {
+fn recorded() -> BTreeMap<PathBuf, Case> {
     let read = |folder: PathBuf| (Case::read(&folder).map(|case| (folder, case))).unwrap();
     folders().into_iter().map(read).filter(|(_, case)| matches!(case.model, Model::Folder(_))).collect()
 }
@@ -43,19 +41,20 @@ fn every_folder_has_something_to_compare() {
 
 #[test]
 fn the_traces_are_those_of_the_folder() {
-    let mut count = 0;
-    for (folder, case) in recorded() {
+    let cases = recorded();
+    let counts = each(cases.keys(), |folder| {
+        let case = &cases[*folder];
         let listed: BTreeSet<PathBuf> =
             case.traces.iter().map(|entry| folder.join(entry.file.as_str())).collect();
-        let found: BTreeSet<PathBuf> = file::find(&folder).unwrap().into_iter().collect();
-        assert_eq!(listed, found, "{}", folder.display());
+        let found: BTreeSet<PathBuf> = file::find(folder).unwrap().into_iter().collect();
+        assert_eq!(listed, found);
         for entry in &case.traces {
-            let path = entry.path(&folder).unwrap();
-            check_metadata(entry, &Trace::read(&path).unwrap(), &case, &path);
-            count += 1;
+            let path = entry.path(folder).unwrap();
+            check_metadata(entry, &Trace::read(&path).unwrap(), case, &path);
         }
-    }
-    println!("{count} traces");
+        listed.len()
+    });
+    println!("{} traces", counts.into_iter().sum::<usize>());
 }
 
 fn check_metadata(entry: &TraceEntry, trace: &Trace, case: &Case, path: &Path) {
@@ -79,22 +78,24 @@ fn check_metadata(entry: &TraceEntry, trace: &Trace, case: &Case, path: &Path) {
 
 #[test]
 fn the_digest_is_that_of_the_weights() {
-    for (folder, case) in recorded() {
-        let model = case.model_folder(&folder).unwrap().unwrap();
+    let cases = recorded();
+    each(cases.keys(), |folder| {
+        let case = &cases[*folder];
+        let model = case.model_folder(folder).unwrap().unwrap();
         let (_, checkpoint) =
             Checkpoint::open(Source::locate(&model, None, None).unwrap(), None, None).unwrap();
         checkpoint.require_complete().unwrap();
-        assert_eq!(checkpoint.head.class_name(), case.class, "{}", folder.display());
+        assert_eq!(checkpoint.head.class_name(), case.class);
         let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).unwrap());
-        assert_eq!(Some(digest.to_string()), case.digest, "{}", folder.display());
-    }
+        assert_eq!(Some(digest.to_string()), case.digest);
+    });
 }
 
 #[test]
 fn every_class_has_traces_of_both_frameworks() {
     let classes: BTreeSet<String> = recorded()
-        .into_iter()
-        .flat_map(|(_, case)| case.traces)
+        .into_values()
+        .flat_map(|case| case.traces)
         .map(|entry| match entry.framework {
             Framework::Microsoft => "EnhancedMaskDecoder".to_owned(),
             _ => entry.class,

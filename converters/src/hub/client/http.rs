@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::http::{Method, Request, Response, header};
 use ureq::{Agent, Body, Proxy};
 
-use super::id::cut;
+use super::file_name::cut;
 use super::settings::{Settings, Token};
 use super::tls;
 use super::url::Url;

@@ -1,0 +1,41 @@
+//! Why a class cannot be built from a configuration that is valid by itself: one answer for all who build it.
+
+use crate::config::DebertaConfig;
+use crate::error::{Error, Result};
+use crate::params::Head;
+
+impl DebertaConfig {
+    /// Why the class of `head` cannot be built, if it cannot. transformers fails with an error about shapes then.
+    pub fn obstacle(&self, head: Head) -> Option<String> {
+        let (e, h) = (self.embedding_size, self.hidden_size);
+        match head {
+            Head::MaskedLm | Head::MaskDecoder if e != h && !head.is_legacy(self) => {
+                Some(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"))
+            }
+            Head::SequenceClassification if self.pooler_hidden_size != h => Some(format!(
+                "pooler_hidden_size {} is not hidden_size {h}: the pooler takes hidden states",
+                self.pooler_hidden_size
+            )),
+            _ => None,
+        }
+    }
+
+    /// Why TensorFlow's twin of a class cannot be built, if it cannot. Source: `modeling_tf_deberta.py`.
+    pub fn obstacle_in_tensorflow(&self) -> Option<String> {
+        let (e, h) = (self.embedding_size, self.hidden_size);
+        if self.talking_head {
+            Some("TensorFlow's DeBERTa fails to build with talking_head".to_owned())
+        } else if self.position_biased_input && e != h {
+            Some(format!(
+                "TensorFlow's DeBERTa cannot add absolute positions to embeddings of width {e} in a model of width {h}"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// Turns an obstacle into an error.
+pub(crate) fn unless(obstacle: Option<String>) -> Result<()> {
+    obstacle.map_or(Ok(()), |reason| Err(Error::Unsupported(reason)))
+}

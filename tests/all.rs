@@ -1,0 +1,32 @@
+//! The tests that cross crates, in one executable: each of its own would link every crate anew (`docs/decisions.md`).
+//!
+//! `cargo test -p deberta-tests commands::` runs those of a file.
+
+/// The program `deberta-convert`.
+const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
+/// The program `deberta-verify`.
+const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
+
+mod arbiter;
+mod commands;
+mod conversion;
+mod documented_commands;
+mod examples;
+mod faults;
+mod gate;
+mod goldens;
+mod hub;
+mod hub_failures;
+mod interruption;
+mod keras_format;
+mod keras_plan;
+mod onnx;
+mod onnx_backend;
+mod recorded_cases;
+mod refusals;
+mod reports;
+mod selftest;
+mod sizes;
+mod tasks;
+mod torch_format;
+mod verify;
