@@ -95,8 +95,8 @@ fn diff_finds_one_changed_value() {
 
 #[test]
 fn diff_recognises_a_transposed_square_matrix() {
+    use deberta_converters::format::open_file;
     use deberta_converters::mapped::Mapped;
-    use deberta_converters::source::open_file;
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("transformers/mlm");
     let weights = source.join("model.safetensors");

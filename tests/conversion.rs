@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deberta_converters::format::TensorFile;
+use deberta_converters::format::{TensorFile, open_file};
 use deberta_converters::mapped::Mapped;
-use deberta_converters::source::open_file;
 use deberta_tests::cases::each;
 use deberta_tests::{fail, fixture, fixtures, run, shared_fixtures, snapshot, succeed};
 

@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use deberta_converters::format::{FilePlan, keras, safetensors, torch};
+use deberta_converters::format::{FilePlan, keras, open_file, safetensors, torch};
 use deberta_converters::mapped::Mapped;
-use deberta_converters::source::open_file;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 use deberta_tests::{fail, fixture, snapshot};
 

@@ -10,27 +10,17 @@ use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
 use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 
+mod program;
+
 const USAGE: &str = "usage: answer_question FOLDER QUESTION TEXT";
 /// Tokens in an answer, at most.
 const LONGEST: usize = 30;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.as_slice() {
-        [flag] if flag == "--help" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        [folder, question, text] => answer(folder, question, text),
-        _ => Err(USAGE.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(USAGE, |arguments| match arguments {
+        [folder, question, text] => Some(answer(folder, question, text)),
+        _ => None,
+    })
 }
 
 fn answer(folder: &str, question: &str, text: &str) -> Result<(), Box<dyn Error>> {

@@ -9,26 +9,16 @@ use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
 use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 
+mod program;
+
 const USAGE: &str = "usage: classify_text FOLDER TEXT [TEXT]";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.as_slice() {
-        [flag] if flag == "--help" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        [folder, text] => classify(folder, text, None),
-        [folder, text, pair] => classify(folder, text, Some(pair)),
-        _ => Err(USAGE.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(USAGE, |arguments| match arguments {
+        [folder, text] => Some(classify(folder, text, None)),
+        [folder, text, pair] => Some(classify(folder, text, Some(pair))),
+        _ => None,
+    })
 }
 
 fn classify(folder: &str, text: &str, pair: Option<&str>) -> Result<(), Box<dyn Error>> {

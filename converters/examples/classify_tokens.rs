@@ -10,25 +10,15 @@ use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerB
 use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
 use ndarray::Axis;
 
+mod program;
+
 const USAGE: &str = "usage: classify_tokens FOLDER TEXT";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.as_slice() {
-        [flag] if flag == "--help" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        [folder, text] => classify(folder, text),
-        _ => Err(USAGE.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(USAGE, |arguments| match arguments {
+        [folder, text] => Some(classify(folder, text)),
+        _ => None,
+    })
 }
 
 fn classify(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {

@@ -14,27 +14,17 @@ use deberta_reference::{
 };
 use ndarray::Axis;
 
+mod program;
+
 const USAGE: &str = "usage: fill_mask FOLDER TEXT";
 /// Tokens that are shown for each mask.
 const SHOWN: usize = 5;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.as_slice() {
-        [flag] if flag == "--help" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        [folder, text] => fill_mask(folder, text),
-        _ => Err(USAGE.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(USAGE, |arguments| match arguments {
+        [folder, text] => Some(fill_mask(folder, text)),
+        _ => None,
+    })
 }
 
 fn fill_mask(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {

@@ -1,21 +1,21 @@
 //! A checkpoint: files, a configuration, and which tensor is which parameter.
 
-use std::fmt;
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Param, Role, params};
+use deberta_reference::{DebertaConfig, Head, Role, params};
 
+use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::TensorFile;
-use crate::matching::{Matched, Matcher, Parts};
+use crate::format::{Extra, Format, TensorFile};
+use crate::matching::{Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
 use crate::naming::onnx::{self, Recovered};
 use crate::naming::torch::Prefixes;
 use crate::naming::{CONFIG_KEY, Naming};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::source::{ConfigFile, Format, Source};
-use crate::tensor::{Dtype, TensorInfo};
+use crate::source::Source;
+use crate::tensor::TensorInfo;
 use crate::values::Values;
 
 /// An opened checkpoint whose tensors are matched with the parameters of its class.
@@ -25,7 +25,8 @@ use crate::values::Values;
 ///
 /// ```
 /// use deberta_converters::checkpoint::Checkpoint;
-/// use deberta_converters::source::{Format, Source};
+/// use deberta_converters::format::Format;
+/// use deberta_converters::source::Source;
 ///
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
 /// let source = Source::locate(folder.as_ref(), Some(Format::TensorFlow), None)?;
@@ -53,111 +54,12 @@ pub struct Checkpoint {
     /// Further tensors that repeat a parameter.
     pub copies: Vec<Repetition>,
     /// What is in the files and is not part of the model.
-    pub aside: Vec<Aside>,
+    pub aside: Vec<Extra>,
     /// Why this is not a complete checkpoint of its class.
     pub problems: Vec<Problem>,
     /// What a reader of the result should know.
     pub notes: Vec<String>,
     files: Vec<Box<dyn TensorFile>>,
-}
-
-/// Where a tensor is: which file, and which tensor of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) file: usize,
-    pub(crate) index: usize,
-}
-
-/// A parameter and the tensor that holds it.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    /// The parameter.
-    pub param: Param,
-    /// The name in the file.
-    pub stored_name: String,
-    /// The type of its elements.
-    pub dtype: Dtype,
-    /// Whether the file holds the transpose.
-    pub transposed: bool,
-    pub(crate) place: Place,
-}
-
-/// A tensor that repeats a parameter and must equal it.
-#[derive(Clone, Debug)]
-pub struct Repetition {
-    /// The name in the file.
-    pub stored_name: String,
-    /// The parameter's index in [`Checkpoint::bound`].
-    pub of: usize,
-    pub(crate) dtype: Dtype,
-    pub(crate) transposed: bool,
-    pub(crate) place: Place,
-}
-
-/// Something that a file holds and that is not part of the model.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Aside {
-    /// Its name in the file.
-    pub name: String,
-    /// What it is.
-    pub what: String,
-}
-
-/// A tensor that keeps the files from being a complete checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The tensor, by its name in the file if it is there, else by the name that it should have.
-    pub tensor: String,
-    /// What is wrong with it.
-    pub what: ProblemKind,
-}
-
-/// What is wrong with a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The class needs it and the files do not hold it.
-    Missing,
-    /// The files hold it and the class does not know it.
-    Unexpected,
-    /// Its shape is not the one that the configuration implies.
-    Shape {
-        /// As it should be in this format.
-        expected: Vec<usize>,
-        /// As it is.
-        found: Vec<usize>,
-    },
-    /// It is not floating point.
-    Dtype(Dtype),
-    /// It should repeat a parameter, and differs from it.
-    DiffersFrom(String),
-    /// It is this parameter, and the graph does not say whether it is transposed.
-    Layout(String),
-    /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
-    NotCounting,
-}
-
-impl fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProblemKind::Missing => f.write_str("missing"),
-            ProblemKind::Unexpected => f.write_str("unexpected: the class has no such parameter"),
-            ProblemKind::Shape { expected, found } => {
-                write!(f, "shape {found:?}, the configuration implies {expected:?}")?;
-                let reversed = found.iter().rev().eq(expected.iter());
-                f.write_str(if reversed && expected.len() == 2 { " (it is transposed)" } else { "" })
-            }
-            ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
-            ProblemKind::DiffersFrom(name) => {
-                write!(f, "differs from \"{name}\", which it must repeat")?;
-                let decoder = name.ends_with("word_embeddings.weight");
-                f.write_str(if decoder { " (an untied decoder needs tie_word_embeddings false)" } else { "" })
-            }
-            ProblemKind::Layout(name) => {
-                write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
-            }
-            ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
-        }
-    }
 }
 
 impl Checkpoint {
@@ -256,7 +158,8 @@ impl Checkpoint {
     ///
     /// ```
     /// use deberta_converters::checkpoint::Checkpoint;
-    /// use deberta_converters::source::{Format, Source};
+    /// use deberta_converters::format::Format;
+    /// use deberta_converters::source::Source;
     ///
     /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
     /// let digest = |format| {

@@ -5,57 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::checkpoint::{Aside, Bound, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::{TensorFile, keras as keras_format, onnx as onnx_format};
+use crate::format::{Extra, keras as keras_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
+use crate::matching::Bound;
 use crate::output::Staged;
 use crate::parallel;
 use crate::progress::Progress;
-use crate::shard::Shard;
-use crate::source::{Format, Source, open_file};
+use crate::request::{Companion, Request};
+use crate::shard::{Shard, Shards};
+use crate::source::Source;
 use crate::targets::{Target, refuse_obstacles, targets};
 use crate::tensor::Dtype;
 use crate::values::Rounding;
-
-/// What to make of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The format of the output.
-    pub to: Format,
-    /// The weight file to write; the folder and the conventional name decide for several shards.
-    pub output: PathBuf,
-    /// Other files to write with it: `config.json`.
-    pub companions: Vec<Companion>,
-    /// The dtype of every parameter; as in the input when absent.
-    pub dtype: Option<Dtype>,
-    /// Split the output into shards of at most so many bytes of tensor data.
-    pub max_shard_size: Option<u64>,
-    /// Whether existing files are replaced.
-    pub replace: bool,
-    /// What an ONNX file is to be.
-    pub onnx: OnnxRequest,
-}
-
-/// What an ONNX file is to be.
-#[derive(Clone, Debug, Default)]
-pub struct OnnxRequest {
-    /// What it computes.
-    pub forward: forward::Options,
-    /// Whether the weights are in a file of their own even if one file can hold everything.
-    pub external_data: bool,
-}
-
-/// A small file that belongs to the output.
-#[derive(Clone, Debug)]
-pub struct Companion {
-    /// Where it goes.
-    pub path: PathBuf,
-    /// Its content.
-    pub text: String,
-}
 
 /// Converts `input` as `request` says: writes the output under no name, reads it back with the ordinary reader,
 /// compares the digest of every tensor, and only then gives it its name.
@@ -66,8 +31,10 @@ pub struct Companion {
 ///
 /// ```
 /// use deberta_converters::checkpoint::Checkpoint;
-/// use deberta_converters::convert::{OnnxRequest, Request, convert};
-/// use deberta_converters::source::{Format, Source};
+/// use deberta_converters::convert::convert;
+/// use deberta_converters::format::Format;
+/// use deberta_converters::request::{OnnxRequest, Request};
+/// use deberta_converters::source::Source;
 ///
 /// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli/tf_model.h5");
 /// let (_, mut input) = Checkpoint::open(Source::locate(model.as_ref(), None, None)?, None, None)?;
@@ -90,58 +57,70 @@ pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progres
     input.require_complete()?;
     refuse_obstacles(input, request)?;
 
-    let targets = targets(input, request)?;
-    let shards = Shard::plan_all(input, request, &targets)?;
-    for path in shards.iter().map(|shard| &shard.path).chain(index_path(request, &shards).as_ref()) {
+    let targets = targets(input, request.to, request.dtype)?;
+    let output = Shards::plan(input, request, &targets)?;
+    for path in output.shards.iter().map(|shard| &shard.path).chain(output.index_path().as_ref()) {
         if path.exists() && !request.replace {
             return Err(crate::output::exists(path));
         }
     }
 
-    let files = shards.iter().map(|shard| Staged::create(&shard.path)).collect::<Result<Vec<_>>>()?;
+    let files = output.shards.iter().map(|shard| Staged::create(&shard.path)).collect::<Result<Vec<_>>>()?;
     let all_written = AtomicBool::new(false);
-    let (written, output_digests) = thread::scope(|scope| {
+    let written = thread::scope(|scope| {
         // The disk is slower than the page cache: it is kept busy from the first byte on.
         let flushing = scope.spawn(|| flush_until(&all_written, &files));
-        let checked = write_and_verify(input, request, &shards, &files, &all_written, progress);
+        let written = write_and_verify(input, &output, &files, &all_written, progress);
         all_written.store(true, Ordering::Release);
         let flushed =
             flushing.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
-        let checked = checked?;
-        flushed.map(|()| checked)
+        let written = written?;
+        flushed.map(|()| written)
     })?;
 
-    let ledger = ledger(input, request, &targets, &shards, &written, &output_digests);
-    commit(request, &shards, files)?;
+    let ledger = ledger(input, request, &written);
+    commit(&output, files, &request.companions, request.replace)?;
     Ok(ledger)
 }
 
-/// Writes all files and reads them back. Returns what was written, by parameter, and the digests of what was read.
-fn write_and_verify(
+/// What was written and found right.
+struct Written<'o> {
+    output: &'o Shards<'o>,
+    /// What became of every parameter, in the order of [`Checkpoint::bound`].
+    tensors: Vec<WrittenTensor>,
+    /// The digest of every parameter as it was read back.
+    digests: Vec<TensorDigest>,
+}
+
+/// Writes all files and reads them back.
+fn write_and_verify<'o>(
     input: &Checkpoint,
-    request: &Request,
-    shards: &[Shard<'_>],
+    output: &'o Shards<'_>,
     files: &[Staged],
     all_written: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<(Vec<Written>, Vec<TensorDigest>)> {
-    progress.start("writing", shards.iter().map(|shard| shard.plan.file_len()).sum());
-    let mut written = Vec::with_capacity(input.bound.len());
-    for (shard, file) in shards.iter().zip(files) {
-        written.extend(shard.write(input, file, progress)?);
+) -> Result<Written<'o>> {
+    progress.start("writing", output.byte_len());
+    let mut tensors = Vec::with_capacity(input.bound.len());
+    for (shard, file) in output.shards.iter().zip(files) {
+        tensors.extend(shard.write(input, file, progress)?);
     }
-    written.sort_by_key(|tensor| tensor.bound);
-    let names = || input.bound.iter().map(|bound| bound.param.name.as_str());
-    for (shard, file) in shards.iter().zip(files) {
+    tensors.sort_by_key(|tensor| tensor.bound);
+    for (shard, file) in output.shards.iter().zip(files) {
         if let Some(offset) = shard.plan.digest_offset() {
-            let digest = checkpoint_digest(names().zip(written.iter().map(|written| written.expected)));
-            file.write_at(offset, digest.to_string().as_bytes())?;
+            let digest = digest(input, tensors.iter().map(|tensor| tensor.expected));
+            file.write_at(offset, digest.as_bytes())?;
         }
     }
     all_written.store(true, Ordering::Release);
     progress.start("verifying", input.data_len());
-    let digests = verify(input, request, shards, files, &written, progress)?;
-    Ok((written, digests))
+    let digests = verify(input, output, files, &tensors, progress)?;
+    Ok(Written { output, tensors, digests })
+}
+
+/// The weight digest of a model with the parameters of `input`, each of which has one of `digests`.
+fn digest(input: &Checkpoint, digests: impl Iterator<Item = TensorDigest>) -> String {
+    checkpoint_digest(input.bound.iter().map(|bound| bound.param.name.as_str()).zip(digests)).to_string()
 }
 
 /// Sends what is written to the disk, until all that will be written is there.
@@ -158,7 +137,7 @@ fn flush_until(all_written: &AtomicBool, files: &[Staged]) -> Result<()> {
 }
 
 /// What became of a parameter when it was written.
-struct Written {
+struct WrittenTensor {
     bound: usize,
     /// Of the values that were read.
     source: TensorDigest,
@@ -169,7 +148,12 @@ struct Written {
 
 impl Shard<'_> {
     /// Writes every tensor and then everything else.
-    fn write(&self, input: &Checkpoint, file: &Staged, progress: &dyn Progress) -> Result<Vec<Written>> {
+    fn write(
+        &self,
+        input: &Checkpoint,
+        file: &Staged,
+        progress: &dyn Progress,
+    ) -> Result<Vec<WrittenTensor>> {
         file.set_len(self.plan.file_len())?;
         let work: Vec<(&Target, u64)> =
             self.targets.iter().copied().zip(self.plan.offsets().iter().copied()).collect();
@@ -184,7 +168,7 @@ impl Shard<'_> {
                 result.map_err(|error| error.in_tensor(&bound.stored_name).in_file(&input.source.path))
             },
         )?;
-        let (written, crc32): (Vec<Option<Written>>, Vec<u32>) = results.into_iter().unzip();
+        let (written, crc32): (Vec<Option<WrittenTensor>>, Vec<u32>) = results.into_iter().unzip();
         for span in self.plan.seal(if checksummed { &crc32 } else { &[] })? {
             file.write_at(span.offset, &span.bytes)?;
         }
@@ -202,7 +186,7 @@ fn write_tensor(
     offset: u64,
     checksummed: bool,
     progress: &dyn Progress,
-) -> Result<(Option<Written>, u32)> {
+) -> Result<(Option<WrittenTensor>, u32)> {
     let values = input.values(bound)?;
     let dtype = target.info.dtype;
     let mut crc32 = crc32fast::Hasher::new();
@@ -230,76 +214,50 @@ fn write_tensor(
     }
     let expected = hasher.finish();
     let source = if dtype == values.dtype { expected } else { crate::digest::tensor_digest(&values)? };
-    Ok((Some(Written { bound: target.bound, source, expected, rounding }), crc32.finalize()))
+    Ok((Some(WrittenTensor { bound: target.bound, source, expected, rounding }), crc32.finalize()))
 }
 
 /// Reads the output back as any checkpoint and compares every tensor with what was meant to be written.
 fn verify(
     input: &Checkpoint,
-    request: &Request,
-    shards: &[Shard<'_>],
+    written: &Shards<'_>,
     files: &[Staged],
-    written: &[Written],
+    tensors: &[WrittenTensor],
     progress: &dyn Progress,
 ) -> Result<Vec<TensorDigest>> {
-    let opened = open_staged(request, shards, files)?;
-    let paths = shards.iter().map(|shard| shard.path.clone()).collect();
-    let source = Source { path: request.output.clone(), files: paths, weight_map: None };
-    let mut output = Checkpoint::from_files(source, request.to, opened, &input.config, Some(input.head))?;
+    let paths = written.shards.iter().map(|shard| shard.path.clone()).collect();
+    let source = Source { path: written.path.clone(), files: paths, weight_map: None };
+    let (opened, head) = (written.open(files)?, Some(input.head));
+    let mut output = Checkpoint::from_files(source, written.format, opened, &input.config, head)?;
     output.check_copies()?;
     output.require_complete()?;
     let digests = output.tensor_digests(progress)?;
     let differs = |name: &str, what: &str| {
         Error::new(Kind::Verification, format!("{what}: this is a fault of the program or of the disk"))
             .in_tensor(name)
-            .in_file(&request.output)
+            .in_file(&written.path)
     };
-    if output.bound.len() != input.bound.len() || written.len() != input.bound.len() {
+    if output.bound.len() != input.bound.len() || tensors.len() != input.bound.len() {
         return Err(differs("", "not every parameter was written"));
     }
-    for ((source, written), (bound, read)) in
-        input.bound.iter().zip(written).zip(output.bound.iter().zip(&digests))
+    for ((source, tensor), (bound, read)) in
+        input.bound.iter().zip(tensors).zip(output.bound.iter().zip(&digests))
     {
-        if source.param.name != bound.param.name || written.expected != *read {
+        if source.param.name != bound.param.name || tensor.expected != *read {
             return Err(differs(&bound.param.name, "what was read back is not what was written"));
         }
     }
     Ok(digests)
 }
 
-/// Opens files that have no names yet.
-fn open_staged(
-    request: &Request,
-    shards: &[Shard<'_>],
-    files: &[Staged],
-) -> Result<Vec<Box<dyn TensorFile>>> {
-    let ([.., model], Format::Onnx) = (files, request.to) else {
-        return files.iter().map(|file| Ok(open_file(file.map()?)?.1)).collect();
-    };
-    let external = |location: &Path| {
-        let mut all = shards.iter().zip(files);
-        match all.find(|(shard, _)| shard.path.file_name() == Some(location.as_os_str())) {
-            Some((_, file)) => file.map(),
-            None => Err(Error::malformed("no such external data").in_file(location)),
-        }
-    };
-    Ok(vec![Box::new(onnx_format::open_with(model.map()?, &external)?)])
-}
-
-fn ledger(
-    input: &Checkpoint,
-    request: &Request,
-    targets: &[Target],
-    shards: &[Shard<'_>],
-    written: &[Written],
-    output_digests: &[TensorDigest],
-) -> Ledger {
-    let names = || input.bound.iter().map(|bound| bound.param.name.as_str());
+/// The account of the conversion.
+fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledger {
+    let output = written.output;
     let bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut kept_aside: Vec<Aside> = input.aside.clone();
+    let mut kept_aside = input.aside.clone();
     let mut dtypes: Vec<(String, usize)> = Vec::new();
     let mut widened = 0;
-    for target in targets.iter().filter(|target| !target.repeated) {
+    for target in output.targets().filter(|target| !target.repeated) {
         let Some(bound) = input.bound.get(target.bound) else { continue };
         let dtype = target.info.dtype.to_string();
         match dtypes.iter_mut().find(|(known, _)| *known == dtype) {
@@ -311,7 +269,7 @@ fn ledger(
         );
         if target.info.name.starts_with(keras_format::KEPT_ASIDE) {
             let what = format!("in group {}, which TensorFlow does not read", keras_format::KEPT_ASIDE);
-            kept_aside.push(Aside { name: bound.param.name.clone(), what });
+            kept_aside.push(Extra { name: bound.param.name.clone(), what });
         }
     }
     let mut notes = input.notes.clone();
@@ -320,22 +278,23 @@ fn ledger(
             "{widened} tensors were bf16, which HDF5 does not have: written as f32, without loss"
         ));
     }
-    let digest = checkpoint_digest(names().zip(written.iter().map(|written| written.source))).to_string();
+    let input_digest = digest(input, written.tensors.iter().map(|tensor| tensor.source));
     if input.metadata(forward::CLASS_KEY) == Some(input.head.class_name())
-        && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != digest)
+        && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != input_digest)
     {
         notes.push(format!(
             "the input's metadata tell the digest {told}: its weights were changed afterwards"
         ));
     }
-    let transposed = targets.iter().filter(|target| {
+    let transposed = output.targets().filter(|target| {
         !target.repeated
             && input.bound.get(target.bound).is_some_and(|bound| bound.transposed != target.transposed)
     });
     let rounding = request.dtype.map(|_| {
-        let rounding =
-            |written: &Written| Some((input.bound.get(written.bound)?.param.name.as_str(), written.rounding));
-        LargestRounding::of(written.iter().filter_map(rounding))
+        let rounding = |tensor: &WrittenTensor| {
+            Some((input.bound.get(tensor.bound)?.param.name.as_str(), tensor.rounding))
+        };
+        LargestRounding::of(written.tensors.iter().filter_map(rounding))
     });
     Ledger {
         input: Side {
@@ -343,14 +302,14 @@ fn ledger(
             format: input.format.to_string(),
             files: input.source.files.len(),
             bytes: input.source.files.iter().map(bytes).sum(),
-            digest,
+            digest: input_digest,
         },
         output: Side {
-            path: index_path(request, shards).unwrap_or_else(|| request.output.clone()),
-            format: request.to.to_string(),
-            files: shards.len(),
-            bytes: shards.iter().map(|shard| shard.plan.file_len()).sum(),
-            digest: checkpoint_digest(names().zip(output_digests.iter().copied())).to_string(),
+            path: output.index_path().unwrap_or_else(|| output.path.clone()),
+            format: output.format.to_string(),
+            files: output.shards.len(),
+            bytes: output.byte_len(),
+            digest: digest(input, written.digests.iter().copied()),
         },
         class: input.head.class_name(),
         layers: input.config.num_hidden_layers,
@@ -358,8 +317,8 @@ fn ledger(
         dtypes,
         mapped: input.bound.len(),
         transposed: transposed.count(),
-        aliased: shards.iter().map(|shard| shard.aliases.len()).sum(),
-        repeated: targets.iter().filter(|target| target.repeated).count(),
+        aliased: output.shards.iter().map(|shard| shard.aliases.len()).sum(),
+        repeated: output.targets().filter(|target| target.repeated).count(),
         copies_checked: input.copies.len(),
         kept_aside,
         notes,
@@ -368,45 +327,32 @@ fn ledger(
     }
 }
 
-/// The index of a sharded output.
-fn index_path(request: &Request, shards: &[Shard<'_>]) -> Option<PathBuf> {
-    (shards.len() > 1 && request.to != Format::Onnx)
-        .then(|| request.output.with_file_name(request.to.index_name()))
-}
-
 /// Gives every file its name: companions first, then the weights, then the index without which shards are nothing.
-fn commit(request: &Request, shards: &[Shard<'_>], files: Vec<Staged>) -> Result<()> {
+fn commit(output: &Shards<'_>, files: Vec<Staged>, companions: &[Companion], replace: bool) -> Result<()> {
     let small = |path: &Path, text: &str| -> Result<Staged> {
         let file = Staged::create(path)?;
         file.write_at(0, text.as_bytes())?;
         file.sync()?;
         Ok(file)
     };
-    let companions = request
-        .companions
-        .iter()
-        .map(|companion| small(&companion.path, &companion.text))
-        .collect::<Result<Vec<_>>>()?;
-    let index_path = index_path(request, shards);
+    let beside = companions.iter().map(|companion| small(&companion.path, &companion.text));
+    let beside = beside.collect::<Result<Vec<_>>>()?;
+    let index_path = output.index_path();
     let index = match &index_path {
-        Some(path) => Some(small(path, &index_text(shards)?)?),
+        Some(path) => Some(small(path, &output.index_text()?)?),
         None => None,
     };
     if let Some(path) = index_path.filter(|path| path.exists()) {
         // Old and new shards must never be mixed under one index.
         std::fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
     }
-    let paths: Vec<PathBuf> = request
-        .companions
-        .iter()
-        .map(|companion| companion.path.clone())
-        .chain(shards.iter().map(|shard| shard.path.clone()))
-        .collect();
-    let staged = companions.into_iter().chain(files).chain(index);
+    let paths = companions.iter().map(|companion| &companion.path);
+    let paths: Vec<&PathBuf> = paths.chain(output.shards.iter().map(|shard| &shard.path)).collect();
+    let staged = beside.into_iter().chain(files).chain(index);
     for (done, file) in staged.enumerate() {
-        if let Err(error) = file.commit(request.replace) {
+        if let Err(error) = file.commit(replace) {
             // Without --force nothing was there before: what this run named goes again.
-            if !request.replace {
+            if !replace {
                 for path in paths.iter().take(done) {
                     let _ = std::fs::remove_file(path);
                 }
@@ -415,23 +361,4 @@ fn commit(request: &Request, shards: &[Shard<'_>], files: Vec<Staged>) -> Result
         }
     }
     Ok(())
-}
-
-fn index_text(shards: &[Shard<'_>]) -> Result<String> {
-    let mut weight_map = std::collections::BTreeMap::new();
-    let mut total_size = 0_u64;
-    for shard in shards {
-        let name = shard.path.file_name().unwrap_or_default().to_string_lossy();
-        for target in &shard.targets {
-            total_size += target.info.byte_len()? as u64;
-            weight_map.insert(target.info.name.clone(), name.clone());
-        }
-        for alias in &shard.aliases {
-            weight_map.insert(alias.clone(), name.clone());
-        }
-    }
-    let index = serde_json::json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
-    serde_json::to_string_pretty(&index)
-        .map(|text| text + "\n")
-        .map_err(|error| Error::malformed(format!("cannot make a shard index: {error}")))
 }

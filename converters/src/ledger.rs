@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use deberta_reference::Head;
 use serde::Serialize;
 
-use crate::checkpoint::Aside;
 use crate::error::Printable;
+use crate::format::Extra;
 use crate::values::Rounding;
 
 /// The account of a conversion. Displays as a table for people; serialises as JSON for programs.
@@ -36,7 +36,7 @@ pub struct Ledger {
     /// Tensors of the input that repeated a parameter and were found equal to it.
     pub copies_checked: usize,
     /// What the input held that is no part of the model, and what became of it.
-    pub kept_aside: Vec<Aside>,
+    pub kept_aside: Vec<Extra>,
     /// What else a reader should know.
     pub notes: Vec<String>,
     /// What a change of dtype did, if one was asked for.

@@ -1,16 +1,114 @@
-//! Which tensor is which parameter.
+//! Which tensor is which parameter, and which is none.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use deberta_reference::{DebertaConfig, Head, Param, Role, params, tied_names};
+use serde::{Serialize, Serializer};
 
-use crate::checkpoint::{Aside, Bound, Place, Problem, ProblemKind, Repetition};
 use crate::error::Result;
-use crate::format::{TensorFile, keras as keras_format};
+use crate::format::{Extra, TensorFile, keras as keras_format};
 use crate::naming::onnx::{Layout, Recovered};
 use crate::naming::torch::{Local, Prefixes};
 use crate::naming::{Naming, Stored, keras, onnx, torch};
 use crate::tensor::{Dtype, TensorInfo};
+
+/// Where a tensor is: which file, and which tensor of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) index: usize,
+}
+
+/// A parameter and the tensor that holds it.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The parameter.
+    pub param: Param,
+    /// The name in the file.
+    pub stored_name: String,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Whether the file holds the transpose.
+    pub transposed: bool,
+    pub(crate) place: Place,
+}
+
+/// A tensor that repeats a parameter and must equal it.
+#[derive(Clone, Debug)]
+pub struct Repetition {
+    /// The name in the file.
+    pub stored_name: String,
+    /// The parameter's index in [`Checkpoint::bound`](crate::checkpoint::Checkpoint::bound).
+    pub of: usize,
+    pub(crate) dtype: Dtype,
+    pub(crate) transposed: bool,
+    pub(crate) place: Place,
+}
+
+/// A tensor that keeps the files from being a complete checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The tensor, by its name in the file if it is there, else by the name that it should have.
+    pub tensor: String,
+    /// What is wrong with it.
+    pub what: ProblemKind,
+}
+
+/// What is wrong with a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The class needs it and the files do not hold it.
+    Missing,
+    /// The files hold it and the class does not know it.
+    Unexpected,
+    /// Its shape is not the one that the configuration implies.
+    Shape {
+        /// As it should be in this format.
+        expected: Vec<usize>,
+        /// As it is.
+        found: Vec<usize>,
+    },
+    /// It is not floating point.
+    Dtype(Dtype),
+    /// It should repeat a parameter, and differs from it.
+    DiffersFrom(String),
+    /// It is this parameter, and the graph does not say whether it is transposed.
+    Layout(String),
+    /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
+    NotCounting,
+}
+
+/// As its words.
+impl Serialize for ProblemKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProblemKind::Missing => f.write_str("missing"),
+            ProblemKind::Unexpected => f.write_str("unexpected: the class has no such parameter"),
+            ProblemKind::Shape { expected, found } => {
+                write!(f, "shape {found:?}, the configuration implies {expected:?}")?;
+                let reversed = found.iter().rev().eq(expected.iter());
+                f.write_str(if reversed && expected.len() == 2 { " (it is transposed)" } else { "" })
+            }
+            ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
+            ProblemKind::DiffersFrom(name) => {
+                write!(f, "differs from \"{name}\", which it must repeat")?;
+                let decoder = name.ends_with("word_embeddings.weight");
+                f.write_str(if decoder { " (an untied decoder needs tie_word_embeddings false)" } else { "" })
+            }
+            ProblemKind::Layout(name) => {
+                write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
+            }
+            ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
+        }
+    }
+}
 
 /// Which parts of the model the names show.
 pub(crate) struct Parts {
@@ -77,7 +175,7 @@ pub(crate) struct Matcher<'a> {
 pub(crate) struct Matched {
     pub(crate) bound: Vec<Bound>,
     pub(crate) copies: Vec<Repetition>,
-    pub(crate) aside: Vec<Aside>,
+    pub(crate) aside: Vec<Extra>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -112,9 +210,7 @@ impl Matcher<'_> {
         let mut matched = Matched::default();
         let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
         for (file, tensors) in self.files.iter().enumerate() {
-            for extra in tensors.extras() {
-                matched.aside.push(Aside { name: extra.name.clone(), what: extra.what.clone() });
-            }
+            matched.aside.extend_from_slice(tensors.extras());
             for (index, info) in tensors.tensors().iter().enumerate() {
                 let place = Place { file, index };
                 let found = self.find(info, place, &lookup, &tied);
@@ -212,7 +308,8 @@ impl Matcher<'_> {
             let info = self.files.get(candidate.place.file)?.tensors().get(candidate.place.index)?;
             Some((candidate, info))
         });
-        // Of tied tensors a graph holds one, under either name.
+        // A graph holds tied tensors once, as the parameter or by its second name: the word embeddings may be there as
+        // `cls.predictions.decoder.weight` alone. Other files must have the parameter's own name.
         let names = if self.naming == Naming::Onnx { usize::MAX } else { SECOND_NAME };
         let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < names) else {
             if param.required {
@@ -292,7 +389,7 @@ impl Matcher<'_> {
         if counts {
             let what =
                 format!("buffer of {} {:?}, 0, 1, 2, …: recomputed by every version", info.dtype, info.shape);
-            matched.aside.push(Aside { name: info.name.clone(), what });
+            matched.aside.push(Extra { name: info.name.clone(), what });
         } else {
             matched.problems.push(problem(&info.name, ProblemKind::NotCounting));
         }

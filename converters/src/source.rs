@@ -1,80 +1,16 @@
-//! Where a model comes from: a file, a shard index, a folder, or the hub; and the configuration beside it.
+//! Where a model comes from: a file, a shard index, or a folder.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use deberta_reference::DebertaConfig;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
 use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
-use crate::format::{TensorFile, keras, onnx, safetensors, torch};
-pub use crate::hub::{hub_id, resolve};
+use crate::format::{Format, TensorFile, open_file};
+use crate::json::{not_json, read_text, unique_keys};
 use crate::mapped::Mapped;
-
-/// The formats that weights come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// `pytorch_model.bin`.
-    PyTorch,
-    /// `tf_model.h5`.
-    TensorFlow,
-    /// `model.safetensors`.
-    Safetensors,
-    /// `model.onnx`.
-    Onnx,
-}
-
-impl Format {
-    /// All formats, the preferred source first.
-    pub const ALL: [Format; 4] = [Format::Safetensors, Format::PyTorch, Format::TensorFlow, Format::Onnx];
-
-    /// The file name that transformers looks for.
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Format::PyTorch => "pytorch_model.bin",
-            Format::TensorFlow => "tf_model.h5",
-            Format::Safetensors => "model.safetensors",
-            Format::Onnx => "model.onnx",
-        }
-    }
-
-    /// The name of the index of a sharded checkpoint.
-    pub fn index_name(self) -> String {
-        format!("{}.index.json", self.file_name())
-    }
-
-    /// Where a folder may have weights of this format, the likeliest place first: the file, the index of its shards,
-    /// or for ONNX the folder that Optimum exports to.
-    pub fn places(self) -> [String; 2] {
-        let file = self.file_name();
-        let other = if self == Format::Onnx { format!("onnx/{file}") } else { self.index_name() };
-        [file.to_owned(), other]
-    }
-
-    /// The name of one of several shards, counted from 1.
-    pub fn shard_name(self, number: usize, of: usize) -> String {
-        let name = self.file_name();
-        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-        format!("{stem}-{number:05}-of-{of:05}.{extension}")
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Format::PyTorch => "PyTorch",
-            Format::TensorFlow => "TensorFlow",
-            Format::Safetensors => "safetensors",
-            Format::Onnx => "ONNX",
-        })
-    }
-}
 
 /// The files of a checkpoint, found but not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +22,6 @@ pub struct Source {
     /// For a sharded checkpoint, which shard holds which tensor.
     pub weight_map: Option<BTreeMap<String, String>>,
 }
-
-/// The largest configuration or shard index that is read.
-const LARGEST_JSON: u64 = 4 << 20;
 
 impl Source {
     /// Finds the weight files that `input` names: a file, a shard index, or a folder, in which `wanted` is looked
@@ -178,23 +111,21 @@ impl Source {
         for (path, file) in self.files.iter().zip(files) {
             for tensor in file.tensors() {
                 let here = path.file_name().unwrap_or_default().to_string_lossy();
-                match weight_map.get(&tensor.name) {
-                    Some(shard) if *shard == here => found += 1,
-                    Some(shard) => {
-                        let why = format!("the index says that it is in {shard}");
-                        return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
+                let why = match weight_map.get(&tensor.name) {
+                    Some(shard) if *shard == here => {
+                        found += 1;
+                        continue;
                     }
-                    None => {
-                        let why = "the index does not list it";
-                        return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
-                    }
-                }
+                    Some(shard) => format!("the index says that it is in {shard}"),
+                    None => "the index does not list it".to_owned(),
+                };
+                return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
             }
         }
         if found == weight_map.len() {
             return Ok(());
         }
-        let all: std::collections::HashSet<&str> =
+        let all: HashSet<&str> =
             files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str()).collect();
         let missing = weight_map.iter().find(|(name, _)| !all.contains(name.as_str()));
         Err(match missing {
@@ -206,184 +137,6 @@ impl Source {
         }
         .in_file(&self.path))
     }
-}
-
-/// Opens a weight file by what its first bytes say it is, whatever its name.
-///
-/// # Errors
-/// What is no weight file, with the name of what it looks like; whatever its reader finds wrong.
-pub fn open_file(file: Mapped) -> Result<(Format, Box<dyn TensorFile>)> {
-    let path = file.path().to_owned();
-    match sniff(&file).map_err(|error| error.in_file(&path))? {
-        Format::PyTorch => Ok((Format::PyTorch, Box::new(torch::open(file)?))),
-        Format::TensorFlow => Ok((Format::TensorFlow, Box::new(keras::open(file)?))),
-        Format::Safetensors => Ok((Format::Safetensors, Box::new(safetensors::open(file)?))),
-        Format::Onnx => Ok((Format::Onnx, Box::new(onnx::open(file)?))),
-    }
-}
-
-/// The format of a file by its first bytes.
-pub fn sniff(bytes: &[u8]) -> Result<Format> {
-    const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
-    if bytes.is_empty() {
-        return Err(Error::malformed("the file is empty"));
-    }
-    // First, since the length that a safetensors file starts with may look like the start of a pickle.
-    if matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..]) {
-        return Ok(Format::Safetensors);
-    }
-    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") || bytes.starts_with(b"\x80") {
-        return Ok(Format::PyTorch);
-    }
-    // An HDF5 file may start after a user block of 512 bytes or a power of two times that.
-    let blocks = std::iter::successors(Some(512_usize), |offset| offset.checked_mul(2)).take(8);
-    if std::iter::once(0)
-        .chain(blocks)
-        .any(|offset| bytes.get(offset..).is_some_and(|rest| rest.starts_with(HDF5)))
-    {
-        return Ok(Format::TensorFlow);
-    }
-    if onnx::sniff(bytes) {
-        return Ok(Format::Onnx);
-    }
-    Err(recognise(bytes).unwrap_or_else(|| {
-        let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Error::unsupported(format!(
-            "neither PyTorch, nor HDF5, nor safetensors, nor ONNX: the file starts with {} (truncated, or another format?)",
-            start.join(" ")
-        ))
-    }))
-}
-
-/// Names files that are often found where weights should be.
-fn recognise(bytes: &[u8]) -> Option<Error> {
-    let start = String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes)).trim_start().to_lowercase();
-    let what = if start.starts_with("version https://git-lfs") {
-        "a git-LFS pointer, not the file itself: run `git lfs pull`, or download the file"
-    } else if start.starts_with("<!doctype html") || start.starts_with("<html") || start.starts_with("<?xml")
-    {
-        "a web page, not a model: the download went wrong"
-    } else if start.starts_with('{') || start.starts_with('[') {
-        "JSON text, not weights (a shard index must end in .index.json)"
-    } else if bytes.starts_with(&[0x1f, 0x8b]) {
-        "gzip data: unpack it first"
-    } else if bytes.get(257..262) == Some(b"ustar") {
-        "a tar archive: unpack it first (a .tar checkpoint of PyTorch before 0.1.10 must be saved again)"
-    } else {
-        return None;
-    };
-    Some(Error::unsupported(what))
-}
-
-/// A configuration file, as it was read and as it is understood.
-#[derive(Clone, Debug)]
-pub struct ConfigFile {
-    /// Where it was found.
-    pub path: PathBuf,
-    /// Its text, unchanged.
-    pub text: String,
-    /// Its keys and values.
-    pub map: Map<String, Value>,
-    /// What they mean.
-    pub config: DebertaConfig,
-}
-
-impl ConfigFile {
-    /// Reads the configuration at `given`, or else the one beside the weights: `config.json`, or Microsoft's
-    /// `model_config.json`; for weights in a folder `onnx` also the one beside that folder; or else the one that the
-    /// weight file holds, given with its name.
-    ///
-    /// # Errors
-    /// None found; not JSON; not a configuration of DeBERTa v1.
-    pub fn find(given: Option<&Path>, folder: &Path, held: Option<(&Path, &str)>) -> Result<ConfigFile> {
-        let names = ["config.json", "model_config.json"];
-        let candidates = names.map(|name| folder.join(name));
-        let above = folder.parent().filter(|_| folder.ends_with("onnx"));
-        let above: Vec<PathBuf> =
-            above.into_iter().flat_map(|above| names.map(|name| above.join(name))).collect();
-        let beside = candidates.iter().chain(&above).find(|path| path.exists()).map(PathBuf::as_path);
-        match (given.or(beside), held) {
-            (Some(path), _) => ConfigFile::read(path),
-            (None, Some((path, text))) => ConfigFile::parse(path, text.to_owned()),
-            (None, None) => {
-                let [first, _] = candidates;
-                let why = "not found: the model's configuration must be beside the weights, or be given by --config";
-                Err(Error::new(Kind::Config, why).in_file(&first))
-            }
-        }
-    }
-
-    /// Reads the configuration at `path`.
-    pub fn read(path: &Path) -> Result<ConfigFile> {
-        ConfigFile::parse(path, read_text(path)?)
-    }
-
-    /// A configuration from its text. `path` is for messages.
-    pub fn parse(path: &Path, text: String) -> Result<ConfigFile> {
-        let wrong = |message: String| Error::new(Kind::Config, message).in_file(path);
-        let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-            not_json(&text, || wrong(format!("not a JSON object: {error}"))).in_file(path)
-        })?;
-        let config = DebertaConfig::from_map(&map).map_err(|error| wrong(error.to_string()))?;
-        Ok(ConfigFile { path: path.to_owned(), text, map, config })
-    }
-
-    /// Whether the file is in Hugging Face's keys, so that transformers reads it as it is.
-    pub fn is_hugging_face(&self) -> bool {
-        self.map.get("model_type").is_some_and(|model_type| model_type == "deberta")
-    }
-}
-
-/// What a text is that should have been JSON: something well known, or else `otherwise`.
-fn not_json(text: &str, otherwise: impl FnOnce() -> Error) -> Error {
-    if text.trim_start().starts_with(['{', '[']) {
-        return otherwise();
-    }
-    recognise(text.as_bytes()).unwrap_or_else(otherwise)
-}
-
-/// Reads a small text file, refusing what is not a regular file or is absurdly large.
-fn read_text(path: &Path) -> Result<String> {
-    let metadata = fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
-    if !metadata.is_file() {
-        return Err(Error::unsupported("not a regular file").in_file(path));
-    }
-    if metadata.len() > LARGEST_JSON {
-        return Err(Error::malformed(format!("{} bytes, at most {LARGEST_JSON} are read", metadata.len()))
-            .in_file(path));
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
-    file.take(LARGEST_JSON)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::io(path, "read as text", error))?;
-    Ok(text)
-}
-
-/// A map in which a repeated key is an error instead of a silent choice.
-fn unique_keys<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<BTreeMap<String, String>, D::Error> {
-    struct Unique;
-    impl<'de> Visitor<'de> for Unique {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object from tensor names to shard names")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> std::result::Result<Self::Value, A::Error> {
-            let mut map = BTreeMap::new();
-            while let Some((name, shard)) = access.next_entry::<String, String>()? {
-                if map.contains_key(&name) {
-                    return Err(serde::de::Error::custom(format!("tensor \"{name}\" is listed twice")));
-                }
-                map.insert(name, shard);
-            }
-            Ok(map)
-        }
-    }
-    deserializer.deserialize_map(Unique)
 }
 
 /// What a folder lacks, and what it has of a format that was not to be taken.
@@ -402,38 +155,13 @@ fn nothing_there(folder: &Path, names: &[String], unwanted: Option<Format>) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config_file::ConfigFile;
 
     fn index(text: &str) -> Result<Source> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors.index.json");
         fs::write(&path, text).unwrap();
         Source::locate(&path, None, None)
-    }
-
-    #[test]
-    fn formats_are_told_by_their_first_bytes() {
-        assert_eq!(sniff(b"PK\x03\x04....").unwrap(), Format::PyTorch);
-        assert_eq!(sniff(b"\x80\x02\x8a\x0a").unwrap(), Format::PyTorch);
-        assert_eq!(sniff(b"\x89HDF\r\n\x1a\n....").unwrap(), Format::TensorFlow);
-        assert_eq!(
-            sniff(&[vec![0; 512], b"\x89HDF\r\n\x1a\n".to_vec()].concat()).unwrap(),
-            Format::TensorFlow
-        );
-        assert_eq!(sniff(b"\x10\0\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
-        // A header of 0x280 bytes starts like a pickle of protocol 2.
-        assert_eq!(sniff(b"\x80\x02\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
-    }
-
-    #[test]
-    fn what_is_found_in_the_place_of_weights_is_named() {
-        let message = |bytes: &[u8]| sniff(bytes).unwrap_err().to_string();
-        assert!(
-            message(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n").contains("git lfs pull")
-        );
-        assert!(message(b"\n<!DOCTYPE html><html>").contains("web page"));
-        assert!(message(b"{\"error\": \"not found\"}").contains("JSON"));
-        assert!(message(b"").contains("empty"));
-        assert!(message(&[0; 100]).contains("00 00"));
     }
 
     #[test]
@@ -495,12 +223,6 @@ mod tests {
         let source = Source::locate(folder.path(), None, None).unwrap();
         assert_eq!(source.path, onnx.join("model.onnx"));
         assert!(ConfigFile::find(None, source.folder(), None).unwrap().is_hugging_face());
-    }
-
-    #[test]
-    fn shards_are_named_as_transformers_names_them() {
-        assert_eq!(Format::PyTorch.shard_name(1, 12), "pytorch_model-00001-of-00012.bin");
-        assert_eq!(Format::Safetensors.shard_name(12, 12), "model-00012-of-00012.safetensors");
     }
 
     #[test]

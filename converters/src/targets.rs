@@ -1,11 +1,11 @@
 //! Which tensors the output of a conversion consists of.
 
 use crate::checkpoint::Checkpoint;
-use crate::convert::Request;
 use crate::error::{Error, Kind, Result};
+use crate::format::Format;
 use crate::format::keras as keras_format;
 use crate::naming::{Stored, keras, torch};
-use crate::source::Format;
+use crate::request::Request;
 use crate::tensor::{Dtype, TensorInfo};
 
 /// A tensor of the output.
@@ -41,16 +41,16 @@ pub(crate) fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<
     Ok(())
 }
 
-/// The tensors of the output, in order, each parameter at least once.
-pub(crate) fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Target>> {
+/// The tensors of the output, in order, each parameter at least once; all of `dtype`, if one is asked for.
+pub(crate) fn targets(input: &Checkpoint, to: Format, dtype: Option<Dtype>) -> Result<Vec<Target>> {
     let mut targets = Vec::with_capacity(input.bound.len());
     let mut repeated = Vec::new();
     for (index, bound) in input.bound.iter().enumerate() {
-        let dtype = match (request.dtype.unwrap_or(bound.dtype), request.to) {
+        let dtype = match (dtype.unwrap_or(bound.dtype), to) {
             (Dtype::BF16, Format::TensorFlow) => Dtype::F32,
             (dtype, _) => dtype,
         };
-        let (names, transposed) = match request.to {
+        let (names, transposed) = match to {
             Format::PyTorch | Format::Safetensors | Format::Onnx => {
                 let Stored { name, transposed } = torch::stored(&bound.param);
                 (vec![name], transposed)
@@ -71,7 +71,7 @@ pub(crate) fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Targe
             if position == 0 { targets.push(target) } else { repeated.push(target) }
         }
     }
-    if request.to == Format::TensorFlow {
+    if to == Format::TensorFlow {
         let order =
             |target: &Target| input.bound.get(target.bound).map(|bound| keras::creation_order(&bound.param));
         targets.sort_by_key(order);

@@ -31,15 +31,9 @@ impl Dtype {
         }
     }
 
-    /// Whether elements are floating point: the only dtypes that a model's parameters may have.
-    pub const fn is_float(self) -> bool {
-        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+    /// The word for it on a command line and in reports.
+    pub const fn word(self) -> &'static str {
+        match self {
             Dtype::F64 => "f64",
             Dtype::F32 => "f32",
             Dtype::F16 => "f16",
@@ -50,7 +44,18 @@ impl fmt::Display for Dtype {
             Dtype::I8 => "i8",
             Dtype::U8 => "u8",
             Dtype::Bool => "bool",
-        })
+        }
+    }
+
+    /// Whether elements are floating point: the only dtypes that a model's parameters may have.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 

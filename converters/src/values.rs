@@ -67,7 +67,8 @@ impl Values<'_> {
     /// what the change of dtype did to them.
     ///
     /// # Errors
-    /// A finite value that `dtype` cannot hold (it would become infinite); an error of `each`.
+    /// A finite value that `dtype` cannot hold (it would become infinite); a tensor of more than two axes that would have
+    /// to be transposed; an error of `each`.
     pub fn strips(
         &self,
         dtype: Dtype,
@@ -89,12 +90,16 @@ impl Values<'_> {
 
     /// Gives `each` the elements in their own dtype.
     fn native_strips(&self, transposed: bool, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let &[rows, columns] = self.shape.as_slice() else {
-            return self.bytes.chunks(STRIP).try_for_each(each);
-        };
-        if transposed == self.transposed || self.bytes.is_empty() {
+        // A scalar and a vector are their own transposes.
+        if transposed == self.transposed || self.bytes.is_empty() || self.shape.len() < 2 {
             return self.bytes.chunks(STRIP).try_for_each(each);
         }
+        let &[rows, columns] = self.shape.as_slice() else {
+            let (shape, axes) = (&self.shape, self.shape.len());
+            return Err(Error::unsupported(format!(
+                "shape {shape:?} has {axes} axes and cannot be transposed as a matrix with 2"
+            )));
+        };
         // The rows of what is wanted are the columns of what is stored.
         let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
         let size = self.dtype.size();
@@ -277,6 +282,21 @@ mod tests {
             assert_eq!(collect(&values, Dtype::F32, false).0, f32s(&canonical), "{rows} x {columns}");
             assert_eq!(collect(&values, Dtype::F32, true).0, f32s(&stored), "{rows} x {columns}");
         }
+    }
+
+    #[test]
+    fn tensors_that_are_no_matrices_are_not_transposed_in_silence() {
+        let of = |shape: &[usize]| Values {
+            bytes: f32s(&[0.0; 24]).into(),
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            transposed: true,
+        };
+        let strips = |values: &Values<'_>, transposed| values.strips(Dtype::F32, transposed, |_| Ok(()));
+        let error = strips(&of(&[2, 3, 4]), false).unwrap_err().to_string();
+        assert_eq!(error, "shape [2, 3, 4] has 3 axes and cannot be transposed as a matrix with 2");
+        strips(&of(&[2, 3, 4]), true).unwrap();
+        strips(&of(&[24]), false).unwrap();
     }
 
     #[test]

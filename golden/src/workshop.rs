@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use deberta_converters::convert::{Companion, OnnxRequest, Request, convert};
+use deberta_converters::config_file::ConfigFile;
+use deberta_converters::convert::convert;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::Format;
 use deberta_converters::ledger::Ledger;
 use deberta_converters::progress::Progress;
 use deberta_converters::recipe::{RECIPE, Recipe, Size};
-use deberta_converters::source::{ConfigFile, Format};
+use deberta_converters::request::{Companion, OnnxRequest, Request};
 use deberta_reference::Head;
 use serde::Deserialize;
 use tempfile::TempDir;

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{HubArgs, Output, print, print_json};
+use super::arguments::HubArgs;
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
 use crate::error::{Error, Kind, Printable, Result};
+use crate::format::Format;
 use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit};
+use crate::hub::hub_id;
 use crate::mapped::Mapped;
-use crate::source::{Format, hub_id};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
@@ -43,7 +45,7 @@ struct Report<'a> {
 }
 
 impl AuditArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let path = self.file()?;
         let audit = audit(&Mapped::open(&path)?)?;
         let clean = audit.is_clean();
@@ -53,7 +55,7 @@ impl AuditArgs {
             }
             Output::Text => print(&self.text(&path, &audit))?,
         }
-        Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if clean { ExitStatus::Success } else { ExitStatus::Failure })
     }
 
     fn file(&self) -> Result<PathBuf> {

@@ -1,16 +1,18 @@
 //! `diff`: whether two checkpoints are the same model.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
-use super::{HeadName, HubArgs, ModelArgs, Output, print, print_json};
-use crate::checkpoint::{Bound, Checkpoint};
+use super::arguments::{HeadName, HubArgs, ModelArgs};
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::hub::Wanted;
+use crate::matching::Bound;
 use crate::source::Source;
 use crate::tensor::Dtype;
 
@@ -79,7 +81,7 @@ struct Difference {
 }
 
 impl DiffArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let model = ModelArgs { config: self.config.clone(), head: self.head, hub: self.hub.clone() };
         self.hub.check(&[&self.a, &self.b])?;
         let open = |path: &Path| {
@@ -93,7 +95,7 @@ impl DiffArgs {
             Output::Json => print_json(&report)?,
             Output::Text => print(report.text().trim_end())?,
         }
-        Ok(if report.same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.same { ExitStatus::Success } else { ExitStatus::Failure })
     }
 }
 

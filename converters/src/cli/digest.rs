@@ -1,12 +1,13 @@
 //! `digest`: the same 64 digits for a model in every format.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::arguments::ModelArgs;
 use super::bar::Bar;
-use super::{ModelArgs, print};
+use super::exit_status::ExitStatus;
+use super::print::print;
 use crate::error::Result;
 use crate::hub::Wanted;
 use crate::progress::Progress;
@@ -26,7 +27,7 @@ pub(super) struct DigestArgs {
 }
 
 impl DigestArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
         self.model.hub.check(&inputs)?;
         for input in inputs {
@@ -50,6 +51,6 @@ impl DigestArgs {
                 _ => print(&format!("{digest}  {}", input.display()))?,
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }

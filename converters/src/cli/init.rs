@@ -1,22 +1,22 @@
 //! `init`: a model whose weights are made by the recipe.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
+use super::arguments::{HeadName, parse_size};
 use super::bar::Bar;
-use super::convert::{Destination, DtypeName, in_folder, parse_size};
-use super::{FormatName, HeadName, Output, print, print_json};
-use crate::convert::{Companion, OnnxRequest, Request, convert};
-use crate::error::{Error, Kind, Result};
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
+use crate::convert::convert;
+use crate::destination::Destination;
+use crate::error::Result;
+use crate::format::Format;
 use crate::forward;
 use crate::ledger::Ledger;
-use crate::output::exists;
 use crate::recipe::{RECIPE, Recipe, configuration};
-use crate::source::Format;
+use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
 
 /// Arguments of `init`.
@@ -34,10 +34,10 @@ pub(super) struct InitArgs {
     seed: u64,
     /// Dtype of every parameter
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
-    dtype: DtypeName,
+    dtype: Dtype,
     /// Format of the output
     #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
-    to: FormatName,
+    to: Format,
     /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
@@ -53,28 +53,25 @@ pub(super) struct InitArgs {
 }
 
 impl InitArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        let to = Format::from(self.to);
+    pub(super) fn run(self) -> Result<ExitStatus> {
+        let to = self.to;
         let output = Destination::named(&self.output, to)?;
-        if output.file.exists() && !self.force {
-            return Err(exists(&output.file));
-        }
+        output.refuse_existing(self.force)?;
         let config = configuration(&self.config)?;
         let recipe = Recipe::new(&config, self.head.into(), self.seed)?;
-        let dtype = Dtype::from(self.dtype);
-        let forward =
-            forward::Options { config: Some(recipe.config.text.clone()), ..forward::Options::default() };
+        let text = &recipe.config.text;
+        let mut checkpoint = recipe.checkpoint()?;
+        let forward = forward::Options { config: Some(text.clone()), ..forward::Options::default() };
         let request = Request {
             to,
             output: output.file.clone(),
-            companions: self.companions(&recipe, &output)?,
-            dtype: (dtype != Dtype::F32).then_some(dtype),
+            companions: output.companions(text, None, self.force, &mut checkpoint.notes)?,
+            dtype: (self.dtype != Dtype::F32).then_some(self.dtype),
             max_shard_size: self.max_shard_size,
             replace: self.force,
             onnx: OnnxRequest { forward, external_data: false },
         };
-        let mut checkpoint = recipe.checkpoint()?;
-        let ledger = in_folder(&output.folder, || convert(&mut checkpoint, &request, &Bar::default()))?;
+        let ledger = output.with_folder(|| convert(&mut checkpoint, &request, &Bar::default()))?;
         match self.format {
             Output::Text => print(&self.text(&ledger))?,
             Output::Json => print_json(&json!({
@@ -90,24 +87,7 @@ impl InitArgs {
                 "rounding": ledger.rounding,
             }))?,
         }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// The `config.json` that goes with the weights, unless it is there already.
-    fn companions(&self, recipe: &Recipe, output: &Destination) -> Result<Vec<Companion>> {
-        let (path, text) = (output.folder.join("config.json"), recipe.config.text.clone());
-        if !output.is_folder {
-            return Ok(Vec::new());
-        }
-        match fs::read_to_string(&path) {
-            Ok(existing) if existing == text => Ok(Vec::new()),
-            Ok(_) if !self.force => {
-                let why = "differs from the configuration of the output: write to another folder with -o, or replace it \
-                           with --force";
-                Err(Error::new(Kind::Request, why).in_file(&path))
-            }
-            _ => Ok(vec![Companion { path, text }]),
-        }
+        Ok(ExitStatus::Success)
     }
 
     fn text(&self, ledger: &Ledger) -> String {

@@ -2,16 +2,18 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{ModelArgs, Output, print, print_json};
-use crate::checkpoint::{Aside, Checkpoint, held_config};
+use super::arguments::ModelArgs;
+use super::exit_status::ExitStatus;
+use super::print::{Output, print, print_json};
+use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
-use crate::format::TensorFile;
-use crate::source::{Format, Source};
+use crate::format::{Extra, Format, TensorFile};
+use crate::matching::Problem;
+use crate::source::Source;
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -41,8 +43,8 @@ struct Report {
     digest: Option<String>,
     tensors: Vec<Tensor>,
     copies: Vec<Repetition>,
-    kept_aside: Vec<Aside>,
-    problems: Vec<Finding>,
+    kept_aside: Vec<Extra>,
+    problems: Vec<Problem>,
     notes: Vec<String>,
 }
 
@@ -64,14 +66,8 @@ struct Repetition {
     of: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Finding {
-    tensor: String,
-    what: String,
-}
-
 impl InspectArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let source = self.model.hub.locate(&self.input, None, None)?;
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
@@ -95,12 +91,12 @@ impl InspectArgs {
         self.show(&Report::of(&checkpoint)?)
     }
 
-    fn show(&self, report: &Report) -> Result<ExitCode> {
+    fn show(&self, report: &Report) -> Result<ExitStatus> {
         match self.format {
             Output::Json => print_json(report)?,
             Output::Text => print(report.text().trim_end())?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }
 
@@ -127,10 +123,7 @@ impl Report {
                 transposed: false,
                 digest: None,
             }));
-            let extras = file.extras().iter();
-            report
-                .kept_aside
-                .extend(extras.map(|extra| Aside { name: extra.name.clone(), what: extra.what.clone() }));
+            report.kept_aside.extend_from_slice(file.extras());
         }
         report.parameters = report.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
         report
@@ -165,11 +158,7 @@ impl Report {
             .map(|copy| Repetition { stored_name: copy.stored_name.clone(), of: name(copy.of) })
             .collect();
         report.kept_aside = checkpoint.aside.clone();
-        report.problems = checkpoint
-            .problems
-            .iter()
-            .map(|problem| Finding { tensor: problem.tensor.clone(), what: problem.what.to_string() })
-            .collect();
+        report.problems = checkpoint.problems.clone();
         report.notes = checkpoint.notes.clone();
         Ok(report)
     }

@@ -1,16 +1,17 @@
 //! `names`: what every parameter is called in every format.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use deberta_reference::{DebertaConfig, Head, Module, Param, params, tied_names};
 use serde::Serialize;
 
-use super::{HeadName, print, print_json};
+use super::arguments::HeadName;
+use super::exit_status::ExitStatus;
+use super::print::{print, print_json};
+use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
 use crate::naming::keras;
-use crate::source::ConfigFile;
 
 /// Arguments of `names`.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ struct Row {
 }
 
 impl NamesArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let sections = match &self.config {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
@@ -64,7 +65,7 @@ impl NamesArgs {
             Format::Text => print(text(&sections).trim_end())?,
             Format::Markdown => print(markdown(&sections)?.trim_end())?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success)
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::print;
+use super::print::print;
 use crate::error::{Error, Result};
 use crate::output::Staged;
 

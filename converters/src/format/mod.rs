@@ -1,87 +1,196 @@
-//! File formats: bytes only, nothing about DeBERTa.
+//! File formats: bytes only, nothing about what the tensors mean, which is the business of [`crate::naming`].
 //!
-//! Each format has a reader that implements [`TensorFile`] and a writer that implements [`FilePlan`]. What the
-//! tensors mean is the business of [`crate::naming`].
+//! Each format has a reader that implements [`TensorFile`] and a writer that implements [`FilePlan`]; [`open_file`]
+//! chooses the reader by the first bytes of a file.
 
-use std::borrow::Cow;
+use std::fmt;
 
-use crate::error::Result;
-use crate::tensor::TensorInfo;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::mapped::Mapped;
 
 pub mod keras;
 pub mod onnx;
 pub mod safetensors;
 pub mod torch;
+mod traits;
 
-/// A checkpoint file opened for reading: names, dtypes and shapes are known, bytes come on demand.
+pub use traits::{Extra, FilePlan, Span, TensorFile};
+
+/// The formats that weights come in. Deserialises from its [`Format::word`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `pytorch_model.bin`.
+    PyTorch,
+    /// `tf_model.h5`.
+    TensorFlow,
+    /// `model.safetensors`.
+    Safetensors,
+    /// `model.onnx`.
+    Onnx,
+}
+
+impl Format {
+    /// All formats, the preferred source first.
+    pub const ALL: [Format; 4] = [Format::Safetensors, Format::PyTorch, Format::TensorFlow, Format::Onnx];
+
+    /// The word for it on a command line and in a policy.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Format::PyTorch => "pytorch",
+            Format::TensorFlow => "tensorflow",
+            Format::Safetensors => "safetensors",
+            Format::Onnx => "onnx",
+        }
+    }
+
+    /// The file name that transformers looks for.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Format::PyTorch => "pytorch_model.bin",
+            Format::TensorFlow => "tf_model.h5",
+            Format::Safetensors => "model.safetensors",
+            Format::Onnx => "model.onnx",
+        }
+    }
+
+    /// The name of the index of a sharded checkpoint.
+    pub fn index_name(self) -> String {
+        format!("{}.index.json", self.file_name())
+    }
+
+    /// Where a folder may have weights of this format, the likeliest place first: the file, the index of its shards,
+    /// or for ONNX the folder that Optimum exports to.
+    pub fn places(self) -> [String; 2] {
+        let file = self.file_name();
+        let other = if self == Format::Onnx { format!("onnx/{file}") } else { self.index_name() };
+        [file.to_owned(), other]
+    }
+
+    /// The name of one of several shards, counted from 1.
+    pub fn shard_name(self, number: usize, of: usize) -> String {
+        let name = self.file_name();
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+        format!("{stem}-{number:05}-of-{of:05}.{extension}")
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::PyTorch => "PyTorch",
+            Format::TensorFlow => "TensorFlow",
+            Format::Safetensors => "safetensors",
+            Format::Onnx => "ONNX",
+        })
+    }
+}
+
+/// Opens a weight file by what its first bytes say it is, whatever its name.
 ///
-/// Opening validates everything that can be validated without reading tensor data, in memory bounded by a small
-/// multiple of the file's metadata.
-pub trait TensorFile: Send + Sync {
-    /// The tensors, in the order of the file.
-    fn tensors(&self) -> &[TensorInfo];
-
-    /// The elements of tensor `index`: dense, row-major, little-endian, exactly
-    /// [`TensorInfo::byte_len`] bytes. Borrowed from the memory map when the file stores them so. Checksums
-    /// that cover the data are verified here.
-    fn read(&self, index: usize) -> Result<Cow<'_, [u8]>>;
-
-    /// Entries that are no tensors (an epoch counter, an optimizer's settings), in words.
-    fn extras(&self) -> &[Extra] {
-        &[]
-    }
-
-    /// The computation, if the file holds one: it says what its tensors are for.
-    fn graph(&self) -> Option<&onnx::proto::GraphProto> {
-        None
-    }
-
-    /// Keys and texts that whoever wrote the file put into it, if its format has room for a configuration.
-    fn metadata(&self) -> &[(String, String)] {
-        &[]
+/// # Errors
+/// What is no weight file, with the name of what it looks like; whatever its reader finds wrong.
+pub fn open_file(file: Mapped) -> Result<(Format, Box<dyn TensorFile>)> {
+    let path = file.path().to_owned();
+    match sniff(&file).map_err(|error| error.in_file(&path))? {
+        Format::PyTorch => Ok((Format::PyTorch, Box::new(torch::open(file)?))),
+        Format::TensorFlow => Ok((Format::TensorFlow, Box::new(keras::open(file)?))),
+        Format::Safetensors => Ok((Format::Safetensors, Box::new(safetensors::open(file)?))),
+        Format::Onnx => Ok((Format::Onnx, Box::new(onnx::open(file)?))),
     }
 }
 
-/// An entry of a file that is not a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extra {
-    /// Where it is, as a path of keys: `optimizer.param_groups`.
-    pub name: String,
-    /// What it is, for people: `int 3`, `dict of 12 entries`.
-    pub what: String,
+/// The format of a file by its first bytes.
+pub fn sniff(bytes: &[u8]) -> Result<Format> {
+    if bytes.is_empty() {
+        return Err(Error::malformed("the file is empty"));
+    }
+    let starts_as = |format: &Format| match format {
+        Format::PyTorch => torch::sniff(bytes),
+        Format::TensorFlow => keras::sniff(bytes),
+        Format::Safetensors => safetensors::sniff(bytes),
+        Format::Onnx => onnx::sniff(bytes),
+    };
+    // safetensors comes before PyTorch: the length that its files start with may look like the start of a pickle.
+    if let Some(format) = Format::ALL.into_iter().find(starts_as) {
+        return Ok(format);
+    }
+    Err(foreign(bytes).unwrap_or_else(|| {
+        let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Error::unsupported(format!(
+            "neither PyTorch, nor HDF5, nor safetensors, nor ONNX: the file starts with {} (truncated, or another format?)",
+            start.join(" ")
+        ))
+    }))
 }
 
-/// Where everything goes in a file that is about to be written.
-///
-/// The place of every byte is known before the first is written, so that tensors can be written in any order
-/// and from several threads.
-pub trait FilePlan: Send + Sync {
-    /// Length of the whole file in bytes.
-    fn file_len(&self) -> u64;
-
-    /// Where the data of each tensor starts, in the order in which the plan was given them.
-    fn offsets(&self) -> &[u64];
-
-    /// Whether [`FilePlan::seal`] needs the CRC-32 of every tensor's bytes.
-    fn wants_crc32(&self) -> bool {
-        false
-    }
-
-    /// Where the weight digest goes as 64 hexadecimal digits, if the file tells it.
-    fn digest_offset(&self) -> Option<u64> {
-        None
-    }
-
-    /// All bytes of the file that are not tensor data and not zero. `crc32` holds one checksum per tensor when
-    /// [`FilePlan::wants_crc32`], and is empty otherwise.
-    fn seal(&self, crc32: &[u32]) -> Result<Vec<Span>>;
+/// Names files that are often found where weights should be.
+pub(crate) fn foreign(bytes: &[u8]) -> Option<Error> {
+    let start = String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes)).trim_start().to_lowercase();
+    let what = if start.starts_with("version https://git-lfs") {
+        "a git-LFS pointer, not the file itself: run `git lfs pull`, or download the file"
+    } else if start.starts_with("<!doctype html") || start.starts_with("<html") || start.starts_with("<?xml")
+    {
+        "a web page, not a model: the download went wrong"
+    } else if start.starts_with('{') || start.starts_with('[') {
+        "JSON text, not weights (a shard index must end in .index.json)"
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        "gzip data: unpack it first"
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        "a tar archive: unpack it first (a .tar checkpoint of PyTorch before 0.1.10 must be saved again)"
+    } else {
+        return None;
+    };
+    Some(Error::unsupported(what))
 }
 
-/// Some bytes and their place in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Offset of the first byte.
-    pub offset: u64,
-    /// The bytes.
-    pub bytes: Vec<u8>,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_by_their_first_bytes() {
+        assert_eq!(sniff(b"PK\x03\x04....").unwrap(), Format::PyTorch);
+        assert_eq!(sniff(b"\x80\x02\x8a\x0a").unwrap(), Format::PyTorch);
+        assert_eq!(sniff(b"\x89HDF\r\n\x1a\n....").unwrap(), Format::TensorFlow);
+        assert_eq!(
+            sniff(&[vec![0; 512], b"\x89HDF\r\n\x1a\n".to_vec()].concat()).unwrap(),
+            Format::TensorFlow
+        );
+        // A user block of 128 KiB.
+        assert_eq!(
+            sniff(&[vec![0; 1 << 17], b"\x89HDF\r\n\x1a\n".to_vec()].concat()).unwrap(),
+            Format::TensorFlow
+        );
+        assert_eq!(sniff(b"\x10\0\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
+        // A header of 0x280 bytes starts like a pickle of protocol 2.
+        assert_eq!(sniff(b"\x80\x02\0\0\0\0\0\0{\"a\":...").unwrap(), Format::Safetensors);
+    }
+
+    #[test]
+    fn what_is_found_in_the_place_of_weights_is_named() {
+        let message = |bytes: &[u8]| sniff(bytes).unwrap_err().to_string();
+        assert!(
+            message(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n").contains("git lfs pull")
+        );
+        assert!(message(b"\n<!DOCTYPE html><html>").contains("web page"));
+        assert!(message(b"{\"error\": \"not found\"}").contains("JSON"));
+        assert!(message(b"").contains("empty"));
+        assert!(message(&[0; 100]).contains("00 00"));
+    }
+
+    #[test]
+    fn every_format_is_read_from_its_word() {
+        for format in Format::ALL {
+            assert_eq!(serde_json::from_value::<Format>(format.word().into()).unwrap(), format);
+        }
+    }
+
+    #[test]
+    fn shards_are_named_as_transformers_names_them() {
+        assert_eq!(Format::PyTorch.shard_name(1, 12), "pytorch_model-00001-of-00012.bin");
+        assert_eq!(Format::Safetensors.shard_name(12, 12), "model-00012-of-00012.safetensors");
+    }
 }

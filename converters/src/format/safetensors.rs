@@ -25,6 +25,7 @@ pub struct SafetensorsFile {
     tensors: Vec<TensorInfo>,
     /// Start and end of each tensor's bytes in the file.
     ranges: Vec<(usize, usize)>,
+    /// The entries of `__metadata__`, sorted by key.
     metadata: Vec<(String, String)>,
     extras: Vec<Extra>,
 }
@@ -34,25 +35,26 @@ impl SafetensorsFile {
     pub fn ranges(&self) -> &[(usize, usize)] {
         &self.ranges
     }
+}
 
-    /// The entries of `__metadata__`, sorted by key.
-    pub fn metadata(&self) -> &[(String, String)] {
-        &self.metadata
-    }
+/// Whether the bytes start as a safetensors file does: with the length of a header, which is less than 2^48, and the
+/// header's brace.
+pub fn sniff(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..])
 }
 
 /// Opens a safetensors file.
 ///
 /// # Errors
 /// A header that is truncated, not JSON or over 4 MiB; tensors that overlap, leave gaps or leave the file; a
-/// dtype that no checkpoint of a DeBERTa model has.
+/// dtype that no checkpoint has.
 pub fn open(file: Mapped) -> Result<SafetensorsFile> {
     let (data_start, metadata) = read_header(&file).map_err(|error| error.in_file(file.path()))?;
     let (mut tensors, mut ranges) = (Vec::new(), Vec::new());
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else { continue };
         let dtype = dtype_of(info.dtype).ok_or_else(|| {
-            Error::unsupported(format!("dtype {:?} is not one of a DeBERTa checkpoint", info.dtype))
+            Error::unsupported(format!("dtype {:?} is not one that checkpoints have", info.dtype))
                 .in_tensor(&name)
                 .in_file(file.path())
         })?;
@@ -86,6 +88,10 @@ impl TensorFile for SafetensorsFile {
 
     fn extras(&self) -> &[Extra] {
         &self.extras
+    }
+
+    fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
     }
 }
 
@@ -290,6 +296,8 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(&*file.read(1).unwrap(), [5, 6]);
         assert_eq!(file.extras()[0].name, "__metadata__.who");
+        let file: &dyn TensorFile = &file;
+        assert_eq!(file.metadata()[1], ("who".to_owned(), "me".to_owned()));
         assert!(file.read(2).is_err());
     }
 

@@ -1,6 +1,6 @@
 //! Which weights of a repository a caller has a use for.
 
-use crate::source::Format;
+use crate::format::Format;
 
 /// The weights that a caller has a use for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use deberta_reference::{Head, Param, params};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::Checkpoint;
+use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
-use crate::format::TensorFile;
-use crate::source::{ConfigFile, Format, Source};
+use crate::format::{Format, TensorFile};
+use crate::source::Source;
 use crate::tensor::{Dtype, TensorInfo};
 
 mod numbers;

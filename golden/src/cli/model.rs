@@ -6,9 +6,10 @@ use clap::Args;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::hub::Wanted;
+use deberta_converters::format::Format;
+use deberta_converters::hub::{Wanted, resolve};
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Format, Source, resolve};
+use deberta_converters::source::Source;
 use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use super::terminal::say;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use deberta_converters::cli::{Bar, Output, print, print_json};
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::hub::Wanted;
+use deberta_converters::format::Format;
+use deberta_converters::hub::{Wanted, resolve};
 use deberta_converters::output::Staged;
-use deberta_converters::source::{Format, resolve};
 use serde_json::Value;
 
 use super::exit_status::ExitStatus;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::hub::Wanted;
+use deberta_converters::format::Format;
+use deberta_converters::hub::{self, Wanted};
 use deberta_converters::progress::Progress;
-use deberta_converters::source::{self, Format};
 
 use super::exit_status::ExitStatus;
 use super::output::OutputArgs;
@@ -144,7 +144,7 @@ impl VerifyArgs {
 
 /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
 fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
-    source::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+    hub::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
 }
 
 /// Verifies the models of a policy.

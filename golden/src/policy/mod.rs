@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::format::Format;
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
@@ -48,7 +49,7 @@ struct ModelPolicy {
     /// A folder or a weight file beside the policy (`.`, `./release`), or an id of the hub.
     model: CaseModel,
     /// The formats that must be there.
-    formats: Option<Vec<WeightFormat>>,
+    formats: Option<Vec<Format>>,
     /// Folders of goldens, or ids of models whose goldens come with this program.
     goldens: Option<Vec<CaseModel>>,
     /// How far numbers may be off, instead of what the goldens say.
@@ -58,16 +59,6 @@ struct ModelPolicy {
     isolate: bool,
     /// How good it must be.
     tasks: Option<Vec<TaskPolicy>>,
-}
-
-/// Formats of weights by the names that people use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WeightFormat {
-    Pytorch,
-    Tensorflow,
-    Safetensors,
-    Onnx,
 }
 
 /// Where the model of an id of the hub is.
@@ -134,8 +125,8 @@ impl Policy {
         let mut report = verified.unwrap_or_else(|error| Report::failed(name, &error));
         for format in asked.formats.iter().flatten() {
             let there = report.files.iter().filter_map(|file| file.format.as_deref());
-            if !there.map(str::to_ascii_lowercase).any(|name| name == format.name()) {
-                let message = format!("the policy asks for weights in {}: none were verified", format.name());
+            if !there.map(str::to_ascii_lowercase).any(|name| name == format.word()) {
+                let message = format!("the policy asks for weights in {}: none were verified", format.word());
                 report.findings.push(Finding::new(FindingKind::FormatMissing, Outcome::Undecided, message));
             }
         }
@@ -255,18 +246,6 @@ impl ModelPolicy {
             task.check().map_err(|error| format!("tasks[{index}].{error}"))?;
         }
         self.tolerances.as_ref().map_or(Ok(()), Tolerances::check)
-    }
-}
-
-impl WeightFormat {
-    /// The name of the format in lower case.
-    fn name(self) -> &'static str {
-        match self {
-            WeightFormat::Pytorch => "pytorch",
-            WeightFormat::Tensorflow => "tensorflow",
-            WeightFormat::Safetensors => "safetensors",
-            WeightFormat::Onnx => "onnx",
-        }
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::config_file::ConfigFile;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::{ConfigFile, Format, Source};
+use deberta_converters::source::Source;
 use deberta_reference::{
     DebertaConfig, DebertaTokenizerFast, EncodeOptions, Encoding, PreTrainedTokenizerBase, TruncationStrategy,
 };

@@ -8,10 +8,11 @@ use std::rc::Rc;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
 use deberta_converters::format::torch;
+use deberta_converters::format::{Format, sniff};
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::progress::Progress;
-use deberta_converters::source::{Format, Source, sniff};
+use deberta_converters::source::Source;
 use deberta_reference::Head;
 
 use crate::backend::{Arithmetic, BackendName};

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
+use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Format, Source};
+use deberta_converters::source::Source;
 use deberta_reference::{DebertaConfig, Tensor};
 
 use super::asked::{Asked, Stated};

@@ -16,9 +16,10 @@
 use std::path::Path;
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::progress::Progress;
-use deberta_converters::source::{Format, Source};
+use deberta_converters::source::Source;
 
 use crate::backend::BackendName;
 use crate::judge::tolerance::Precision;

@@ -1,8 +1,16 @@
 //! Keras HDF5 checkpoints: `tf_model.h5` as tf-keras and transformers write it. See `docs/formats/keras.md`.
 //!
-//! Reading: [`open`] finds every dataset that Keras lists, with the HDF5 structures parsed by `hdf5-pure` behind
-//! a meter, and reads their bytes straight from the memory map. Writing: [`plan`] lays out the small part of
-//! HDF5 that Keras needs, with checksums over all metadata.
+//! ```text
+//! reader                      the tensors that Keras lists, and those that were kept aside
+//!    contents  source           groups, datasets and lists of names, parsed by hdf5-pure behind a meter
+//!    dataset                    what a dataset declares, checked against the file
+//!    stored  chunked  filters   where its bytes are in the memory map, and unpacking them
+//!    disjoint                   no two tensors have the same bytes
+//! plan                        the small part of HDF5 that Keras needs
+//!    tree                       the groups of the new file
+//!    header  attributes         objects, byte by byte
+//!    lookup3                    the checksum of all metadata
+//! ```
 
 mod attributes;
 mod chunked;
@@ -19,10 +27,10 @@ mod stored;
 mod tree;
 
 pub use plan::{KerasPlan, plan};
-pub use reader::{KerasFile, open};
+pub use reader::{KerasFile, open, sniff};
 
-/// The top-level group for tensors that Keras cannot hold: no attribute lists them, so TensorFlow never sees
-/// them, and [`open`] returns them all the same.
+/// The top-level group in which this toolkit keeps tensors that Keras cannot hold: no attribute lists them, so TensorFlow
+/// never sees them, and [`open`] returns them all the same.
 pub const KEPT_ASIDE: &str = "deberta_kept_aside";
 
 /// The attribute of the root that lists the layers.

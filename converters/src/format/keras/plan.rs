@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::header::{self, SUPERBLOCK_LEN};
-use super::tree::{Group, Node};
+use super::tree::{Group, Node, refusal};
 use super::{LAYER_NAMES, TOP_LEVEL, WEIGHT_NAMES, attributes};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::format::{FilePlan, Span};
 use crate::tensor::TensorInfo;
 
@@ -140,8 +140,4 @@ fn append(bytes: &mut Vec<u8>, header: &[u8]) -> u64 {
     let address = bytes.len() as u64;
     bytes.extend(header);
     address
-}
-
-fn refusal(message: impl Into<String>) -> Error {
-    Error::new(Kind::Request, message)
 }

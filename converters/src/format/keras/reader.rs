@@ -23,6 +23,16 @@ pub struct KerasFile {
     extras: Vec<Extra>,
 }
 
+/// Whether an HDF5 superblock starts where one may: at 0, 512, 1024, 2048, ….
+pub fn sniff(file: &[u8]) -> bool {
+    const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+    let doubling = std::iter::successors(Some(512_usize), |place| place.checked_mul(2));
+    std::iter::once(0)
+        .chain(doubling)
+        .map_while(|place| file.get(place..))
+        .any(|rest| rest.starts_with(SIGNATURE))
+}
+
 /// Opens a Keras HDF5 file: every dataset that its `layer_names` and `weight_names` list, in that order, then
 /// those that were kept aside under [`KEPT_ASIDE`]. A tensor's name is the path of its dataset; the weights of a
 /// model that was saved whole are named as if they had been saved alone.
@@ -54,7 +64,7 @@ impl TensorFile for KerasFile {
 }
 
 fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
-    if !has_signature(file) {
+    if !sniff(file) {
         return Err(Error::unsupported("not an HDF5 file"));
     }
     let contents = Contents::read(file)?;
@@ -80,16 +90,6 @@ fn read(file: &Arc<Mapped>) -> Result<KerasFile> {
         .map(|name| Extra { name, what: "dataset not listed in weight_names".to_owned() })
         .collect();
     Ok(KerasFile { file: Arc::clone(file), tensors, stored, extras })
-}
-
-/// Whether an HDF5 superblock starts where one may: at 0, 512, 1024, 2048, ….
-fn has_signature(file: &[u8]) -> bool {
-    const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
-    let doubling = std::iter::successors(Some(512_usize), |place| place.checked_mul(2));
-    std::iter::once(0)
-        .chain(doubling)
-        .map_while(|place| file.get(place..))
-        .any(|rest| rest.starts_with(SIGNATURE))
 }
 
 /// The start of all paths, and the names of the layers.

@@ -82,7 +82,8 @@ fn check_path(path: &str) -> Result<()> {
     Ok(())
 }
 
-fn refusal(message: impl Into<String>) -> Error {
+/// What a Keras file cannot hold.
+pub(super) fn refusal(message: impl Into<String>) -> Error {
     Error::new(Kind::Request, message)
 }
 

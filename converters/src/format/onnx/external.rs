@@ -1,11 +1,11 @@
 //! Tensor data in files beside the model.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::proto::StringStringEntryProto;
-use super::tensor::Data;
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
 
@@ -25,8 +25,13 @@ impl<'a> Externals<'a> {
         self.files.into_iter().collect()
     }
 
-    /// The data of a tensor that needs `needed` bytes, from its entries `location`, `offset` and `length`.
-    pub(super) fn locate(&mut self, entries: &[StringStringEntryProto], needed: usize) -> Result<Data> {
+    /// The file and the place in it of a tensor that needs `needed` bytes, from its entries `location`, `offset` and
+    /// `length`.
+    pub(super) fn locate(
+        &mut self,
+        entries: &[StringStringEntryProto],
+        needed: usize,
+    ) -> Result<(Arc<Mapped>, Range<usize>)> {
         for (index, entry) in entries.iter().enumerate() {
             if entries.iter().skip(index + 1).any(|other| other.key() == entry.key()) {
                 return Err(Error::malformed(format!("external data: two entries \"{}\"", entry.key())));
@@ -56,7 +61,7 @@ impl<'a> Externals<'a> {
                 file.len()
             ))
         })?;
-        Ok(Data::External(file, range))
+        Ok((file, range))
     }
 
     fn file(&mut self, location: &str) -> Result<Arc<Mapped>> {

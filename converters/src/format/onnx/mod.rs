@@ -28,7 +28,8 @@ pub mod proto;
 mod tensor;
 mod wire;
 
-pub use plan::{LARGEST_MESSAGE, OnnxPlan, data_type, plan, plan_external, small_tensor};
+pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
+pub(crate) use plan::{data_type, plan_external, small_tensor};
 use proto::attribute_proto::AttributeType;
 use proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 

@@ -55,7 +55,7 @@ pub fn plan(model: ModelProto, tensors: &[TensorInfo], digest_key: &str) -> Resu
 ///
 /// # Errors
 /// As [`plan()`].
-pub fn plan_external(
+pub(crate) fn plan_external(
     model: ModelProto,
     tensors: &[TensorInfo],
     digest_key: &str,
@@ -180,7 +180,7 @@ fn tensor(info: &TensorInfo) -> TensorProto {
 }
 
 /// ONNX's number of a dtype.
-pub fn data_type(dtype: Dtype) -> DataType {
+pub(crate) fn data_type(dtype: Dtype) -> DataType {
     match dtype {
         Dtype::F64 => DataType::Double,
         Dtype::F32 => DataType::Float,
@@ -196,7 +196,7 @@ pub fn data_type(dtype: Dtype) -> DataType {
 }
 
 /// A small tensor with its data.
-pub fn small_tensor(info: &TensorInfo, bytes: Vec<u8>) -> TensorProto {
+pub(crate) fn small_tensor(info: &TensorInfo, bytes: Vec<u8>) -> TensorProto {
     TensorProto { raw_data: Some(Bytes::from(bytes)), ..tensor(info) }
 }
 

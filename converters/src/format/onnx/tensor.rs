@@ -77,7 +77,10 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
     require_one_place(&tensor)?;
     let needed = info.byte_len()?;
     let data = match tensor.data_location() {
-        DataLocation::External => externals.locate(&tensor.external_data, needed)?,
+        DataLocation::External => {
+            let (file, range) = externals.locate(&tensor.external_data, needed)?;
+            Data::External(file, range)
+        }
         DataLocation::Default => inline(tensor, &info)?,
     };
     let len = data.bytes().len();
@@ -125,7 +128,7 @@ fn dtype(tensor: &TensorProto) -> Result<Dtype> {
         Ok(DataType::Uint8) => Dtype::U8,
         Ok(DataType::Bool) => Dtype::Bool,
         Ok(other) => {
-            let why = format!("dtype {} is not one of a DeBERTa checkpoint", other.as_str_name());
+            let why = format!("dtype {} is not one that checkpoints have", other.as_str_name());
             return Err(Error::unsupported(why));
         }
         Err(_) => return Err(Error::malformed(format!("dtype number {number} is none of ONNX's"))),
@@ -137,31 +140,29 @@ fn inline(tensor: TensorProto, info: &TensorInfo) -> Result<Data> {
     if let Some(bytes) = tensor.raw_data.filter(|bytes| !bytes.is_empty()) {
         return Ok(Data::Raw(bytes));
     }
-    let out_of_range =
-        |value: i32| Error::malformed(format!("the number {value} is none of dtype {}", info.dtype));
-    // Dtypes without a field of their own are in that of i32; halves are their bits.
-    let two = |value: &i32| u16::try_from(*value).map(u16::to_le_bytes).map_err(|_| out_of_range(*value));
-    let one = |value: &i32| u8::try_from(*value).map_err(|_| out_of_range(*value));
-    let integers = &tensor.int32_data;
-    Ok(match info.dtype {
+    let (dtype, numbers) = (info.dtype, &tensor.int32_data);
+    Ok(match dtype {
         Dtype::F32 => Data::Floats(tensor.float_data),
         Dtype::F64 => Data::Doubles(tensor.double_data),
         Dtype::I64 => Data::Integers(tensor.int64_data),
-        Dtype::F16 | Dtype::BF16 => {
-            Data::Converted(integers.iter().map(two).collect::<Result<Vec<_>>>()?.into_flattened())
-        }
-        Dtype::I32 => Data::Converted(integers.iter().flat_map(|value| value.to_le_bytes()).collect()),
-        Dtype::I16 => {
-            let two =
-                |value: &i32| i16::try_from(*value).map(i16::to_le_bytes).map_err(|_| out_of_range(*value));
-            Data::Converted(integers.iter().map(two).collect::<Result<Vec<_>>>()?.into_flattened())
-        }
-        Dtype::I8 => {
-            let one = |value: &i32| {
-                i8::try_from(*value).map(|value| value.to_le_bytes()).map_err(|_| out_of_range(*value))
-            };
-            Data::Converted(integers.iter().map(one).collect::<Result<Vec<_>>>()?.into_flattened())
-        }
-        Dtype::U8 | Dtype::Bool => Data::Converted(integers.iter().map(one).collect::<Result<_>>()?),
+        // Dtypes without a field of their own are in that of i32; halves are their bits.
+        Dtype::F16 | Dtype::BF16 => Data::Converted(narrow(numbers, dtype, u16::to_le_bytes)?),
+        Dtype::I32 => Data::Converted(narrow(numbers, dtype, i32::to_le_bytes)?),
+        Dtype::I16 => Data::Converted(narrow(numbers, dtype, i16::to_le_bytes)?),
+        Dtype::I8 => Data::Converted(narrow(numbers, dtype, i8::to_le_bytes)?),
+        Dtype::U8 | Dtype::Bool => Data::Converted(narrow(numbers, dtype, u8::to_le_bytes)?),
     })
+}
+
+/// The bytes of numbers in the width of their dtype.
+fn narrow<T: TryFrom<i32>, const N: usize>(
+    numbers: &[i32],
+    dtype: Dtype,
+    bytes: fn(T) -> [u8; N],
+) -> Result<Vec<u8>> {
+    let narrow = |&number: &i32| {
+        let out_of_range = |_| Error::malformed(format!("the number {number} is none of dtype {dtype}"));
+        T::try_from(number).map(bytes).map_err(out_of_range)
+    };
+    Ok(numbers.iter().map(narrow).collect::<Result<Vec<_>>>()?.into_flattened())
 }

@@ -65,7 +65,7 @@ fn folder(archive: &Archive) -> Result<&str> {
 }
 
 /// Whether `file` is a TorchScript program, an archive like that of a checkpoint with code beside the storages.
-pub(crate) fn is_script(file: &[u8]) -> bool {
+pub fn is_script(file: &[u8]) -> bool {
     let pickled = |entry: &Entry| entry.name.strip_suffix("/data.pkl").map(str::to_owned);
     Archive::parse(file).is_ok_and(|archive| {
         archive.entries().iter().filter_map(pickled).any(|folder| has_code(&archive, &folder))

@@ -41,6 +41,7 @@ mod zip;
 use contents::Contents;
 use view::View;
 
+pub use archive::is_script;
 pub use audit::{Audit, AuditedPickle, Container, Event, EventKind, audit};
 pub use write::{Alias, TorchPlan, plan};
 
@@ -54,9 +55,9 @@ pub struct TorchFile {
     unpacked: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
-/// Whether a file is a TorchScript program: an archive like that of a checkpoint, with code in it.
-pub fn is_script(file: &[u8]) -> bool {
-    archive::is_script(file)
+/// Whether the bytes start as a checkpoint does: as a zip archive, or as a pickle of protocol 2 or later.
+pub fn sniff(bytes: &[u8]) -> bool {
+    [&b"PK\x03\x04"[..], b"PK\x05\x06", b"\x80"].iter().any(|start| bytes.starts_with(start))
 }
 
 /// Opens a checkpoint that `torch.save` wrote, in either of its formats. Nothing in it is ever executed.

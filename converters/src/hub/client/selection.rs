@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::file_name::check_file_name;
 use crate::error::{Error, Kind, Result};
+use crate::format::Format;
 use crate::hub::Wanted;
-use crate::source::Format;
 
 /// The files beside the weights: configuration and tokenizer.
 const ACCOMPANYING: [&str; 8] = [

@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use deberta_converters::config_file::ConfigFile;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::torch;
 use deberta_converters::mapped::Mapped;
-use deberta_converters::source::ConfigFile;
 use deberta_converters::tensor::Dtype;
 use deberta_reference::{Head, Inputs, MaskedRows};
 use ndarray::{Array2, ArrayD};

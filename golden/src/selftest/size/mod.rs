@@ -4,14 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::convert::{OnnxRequest, Request as Conversion, convert};
+use deberta_converters::convert::convert;
 use deberta_converters::error::{Error, Result};
+use deberta_converters::format::Format;
 use deberta_converters::forward;
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::progress::Progress;
 use deberta_converters::recipe::Size;
-use deberta_converters::source::{Format, Source};
+use deberta_converters::request::{OnnxRequest, Request as Conversion};
+use deberta_converters::source::Source;
 use deberta_reference::{Head, Inputs, Module};
 use serde::Serialize;
 

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::{Format, Source};
+use deberta_converters::source::Source;
 use deberta_reference::DebertaConfig;
 
 use crate::backend;

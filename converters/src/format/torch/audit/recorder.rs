@@ -1,7 +1,7 @@
 //! The environment of a pickle that allows everything, does nothing and writes it down.
 
+use super::event::{Event, EventKind};
 use super::render::render;
-use super::{Event, EventKind};
 use crate::error::{Printable, Result};
 use crate::format::torch::globals::{self, Global};
 use crate::format::torch::pickle::{CallKind, Environment, Heap, MadeId, Object, Place, Value};
@@ -32,7 +32,7 @@ const LONGEST_NAME: usize = 200;
 
 /// What stands in for a value that the pickle would have got from outside.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Thing {
+enum Thing {
     /// An import: the index of its event, and what it is if it is allowed.
     Import(Option<usize>, Option<Global>),
     /// The result of a call: the index of its event, and whether the call is allowed.
@@ -48,13 +48,13 @@ impl Recorder {
     }
 
     /// What `value` is, if it came from outside.
-    pub(super) fn thing(&self, heap: &Heap<'_>, value: Value) -> Option<Thing> {
+    fn thing(&self, heap: &Heap<'_>, value: Value) -> Option<Thing> {
         let MadeId(index) = heap.made(value)?;
         self.things.get(index).copied()
     }
 
-    /// Its name, for [`render`] and for events that happen to it.
-    pub(super) fn name(&self, thing: Thing) -> String {
+    /// The name of a thing: `os.system`, and `os.system(…)` for the result of a call of it.
+    fn name(&self, thing: Thing) -> String {
         let target = |event: Option<usize>| {
             event.and_then(|event| self.events.get(event)).map_or("…", |event| event.target.as_str())
         };
@@ -96,12 +96,9 @@ impl Recorder {
         Some(self.events.len() - 1)
     }
 
-    /// Text for what a call or a state is applied to.
-    fn target(&self, heap: &Heap<'_>, value: Value) -> String {
-        match self.thing(heap, value) {
-            Some(thing) => self.name(thing),
-            None => render(self, heap, value),
-        }
+    /// Text for a value: its name if it came from outside.
+    fn text(&self, heap: &Heap<'_>, value: Value) -> String {
+        render(heap, value, &|value| self.thing(heap, value).map(|thing| self.name(thing)))
     }
 }
 
@@ -136,8 +133,8 @@ impl<'a> Environment<'a> for Recorder {
             CallKind::Reduce => EventKind::Call,
             CallKind::New => EventKind::New,
         };
-        let event = self
-            .note(place, kind, allowed, |this| (this.target(heap, function), render(this, heap, arguments)));
+        let event =
+            self.note(place, kind, allowed, |this| (this.text(heap, function), this.text(heap, arguments)));
         Ok(self.make(heap, Thing::Result(event, allowed)))
     }
 
@@ -148,14 +145,14 @@ impl<'a> Environment<'a> for Recorder {
             None => true,
         };
         self.note(place, EventKind::SetState, allowed, |this| {
-            (this.target(heap, object), render(this, heap, state))
+            (this.text(heap, object), this.text(heap, state))
         });
         Ok(())
     }
 
     fn add_items(&mut self, heap: &mut Heap<'a>, object: Value, place: Place<'_>) -> Result<()> {
         let allowed = matches!(self.thing(heap, object), Some(Thing::Result(_, true)));
-        self.note(place, EventKind::AddItems, allowed, |this| (this.target(heap, object), String::new()));
+        self.note(place, EventKind::AddItems, allowed, |this| (this.text(heap, object), String::new()));
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! Values of a pickle in a few words.
 
-use super::recorder::Recorder;
 use crate::error::Printable;
 use crate::format::torch::pickle::{Heap, Object, Value};
 
@@ -12,15 +11,16 @@ const MOST_ITEMS: usize = 8;
 /// Characters of a string that are shown.
 const MOST_CHARS: usize = 80;
 
-/// The value roughly as Python would print it, cut short.
-pub(super) fn render(recorder: &Recorder, heap: &Heap<'_>, value: Value) -> String {
+/// The value roughly as Python would print it, cut short. `name` names what the pickle would have got from outside:
+/// `os.system`, `os.system(…)`.
+pub(super) fn render(heap: &Heap<'_>, value: Value, name: &dyn Fn(Value) -> Option<String>) -> String {
     let mut text = String::new();
-    Renderer { recorder, heap, text: &mut text }.value(value, 0);
+    Renderer { name, heap, text: &mut text }.value(value, 0);
     text
 }
 
 struct Renderer<'r, 'a> {
-    recorder: &'r Recorder,
+    name: &'r dyn Fn(Value) -> Option<String>,
     heap: &'r Heap<'a>,
     text: &'r mut String,
 }
@@ -49,8 +49,8 @@ impl Renderer<'_, '_> {
                     });
                 }
                 Some(Object::Made(_)) | None => {
-                    let thing = self.recorder.thing(self.heap, value);
-                    self.text.push_str(&thing.map_or("?".to_owned(), |thing| self.recorder.name(thing)));
+                    let name = (self.name)(value);
+                    self.text.push_str(name.as_deref().unwrap_or("?"));
                 }
             },
         }

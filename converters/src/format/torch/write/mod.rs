@@ -19,16 +19,8 @@ use crate::tensor::TensorInfo;
 mod pickle;
 mod zip;
 
+pub use pickle::Alias;
 use zip::Entry;
-
-/// A second name for a tensor, as tied weights have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alias<'a> {
-    /// The second name.
-    pub name: &'a str,
-    /// The tensor, as an index into those that the plan is made for.
-    pub of: usize,
-}
 
 /// Where everything goes in a checkpoint that is about to be written.
 #[derive(Debug)]

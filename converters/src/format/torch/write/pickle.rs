@@ -8,9 +8,17 @@
 //! }
 //! ```
 
-use super::Alias;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{Dtype, TensorInfo};
+
+/// A second name for a tensor, as tied weights have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alias<'a> {
+    /// The second name.
+    pub name: &'a str,
+    /// The tensor, as an index into those that the plan is made for.
+    pub of: usize,
+}
 
 /// The pickle of a dict of `tensors`, each with a storage of its own whose key is its index, and of `aliases`.
 pub(super) fn state_dict(tensors: &[TensorInfo], aliases: &[Alias<'_>]) -> Result<Vec<u8>> {

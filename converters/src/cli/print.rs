@@ -1,0 +1,39 @@
+//! Printing results, for people and for programs.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+
+use crate::error::{Error, Kind, Result};
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Prints a result. A reader that has seen enough and closed the pipe is no error.
+///
+/// # Errors
+/// A standard output that cannot be written to.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as JSON.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value);
+    print(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?)
+}

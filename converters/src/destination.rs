@@ -1,0 +1,118 @@
+//! Where the output of a conversion goes, and which `config.json` it gets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::Format;
+use crate::output::exists;
+use crate::request::Companion;
+
+/// Where the output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The folder that the file is in.
+    pub folder: PathBuf,
+    /// The weight file.
+    pub file: PathBuf,
+    /// Whether a folder was asked for, which gets `config.json` too.
+    pub is_folder: bool,
+}
+
+impl Destination {
+    /// The conventional name in a folder.
+    pub fn in_folder(folder: &Path, to: Format) -> Destination {
+        Destination { folder: folder.to_owned(), file: folder.join(to.file_name()), is_folder: true }
+    }
+
+    /// What a user names: a file, or a folder (existing, or ending in `/`) that gets the conventional name.
+    ///
+    /// # Errors
+    /// A path without a last component.
+    pub fn named(path: &Path, to: Format) -> Result<Destination> {
+        if path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/') {
+            return Ok(Destination::in_folder(path, to));
+        }
+        if path.file_name().is_none() {
+            return Err(Error::new(Kind::Request, "names no file").in_file(path));
+        }
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Destination { folder, file: path.to_owned(), is_folder: false })
+    }
+
+    /// Checks, before any work is done, that the file is not there, unless it is to be replaced.
+    ///
+    /// # Errors
+    /// The file exists.
+    pub fn refuse_existing(&self, replace: bool) -> Result<()> {
+        if self.file.exists() && !replace { Err(exists(&self.file)) } else { Ok(()) }
+    }
+
+    /// The `config.json` that a folder needs and does not have yet. It is to say `text`; one that is there and says
+    /// `kept`, which is what the input's says, may stay: `notes` get that it does.
+    ///
+    /// # Errors
+    /// Another `config.json` is there, and not to be replaced.
+    pub fn companions(
+        &self,
+        text: &str,
+        kept: Option<&str>,
+        replace: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Companion>> {
+        let path = self.folder.join("config.json");
+        let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+        match fs::read_to_string(&path) {
+            _ if !self.is_folder => Ok(Vec::new()),
+            Ok(existing) if existing == text || parse(&existing) == parse(text) => Ok(Vec::new()),
+            Ok(existing) if !replace && kept == Some(existing.as_str()) => {
+                notes.push(format!(
+                    "{} is left as it is, although the output calls for changes in it",
+                    path.display()
+                ));
+                Ok(Vec::new())
+            }
+            Ok(_) if !replace => {
+                let why = "differs from the configuration of the output: write to another folder with -o, or replace it \
+                           with --force";
+                Err(Error::new(Kind::Request, why).in_file(&path))
+            }
+            _ => Ok(vec![Companion { path, text: text.to_owned() }]),
+        }
+    }
+
+    /// Does `work` with the folder in existence, and takes away again what was created for it if the work fails.
+    ///
+    /// # Errors
+    /// A folder that cannot be made; an error of `work`.
+    pub fn with_folder<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let folder = self.folder.as_path();
+        let absent: Vec<&Path> =
+            folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+        fs::create_dir_all(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+            .map_err(|error| Error::io(folder, "create", error))?;
+        work().inspect_err(|_| {
+            for path in &absent {
+                let _ = fs::remove_dir(path);
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_made_for_a_failed_run_go_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        let output = Destination::in_folder(&folder, Format::Onnx);
+        let failed: Result<()> = output.with_folder(|| Err(Error::malformed("x")));
+        assert!(failed.is_err() && !root.path().join("a").exists());
+        output.with_folder(|| Ok(())).unwrap();
+        assert!(folder.exists());
+    }
+}
