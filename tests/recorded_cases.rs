@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::source::Source;
 use deberta_golden::case::{Case, CaseModel, Framework, TraceEntry};
-use deberta_golden::trace::class::masked_rows_name;
 use deberta_golden::trace::file::{self, FORMAT, Trace};
 use deberta_reference::{Head, MaskedRows};
 use deberta_tests::cases::each;
@@ -65,11 +64,11 @@ fn check_metadata(entry: &TraceEntry, trace: &Trace, case: &Case, path: &Path) {
         Framework::Microsoft => "microsoft",
         other => panic!("{at}: {other:?} does not record goldens"),
     };
-    let rows = masked_rows_name(entry.masked_rows);
+    let rows = entry.masked_rows;
     assert_eq!(trace.metadata("format"), Some(FORMAT), "{at}");
     assert_eq!(trace.metadata("framework"), Some(framework), "{at}");
     assert_eq!(trace.metadata("class"), Some(entry.class.as_str()), "{at}");
-    assert_eq!(trace.metadata("masked_rows"), Some(rows), "{at}");
+    assert_eq!(trace.metadata("masked_rows"), Some(rows.word()), "{at}");
     assert_eq!(entry.class.trim_start_matches("TF"), case.class, "{at}");
     assert!(case.producer.contains(trace.metadata("producer").unwrap()), "{at}");
     assert_eq!(entry.masked_rows == MaskedRows::Uniform, entry.framework == Framework::Pytorch, "{at}");

@@ -10,7 +10,7 @@ use deberta_golden::goldens::Golden;
 use deberta_golden::trace::class::{Class, masked_rows_of};
 use deberta_golden::trace::file::{Recorded, Trace, TraceFile};
 use deberta_golden::trace::inputs::inputs;
-use deberta_golden::trace::padding::Tokens;
+use deberta_golden::trace::padding::Padding;
 use deberta_golden::trace::points::missing;
 use deberta_golden::trace::samples::Sampled;
 use deberta_golden::trace::tensor::Data;
@@ -233,7 +233,7 @@ fn samples_are_those_of_python() {
     succeed(VERIFY, &[&args[..], &[whole.to_str().unwrap()]].concat());
     let (golden, whole) = (TraceFile::open(&path).unwrap(), Trace::read(&whole).unwrap());
     let given = inputs(&golden.inputs().unwrap()).unwrap();
-    let tokens = Tokens::of(&given, Class::from_name("DebertaForMaskedLM").unwrap());
+    let tokens = Padding::of(&given, Class::from_name("DebertaForMaskedLM").unwrap());
     let mut compared = 0;
     for name in golden.names().filter(|name| !name.starts_with("inputs.")) {
         let Some(Recorded::Sampled(want)) = golden.recorded(name).unwrap() else { panic!("{name} is whole") };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Role, params};
+use deberta_reference::{DebertaConfig, Head, Param, Role, params};
 
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
@@ -11,7 +11,7 @@ use crate::format::{Extra, Format, TensorFile};
 use crate::matching::{Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
 use crate::naming::onnx::{self, Recovered};
 use crate::naming::torch::Prefixes;
-use crate::naming::{CONFIG_KEY, Naming};
+use crate::naming::{self, CONFIG_KEY, Naming};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::source::Source;
@@ -181,7 +181,8 @@ impl Checkpoint {
         let equal = parallel::map(&self.copies, |_| 1, |copy| self.equals_original(copy))?;
         for (copy, equal) in self.copies.iter().zip(equal) {
             if !equal && let Some(original) = self.bound.get(copy.of) {
-                let what = ProblemKind::DiffersFrom(original.stored_name.clone());
+                let decoder = self.naming != Naming::Keras && original.param.role == Role::WordEmbedding;
+                let what = ProblemKind::DiffersFrom { name: original.stored_name.clone(), decoder };
                 self.problems.push(Problem { tensor: copy.stored_name.clone(), what });
             }
         }
@@ -213,13 +214,26 @@ impl Checkpoint {
     }
 
     fn require(&self, problems: &[&Problem]) -> Result<()> {
-        let Some(first) = problems.first() else { return Ok(()) };
-        let missing = self.missing_head(problems).or_else(|| self.missing_in_decoder(first));
-        let mut message = match (&missing, self.foreign_model()) {
-            (_, Some(other)) => format!("{}; this looks like {other}", first.what),
-            (Some(message), None) => message.clone(),
-            (None, None) => first.what.to_string(),
-        };
+        let Some(&first) = problems.first() else { return Ok(()) };
+        let unexpected = self.unexpected();
+        let (first, mut message) =
+            if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
+                (
+                    first,
+                    format!(
+                        "{}; this looks like a quantized model, whose weights cannot be recovered",
+                        first.what
+                    ),
+                )
+            } else if let Some(other) = naming::other_model(unexpected) {
+                (first, format!("{}; this looks like {other}", first.what))
+            } else if let Some(message) = self.missing_head(problems) {
+                (first, message)
+            } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
+                (tensor, message)
+            } else {
+                (first, first.what.to_string())
+            };
         if problems.len() > 1 {
             message.push_str(&format!(
                 "; {} problems in all, which `deberta-convert inspect` lists",
@@ -243,35 +257,23 @@ impl Checkpoint {
         })
     }
 
-    /// What a checkpoint of another class lacks to be a mask decoder, and what it would be for.
-    fn missing_in_decoder(&self, problem: &Problem) -> Option<String> {
-        if self.head != Head::MaskDecoder || problem.what != ProblemKind::Missing {
+    /// What a checkpoint of another class lacks to be a mask decoder: its head, or else the positions.
+    fn missing_in_decoder<'p>(&self, problems: &[&'p Problem]) -> Option<(&'p Problem, String)> {
+        if self.head != Head::MaskDecoder {
             return None;
         }
-        let param = params(&self.config, self.head).into_iter().find(|param| param.name == problem.tensor)?;
-        let why = match param.role {
-            Role::PositionEmbedding => "adds the positions just before it predicts",
-            _ if param.module.in_head() => "needs the head lm_predictions",
-            _ => return None,
+        let params = params(&self.config, self.head);
+        let missing = |of: &dyn Fn(&Param) -> bool, why: &str| {
+            let known =
+                |problem: &&Problem| params.iter().any(|param| param.name == problem.tensor && of(param));
+            let missing = problems.iter().filter(|problem| problem.what == ProblemKind::Missing);
+            let first = missing.copied().find(known)?;
+            Some((first, format!("missing: the enhanced mask decoder {why}")))
         };
-        Some(format!("missing: the enhanced mask decoder {why}"))
-    }
-
-    fn foreign_model(&self) -> Option<&'static str> {
-        let unexpected = |part: &str| {
-            self.problems
-                .iter()
-                .any(|problem| problem.what == ProblemKind::Unexpected && problem.tensor.contains(part))
-        };
-        if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
-            Some("a quantized model, whose weights cannot be recovered")
-        } else if unexpected("attention.self.query_proj") || unexpected("attention/self/query_proj") {
-            Some("DeBERTa version 2 or 3")
-        } else if unexpected("attention.self.query.") || unexpected("attention/self/query/") {
-            Some("a BERT or RoBERTa checkpoint")
-        } else {
-            None
-        }
+        missing(&|param| param.module.in_head(), "needs the head lm_predictions").or_else(|| {
+            let positions = |param: &Param| param.role == Role::PositionEmbedding;
+            missing(&positions, "adds the positions just before it predicts")
+        })
     }
 
     fn equals_original(&self, copy: &Repetition) -> Result<bool> {

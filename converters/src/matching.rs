@@ -72,7 +72,12 @@ pub enum ProblemKind {
     /// It is not floating point.
     Dtype(Dtype),
     /// It should repeat a parameter, and differs from it.
-    DiffersFrom(String),
+    DiffersFrom {
+        /// The parameter, by its name in the file.
+        name: String,
+        /// Whether it is the word embeddings, of which a decoder is the usual copy.
+        decoder: bool,
+    },
     /// It is this parameter, and the graph does not say whether it is transposed.
     Layout(String),
     /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
@@ -97,10 +102,13 @@ impl fmt::Display for ProblemKind {
                 f.write_str(if reversed && expected.len() == 2 { " (it is transposed)" } else { "" })
             }
             ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
-            ProblemKind::DiffersFrom(name) => {
+            ProblemKind::DiffersFrom { name, decoder } => {
                 write!(f, "differs from \"{name}\", which it must repeat")?;
-                let decoder = name.ends_with("word_embeddings.weight");
-                f.write_str(if decoder { " (an untied decoder needs tie_word_embeddings false)" } else { "" })
+                f.write_str(if *decoder {
+                    " (an untied decoder needs tie_word_embeddings false)"
+                } else {
+                    ""
+                })
             }
             ProblemKind::Layout(name) => {
                 write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use deberta_converters::error::{Error, Result};
 use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::judge::tolerance::Tolerances;
 use crate::trace::class::Class;
@@ -80,7 +81,7 @@ pub struct TraceEntry {
     /// The class that computed it, `TFDeberta…` for TensorFlow's.
     pub class: String,
     /// What became of attention rows whose every key is masked.
-    #[serde(with = "MaskedRowsName")]
+    #[serde(deserialize_with = "masked_rows")]
     pub masked_rows: MaskedRows,
 }
 
@@ -120,11 +121,9 @@ pub struct Absent {
     pub reason: String,
 }
 
-#[derive(Deserialize)]
-#[serde(remote = "MaskedRows", rename_all = "lowercase")]
-enum MaskedRowsName {
-    Uniform,
-    Zero,
+fn masked_rows<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<MaskedRows, D::Error> {
+    let word = String::deserialize(value)?;
+    MaskedRows::from_word(&word).ok_or_else(|| D::Error::unknown_variant(&word, &["uniform", "zero"]))
 }
 
 impl Case {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::fmt;
 
 use ndarray::{Array, Array3, Array4, ArrayBase, ArrayView2, Data, Dim, Dimension};
 use pulp::{Arch, Simd, WithSimd};
@@ -154,6 +155,30 @@ pub enum MaskedRows {
     Uniform,
     /// All keys get 0: TensorFlow, Microsoft's original code, transformers up to 4.46.
     Zero,
+}
+
+impl MaskedRows {
+    /// Both.
+    pub const ALL: [MaskedRows; 2] = [MaskedRows::Uniform, MaskedRows::Zero];
+
+    /// The word for it on command lines and in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            MaskedRows::Uniform => "uniform",
+            MaskedRows::Zero => "zero",
+        }
+    }
+
+    /// That of a [`MaskedRows::word`].
+    pub fn from_word(word: &str) -> Option<MaskedRows> {
+        MaskedRows::ALL.into_iter().find(|rows| rows.word() == word)
+    }
+}
+
+impl fmt::Display for MaskedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 /// softmaxⱼ over the keys that query i may attend to: probsⱼ = exp(sⱼ - max) / Σₖ exp(sₖ - max), and 0 elsewhere.

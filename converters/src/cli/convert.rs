@@ -55,8 +55,8 @@ pub(super) struct ConvertArgs {
 struct OnnxArgs {
     /// What becomes of attention rows whose every key is masked, which are those of padding: uniform as in PyTorch
     /// (transformers 4.47 and later), or zero as in TensorFlow and, with --head emd, by default
-    #[arg(long, value_name = "HOW")]
-    masked_rows: Option<MaskedRowsName>,
+    #[arg(long, value_name = "HOW", value_parser = MaskedRows::ALL.map(MaskedRows::word))]
+    masked_rows: Option<String>,
     /// Make activations outputs, too: those whose names (docs/activations.md) fit the pattern, in which * stands for
     /// any text; all of them without one
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "*")]
@@ -64,12 +64,6 @@ struct OnnxArgs {
     /// Write the weights to a file of their own beside the model; models over 2 GB always are written so
     #[arg(long)]
     external_data: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MaskedRowsName {
-    Uniform,
-    Zero,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -144,10 +138,7 @@ impl OnnxArgs {
     /// What an ONNX file is to be. It holds its configuration, `config`.
     fn request(self, config: String) -> OnnxRequest {
         let forward = forward::Options {
-            masked_rows: self.masked_rows.map(|name| match name {
-                MaskedRowsName::Uniform => MaskedRows::Uniform,
-                MaskedRowsName::Zero => MaskedRows::Zero,
-            }),
+            masked_rows: self.masked_rows.as_deref().and_then(MaskedRows::from_word),
             activations: self.activations,
             config: Some(config),
         };

@@ -75,13 +75,7 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
     };
     let mut metadata = vec![
         entry(CLASS_KEY, head.class_name()),
-        entry(
-            "deberta.masked_rows",
-            match masked_rows(head, options) {
-                MaskedRows::Uniform => "uniform",
-                MaskedRows::Zero => "zero",
-            },
-        ),
+        entry("deberta.masked_rows", masked_rows(head, options).word()),
     ];
     metadata.extend(options.config.as_ref().map(|text| entry(CONFIG_KEY, text)));
     Ok(ModelProto {

@@ -19,6 +19,18 @@ pub struct Stored {
     pub transposed: bool,
 }
 
+/// The model whose tensors these are, told by names that no DeBERTa of version 1 has.
+pub fn other_model<'a>(unexpected: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+    const OTHERS: [(&str, &str); 2] = [
+        ("attention.self.query_proj", "DeBERTa version 2 or 3"),
+        ("attention.self.query.", "a BERT or RoBERTa checkpoint"),
+    ];
+    // Keras' paths have slashes.
+    let names: Vec<String> = unexpected.map(|name| name.replace('/', ".")).collect();
+    let found = OTHERS.iter().find(|(part, _)| names.iter().any(|name| name.contains(part)));
+    found.map(|(_, model)| *model)
+}
+
 /// The naming that a file follows. It is told by the names, not by the format: safetensors files hold either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {

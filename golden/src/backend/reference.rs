@@ -12,7 +12,7 @@ use ndarray::ArrayD;
 use serde::Serialize;
 
 use super::{Backend, BackendName};
-use crate::trace::class::{Class, Code, masked_rows_name};
+use crate::trace::class::{Class, Code};
 use crate::trace::file::Trace;
 use crate::trace::tensor::{Data, Tensor};
 
@@ -97,7 +97,7 @@ impl Backend for Reference {
             ("framework", self.name().to_owned()),
             ("producer", producer),
             ("class", self.class.to_string()),
-            ("masked_rows", masked_rows_name(self.masked_rows).to_owned()),
+            ("masked_rows", self.masked_rows.to_string()),
         ];
         Ok(Trace {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),

@@ -15,7 +15,7 @@ use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 use super::terminal::say;
 use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, Backend, BackendName, Graph, Reference};
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::Class;
 
 /// Which model to run, and as what.
 #[derive(Debug, Args)]
@@ -135,7 +135,7 @@ impl ModelArgs {
             return differs(format!("the graph computes {of}, not {class}"));
         }
         if let Some(rows) = masked_rows.filter(|&rows| rows != graph.masked_rows()) {
-            let (have, want) = (masked_rows_name(graph.masked_rows()), masked_rows_name(rows));
+            let (have, want) = (graph.masked_rows(), rows);
             return differs(format!("the graph computes masked rows as {have}, not {want}"));
         }
         if !graph.unknown().is_empty() {

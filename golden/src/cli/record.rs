@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
@@ -33,8 +34,8 @@ pub(super) struct RecordArgs {
     class: Option<String>,
     /// What becomes of attention rows whose every key is masked; what the trace says, or else the class does,
     /// when not given
-    #[arg(long, value_enum)]
-    masked_rows: Option<MaskedRowsName>,
+    #[arg(long, value_parser = masked_rows())]
+    masked_rows: Option<String>,
     /// Activations to record, as patterns in which * stands for any text
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     points: Vec<String>,
@@ -43,13 +44,13 @@ pub(super) struct RecordArgs {
     force: bool,
 }
 
-/// Masked rows by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MaskedRowsName {
-    /// All keys get the same probability, as in transformers since 4.47
-    Uniform,
-    /// All keys get 0, as in TensorFlow and Microsoft's code
-    Zero,
+/// The words for masked rows, with what they mean.
+fn masked_rows() -> PossibleValuesParser {
+    let help = |rows| match rows {
+        MaskedRows::Uniform => "All keys get the same probability, as in transformers since 4.47",
+        MaskedRows::Zero => "All keys get 0, as in TensorFlow and Microsoft's code",
+    };
+    PossibleValuesParser::new(MaskedRows::ALL.map(|rows| PossibleValue::new(rows.word()).help(help(rows))))
 }
 
 impl RecordArgs {
@@ -66,10 +67,7 @@ impl RecordArgs {
             None => Class::of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
         };
         let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-        let asked = self.masked_rows.map(|rows| match rows {
-            MaskedRowsName::Uniform => MaskedRows::Uniform,
-            MaskedRowsName::Zero => MaskedRows::Zero,
-        });
+        let asked = self.masked_rows.as_deref().and_then(MaskedRows::from_word);
         let model: Box<dyn Backend>;
         let (inputs, left_out, class) = if self.model.backend.runs_graphs() {
             let file = self.model.graph_file()?;

@@ -13,7 +13,7 @@ use crate::judge::difference::coordinates;
 use crate::judge::tolerance::Tolerance;
 use crate::judge::verdict::{Arbitration, Basis, Offset, PointReport, Verdict, Worse};
 use crate::trace::file::Trace;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::tensor::{Data, Tensor};
 
 /// A run in f64.
@@ -69,7 +69,7 @@ impl Arbiter {
         point: &PointReport,
         want: &Tensor,
         got: &Tensor,
-        tokens: &Tokens,
+        tokens: &Padding,
     ) -> Option<Arbitration> {
         let compared =
             [Verdict::Match, Verdict::Rounded, Verdict::Padding, Verdict::Diverges].contains(&point.verdict);
@@ -136,7 +136,7 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let tokens = Tokens::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let tokens = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.01));
         let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, tokens: &tokens };
         let (want, got) = (tensor(Data::Floats(want.into())), tensor(Data::Floats(got.into())));

@@ -9,7 +9,7 @@ use crate::judge::difference::{Difference, coordinates, difference};
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::judge::verdict::{PointReport, Verdict};
 use crate::trace::file::{Recorded, Trace, TraceFile};
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::points::rank;
 use crate::trace::samples::{Sampled, Statistics, positions};
 use crate::trace::tensor::Tensor;
@@ -22,7 +22,7 @@ pub struct Comparison<'c> {
     /// The precision that the candidate's weights are stored with.
     pub precision: Precision,
     /// Which positions are padding.
-    pub tokens: &'c Tokens,
+    pub tokens: &'c Padding,
 }
 
 impl Comparison<'_> {
@@ -221,7 +221,7 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let tokens = Tokens::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let tokens = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.001));
         Comparison { tolerances: &tolerances, precision, tokens: &tokens }.tensors(want, got).verdict
     }

@@ -11,7 +11,7 @@ use crate::fault::{Absent, Fault, Model, faults};
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::Diagnosis;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
@@ -175,7 +175,7 @@ impl Subject {
         report.in_place = in_place(&fault, &point, names);
         report.first_divergence = Some(point);
         let model = as_class(&faulty, golden);
-        let tokens = Tokens::of(&golden.inputs, golden.class);
+        let tokens = Padding::of(&golden.inputs, golden.class);
         let divergence = Divergence {
             model: &model,
             golden: &golden.trace,
@@ -193,7 +193,7 @@ impl Subject {
             let run =
                 |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
             let (good, bad) = (run(&self.model)?, run(faulty)?);
-            let tokens = Tokens::of(&golden.inputs, golden.class);
+            let tokens = Padding::of(&golden.inputs, golden.class);
             for want in &good.tensors {
                 let point = self.comparison(&tokens).tensors(want, bad.get(&want.name));
                 if seen(&point) {
@@ -212,13 +212,13 @@ impl Subject {
         Ok((if self.sensitive { Fate::Survived } else { Fate::NotVisible }, Some(reason)))
     }
 
-    fn comparison<'c>(&'c self, tokens: &'c Tokens) -> Comparison<'c> {
+    fn comparison<'c>(&'c self, tokens: &'c Padding) -> Comparison<'c> {
         Comparison { tolerances: &self.tolerances, precision: self.precision, tokens }
     }
 
     fn compare(&self, golden: &Recorded, model: &Model) -> Result<Vec<PointReport>> {
         let model = as_class(model, golden);
-        let tokens = Tokens::of(&golden.inputs, golden.class);
+        let tokens = Padding::of(&golden.inputs, golden.class);
         let (golden, inputs) = (&golden.trace, &golden.inputs);
         Divergence { model: &model, golden, inputs, comparison: self.comparison(&tokens) }.compare(&model)
     }

@@ -87,27 +87,15 @@ impl fmt::Display for Class {
     }
 }
 
-/// The word for it in a trace's metadata.
-pub fn masked_rows_name(rows: MaskedRows) -> &'static str {
-    match rows {
-        MaskedRows::Uniform => "uniform",
-        MaskedRows::Zero => "zero",
-    }
-}
-
 /// What a trace says about masked rows; nothing if it does not say.
 ///
 /// # Errors
 /// Another word than `uniform` and `zero`.
 pub fn masked_rows_of(trace: &Trace) -> Result<Option<MaskedRows>> {
-    match trace.metadata("masked_rows") {
-        None => Ok(None),
-        Some("uniform") => Ok(Some(MaskedRows::Uniform)),
-        Some("zero") => Ok(Some(MaskedRows::Zero)),
-        Some(other) => {
-            Err(Error::malformed(format!("masked_rows is {other:?}, it must be \"uniform\" or \"zero\"")))
-        }
-    }
+    let Some(word) = trace.metadata("masked_rows") else { return Ok(None) };
+    MaskedRows::from_word(word).map(Some).ok_or_else(|| {
+        Error::malformed(format!("masked_rows is {word:?}, it must be \"uniform\" or \"zero\""))
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::trace::points::{Axes, Named};
 
 /// Which positions of the inputs hold tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
+pub struct Padding {
     /// b
     sequences: usize,
     /// n
@@ -23,9 +23,9 @@ pub struct Tokens {
     loss_on_padding: Vec<bool>,
 }
 
-impl Tokens {
+impl Padding {
     /// The positions of `inputs`, for a class: its head decides which of them the logits and the loss depend on.
-    pub fn of(inputs: &Inputs, class: Class) -> Tokens {
+    pub fn of(inputs: &Inputs, class: Class) -> Padding {
         let (sequences, length) = match (&inputs.input_ids, &inputs.inputs_embeds) {
             (Some(ids), _) => ids.dim(),
             (None, Some(embeddings)) => (embeddings.dim().0, embeddings.dim().1),
@@ -40,7 +40,7 @@ impl Tokens {
             };
             real.iter_mut().zip(&rows).for_each(|(real, &row)| *real = row);
         }
-        let mut tokens = Tokens { sequences, length, real, class, loss_on_padding: vec![false; sequences] };
+        let mut tokens = Padding { sequences, length, real, class, loss_on_padding: vec![false; sequences] };
         tokens.loss_on_padding = (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b)).collect();
         tokens
     }
@@ -131,14 +131,14 @@ mod tests {
     use super::*;
     use ndarray::{Array, arr2};
 
-    fn tokens(class: &str, mask: &[[f32; 3]; 2], labels: Option<Labels>) -> Tokens {
+    fn tokens(class: &str, mask: &[[f32; 3]; 2], labels: Option<Labels>) -> Padding {
         let inputs = Inputs {
             input_ids: Some(Array::zeros((2, 3))),
             attention_mask: Some(arr2(mask).into_dyn()),
             labels,
             ..Inputs::default()
         };
-        Tokens::of(&inputs, Class::from_name(class).unwrap())
+        Padding::of(&inputs, Class::from_name(class).unwrap())
     }
 
     const RIGHT: [[f32; 3]; 2] = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]];
@@ -195,8 +195,8 @@ mod tests {
             ..Inputs::default()
         };
         let class = Class::of_head(Head::Base);
-        assert!(!Tokens::of(&inputs(&mask), class).padded());
+        assert!(!Padding::of(&inputs(&mask), class).padded());
         mask[[0, 1, 1]] = 0.0;
-        assert_eq!(padding(Tokens::of(&inputs(&mask), class).of_tensor("embeddings", &[1, 2, 1])), [1]);
+        assert_eq!(padding(Padding::of(&inputs(&mask), class).of_tensor("embeddings", &[1, 2, 1])), [1]);
     }
 }

@@ -7,10 +7,10 @@ use deberta_reference::{Head, Inputs, MaskedRows};
 
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
-use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
 use crate::trace::inputs::inputs;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 
 /// What a trace asks of a model.
 pub(super) struct Asked {
@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) rows: MaskedRows,
     /// With hidden states and attentions, which a trace may have.
     pub(super) inputs: Inputs,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: Padding,
 }
 
 /// The class and the masked rows that a trace, or its entry in `case.yaml`, asks for; nothing where both leave it open.
@@ -35,7 +35,7 @@ impl Asked {
     /// Inputs that no class has.
     pub(super) fn of(class: Class, rows: MaskedRows, trace: &Trace) -> Result<Asked> {
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(trace)? };
-        let tokens = Tokens::of(&inputs, class);
+        let tokens = Padding::of(&inputs, class);
         Ok(Asked { class, rows, inputs, tokens })
     }
 }
@@ -53,7 +53,7 @@ impl Stated {
             return Err(Error::malformed(format!("the trace is of {class}, case.yaml says {listed}")));
         }
         if let Some(rows) = rows.filter(|&rows| rows != entry.masked_rows) {
-            let (rows, listed) = (masked_rows_name(rows), masked_rows_name(entry.masked_rows));
+            let (rows, listed) = (rows, entry.masked_rows);
             let message = format!("masked_rows is {rows} in the trace and {listed} in case.yaml");
             return Err(Error::malformed(message));
         }

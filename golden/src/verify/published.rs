@@ -13,9 +13,9 @@ use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::judge::verdict::PointReport;
 use crate::report::{Finding, Rules, RunReport};
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::Class;
 use crate::trace::file::Trace;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::slice::{Function, InlineInputs, Slice};
 use crate::trace::tensor::{Data, Tensor};
 
@@ -27,7 +27,7 @@ pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
     let mut report = RunReport::new(&candidate.golden.name, None, candidate.file.backend().as_str());
     report.producer.clone_from(&case.producer);
     report.class.clone_from(&case.class);
-    report.masked_rows = masked_rows_name(MaskedRows::default()).to_owned();
+    report.masked_rows = MaskedRows::default().to_string();
     match compare(candidate, case, given) {
         Ok(points) => report.points = points,
         Err(error) => report.findings.push(Finding::error(&error)),
@@ -92,7 +92,7 @@ fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Re
         None => None,
     };
     let tolerances = Tolerances::uniform(Tolerance::absolute(slice.atol));
-    let tokens = Tokens::of(&Inputs::default(), class);
+    let tokens = Padding::of(&Inputs::default(), class);
     let comparison = Comparison { tolerances: &tolerances, precision, tokens: &tokens };
     Ok(comparison.tensors(&want, got.as_ref()))
 }

@@ -16,7 +16,6 @@ use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::{Finding, FindingKind, Rules, RunReport};
-use crate::trace::class::masked_rows_name;
 use crate::trace::file::TraceFile;
 use crate::trace::points::missing;
 
@@ -44,7 +43,7 @@ impl Candidate<'_> {
         let parameters = self.file.parameters(stated.class)?;
         let (class, rows) = stated.or_of(parameters.checkpoint().head);
         report.class = class.to_string();
-        report.masked_rows = masked_rows_name(rows).to_owned();
+        report.masked_rows = rows.to_string();
         let asked = Asked::of(class, rows, &recorded).map_err(in_trace)?;
 
         let config = &parameters.checkpoint().config;

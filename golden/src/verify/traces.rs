@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
+use deberta_reference::{Head, MaskedRows};
 
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerances};
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::report::{FileReport, Finding, FindingKind, Report, Rules, RunReport, name_of};
-use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::points::rank;
 use crate::trace::tensor::Data;
 
@@ -42,15 +43,15 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     let rows = masked_rows_of(&given).map_err(in_golden)?;
     let other_rows = masked_rows_of(&others).map_err(|error| error.in_file(candidate))?;
     let arguments = inputs(&given).map_err(in_golden)?;
-    let judged_as = class.unwrap_or(Class::of_head(deberta_reference::Head::Base));
-    let tokens = Tokens::of(&arguments, judged_as);
+    let judged_as = class.unwrap_or(Class::of_head(Head::Base));
+    let tokens = Padding::of(&arguments, judged_as);
 
     let framework = got.metadata("framework").unwrap_or("unknown");
     let folder = golden.parent().map(name_of).unwrap_or_default();
     let mut run = RunReport::new(&folder, Some(name_of(golden)), framework);
     run.producer = want.metadata("producer").unwrap_or("unknown").to_owned();
     run.class = class.map_or_else(|| "unknown".to_owned(), |class| class.to_string());
-    run.masked_rows = rows.map_or("unknown", masked_rows_name).to_owned();
+    run.masked_rows = rows.map_or("unknown", MaskedRows::word).to_owned();
     run.findings.extend(different_inputs(&given, &others));
     if settings.common {
         let one_sided = |a: &TraceFile, b: &TraceFile| {
@@ -78,8 +79,8 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
                 format!(
                     "tokens agree. Padding differs, because the traces follow different conventions for masked rows: \
                      {} in the golden, {} in the candidate. No token depends on it",
-                    masked_rows_name(rows),
-                    masked_rows_name(other)
+                    rows,
+                    other
                 ),
             ),
             _ => Finding::new(

@@ -17,7 +17,7 @@ use ndarray::ArrayD;
 
 use super::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
-use crate::trace::class::{Class, masked_rows_name, masked_rows_of};
+use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
 use crate::trace::points::rank;
 
@@ -164,7 +164,7 @@ impl Backend for Onnx {
         let mut metadata = vec![
             ("framework".to_owned(), "onnx".to_owned()),
             ("producer".to_owned(), self.runtime.producer()),
-            ("masked_rows".to_owned(), masked_rows_name(self.masked_rows).to_owned()),
+            ("masked_rows".to_owned(), self.masked_rows.to_string()),
         ];
         metadata.extend(self.class.map(|class| ("class".to_owned(), class.to_string())));
         Ok(Trace { metadata, tensors })

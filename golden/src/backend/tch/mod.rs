@@ -15,7 +15,7 @@ use ndarray::ArrayD;
 
 use super::reference::flat;
 use super::{Backend, BackendName};
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::tensor::{Data, Tensor};
 
@@ -116,7 +116,7 @@ impl Backend for Tch {
             ("framework", self.name().to_owned()),
             ("producer", PRODUCER.to_owned()),
             ("class", self.class.to_string()),
-            ("masked_rows", masked_rows_name(self.masked_rows).to_owned()),
+            ("masked_rows", self.masked_rows.to_string()),
         ];
         Ok(Trace {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),

@@ -19,7 +19,7 @@ use super::{Failure, PRODUCER, tensors};
 use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::points::rank;
 use crate::trace::tensor::{Data, Tensor};
@@ -183,7 +183,7 @@ impl Backend for Script {
             ("framework", self.name().to_owned()),
             ("producer", format!("{PRODUCER}, TorchScript")),
             ("class", self.class.to_string()),
-            ("masked_rows", masked_rows_name(self.masked_rows()).to_owned()),
+            ("masked_rows", self.masked_rows().to_string()),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         Ok(Trace { metadata, tensors })

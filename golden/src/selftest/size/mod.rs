@@ -30,7 +30,7 @@ use crate::report::Report;
 use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
@@ -265,7 +265,7 @@ impl Subject<'_> {
             report.reason = Some("the fault could not be put into the model".to_owned());
             return Ok(report);
         };
-        let tokens = Tokens::of(&self.inputs, self.class);
+        let tokens = Padding::of(&self.inputs, self.class);
         let tolerances = &self.golden.tolerances;
         let comparison = Comparison { tolerances, precision: Precision::F32, tokens: &tokens };
         let names: Vec<&str> =

@@ -12,8 +12,8 @@ use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Tolerances;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PRODUCER, RunReport};
-use crate::trace::class::{Class, masked_rows_name};
-use crate::trace::padding::Tokens;
+use crate::trace::class::Class;
+use crate::trace::padding::Padding;
 
 /// What reports call these inputs in the place of a golden.
 const NAME: &str = "other lengths";
@@ -46,7 +46,7 @@ pub(super) fn run(
         let mut run = RunReport::new(NAME, Some(batch.to_string()), graph.graph.name());
         run.producer = PRODUCER.to_owned();
         run.class = weights.class.to_string();
-        run.masked_rows = masked_rows_name(graph.graph.masked_rows()).to_owned();
+        run.masked_rows = graph.graph.masked_rows().to_string();
         graph.file.progress.step(&format!("{NAME}: {batch}"));
         match &reference {
             Some(Ok(model)) => {
@@ -73,7 +73,7 @@ fn compare(
     let inputs = batch.inputs(weights.config())?;
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
-    let (tolerances, tokens) = (Tolerances::default(), Tokens::of(&inputs, weights.class));
+    let (tolerances, tokens) = (Tolerances::default(), Padding::of(&inputs, weights.class));
     let comparison =
         Comparison { tolerances: &tolerances, precision: graph.graph.precision(), tokens: &tokens };
     for want in expected.tensors.iter().filter(|tensor| tensor.name.starts_with("outputs.")) {

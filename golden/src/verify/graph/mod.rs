@@ -17,10 +17,10 @@ use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::report::{FileReport, Finding, FindingKind, RunReport, name_of};
-use crate::trace::class::{Class, masked_rows_name};
+use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
-use crate::trace::padding::Tokens;
+use crate::trace::padding::Padding;
 use crate::trace::points::rank;
 
 mod candidate;
@@ -135,7 +135,7 @@ impl GraphCandidate<'_> {
         let Given { file, class, rows, inputs, squeezed } = given;
         run.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
         run.class = class.to_string();
-        run.masked_rows = masked_rows_name(*rows).to_owned();
+        run.masked_rows = rows.to_string();
         self.check_ids(inputs)?;
         let mut names: Vec<&str> = file.names().filter(|name| !name.starts_with("inputs.")).collect();
         let all = names.len();
@@ -153,7 +153,7 @@ impl GraphCandidate<'_> {
             );
             run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
         }
-        let tokens = Tokens::of(inputs, *class);
+        let tokens = Padding::of(inputs, *class);
         let comparison =
             Comparison { tolerances: &golden.tolerances, precision: self.graph.precision(), tokens: &tokens };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
