@@ -133,7 +133,9 @@ impl TensorFile for Made {
 /// No such file; what is no configuration of DeBERTa v1.
 pub fn configuration(name: &Path) -> Result<ConfigFile> {
     match name.to_str().and_then(Size::from_name) {
-        Some(size) if !name.exists() => ConfigFile::parse(&PathBuf::from(size.name()), size.config_text()),
+        Some(size) if !name.exists() => {
+            ConfigFile::parse(&PathBuf::from(size.name()), size.config_text().to_owned())
+        }
         _ => ConfigFile::read(name),
     }
 }
