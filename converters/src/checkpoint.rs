@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Param, Role, params};
+use deberta_reference::{DebertaConfig, Head, Module, Param, Role, params};
 
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
@@ -105,15 +105,17 @@ impl Checkpoint {
 
         let parts = Parts::of(names(), naming, prefixes);
         let mut config = config.clone();
-        if parts.lm_predictions && config.legacy && !parts.cls {
+        if parts.has(Module::LmPredictions) && config.legacy && !parts.has(Module::Cls) {
             config.legacy = false;
             notes.push("the head is lm_predictions: read with legacy = false".to_owned());
-        } else if parts.cls && !config.legacy && !parts.lm_predictions {
+        } else if parts.has(Module::Cls) && !config.legacy && !parts.has(Module::LmPredictions) {
             config.legacy = true;
             notes.push("the head is cls.predictions: read with legacy = true".to_owned());
         }
         let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
-        let head = head.or(declared.filter(|&head| head != Head::Base)).unwrap_or_else(|| parts.head());
+        let head = head
+            .or(declared.filter(|&head| head != Head::Base && head.in_transformers()))
+            .unwrap_or_else(|| parts.head());
 
         let matcher =
             Matcher { config: &config, head, naming, prefixes, files: &files, recovered: &recovered };
@@ -170,10 +172,9 @@ impl Checkpoint {
     /// assert_eq!(digest(Format::TensorFlow)?, digest(Format::Onnx)?);
     /// # Ok::<(), deberta_converters::Error>(())
     /// ```
-    pub fn digest(&self, tensors: &[TensorDigest]) -> Digest {
-        checkpoint_digest(
-            self.bound.iter().map(|bound| bound.param.name.as_str()).zip(tensors.iter().copied()),
-        )
+    pub fn digest<'t>(&self, tensors: impl IntoIterator<Item = &'t TensorDigest>) -> Digest {
+        let names = self.bound.iter().map(|bound| bound.param.name.as_str());
+        checkpoint_digest(names.zip(tensors.into_iter().copied()))
     }
 
     /// Compares every tensor that repeats a parameter with it, and adds a problem for each that differs.

@@ -84,7 +84,7 @@ impl ConfigFile {
         let mut changed = false;
         if !self.is_hugging_face() {
             changed = true;
-            set("model_type", json!("deberta"));
+            set("model_type", json!(output.model_type()));
             set("pad_token_id", json!(output.pad_token_id));
             set("pooler_dropout", json!(output.pooler_dropout));
             let pooling_act = self.map.get("pooling").and_then(|pooling| pooling.get("hidden_act"));
@@ -119,6 +119,6 @@ impl ConfigFile {
 
     /// Whether the file is in Hugging Face's keys, so that transformers reads it as it is.
     pub fn is_hugging_face(&self) -> bool {
-        self.map.get("model_type").is_some_and(|model_type| model_type == "deberta")
+        self.map.get("model_type").is_some_and(|model_type| *model_type == self.config.model_type())
     }
 }

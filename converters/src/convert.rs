@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::checkpoint::Checkpoint;
-use crate::digest::{TensorDigest, TensorHasher, checkpoint_digest};
+use crate::digest::{TensorDigest, TensorHasher};
 use crate::error::{Error, Kind, Result};
 use crate::format::{Extra, keras as keras_format};
 use crate::forward;
@@ -108,7 +108,7 @@ fn write_and_verify<'o>(
     tensors.sort_by_key(|tensor| tensor.bound);
     for (shard, file) in output.shards.iter().zip(files) {
         if let Some(offset) = shard.plan.digest_offset() {
-            let digest = digest(input, tensors.iter().map(|tensor| tensor.expected));
+            let digest = input.digest(tensors.iter().map(|tensor| &tensor.expected)).to_string();
             file.write_at(offset, digest.as_bytes())?;
         }
     }
@@ -116,11 +116,6 @@ fn write_and_verify<'o>(
     progress.start("verifying", input.data_len());
     let digests = verify(input, output, files, &tensors, progress)?;
     Ok(Written { output, tensors, digests })
-}
-
-/// The weight digest of a model with the parameters of `input`, each of which has one of `digests`.
-fn digest(input: &Checkpoint, digests: impl Iterator<Item = TensorDigest>) -> String {
-    checkpoint_digest(input.bound.iter().map(|bound| bound.param.name.as_str()).zip(digests)).to_string()
 }
 
 /// Sends what is written to the disk, until all that will be written is there.
@@ -278,7 +273,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
             "{widened} tensors were bf16, which HDF5 does not have: written as f32, without loss"
         ));
     }
-    let input_digest = digest(input, written.tensors.iter().map(|tensor| tensor.source));
+    let input_digest = input.digest(written.tensors.iter().map(|tensor| &tensor.source)).to_string();
     if input.metadata(forward::CLASS_KEY) == Some(input.head.class_name())
         && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != input_digest)
     {
@@ -309,7 +304,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
             format: output.format.to_string(),
             files: output.shards.len(),
             bytes: output.byte_len(),
-            digest: digest(input, written.digests.iter().copied()),
+            digest: input.digest(&written.digests).to_string(),
         },
         class: input.head.class_name(),
         layers: input.config.num_hidden_layers,

@@ -50,8 +50,8 @@ impl Destination {
         if self.file.exists() && !replace { Err(exists(&self.file)) } else { Ok(()) }
     }
 
-    /// The `config.json` that a folder needs and does not have yet. It is to say `text`; one that is there and says
-    /// `kept`, which is what the input's says, may stay: `notes` get that it does.
+    /// The `config.json` that goes with the weights into a folder; nothing if they do not go into a folder, or if it is there.
+    /// `text` is what it should say. One that says `kept`, the text of the input's own file, is left alone, with a note.
     ///
     /// # Errors
     /// Another `config.json` is there, and not to be replaced.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use deberta_reference::{DebertaConfig, Head, Param, Role, params, tied_names};
+use deberta_reference::{DebertaConfig, Head, Module, Param, Role, params, tied_names};
 use serde::{Serialize, Serializer};
 
 use crate::error::Result;
@@ -118,48 +118,37 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-/// Which parts of the model the names show.
-pub(crate) struct Parts {
-    pub(crate) cls: bool,
-    pub(crate) lm_predictions: bool,
-    pooler: bool,
-    classifier: bool,
-    qa_outputs: bool,
-}
+/// What stands on the base model, as far as the names show: `cls`, `pooler`, ….
+pub(crate) struct Parts(Vec<Module>);
 
 impl Parts {
     pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, naming: Naming, prefixes: Prefixes) -> Parts {
-        let mut parts =
-            Parts { cls: false, lm_predictions: false, pooler: false, classifier: false, qa_outputs: false };
-        for name in names {
+        let part = |name: &'a str| {
             let first = match naming {
                 Naming::Keras => name.split('/').next(),
                 Naming::Torch | Naming::Onnx => match prefixes.strip(name) {
                     Local::Head(name) => name.split('.').next(),
                     Local::Base(_) => None,
                 },
-            };
-            match first {
-                Some("cls") => parts.cls = true,
-                Some("lm_predictions") => parts.lm_predictions = true,
-                Some("pooler") => parts.pooler = true,
-                Some("classifier") => parts.classifier = true,
-                Some("qa_outputs") => parts.qa_outputs = true,
-                _ => {}
-            }
-        }
-        parts
+            }?;
+            Module::ALL.iter().copied().find(|module| module.in_head() && module.path() == first)
+        };
+        Parts(names.filter_map(part).collect())
+    }
+
+    pub(crate) fn has(&self, part: Module) -> bool {
+        self.0.contains(&part)
     }
 
     /// The class that has these parts.
     pub(crate) fn head(&self) -> Head {
-        if self.qa_outputs {
+        if self.has(Module::QaOutputs) {
             Head::QuestionAnswering
-        } else if self.classifier && self.pooler {
+        } else if self.has(Module::Classifier) && self.has(Module::Pooler) {
             Head::SequenceClassification
-        } else if self.classifier {
+        } else if self.has(Module::Classifier) {
             Head::TokenClassification
-        } else if self.cls || self.lm_predictions {
+        } else if self.has(Module::Cls) || self.has(Module::LmPredictions) {
             Head::MaskedLm
         } else {
             Head::Base

@@ -21,11 +21,12 @@
 //! cli                      one file a subcommand
 //! ```
 //!
-//! First steps, each with an example: [verify a model](verify::verify()), [read a report](report::Report), [read a trace](Trace::read),
-//! [run a graph](backend::Onnx).
+//! First steps, each with an example: [verify a model](verify::verify()), [read a report](report::Report),
+//! [read a trace](Trace::read), [run a graph](backend::Onnx).
 //!
-//! The program `deberta-verify` is the feature `cli`, models from the Hugging Face hub the feature `hub`: both are on by default, and a user
-//! of the library needs neither (`default-features = false`). `tch` and `onnxruntime` add backends: [`backend`].
+//! The program `deberta-verify` is the feature `cli`, models from the Hugging Face hub the feature `hub`: both are on by
+//! default, and a user of the library needs neither (`default-features = false`). `tch` and `onnxruntime` add backends:
+//! [`backend`].
 
 pub mod backend;
 pub mod bless;

@@ -13,7 +13,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_golden::backend::Tch;
 use deberta_golden::fault::{Model, faults};
-use deberta_golden::trace::class::masked_rows_of;
+use deberta_golden::trace::class::{Code, masked_rows_of};
 use deberta_golden::trace::file;
 use deberta_golden::trace::inputs::inputs;
 use deberta_golden::{Backend as _, Class, Data, Reference, Tensor, Trace};

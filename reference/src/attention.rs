@@ -16,7 +16,6 @@ use ndarray::{Array3, Array4};
 
 use crate::attention_head::OneHead;
 use crate::config::DebertaConfig;
-use crate::distances::Distances;
 use crate::error::Result;
 use crate::inputs::Mask;
 use crate::ops::{Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, matrix, mix_heads, per_head};
@@ -75,7 +74,7 @@ impl DisentangledSelfAttention {
             Some(table) => Some(self.positions.positions(table, n, probe)?),
             None => None,
         };
-        let window = Distances::of_table(around.relative.map_or(0, |table| table.rows)).window(n);
+        let window = self.positions.window(n);
         let pos_key = positions.as_ref().and_then(|positions| positions.packed_keys(window));
         let head = |b, h| OneHead {
             d,

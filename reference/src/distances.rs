@@ -18,7 +18,7 @@ impl DebertaConfig {
 
     /// The distances that the relative position table [2K, H] has rows for.
     pub fn distances(&self) -> Distances {
-        Distances::of_table(2 * self.max_relative())
+        Distances { max: self.max_relative() }
     }
 }
 
@@ -47,7 +47,7 @@ pub struct Window {
 }
 
 impl Distances {
-    /// The distances of a table with so many rows, 2K.
+    /// The distances of so many rows, 2K of a table or 2s of a window.
     pub fn of_table(rows: usize) -> Distances {
         Distances { max: rows / 2 }
     }

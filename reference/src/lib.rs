@@ -38,11 +38,12 @@
 //! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
 //! | `PreTrainedTokenizerBase`, what both can do | `tokenizer/base.rs` |
 //!
-//! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which a [`Probe`]
-//! records what they return.
+//! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which
+//! a [`Probe`] records what they return.
 
 pub mod activation;
 pub mod config;
+pub mod distances;
 pub mod error;
 pub mod inputs;
 pub mod model;
@@ -58,7 +59,6 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
-pub mod distances;
 mod embeddings;
 mod encoder;
 mod gemm;
@@ -80,7 +80,7 @@ pub use heads::{
     DebertaForTokenClassification,
 };
 pub use inputs::{Inputs, Labels};
-pub use mask_decoder::{EnhancedMaskDecoder, STEPS as MASK_DECODER_STEPS};
+pub use mask_decoder::EnhancedMaskDecoder;
 pub use model::{DebertaModel, DebertaPreTrainedModel};
 pub use modules::{Module, Stage, locate};
 pub use ops::MaskedRows;

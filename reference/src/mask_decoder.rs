@@ -27,7 +27,21 @@ use crate::tensor::Matrix;
 use crate::weights::Weights;
 
 /// How many times the mask decoder applies the last layer.
-pub const STEPS: usize = 2;
+const STEPS: usize = 2;
+
+impl DebertaConfig {
+    /// How many times the class of `head` applies the last layer once more, as a mask decoder does unless positions are part
+    /// of the input already.
+    pub fn decoder_steps(&self, head: Head) -> usize {
+        let decodes = head == Head::MaskDecoder && !self.position_biased_input && self.num_hidden_layers > 0;
+        if decodes { STEPS } else { 0 }
+    }
+
+    /// Whether the class of `head` computes with absolute positions: in the input, or in its mask decoder.
+    pub fn uses_positions(&self, head: Head) -> bool {
+        self.position_biased_input || head == Head::MaskDecoder
+    }
+}
 
 /// Masked language modelling as DeBERTa was trained for, for checkpoints with `lm_predictions` and
 /// `position_embeddings`: those that Microsoft publishes. `legacy` does not matter. Masked attention rows are zero if not
@@ -78,7 +92,7 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
             let around =
                 self.deberta.surroundings(&Inputs { output_attentions: false, ..inputs.clone() }, &mask);
             q = h + &position_embeddings::<F>(table, inputs, b, n)?;
-            for step in 0..STEPS {
+            for step in 0..self.config().decoder_steps(Self::HEAD) {
                 q = layer.forward(h, Some(&q), &around, &mut probe.at(format_args!("emd.{step}")))?.0;
             }
         }

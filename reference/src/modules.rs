@@ -1,4 +1,5 @@
-//! The modules of a model: what they are called, once for parameters and for activations.
+//! The modules of a model: what they are called, once for all who ask for parameters and activations by name. The model
+//! itself loads and records its parts under the same names, word by word.
 //!
 //! A parameter's name is the path of its module and a word, `…attention.self.in_proj.weight`; an activation's name is the
 //! path of the module whose output it is. Paths are those of transformers 4.57.6; quantities inside of the attention, which
@@ -176,9 +177,16 @@ impl Stage {
         i.checked_sub(1).map_or(Stage::Embeddings, Stage::Layer)
     }
 
-    /// The module whose output is the hidden state behind this stage.
-    pub fn state(self) -> Module {
-        if self == Stage::Embeddings { Module::Embeddings } else { Module::Layer }
+    /// The path of the module whose output is `outputs.hidden_states.i`; `base` as in [`Module::at`].
+    ///
+    /// ```
+    /// use deberta_reference::Stage;
+    /// assert_eq!(Stage::state_path("deberta.", 0), "deberta.embeddings");
+    /// assert_eq!(Stage::state_path("deberta.", 3), "deberta.encoder.layer.2");
+    /// ```
+    pub fn state_path(base: &str, i: usize) -> String {
+        let stage = Stage::of_state(i);
+        stage.path(base, if stage == Stage::Embeddings { Module::Embeddings } else { Module::Layer })
     }
 }
 

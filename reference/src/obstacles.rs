@@ -20,6 +20,12 @@ impl DebertaConfig {
         }
     }
 
+    /// What TensorFlow's twins make of it: their masked-LM class has `cls.predictions` and decodes by the word embeddings,
+    /// whatever `legacy` and `tie_word_embeddings` say.
+    pub fn as_in_tensorflow(self) -> DebertaConfig {
+        DebertaConfig { legacy: true, tie_word_embeddings: true, ..self }
+    }
+
     /// Why TensorFlow's twin of a class cannot be built, if it cannot. Source: `modeling_tf_deberta.py`.
     pub fn obstacle_in_tensorflow(&self) -> Option<String> {
         let (e, h) = (self.embedding_size, self.hidden_size);

@@ -264,7 +264,7 @@ fn embeddings(list: &mut List, config: &DebertaConfig, head: Head) {
     let shape = [config.max_position_embeddings, width];
     list.add(Module::PositionEmbeddings, "weight", &shape, Role::PositionEmbedding);
     if let Some(param) = list.params.last_mut() {
-        param.required = config.position_biased_input || head == Head::MaskDecoder;
+        param.required = config.uses_positions(head);
     }
     if config.type_vocab_size > 0 {
         let shape = [config.type_vocab_size, width];

@@ -13,7 +13,7 @@ use crate::weights::Scope;
 pub(crate) struct Projections {
     /// h
     heads: usize,
-    /// √(d (1 + number of position terms))
+    /// [`DebertaConfig::attention_scale`]
     scale: f64,
     /// [3H, H]: for every head the rows of q, then of k, then of v
     in_proj: Linear,

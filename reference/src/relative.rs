@@ -21,8 +21,9 @@ use crate::weights::Scope;
 pub(crate) struct PositionLayers {
     /// h
     heads: usize,
-    /// √(d (1 + number of position terms))
+    /// [`DebertaConfig::attention_scale`]
     scale: f64,
+    distances: Distances,
     /// [H, H], if there is a c2p term
     pos_proj: Option<Linear>,
     /// [H, H] and a bias, if there is a p2c term
@@ -36,10 +37,16 @@ impl PositionLayers {
         Ok(PositionLayers {
             heads: config.num_attention_heads,
             scale: config.attention_scale(),
+            distances: config.distances(),
             pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
             pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
             projected: Mutex::new(None),
         })
+    }
+
+    /// Which rows of the table n tokens need.
+    pub(crate) fn window(&self, n: usize) -> Window {
+        self.distances.window(n)
     }
 
     /// The projected rows of the table [2K, H] for n tokens or more.
@@ -49,7 +56,7 @@ impl PositionLayers {
         n: usize,
         probe: &mut Probe<'_, F>,
     ) -> Result<Arc<Positions<F>>> {
-        let window = Distances::of_table(table.rows).window(n);
+        let window = self.window(n);
         if probe.wants("pos_proj") || probe.wants("pos_q_proj") {
             return Ok(Arc::new(self.project(table, window, probe)?));
         }

@@ -37,9 +37,7 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     /// A configuration for which the TensorFlow class cannot be built, and what the PyTorch class reports.
     pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
         unless(config.obstacle_in_tensorflow())?;
-        // TensorFlow's masked-LM class looks at neither.
-        let config = DebertaConfig { legacy: true, tie_word_embeddings: true, ..config };
-        let (model, report) = M::from_pretrained(config, source)?;
+        let (model, report) = M::from_pretrained(config.as_in_tensorflow(), source)?;
         Ok((Self(model.with_masked_rows(MaskedRows::Zero)), report))
     }
 

@@ -117,7 +117,7 @@ fn fits(tensor: &Tensor, shape: &[usize]) -> bool {
 /// name of a parameter: the decoder of masked language modelling is the word embeddings, its bias that of the head.
 fn carries_nothing(name: &str) -> bool {
     name.ends_with("embeddings.position_ids")
-        || name.rsplit_once('.').is_some_and(|(path, _)| path == Module::Decoder.path())
+        || ["weight", "bias"].iter().any(|word| name == format!("{}.{word}", Module::Decoder.path()))
 }
 
 fn not_finite(tensors: &HashMap<String, Tensor>) -> Vec<NotFinite> {

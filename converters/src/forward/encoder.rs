@@ -1,7 +1,5 @@
 //! The stack of layers, and the mask decoder's use of the last one: `reference/src/encoder.rs` and `mask_decoder.rs` as nodes.
 
-use deberta_reference::MASK_DECODER_STEPS;
-
 use super::around::Around;
 use super::attention::attention;
 use super::embeddings::position_embeddings;
@@ -18,9 +16,15 @@ pub(super) fn encoder(g: &mut Graph<'_>, at: &Module, embeddings: Value, around:
     [before, x]
 }
 
-/// The enhanced mask decoder: q₀ = p + h, q₁ = layer(q₀, h), q₂ = layer(q₁, h), from the input `h` [b n, H] of the last layer. Keys, values and positions are the
-/// same in all steps, and computed once.
-pub(super) fn mask_decoder(g: &mut Graph<'_>, deberta: &Module, h: &Value, around: &Around) -> Value {
+/// The enhanced mask decoder: q₀ = p + h, q₁ = layer(q₀, h), q₂ = layer(q₁, h), from the input `h` [b n, H] of the last layer,
+/// with p the absolute positions. Keys, values and relative positions are the same in all steps, and computed once.
+pub(super) fn mask_decoder(
+    g: &mut Graph<'_>,
+    deberta: &Module,
+    h: &Value,
+    steps: usize,
+    around: &Around,
+) -> Value {
     let last = deberta.at(&format!("encoder.layer.{}", g.config.num_hidden_layers.saturating_sub(1)));
     let at = Module::new("emd");
     let shape = g.tokens_shape(&[g.config.hidden_size]);
@@ -28,7 +32,7 @@ pub(super) fn mask_decoder(g: &mut Graph<'_>, deberta: &Module, h: &Value, aroun
     let positions = position_embeddings(g, &deberta.at("embeddings"), around); //        [1, n, H]
     let q = g.node(&at, "Add", &[&tokens, &positions], &[]);
     let mut q = g.reshape(&at, &q, &[-1, g.config.hidden_size as i64]); //               [b n, H]
-    for step in 0..MASK_DECODER_STEPS {
+    for step in 0..steps {
         q = layer(g, &last.applied_at(&format!("emd.{step}")), h, Some(&q), around);
     }
     q

@@ -86,8 +86,9 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
     let around = around(g, &deberta, masked_rows(head, options));
     let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
     let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
-    if head == Head::MaskDecoder && !config.position_biased_input {
-        x = encoder::mask_decoder(g, &deberta, &before, &around);
+    let steps = config.decoder_steps(head);
+    if steps > 0 {
+        x = encoder::mask_decoder(g, &deberta, &before, steps, &around);
     }
     let activations = g.outputs();
     match head {

@@ -1,9 +1,7 @@
 //! A part of a model, run alone on the golden's input.
 
 use deberta_converters::error::Result;
-use deberta_reference::{
-    DebertaConfig, Head, Inputs, MASK_DECODER_STEPS, Module, Param, Stage, Tensor as Parameter,
-};
+use deberta_reference::{DebertaConfig, Head, Inputs, Module, Param, Stage, Tensor as Parameter};
 use ndarray::{Array3, ArrayD};
 
 use super::divergence::{Divergence, diverges, short};
@@ -61,8 +59,7 @@ impl<'d> Section<'d> {
         let golden = divergence.golden;
         let layers = model.config.num_hidden_layers;
         let state = |layer: usize| {
-            let stage = Stage::of_state(layer);
-            let point = stage.path(model.base(), stage.state());
+            let point = Stage::state_path(model.base(), layer);
             golden
                 .get(&format!("activations.{point}"))
                 .or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
@@ -71,13 +68,13 @@ impl<'d> Section<'d> {
         let input = match stage {
             None | Some(Stage::Embeddings | Stage::Step(_)) => None,
             Some(Stage::Layer(layer)) => state(layer),
-            Some(Stage::Head)
-                if model.class.head == Head::MaskDecoder && !model.config.position_biased_input =>
-            {
-                let last = Stage::Step(MASK_DECODER_STEPS - 1);
-                golden.get(&format!("activations.{}", last.path(model.base(), last.state())))
-            }
-            Some(Stage::Head) => state(layers),
+            Some(Stage::Head) => match model.config.decoder_steps(model.class.head).checked_sub(1) {
+                Some(last) => {
+                    let output = Stage::Step(last).path(model.base(), Module::Layer);
+                    golden.get(&format!("activations.{output}"))
+                }
+                None => state(layers),
+            },
         };
         if input.is_none() && stage != Some(Stage::Embeddings) {
             stage = None;
@@ -333,9 +330,10 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         Some(number) => number == layer,
         None => param.module == Module::RelEmbeddings,
     });
-    part.insert("embeddings.word_embeddings.weight", Parameter::new(vec![1, hidden], vec![0.0; hidden]));
-    for name in ["weight", "bias"] {
-        part.insert(format!("embeddings.LayerNorm.{name}"), Parameter::new(vec![hidden], vec![0.0; hidden]));
+    part.insert(part.weight(Module::WordEmbeddings, 0), Parameter::new(vec![1, hidden], vec![0.0; hidden]));
+    let norm = part.path(Module::EmbeddingsLayerNorm, 0);
+    for word in ["weight", "bias"] {
+        part.insert(format!("{norm}.{word}"), Parameter::new(vec![hidden], vec![0.0; hidden]));
     }
     part
 }
@@ -356,7 +354,7 @@ fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
     }
 }
 
-/// Copies parameters into a base model whose only layer, if it has one, is their layer.
+/// Copies parameters of one layer at most into a base model, in which that layer has the number 0.
 fn copy(from: &Model, to: &mut Model, wanted: impl Fn(&Param) -> bool) {
     for param in from.params().iter().filter(|param| wanted(param)) {
         if let Some(tensor) = from.parameter(&param.name) {
@@ -379,10 +377,7 @@ fn stage_of(name: &str, model: &Model) -> Option<Stage> {
 /// The place of a tensor of a trace among the points.
 fn place(name: &str, paths: &[String], model: &Model) -> usize {
     let path = match Named::of(name) {
-        Some(Named::State(i)) => {
-            let stage = Stage::of_state(i);
-            stage.path(model.base(), stage.state())
-        }
+        Some(Named::State(i)) => Stage::state_path(model.base(), i),
         Some(Named::Attentions(layer)) if model.config.talking_head => {
             model.path(Module::HeadWeightsProj, layer)
         }

@@ -3,8 +3,8 @@
 //! | file | task |
 //! |---|---|
 //! | `mnli.rs` | natural language inference: accuracy |
-//! | `squad.rs` | answers in a text: exact match, F1 |
-//! | `tokens.rs` | entities: precision, recall, F1 |
+//! | `squad/` | answers in a text: exact match, F1 |
+//! | `tokens/` | entities: precision, recall, F1 |
 //! | `race.rs` | four choices: accuracy |
 //! | `stsb.rs` | similarity: Pearson's and Spearman's coefficients |
 //! | `masked_lm.rs` | masked language modelling: pseudo-perplexity |

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use deberta_reference::probe::matches;
-use deberta_reference::{DebertaConfig, Head, Inputs, MASK_DECODER_STEPS, Module, Stage, locate};
+use deberta_reference::{DebertaConfig, Head, Inputs, Module, Stage, locate};
 
-use crate::trace::class::Class;
+use crate::trace::class::{Class, Code};
 use crate::trace::file::TraceFile;
 
 /// The key of the metadata that says which activations a trace has.
@@ -70,7 +70,7 @@ struct Asked<'a> {
 type Line = (Module, PointKind, Axes, fn(&Asked<'_>) -> bool);
 
 /// All points.
-const TABLE: [Line; 42] = {
+const TABLE: &[Line] = {
     use Axes::{FirstToken, Pairs, PairsHeadsLast, Positions, Queries, Tokens};
     use Module::*;
     use PointKind::{Hooked, Inner, Own};
@@ -82,7 +82,7 @@ const TABLE: [Line; 42] = {
     const LM: fn(&Asked<'_>) -> bool =
         |asked| matches!(asked.head, Head::MaskedLm | Head::MaskDecoder) && !LEGACY(asked);
     const SEQUENCE: fn(&Asked<'_>) -> bool = |asked| asked.head == Head::SequenceClassification;
-    [
+    &[
         (WordEmbeddings, Hooked, Tokens, |asked| asked.inputs.input_ids.is_some()),
         (PositionEmbeddings, Hooked, Positions, |asked| asked.config.position_biased_input),
         (TokenTypeEmbeddings, Hooked, Tokens, |asked| asked.config.type_vocab_size > 0),
@@ -145,10 +145,9 @@ pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Poin
         })
     };
     let layers = config.num_hidden_layers;
-    let decodes = head == Head::MaskDecoder && !config.position_biased_input && layers > 0;
-    let steps = if decodes { MASK_DECODER_STEPS } else { 0 };
     let stages = [Stage::Embeddings].into_iter();
-    let stages = stages.chain((0..layers).map(Stage::Layer)).chain((0..steps).map(Stage::Step));
+    let stages =
+        stages.chain((0..layers).map(Stage::Layer)).chain((0..config.decoder_steps(head)).map(Stage::Step));
     stages.chain([Stage::Head]).flat_map(in_stage).collect()
 }
 
@@ -270,7 +269,7 @@ pub fn missing(golden: &TraceFile, config: &DebertaConfig, class: Class, inputs:
     let mut expected: Vec<String> = activations.map(|point| format!("activations.{}", point.name)).collect();
     if has_any("outputs.hidden_states.") {
         // Microsoft's code returns the layers alone.
-        let first = usize::from(class.head == Head::MaskDecoder);
+        let first = usize::from(class.code == Code::Microsoft);
         expected.extend((first..=layers).map(|i| format!("outputs.hidden_states.{i}")));
     }
     if has_any("outputs.attentions.") {

@@ -114,10 +114,8 @@ impl Replay<'_> {
     /// The hidden states that the golden has, and the points that are the same.
     fn hidden_states(&self) -> Vec<(String, String)> {
         let base = self.asked.class.head.base_prefix();
-        let layers = (0..=self.config.num_hidden_layers).map(|i| {
-            let stage = Stage::of_state(i);
-            (format!("outputs.hidden_states.{i}"), stage.path(base, stage.state()))
-        });
+        let layers = (0..=self.config.num_hidden_layers)
+            .map(|i| (format!("outputs.hidden_states.{i}"), Stage::state_path(base, i)));
         layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
     }
 

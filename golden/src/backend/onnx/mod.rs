@@ -19,7 +19,7 @@ use super::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
-use crate::trace::points::rank;
+use crate::trace::points::{Named, rank};
 
 mod apart;
 mod feed;
@@ -92,9 +92,9 @@ impl Onnx {
         let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
         for name in runtime.outputs() {
             let traced = traced(&name);
-            match rank(&traced) == rank("") {
-                true => unknown.push(name),
-                false => outputs.push((traced, name)),
+            match Named::of(&traced) {
+                Some(_) => outputs.push((traced, name)),
+                None => unknown.push(name),
             }
         }
         outputs.sort_by_key(|(name, _)| rank(name));

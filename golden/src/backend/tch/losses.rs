@@ -10,7 +10,7 @@ use super::failure::Result;
 use super::heads::Outputs;
 use super::tensors::tensor;
 use crate::judge::difference::coordinates;
-use crate::trace::class::Class;
+use crate::trace::class::{Class, Code};
 
 /// The label that PyTorch's cross-entropy ignores.
 const IGNORED: i64 = -100;
@@ -39,13 +39,13 @@ pub(super) fn add(
             (Head::MaskedLm, true) => tensorflow::masked_lm(logits, labels)?,
             (Head::TokenClassification, true) => tensorflow::token_classification(logits, labels)?,
             (Head::SequenceClassification, true) => tensorflow::sequence_classification(logits, labels)?,
-            (Head::MaskedLm | Head::TokenClassification, false) => {
+            (Head::MaskedLm | Head::MaskDecoder | Head::TokenClassification, false) => {
                 cross_entropy(logits, &classes_of(logits, labels)?, Reduction::Mean)?
             }
             (Head::SequenceClassification, false) => {
                 sequence_classification(logits, labels, config.problem_type)?
             }
-            _ => return Ok(()),
+            (Head::Base | Head::MaskDecoder | Head::QuestionAnswering, _) => return Ok(()),
         },
         _ => return Ok(()),
     };

@@ -2,8 +2,7 @@
 
 use deberta_reference::weights::Weights;
 use deberta_reference::{
-    self as reference, DebertaConfig, Inputs, LoadReport, MASK_DECODER_STEPS, MaskedRows, Probe,
-    TensorSource, params,
+    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource, params,
 };
 use tch::Tensor;
 
@@ -47,7 +46,7 @@ impl Model {
         let (weights, report) = Weights::read(class.head, &params(&config, class.head), source)?;
         let all = Scope::of(&weights);
         let base = all.at(class.head.base_prefix().trim_end_matches('.'));
-        let decodes = class.head == reference::Head::MaskDecoder && !config.position_biased_input;
+        let decodes = config.decoder_steps(class.head) > 0;
         let positions = || base.at("embeddings.position_embeddings").tensor("weight");
         let model = Model {
             embeddings: DebertaEmbeddings::new(&config, &base.at("embeddings"))?,
@@ -112,7 +111,7 @@ impl Model {
         let (b, n) = (usize::try_from(b).unwrap_or_default(), usize::try_from(n).unwrap_or_default());
         let mut q = h.f_add(&position_embeddings(table, inputs, b, n)?)?;
         let Some(layer) = self.encoder.layers.last() else { return Ok(q) };
-        for step in 0..MASK_DECODER_STEPS {
+        for step in 0..self.config.decoder_steps(self.class.head) {
             q = layer.forward(h, Some(&q), around, &mut probe.at(format_args!("emd.{step}")))?.0;
         }
         Ok(q)
@@ -126,11 +125,7 @@ impl Model {
 fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
     let tensorflow = class.code == Code::TensorFlow;
     let twin = config.obstacle_in_tensorflow().filter(|_| tensorflow);
-    let config = match class.code {
-        // TensorFlow's masked-LM class looks at neither.
-        Code::TensorFlow => DebertaConfig { legacy: true, tie_word_embeddings: true, ..config },
-        Code::PyTorch | Code::Microsoft => config,
-    };
+    let config = if tensorflow { config.as_in_tensorflow() } else { config };
     match twin.or_else(|| config.obstacle(class.head)) {
         Some(reason) => Err(reference::Error::Unsupported(reason).into()),
         None => Ok(config),

@@ -11,7 +11,7 @@ use super::weights::{Linear, Scope};
 pub(super) struct Projections {
     /// h
     heads: i64,
-    /// √(d (1 + number of position terms))
+    /// [`DebertaConfig::attention_scale`]
     scale: f64,
     /// [3H, H]: for every head the rows of q, then of k, then of v
     in_proj: Linear,

@@ -13,8 +13,9 @@ use super::weights::{Linear, Scope};
 pub(super) struct PositionLayers {
     /// h
     heads: i64,
-    /// √(d (1 + number of position terms))
+    /// [`DebertaConfig::attention_scale`]
     scale: f64,
+    distances: Distances,
     /// [H, H], if there is a c2p term
     pos_proj: Option<Linear>,
     /// [H, H] and a bias, if there is a p2c term
@@ -36,6 +37,7 @@ impl PositionLayers {
         Ok(PositionLayers {
             heads: i64::try_from(config.num_attention_heads).unwrap_or(1),
             scale: config.attention_scale(),
+            distances: config.distances(),
             pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
             pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
         })
@@ -44,8 +46,7 @@ impl PositionLayers {
     /// R = the rows of the table [2K, H] for n tokens, after the projections, and δ.
     pub(super) fn positions(&self, table: &Tensor, n: i64, probe: &mut Probe<'_>) -> Result<Positions> {
         let tokens = usize::try_from(n).unwrap_or_default();
-        let window =
-            Distances::of_table(usize::try_from(table.size2()?.0).unwrap_or_default()).window(tokens);
+        let window = self.distances.window(tokens);
         let number = |row: usize| i64::try_from(row).unwrap_or(i64::MAX);
         let (first, rows) = (number(window.rows().start), number(window.len()));
         let r = table.f_narrow(0, first, rows)?.f_unsqueeze(0)?; //                      [1, 2s, H]

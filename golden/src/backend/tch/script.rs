@@ -22,7 +22,7 @@ use crate::backend::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
-use crate::trace::points::rank;
+use crate::trace::points::{Named, rank};
 use crate::trace::tensor::{Data, Tensor};
 
 /// A program that is run as it is.
@@ -85,7 +85,7 @@ impl Script {
             Err(error) => return Err(error),
         };
         let names = names.into_iter().map(|name| format!("outputs.{name}"));
-        (script.exposed, script.unknown) = names.partition(|name| rank(name) != rank(""));
+        (script.exposed, script.unknown) = names.partition(|name| Named::of(name).is_some());
         script.exposed.sort_by_key(|name| rank(name));
         Ok(script)
     }

@@ -81,13 +81,13 @@ impl Search<'_> {
                 let pair = self.section.pair(self.isolated, path);
                 return pair.and_then(|pair| value_bias(model, layer, pair)).into_iter().collect();
             }
-            (table_of, _) if LOOKED_UP.contains(&table_of) => {
+            _ if LOOKED_UP.contains(&module) => {
                 return match self.looked_up(module, path) {
                     Some(rows) => table(model, &weight, &rows, &residual),
                     None => Vec::new(),
                 };
             }
-            (norm_layer, _) if norm_layer.is_norm() => {
+            _ if module.is_norm() => {
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
                 found.extend(norm(model, path, &residual));
@@ -174,18 +174,19 @@ impl Search<'_> {
             (Module::AttentionDense, Stage::Layer(layer)) if self.section.want(path).is_none() => {
                 found.extend(self.exchanged_heads(layer, true));
             }
-            (norm, _) if norm.is_norm() && self.residual(path).is_none() => {
-                found.extend(self.swapped_gamma_beta(path));
-                found.extend(self.other_eps());
+            (_, stage) if module.is_norm() => {
+                let unseen = self.residual(path).is_none();
+                if unseen {
+                    found.extend(self.swapped_gamma_beta(path));
+                    found.extend(self.other_eps());
+                }
                 match stage {
-                    Stage::Layer(layer) => found.push(self.exchanged_norms(layer)),
+                    Stage::Layer(layer) if unseen => found.push(self.exchanged_norms(layer)),
+                    Stage::Layer(_) => {}
                     _ => found.extend(self.activations(module)),
                 }
             }
             (Module::Intermediate | Module::Pooler | Module::Transform, _) => {
-                found.extend(self.activations(module));
-            }
-            (norm, Stage::Embeddings | Stage::Step(_) | Stage::Head) if norm.is_norm() => {
                 found.extend(self.activations(module));
             }
             (Module::Embeddings, _) => found.extend(self.other_embeddings()),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
-use deberta_reference::{DebertaConfig, Head, Inputs};
+use deberta_reference::{DebertaConfig, Inputs};
 use ndarray::Array2;
 
 use super::candidate::{Attempt, GraphCandidate, Weights};
@@ -94,8 +94,7 @@ fn compare(
 /// and three with padding behind, in front, and on both sides.
 fn batches(config: &DebertaConfig, class: Class) -> Vec<Batch> {
     let (heads, positions) = (config.num_attention_heads, config.max_position_embeddings);
-    let absolute = config.position_biased_input || class.head == Head::MaskDecoder;
-    let most = if absolute { positions } else { usize::MAX };
+    let most = if config.uses_positions(class.head) { positions } else { usize::MAX };
     let alone = |length: usize| Batch { length, padding: vec![(0, 0)] };
     let (short, long) = ((heads + 2).min(most), (2 * heads + 3).min(most));
     let batches = vec![
