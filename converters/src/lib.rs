@@ -1,10 +1,11 @@
 //! Conversion of DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing, streaming.
 //!
-//! First steps, each with an example: [load a model](loading::from_pretrained), [classify a text](loading), [read a checkpoint of any
-//! format](checkpoint::Checkpoint), [convert it](convert::convert()), [digest it](checkpoint::Checkpoint::digest).
+//! First steps, each with an example: [load a model](loading::from_pretrained), [classify a text](loading),
+//! [read a checkpoint of any format](checkpoint::Checkpoint), [convert it](convert::convert()),
+//! [digest it](checkpoint::Checkpoint::digest).
 //!
-//! The program `deberta-convert` is the feature `cli`, the download of models from the Hugging Face hub the feature `hub`: both are on by
-//! default, and a user of the library needs neither (`default-features = false`).
+//! The program `deberta-convert` is the feature `cli`, the download of models from the Hugging Face hub the feature `hub`:
+//! both are on by default, and a user of the library needs neither (`default-features = false`).
 
 pub mod checkpoint;
 #[cfg(feature = "cli")]
