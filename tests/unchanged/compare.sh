@@ -6,9 +6,10 @@
 # BEFORE and AFTER are each one of
 #   a revision      built in release mode, in a git worktree in a temporary folder
 #   .               the present tree, as it is; AFTER when not given
-#   a folder        of programs, as target/release, or of observations, as observe.sh wrote them
+#   a folder        of programs, as target/release, or of observations, as observe.sh wrote them; --programs or --observations
+#                   may say so
 #
-#   --skip-instructions   do not count instructions, which takes most of the time
+#   --skip-instructions   do not count instructions
 #   --large               also make the published sizes by the recipe
 #   --only GLOB           compare only observations with such a name, as 'export/*/st/f16-*'
 #   --allow FILE          expected differences, one a line: a glob of names, spaces, and the reason
@@ -28,7 +29,7 @@ while [[ ${1:-} == --* ]]; do
     --only) only=$2 && options+=("$1" "$2") && shift ;;
     --allow) allow=$(realpath "$2") && shift ;;
     --all) shown=1000000 ;;
-    --programs) ;; # Says of two folders what is seen of them anyway.
+    --programs | --observations) ;; # Folders show which they are.
     *) echo "error: $1 is no option: see the head of $0" >&2 && exit 2 ;;
     esac
     shift
@@ -41,8 +42,8 @@ leave() {
     local code=$?
     if [[ -d $scratch/source ]]; then git -C "$repository" worktree remove --force "$scratch/source"; fi
     rm -rf "$scratch"
-    # Everything that stops this script but a difference.
-    if [[ $code == 1 && ! ${compared:-} ]]; then code=2; fi
+    # Whatever else than a difference ends this script.
+    if [[ $code != 0 && ! ${compared:-} ]]; then code=2; fi
     exit "$code"
 }
 trap leave EXIT

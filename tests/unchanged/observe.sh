@@ -7,8 +7,8 @@
 # target/release. OUT must not exist. It gets one text an observation, OUT/<group>/…/<name>.txt: the command, what it printed,
 # its exit status, and of every binary file that it wrote the digest; text files that it wrote stand beside it.
 #
-#   --skip-instructions   leave out the counts of instructions, which take most of the time
-#   --large               also make the published sizes by the recipe: minutes, and 4 GB in $TMPDIR
+#   --skip-instructions   leave out the counts of instructions
+#   --large               also make the published sizes by the recipe: a minute, and 5 GB in $TMPDIR
 #   --only GLOB           only observations with such a name, as 'export/*/st/f16-*'
 #   --keep FOLDER         keep what the programs wrote, in FOLDER/<group>/…/<name>/
 #   --jobs N              commands at a time; as many as there are processors when not given
@@ -73,13 +73,18 @@ digest() {
     { echo "${BASH_REMATCH[2]}" && tail -c +$((9 + length)) "$1"; } | sha256sum | sed "s|-$|$1|"
 }
 
+# wanted NAME: whether --only asks for an observation
+wanted() {
+    # shellcheck disable=SC2053 # a glob
+    [[ $1 == $only ]]
+}
+
 # observe NAME PROGRAM ARGUMENT …: what a program prints, how it ends ($status), and what it writes into the folder out
 observe() {
     local name=$1 file texts=() binaries=()
     status=0
     shift
-    # shellcheck disable=SC2053 # a glob
-    if [[ $name != $only ]]; then return; fi
+    if ! wanted "$name"; then return; fi
     rm -rf out
     mkdir -p out "$out/${name%/*}"
     "$programs/$1" "${@:2}" >stdout 2>stderr </dev/null || status=$?

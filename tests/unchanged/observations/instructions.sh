@@ -2,8 +2,7 @@
 # Hash maps and addresses are others every time, so that the last digits are, too: compare.sh compares ratios.
 
 count() { # count NAME PROGRAM ARGUMENT …
-    # shellcheck disable=SC2053 # a glob
-    if [[ instructions/$1 != $only ]]; then return; fi
+    if ! wanted "instructions/$1"; then return; fi
     mkdir -p out "$out/instructions"
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$programs/$2" "${@:3}" >/dev/null 2>counted
     sed -nE 's/.*Collected : ([0-9]+)/\1/p' counted >"$out/instructions/$1.txt"

@@ -26,6 +26,7 @@ tasks() {
 tokenizers() {
     local class
     observe_tokenizer() { # observe_tokenizer CLASS
+        if ! wanted "tokenize/$1"; then return; fi
         mkdir -p "$out/tokenize"
         "$programs/examples/tokenize" golden/trained/nli "$1" >"$out/tokenize/$1.txt" <<'TEXTS'
 {"text": "Anna lives in a small town and works as a baker."}
