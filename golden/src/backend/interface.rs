@@ -90,6 +90,14 @@ pub trait Backend {
     fn report(&self) -> Option<&LoadReport> {
         None
     }
+
+    /// A line for every parameter that has numbers which are NaN or infinite.
+    fn not_finite(&self) -> Vec<String> {
+        let bad = self.report().into_iter().flat_map(|report| &report.not_finite).map(|bad| {
+            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first)
+        });
+        bad.collect()
+    }
 }
 
 /// A backend whose computation is in a file, weights and all.

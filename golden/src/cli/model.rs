@@ -100,9 +100,8 @@ impl ModelArgs {
                 "note: {class} has no use for {count} tensors of the checkpoint, {first} among them"
             ));
         }
-        for bad in &report.not_finite {
-            let (count, first) = (bad.count, bad.first);
-            say(&format!("warning: {}: {count} numbers are NaN or infinite, the first at {first}", bad.name));
+        for bad in model.not_finite() {
+            say(&format!("warning: {bad}"));
         }
         Ok(model)
     }
