@@ -126,3 +126,16 @@ pub trait Graph: Backend {
     /// One that it does not have, or not so, by name.
     fn takes(&self, inputs: &Inputs) -> Result<()>;
 }
+
+/// What a trace says of how it was computed.
+pub(super) fn metadata(
+    framework: &str,
+    producer: String,
+    class: Option<Class>,
+    masked_rows: MaskedRows,
+) -> Vec<(String, String)> {
+    let (framework, masked_rows) = (framework.to_owned(), masked_rows.to_string());
+    let known = [("framework", framework), ("producer", producer), ("masked_rows", masked_rows)];
+    let class = class.map(|class| ("class", class.to_string()));
+    known.into_iter().chain(class).map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -141,8 +141,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
     let (class, masked_rows) = (first.class, first.masked_rows);
     let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head))?;
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
-    let config = checkpoint.config.clone();
-    let model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;
+    let model = Model::read(&Parameters::new(checkpoint)?, class, masked_rows)?;
     let tolerances = golden.tolerances.clone();
     Ok(Subject { name, model, goldens, tolerances, precision, sensitive: false })
 }

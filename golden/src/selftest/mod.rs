@@ -15,7 +15,7 @@ use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
-mod memory;
+pub(crate) mod memory;
 mod size;
 mod subject;
 

@@ -7,6 +7,7 @@ use deberta_reference::{Head, Inputs, Labels};
 use ndarray::Axis;
 
 use crate::trace::class::Class;
+use crate::trace::inputs::dims;
 use crate::trace::points::{Axes, Named};
 
 /// Which positions of the inputs hold tokens.
@@ -26,11 +27,7 @@ pub struct Padding {
 impl Padding {
     /// The positions of `inputs`, for a class: its head decides which of them the logits and the loss depend on.
     pub fn of(inputs: &Inputs, class: Class) -> Padding {
-        let (sequences, length) = match (&inputs.input_ids, &inputs.inputs_embeds) {
-            (Some(ids), _) => ids.dim(),
-            (None, Some(embeddings)) => (embeddings.dim().0, embeddings.dim().1),
-            (None, None) => (0, 0),
-        };
+        let (sequences, length) = dims(inputs).unwrap_or_default();
         let mut real = vec![true; sequences * length];
         if let Some(mask) = &inputs.attention_mask {
             // [b, n]: a token or none. [b, n, n]: a query that may attend to some key, or to none.

@@ -63,7 +63,7 @@ impl Candidate<'_> {
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint.head);
         let Asked { inputs, tokens, .. } = Asked::of(class, rows, &golden)?;
-        let mut model = Model::read(checkpoint.config.clone(), &*parameters, class, rows)?;
+        let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };

@@ -10,7 +10,7 @@ use super::Result;
 use super::heads::Outputs;
 use super::tensors::tensor;
 use crate::judge::difference::coordinates;
-use crate::trace::class::Class;
+use crate::trace::class::{Class, Code};
 
 /// The label that PyTorch's cross-entropy ignores.
 const IGNORED: i64 = -100;

@@ -152,12 +152,13 @@ impl Search<'_> {
             [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
         let numbers = numbers.into_iter().filter(|(number, _)| *number > 1);
         let undone = |layer, factor| scaled_queries(self.model, layer, factor);
+        let ways = |(number, what)| {
+            let root = (number as f32).sqrt();
+            [(number, what, 1.0 / root, "not divided"), (number, what, root, "divided twice")]
+        };
         numbers
-            .flat_map(|(number, what)| [(number, what, true), (number, what, false)])
-            .map(|(number, what, large)| {
-                let root = (number as f32).sqrt();
-                let factor = if large { 1.0 / root } else { root };
-                let how = if large { "not divided" } else { "divided twice" };
+            .flat_map(ways)
+            .map(|(number, what, factor, how)| {
                 Hypothesis::new(
                     "missing-scale",
                     format!("queries of layer {layer} are {how} by √{number}, {what}"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deberta_reference::{Module, Stage};
 
-use super::label;
+use super::label::label;
 use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{shares, short};

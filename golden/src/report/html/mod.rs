@@ -1,7 +1,5 @@
 //! The report as one page, which needs nothing else: styles and plots are in it, scripts there are none.
 
-use std::fmt::Display;
-
 use super::document::{Subject, judged, trace_name};
 use super::escape::markup;
 use super::growth::shares;
@@ -11,6 +9,7 @@ use super::{Diagnosis, Document, FileReport, Finding, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 
 mod heat_map;
+mod label;
 mod plot;
 
 const STYLE: &str = include_str!("page.css");
@@ -250,12 +249,6 @@ fn row(point: &PointReport, outcome_of: &str) -> String {
 /// The heads of columns whose titles stand between bars.
 fn columns(titles: &str) -> String {
     titles.split('|').map(|title| format!("<th scope=\"col\">{title}</th>")).collect()
-}
-
-/// A label in a drawing, which starts, ends or has its middle at x.
-fn label(x: impl Display, y: impl Display, anchor: &str, text: &str) -> String {
-    let text = markup(text);
-    format!("<text class=\"axis\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>\n")
 }
 
 fn badge(of: Outcome) -> String {

@@ -2,7 +2,7 @@
 
 use deberta_reference::Stage;
 
-use super::label;
+use super::label::label;
 use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{StageError, growth, short};
