@@ -15,6 +15,7 @@ mod examples;
 mod faults;
 mod gate;
 mod goldens;
+mod graph_bytes;
 mod hub;
 mod hub_failures;
 mod interruption;

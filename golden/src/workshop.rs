@@ -57,7 +57,7 @@ impl RecipeEntry {
     /// The recipe. `folder` is that of the case.
     pub(crate) fn recipe(&self, folder: &Path) -> Result<Recipe> {
         let config = match Size::from_name(&self.config) {
-            Some(size) => ConfigFile::parse(Path::new(size.name()), size.config_text())?,
+            Some(size) => ConfigFile::parse(Path::new(size.name()), size.config_text().to_owned())?,
             None => ConfigFile::read(&confined(folder, Path::new(&self.config))?)?,
         };
         Recipe::new(&config, self.head, self.seed)

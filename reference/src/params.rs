@@ -129,6 +129,12 @@ impl Param {
     pub fn path(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(path, _)| path)
     }
+
+    /// The name with another prefix of the base model: with "", under every head that of the base model itself.
+    pub fn name_under(&self, base: &str) -> String {
+        let word = self.name.rsplit('.').next().unwrap_or_default();
+        format!("{}.{word}", self.module.at(base, self.layer.unwrap_or_default()))
+    }
 }
 
 /// What a parameter is, as far as frameworks name and store it differently.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 pub use crate::load_report::{LoadReport, NotFinite, WrongShape};
+use crate::modules::Module;
 use crate::ops::{LayerNorm, Linear};
 use crate::params::{Head, Param};
 use crate::tensor::Matrix;
@@ -116,8 +117,7 @@ fn fits(tensor: &Tensor, shape: &[usize]) -> bool {
 /// name of a parameter: the decoder of masked language modelling is the word embeddings, its bias that of the head.
 fn carries_nothing(name: &str) -> bool {
     name.ends_with("embeddings.position_ids")
-        || name == "cls.predictions.decoder.weight"
-        || name == "cls.predictions.decoder.bias"
+        || name.rsplit_once('.').is_some_and(|(path, _)| path == Module::Decoder.path())
 }
 
 fn not_finite(tensors: &HashMap<String, Tensor>) -> Vec<NotFinite> {

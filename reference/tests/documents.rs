@@ -417,7 +417,16 @@ fn the_functions_of_the_equations_exist() {
         }
         files.insert(file.to_owned());
     }
-    for file in ["attention.rs", "embeddings.rs", "encoder.rs", "heads.rs", "losses.rs", "mask_decoder.rs"] {
+    for file in [
+        "attention.rs",
+        "projections.rs",
+        "relative.rs",
+        "embeddings.rs",
+        "encoder.rs",
+        "heads.rs",
+        "losses.rs",
+        "mask_decoder.rs",
+    ] {
         assert!(files.contains(file), "no equation of {file}");
     }
 }

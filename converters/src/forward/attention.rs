@@ -6,10 +6,10 @@
 //! context[i]   = Σⱼ softmaxⱼ(scores[i, j]) vⱼ
 //! ```
 
+use super::around::Around;
 use super::graph::{Attribute, Dim, Graph, Module, Value};
 use super::projections::projections;
-use super::{Around, relative};
-use crate::tensor::Dtype;
+use super::relative;
 
 /// Keys and values from `hidden` [b n, H], queries from `queries` [b n, H] or from `hidden` too: the context [b n, H].
 pub(super) fn attention(
@@ -82,24 +82,4 @@ fn mix_heads(g: &mut Graph<'_>, at: &Module, x: &Value) -> Value {
         g.keep(at, "", &last, &[Dim::Batch, Dim::Sequence, Dim::Sequence, Dim::Of(h)]);
     }
     mixed
-}
-
-/// What is added to the scores [b, 1, n, n]: 0 where query i may attend to key j, the lowest number elsewhere. The sum
-/// is the lowest number in every place of a row without keys, which makes its softmax uniform.
-pub(super) fn mask(g: &mut Graph<'_>, at: &Module, attention_mask: &Value) -> Value {
-    let allowed = g.cast(at, attention_mask, Dtype::Bool); //                            [b, n]
-    let (queries, keys) = (g.integers(&[1, 3]), g.integers(&[1, 2]));
-    let queries = g.node(at, "Unsqueeze", &[&allowed, &queries], &[]); //                [b, 1, n, 1]
-    let keys = g.node(at, "Unsqueeze", &[&allowed, &keys], &[]); //                      [b, 1, 1, n]
-    let pairs = g.node(at, "And", &[&queries, &keys], &[]);
-    let (zero, lowest) = (g.number(0.0, Dtype::F32), g.number(f32::MIN, Dtype::F32));
-    g.node(at, "Where", &[&pairs, &zero, &lowest], &[])
-}
-
-/// What the probabilities are multiplied by if rows without keys are to be zero [b, 1, n, 1].
-pub(super) fn rows(g: &mut Graph<'_>, at: &Module, attention_mask: &Value) -> Value {
-    let allowed = g.cast(at, attention_mask, Dtype::Bool);
-    let axes = g.integers(&[1, 3]);
-    let rows = g.node(at, "Unsqueeze", &[&allowed, &axes], &[]);
-    g.cast(at, &rows, g.dtype)
 }

@@ -2,7 +2,7 @@
 
 use deberta_reference::MASK_DECODER_STEPS;
 
-use super::Around;
+use super::around::Around;
 use super::attention::attention;
 use super::embeddings::position_embeddings;
 use super::functions::activate;

@@ -11,9 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::naming::CONFIG_KEY;
 use crate::tensor::Dtype;
-use graph::{Attribute, Dim, Graph, Module, Value};
-use relative::Positions;
+use around::around;
+use graph::{Dim, Graph, Module};
 
+mod around;
 mod attention;
 mod embeddings;
 mod encoder;
@@ -42,24 +43,6 @@ pub struct Options {
     pub activations: Option<String>,
     /// The text of `config.json`, which goes into the metadata.
     pub config: Option<String>,
-}
-
-/// What the layers need besides hidden states.
-struct Around {
-    /// [b, n]
-    input_ids: Value,
-    /// [b, n]
-    attention_mask: Value,
-    /// [b, n], if T > 0
-    token_type_ids: Option<Value>,
-    /// n
-    n: Value,
-    /// What is added to the scores [b, 1, n, n].
-    mask: Value,
-    /// What the probabilities are multiplied by [b, 1, n, 1], if rows without keys are to be zero.
-    rows: Option<Value>,
-    /// With relative attention.
-    positions: Option<Positions>,
 }
 
 /// The model of a class without its weights, which have that dtype.
@@ -127,22 +110,6 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         return Err(Error::new(Kind::Request, why));
     }
     Ok(graph.finish(head.class_name()))
-}
-
-/// The inputs of the graph, and what is computed from them once for all layers.
-fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Around {
-    let at = Module::new("inputs");
-    let input_ids = g.input("input_ids");
-    let attention_mask = g.input("attention_mask");
-    let token_type_ids = (g.config.type_vocab_size > 0).then(|| g.input("token_type_ids"));
-    let shape = g.node(&Module::new("input_ids"), "Shape", &[&input_ids], &[]);
-    let one = g.integer(1);
-    let n = g.node(&at, "Gather", &[&shape, &one], &[Attribute::Int("axis", 0)]);
-    let mask = attention::mask(g, &at, &attention_mask);
-    let rows = (masked_rows == MaskedRows::Zero).then(|| attention::rows(g, &at, &attention_mask));
-    let positions =
-        (g.config.c2p() || g.config.p2c()).then(|| relative::positions(g, &deberta.at("encoder"), &n));
-    Around { input_ids, attention_mask, token_type_ids, n, mask, rows, positions }
 }
 
 /// What cannot be made.

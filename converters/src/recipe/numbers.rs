@@ -63,7 +63,7 @@ struct Outliers {
 impl Numbers {
     pub(super) fn of(param: &Param, config: &DebertaConfig, seed: u64) -> Numbers {
         // The base model has the same numbers under every head.
-        let name = param.name.strip_prefix("deberta.").unwrap_or(&param.name);
+        let name = &param.name_under("");
         let width = param.shape.last().copied().unwrap_or(1);
         let rows = param.shape.iter().rev().skip(1).product();
         let law = law(param, name, rows, width, config, seed);

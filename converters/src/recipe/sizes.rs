@@ -30,35 +30,12 @@ impl Size {
     }
 
     /// The text of its `config.json`.
-    pub fn config_text(self) -> String {
-        let (layers, hidden, heads, inner) = match self {
-            Size::Base => (12, 768, 12, 3072),
-            Size::Large => (24, 1024, 16, 4096),
-            Size::Xlarge => (48, 1024, 16, 4096),
-        };
-        format!(
-            r#"{{
-  "model_type": "deberta",
-  "attention_probs_dropout_prob": 0.1,
-  "hidden_act": "gelu",
-  "hidden_dropout_prob": 0.1,
-  "hidden_size": {hidden},
-  "initializer_range": 0.02,
-  "intermediate_size": {inner},
-  "layer_norm_eps": 1e-07,
-  "max_position_embeddings": 512,
-  "max_relative_positions": -1,
-  "num_attention_heads": {heads},
-  "num_hidden_layers": {layers},
-  "pad_token_id": 0,
-  "pos_att_type": ["c2p", "p2c"],
-  "position_biased_input": false,
-  "relative_attention": true,
-  "type_vocab_size": 0,
-  "vocab_size": 50265
-}}
-"#
-        )
+    pub fn config_text(self) -> &'static str {
+        match self {
+            Size::Base => include_str!("sizes/base.json"),
+            Size::Large => include_str!("sizes/large.json"),
+            Size::Xlarge => include_str!("sizes/xlarge.json"),
+        }
     }
 }
 
@@ -70,7 +47,7 @@ mod tests {
     #[test]
     fn sizes_have_as_many_parameters_as_their_layers_and_tables_make() {
         let counts = Size::ALL.map(|size| {
-            let config = DebertaConfig::from_json(&size.config_text()).unwrap();
+            let config = DebertaConfig::from_json(size.config_text()).unwrap();
             let params = params(&config, Head::Base).into_iter().filter(|param| param.required);
             params.map(|param| param.shape.iter().product::<usize>()).sum::<usize>()
         });

@@ -217,7 +217,7 @@ impl<'d> Section<'d> {
                 points.push(path);
             } else if let (true, Some(Stage::Layer(layer)), false) =
                 (isolate, self.stage, model.config.talking_head)
-                && want.name == format!("outputs.attentions.{layer}")
+                && Named::of(&want.name) == Some(Named::Attentions(layer))
             {
                 let path = part.inside(&model.path(Module::Probs, layer));
                 replaced.extend(array(want).map(|array| (path.clone(), array)));
@@ -230,7 +230,7 @@ impl<'d> Section<'d> {
         if let Some((path, output)) = probabilities
             && let Some(computed) = trace.get(&format!("activations.{path}")).cloned()
         {
-            trace.tensors.retain(|tensor| tensor.name != "outputs.attentions.0");
+            trace.tensors.retain(|tensor| Named::of(&tensor.name) != Some(Named::Attentions(0)));
             trace.tensors.push(Tensor { name: output, ..computed });
         }
         for tensor in &mut trace.tensors {
@@ -345,9 +345,8 @@ fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
 /// Copies parameters into a base model whose only layer, if it has one, is their layer.
 fn copy(from: &Model, to: &mut Model, wanted: impl Fn(&Param) -> bool) {
     for param in from.params().iter().filter(|param| wanted(param)) {
-        let word = param.name.strip_prefix(param.path()).unwrap_or_default();
         if let Some(tensor) = from.parameter(&param.name) {
-            to.insert(param.module.at("", 0) + word, tensor.clone());
+            to.insert(Param { layer: Some(0), ..param.clone() }.name_under(""), tensor.clone());
         }
     }
 }

@@ -1,10 +1,40 @@
 //! Typed access to the keys of a `config.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{Activation, ConfigError, LARGEST_DIMENSION, ProblemType, Result};
+use crate::activation::Activation;
+
+/// A configuration that cannot be used: the key, what it holds, what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub(super) String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
+
+/// How the loss of a sequence classifier is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemType {
+    /// Mean squared error.
+    Regression,
+    /// Cross-entropy over the labels.
+    SingleLabelClassification,
+    /// Binary cross-entropy per label.
+    MultiLabelClassification,
+}
+
+/// No dimension of a real model comes near; a hostile one must not make us count for hours.
+pub(super) const LARGEST_DIMENSION: u64 = 1 << 28;
+pub(super) const MOST_LAYERS: u64 = 4096;
 
 /// Typed access to the keys of a configuration file. An absent key and `null` mean the default.
 pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);

@@ -4,7 +4,6 @@
 //! extras (`embedding_size`, `talking_head`, `cls_dropout`) are read by `modeling_deberta.py` with `getattr`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -12,7 +11,8 @@ pub use crate::activation::Activation;
 
 mod keys;
 
-use keys::{Keys, kind_of};
+pub use keys::{ConfigError, ProblemType};
+use keys::{Keys, LARGEST_DIMENSION, MOST_LAYERS, Result, kind_of};
 
 /// Everything that decides the shapes and the arithmetic of a DeBERTa v1 model.
 ///
@@ -81,37 +81,8 @@ pub struct DebertaConfig {
     pub architectures: Vec<String>,
 }
 
-/// How the loss of a sequence classifier is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemType {
-    /// Mean squared error.
-    Regression,
-    /// Cross-entropy over the labels.
-    SingleLabelClassification,
-    /// Binary cross-entropy per label.
-    MultiLabelClassification,
-}
-
-/// A configuration that cannot be used: the key, what it holds, what it may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-type Result<T> = std::result::Result<T, ConfigError>;
-
 /// What `model_type` in `config.json` says of these classes.
 const MODEL_TYPE: &str = "deberta";
-
-/// No dimension of a real model comes near; a hostile one must not make us count for hours.
-const LARGEST_DIMENSION: u64 = 1 << 28;
-const MOST_LAYERS: u64 = 4096;
 
 impl DebertaConfig {
     /// Reads and validates the text of a `config.json`, in Hugging Face's keys or Microsoft's

@@ -7,9 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::{Recovered, Use, Walk, layout, unpadded};
+use super::walk::{Layout, Recovered, Use, Walk, layout, unpadded};
 use crate::format::onnx::proto::NodeProto;
-use crate::naming::onnx::Layout;
 use crate::tensor::TensorInfo;
 
 /// What all searches together may visit: a model of 48 layers takes a tenth of it.

@@ -9,7 +9,7 @@
 use deberta_reference::{DebertaConfig, MaskedRows, Probe};
 use tch::{Kind, Tensor};
 
-use super::Result;
+use super::failure::Result;
 use super::inputs::Mask;
 use super::projections::Projections;
 use super::relative::{PositionLayers, Positions};

@@ -3,7 +3,7 @@
 use deberta_reference::{DebertaConfig, Inputs, Probe};
 use tch::Tensor;
 
-use super::Result;
+use super::failure::Result;
 use super::inputs::{Mask, Tokens, positions, token_types};
 use super::tensors::keep;
 use super::weights::{LayerNorm, Linear, Scope};

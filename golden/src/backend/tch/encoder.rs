@@ -5,8 +5,8 @@ use deberta_reference::activation::Activation;
 use deberta_reference::{DebertaConfig, Probe};
 use tch::Tensor;
 
-use super::Result;
 use super::attention::{DisentangledSelfAttention, Surroundings};
+use super::failure::Result;
 use super::tensors::keep;
 use super::weights::{LayerNorm, Linear, Scope};
 

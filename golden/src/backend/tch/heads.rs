@@ -4,8 +4,8 @@ use deberta_reference::activation::Activation;
 use deberta_reference::{self as reference, DebertaConfig, Probe};
 use tch::Tensor;
 
-use super::Result;
 use super::encoder::activate;
+use super::failure::Result;
 use super::tensors::keep;
 use super::weights::{LayerNorm, Linear, Scope};
 

@@ -4,7 +4,7 @@ use deberta_reference::{DebertaConfig, InputError, Inputs};
 use ndarray::{Array2, ArrayD};
 use tch::{Kind, Tensor};
 
-use super::Result;
+use super::failure::Result;
 use super::tensors::tensor;
 
 /// The tokens of checked inputs.

@@ -6,7 +6,7 @@ use deberta_reference::{DebertaConfig, Head, InputError, Inputs, Labels};
 use ndarray::Array1;
 use tch::{Kind, Reduction, Tensor};
 
-use super::Result;
+use super::failure::Result;
 use super::heads::Outputs;
 use super::tensors::tensor;
 use crate::judge::difference::coordinates;

@@ -7,10 +7,10 @@ use deberta_reference::{
 };
 use tch::Tensor;
 
-use super::Result;
 use super::attention::Surroundings;
 use super::embeddings::{DebertaEmbeddings, position_embeddings};
 use super::encoder::DebertaEncoder;
+use super::failure::Result;
 use super::heads::Head;
 use super::inputs::{Mask, tokens};
 use super::losses;

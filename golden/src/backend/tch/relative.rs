@@ -5,7 +5,7 @@ use deberta_reference::distances::Distances;
 use deberta_reference::{DebertaConfig, Probe};
 use tch::Tensor;
 
-use super::Result;
+use super::failure::Result;
 use super::tensors::{heads, keep};
 use super::weights::{Linear, Scope};
 

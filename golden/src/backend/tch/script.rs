@@ -15,7 +15,8 @@ use ndarray::{Array2, ArrayD};
 use tch::{CModule, IValue};
 
 use super::declaration::{Argument, Declaration};
-use super::{Failure, PRODUCER, tensors};
+use super::failure::Failure;
+use super::{PRODUCER, tensors};
 use crate::backend::interface::metadata;
 use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
@@ -296,7 +297,7 @@ fn strange(why: &str) -> Error {
 }
 
 /// Whole numbers as integers, which is what models are traced with.
-fn mask(mask: &ArrayD<f32>) -> super::Result<tch::Tensor> {
+fn mask(mask: &ArrayD<f32>) -> super::failure::Result<tch::Tensor> {
     match mask.iter().all(|value| value.fract() == 0.0 && value.abs() < 1e6) {
         true => tensors::tensor(&mask.mapv(|value| value as i64)),
         false => tensors::tensor(mask),

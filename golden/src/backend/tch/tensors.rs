@@ -4,7 +4,7 @@ use deberta_reference::{self as reference, Probe};
 use ndarray::{Array, ArrayD, Dimension};
 use tch::{Kind, Tensor};
 
-use super::Result;
+use super::failure::Result;
 
 /// A tensor of those numbers.
 pub(super) fn tensor<T: tch::kind::Element + Clone, D: Dimension>(values: &Array<T, D>) -> Result<Tensor> {

@@ -4,7 +4,7 @@ use deberta_reference::weights::Weights;
 use deberta_reference::{self as reference, LoadReport};
 use tch::Tensor;
 
-use super::Result;
+use super::failure::Result;
 use super::tensors::parameter;
 
 /// The parameters below one path.

@@ -1,6 +1,6 @@
 //! The directory at the end of an archive (APPNOTE 6.3, sections 4.3.12 to 4.3.16).
 
-use super::field::{ZIP64, extra_field, u16_at, u32_at, u64_at};
+use super::field::{Wide, u16_at, u32_at, u64_at};
 use crate::error::{Error, Printable, Result};
 
 /// What every entry, and so every archive that is not empty, starts with.
@@ -178,18 +178,9 @@ impl Central {
         let (extra, rest) = rest.split_at_checked(extra_len)?;
         let (_comment, rest) = rest.split_at_checked(comment_len)?;
 
-        // The 64-bit values of the fields that say "see there", in this order.
-        let mut wide = extra_field(extra, ZIP64).unwrap_or_default();
-        let mut widen = |narrow: u32| {
-            if narrow != u32::MAX {
-                return Some(u64::from(narrow));
-            }
-            let value = u64_at(wide, 0)?;
-            wide = wide.get(8..)?;
-            Some(value)
-        };
-        let (len, packed_len, header_at) = (widen(len32)?, widen(packed32)?, widen(header32)?);
-        let disk = if disk == u16::MAX { u32_at(wide, 0)? } else { u32::from(disk) };
+        let mut wide = Wide::of(extra);
+        let (len, packed_len, header_at) = (wide.len(len32)?, wide.len(packed32)?, wide.len(header32)?);
+        let disk = wide.disk(disk)?;
 
         let Ok(name) = std::str::from_utf8(name) else {
             return Some((Err(Error::malformed("the name of a zip entry is not UTF-8")), rest));

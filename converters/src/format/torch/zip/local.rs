@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::directory::{Central, DEFLATED, ENCRYPTED, LOCAL_SIGNATURE, SIZES_FOLLOW};
-use super::field::{ZIP64, extra_field, u16_at, u32_at, u64_at};
+use super::field::{Wide, u16_at, u32_at, u64_at};
 use crate::error::{Error, Printable, Result};
 
 const LOCAL_LEN: usize = 30;
@@ -37,16 +37,8 @@ impl<'f> LocalHeader<'f> {
         let [name_len, extra_len] = [u16_at(header, 26)?, u16_at(header, 28)?].map(usize::from);
         let (name, rest) = header.get(LOCAL_LEN..)?.split_at_checked(name_len)?;
         let extra = rest.get(..extra_len)?;
-        let mut wide = extra_field(extra, ZIP64).unwrap_or_default();
-        let mut widen = |narrow: u32| {
-            if narrow != u32::MAX {
-                return Some(u64::from(narrow));
-            }
-            let value = u64_at(wide, 0)?;
-            wide = wide.get(8..)?;
-            Some(value)
-        };
-        let (len, packed_len) = (widen(len32), widen(packed32));
+        let mut wide = Wide::of(extra);
+        let (len, packed_len) = (wide.len(len32), wide.len(packed32));
         let known = flags & SIZES_FOLLOW == 0;
         Some(LocalHeader {
             name: std::str::from_utf8(name).ok()?,
