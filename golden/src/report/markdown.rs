@@ -48,13 +48,11 @@ struct Page<'d> {
 
 impl Page<'_> {
     /// Adds text, or counts its lines if it is too much.
-    fn add(&mut self, text: &str) -> bool {
-        let fits = self.out.len() + text.len() <= LONGEST;
-        match fits {
+    fn add(&mut self, text: &str) {
+        match self.out.len() + text.len() <= LONGEST {
             true => self.out.push_str(text),
             false => self.left_out += text.lines().filter(|line| !line.is_empty()).count(),
         }
-        fits
     }
 
     /// Adds a table or a list. The lines that do not fit are counted.

@@ -168,9 +168,10 @@ impl Candidate<'_> {
             .filter(|(name, digest)| own.get(*name) != Some(digest))
             .map(|(name, _)| name)
             .collect();
-        let [first, rest @ ..] = differ.as_slice() else { return Ok(None) };
-        let shown: Vec<&str> =
-            std::iter::once(*first).chain(rest.iter().copied()).take(6).map(String::as_str).collect();
+        if differ.is_empty() {
+            return Ok(None);
+        }
+        let shown: Vec<&str> = differ.iter().take(6).map(|name| name.as_str()).collect();
         let more = if differ.len() > shown.len() { ", …" } else { "" };
         Ok(Some(Diagnosis {
             kind: "tensors-differ".to_owned(),

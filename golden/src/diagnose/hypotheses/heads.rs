@@ -97,23 +97,16 @@ impl Search<'_> {
     pub(super) fn exchanged_heads(&self, layer: usize, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
-        let [in_proj, dense] =
-            [Module::InProj, Module::AttentionDense].map(|module| self.model.weight(module, layer));
+        let (module, len, block) =
+            if columns { (Module::AttentionDense, hidden, d) } else { (Module::InProj, 3 * hidden, 3 * d) };
+        let weight = self.model.weight(module, layer);
         let mut found = Vec::new();
         for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
             let mut heads: Vec<usize> = (0..h).collect();
             heads.swap(a, b);
-            found.push(match columns {
-                true => {
-                    let order = exchange(hidden, d, a, b);
-                    permuted_heads(&dense, &heads).undone_by([Change::Columns { name: dense.clone(), order }])
-                }
-                false => {
-                    let order = exchange(3 * hidden, 3 * d, a, b);
-                    permuted_heads(&in_proj, &heads)
-                        .undone_by([Change::Rows { name: in_proj.clone(), order }])
-                }
-            });
+            let (name, order) = (weight.clone(), exchange(len, block, a, b));
+            let change = if columns { Change::Columns { name, order } } else { Change::Rows { name, order } };
+            found.push(permuted_heads(&weight, &heads).undone_by([change]));
         }
         found
     }
