@@ -12,7 +12,8 @@ use deberta_converters::progress::Progress;
 use deberta_converters::recipe::{RECIPE, Recipe, Size};
 use deberta_converters::request::{Companion, OnnxRequest, Request};
 use deberta_reference::Head;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tempfile::TempDir;
 
 use crate::yaml::confined;
@@ -26,25 +27,19 @@ pub struct RecipeEntry {
     /// `base`, `large`, `xlarge`, or a configuration in the folder of the case: `./config.json`.
     config: String,
     /// What stands on the base model, as on the command line of `deberta-convert init`.
-    head: HeadWord,
+    #[serde(deserialize_with = "head")]
+    head: Head,
     /// The seed.
     seed: u64,
 }
 
 /// A head by its [`Head::word`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct HeadWord(Head);
-
-impl TryFrom<String> for HeadWord {
-    type Error = String;
-
-    fn try_from(word: String) -> std::result::Result<HeadWord, String> {
-        let known = || Head::ALL.map(|head| format!("`{}`", head.word())).join(", ");
-        Head::from_word(&word)
-            .map(HeadWord)
-            .ok_or_else(|| format!("unknown variant `{word}`, expected one of {}", known()))
-    }
+fn head<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Head, D::Error> {
+    let word = String::deserialize(value)?;
+    Head::from_word(&word).ok_or_else(|| {
+        let known = Head::ALL.map(|head| format!("`{}`", head.word())).join(", ");
+        D::Error::custom(format!("unknown variant `{word}`, expected one of {known}"))
+    })
 }
 
 impl RecipeEntry {
@@ -65,14 +60,14 @@ impl RecipeEntry {
             Some(size) => ConfigFile::parse(Path::new(size.name()), size.config_text().to_owned())?,
             None => ConfigFile::read(&confined(folder, Path::new(&self.config))?)?,
         };
-        Recipe::new(&config, self.head.0, self.seed)
+        Recipe::new(&config, self.head, self.seed)
     }
 }
 
 impl fmt::Display for RecipeEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RecipeEntry { recipe, config, head, seed } = self;
-        write!(f, "{recipe} of {config}, head {}, seed {seed}", head.0.word())
+        write!(f, "{recipe} of {config}, head {}, seed {seed}", head.word())
     }
 }
 
@@ -149,7 +144,7 @@ mod tests {
         let entry = |recipe: &str, config: &str| RecipeEntry {
             recipe: recipe.to_owned(),
             config: config.to_owned(),
-            head: HeadWord(Head::Base),
+            head: Head::Base,
             seed: 1,
         };
         entry(RECIPE, "base").check().unwrap();

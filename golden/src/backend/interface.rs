@@ -90,6 +90,14 @@ pub trait Backend {
     fn report(&self) -> Option<&LoadReport> {
         None
     }
+
+    /// A line for every parameter that has numbers which are NaN or infinite.
+    fn not_finite(&self) -> Vec<String> {
+        let bad = self.report().into_iter().flat_map(|report| &report.not_finite).map(|bad| {
+            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first)
+        });
+        bad.collect()
+    }
 }
 
 /// A backend whose computation is in a file, weights and all.
@@ -117,4 +125,17 @@ pub trait Graph: Backend {
     /// # Errors
     /// One that it does not have, or not so, by name.
     fn takes(&self, inputs: &Inputs) -> Result<()>;
+}
+
+/// What a trace says of how it was computed.
+pub(super) fn metadata(
+    framework: &str,
+    producer: String,
+    class: Option<Class>,
+    masked_rows: MaskedRows,
+) -> Vec<(String, String)> {
+    let (framework, masked_rows) = (framework.to_owned(), masked_rows.to_string());
+    let known = [("framework", framework), ("producer", producer), ("masked_rows", masked_rows)];
+    let class = class.map(|class| ("class", class.to_string()));
+    known.into_iter().chain(class).map(|(key, value)| (key.to_owned(), value)).collect()
 }

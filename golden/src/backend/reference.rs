@@ -11,6 +11,7 @@ use deberta_reference::{
 use ndarray::ArrayD;
 use serde::Serialize;
 
+use super::interface::metadata;
 use super::{Backend, BackendName};
 use crate::trace::class::{Class, Code};
 use crate::trace::file::Trace;
@@ -93,16 +94,8 @@ impl Backend for Reference {
                 (record(points, replaced, Data::Doubles, run)?, format!("{PRODUCER} in f64"))
             }
         };
-        let metadata = [
-            ("framework", self.name().to_owned()),
-            ("producer", producer),
-            ("class", self.class.to_string()),
-            ("masked_rows", self.masked_rows.to_string()),
-        ];
-        Ok(Trace {
-            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            tensors,
-        })
+        let metadata = metadata(self.name(), producer, Some(self.class), self.masked_rows);
+        Ok(Trace { metadata, tensors })
     }
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
@@ -130,13 +123,22 @@ fn record<F: Real>(
         activations = activations.replacing(name, value.mapv(F::exactly));
     }
     let outputs = run(&mut activations.probe()).map_err(request)?;
+    Ok(tensors(activations.activations, outputs, data))
+}
+
+/// Activations and outputs by their names in a trace.
+pub(super) fn tensors<F: Real>(
+    activations: impl IntoIterator<Item = (String, ArrayD<F>)>,
+    outputs: Vec<(String, ArrayD<F>)>,
+    data: fn(Vec<F>) -> Data,
+) -> Vec<Tensor> {
     let tensor = |prefix: &str, (name, values): (String, ArrayD<F>)| Tensor {
         name: format!("{prefix}.{name}"),
         shape: values.shape().to_vec(),
         data: data(flat(values)),
     };
-    let activations = activations.activations.into_iter().map(|value| tensor("activations", value));
-    Ok(activations.chain(outputs.into_iter().map(|value| tensor("outputs", value))).collect())
+    let activations = activations.into_iter().map(|value| tensor("activations", value));
+    activations.chain(outputs.into_iter().map(|value| tensor("outputs", value))).collect()
 }
 
 /// The numbers in row-major order: moved where they are so in memory, which is faster than one by one.

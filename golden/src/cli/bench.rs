@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::exit_status::ExitStatus;
 use super::model::ModelArgs;
 use crate::backend::{Arithmetic, Backend};
+use crate::selftest::memory::status;
 use crate::trace::class::Class;
 
 /// Arguments of `bench`.
@@ -172,10 +173,7 @@ fn median(sorted: &[f64]) -> f64 {
 
 /// The largest resident set of this process, where the kernel tells it.
 fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    status("VmHWM").map(|kilobytes| kilobytes * 1024)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::terminal::say;
 use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, Backend, BackendName, Graph, Reference};
 use crate::trace::class::Class;
+use crate::trace::inputs::for_loss;
 
 /// Which model to run, and as what.
 #[derive(Debug, Args)]
@@ -100,9 +101,8 @@ impl ModelArgs {
                 "note: {class} has no use for {count} tensors of the checkpoint, {first} among them"
             ));
         }
-        for bad in &report.not_finite {
-            let (count, first) = (bad.count, bad.first);
-            say(&format!("warning: {}: {count} numbers are NaN or infinite, the first at {first}", bad.name));
+        for bad in model.not_finite() {
+            say(&format!("warning: {bad}"));
         }
         Ok(model)
     }
@@ -150,10 +150,7 @@ impl GraphFile {
     /// What the graph can be given of a trace's inputs, and the names of those that it is not: labels make nothing but a
     /// loss, and a model without token types ignores them.
     pub(super) fn given(&self, inputs: Inputs) -> (Inputs, Vec<&'static str>) {
-        let mut left_out = Vec::new();
-        left_out.extend(inputs.labels.is_some().then_some("labels"));
-        left_out.extend(inputs.start_positions.is_some().then_some("start_positions"));
-        left_out.extend(inputs.end_positions.is_some().then_some("end_positions"));
+        let mut left_out: Vec<&str> = for_loss(&inputs).collect();
         let mut inputs = Inputs { labels: None, start_positions: None, end_positions: None, ..inputs };
         if self.config.type_vocab_size == 0 && inputs.token_type_ids.take().is_some() {
             left_out.push("token_type_ids");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Inputs, MaskedRows};
@@ -35,7 +35,7 @@ pub(super) struct RecordArgs {
     /// What becomes of attention rows whose every key is masked; what the trace says, or else the class does,
     /// when not given
     #[arg(long, value_parser = masked_rows())]
-    masked_rows: Option<String>,
+    masked_rows: Option<MaskedRows>,
     /// Activations to record, as patterns in which * stands for any text
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     points: Vec<String>,
@@ -45,12 +45,13 @@ pub(super) struct RecordArgs {
 }
 
 /// The words for masked rows, with what they mean.
-fn masked_rows() -> PossibleValuesParser {
+fn masked_rows() -> impl TypedValueParser<Value = MaskedRows> {
     let help = |rows| match rows {
         MaskedRows::Uniform => "All keys get the same probability, as in transformers since 4.47",
         MaskedRows::Zero => "All keys get 0, as in TensorFlow and Microsoft's code",
     };
     PossibleValuesParser::new(MaskedRows::ALL.map(|rows| PossibleValue::new(rows.word()).help(help(rows))))
+        .map(|word| MaskedRows::from_word(&word).unwrap_or_default())
 }
 
 impl RecordArgs {
@@ -67,11 +68,10 @@ impl RecordArgs {
             None => Class::of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
         };
         let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
-        let asked = self.masked_rows.as_deref().and_then(MaskedRows::from_word);
         let model: Box<dyn Backend>;
         let (inputs, left_out, class) = if self.model.backend.runs_graphs() {
             let file = self.model.graph_file()?;
-            let (graph, class) = self.model.load_graph(&file, class, asked)?;
+            let (graph, class) = self.model.load_graph(&file, class, self.masked_rows)?;
             model = graph;
             let (inputs, left_out) = file.given(inputs);
             (inputs, left_out, class)
@@ -80,7 +80,7 @@ impl RecordArgs {
             let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
             // The trace states the convention of its own class, for TensorFlow's `zero`; --class may name another class.
             let told = told.filter(|_| named.is_none());
-            let masked_rows = asked.or(told).unwrap_or(class.masked_rows());
+            let masked_rows = self.masked_rows.or(told).unwrap_or(class.masked_rows());
             model = self.model.load(checkpoint, class, masked_rows)?;
             (inputs, Vec::new(), class)
         };

@@ -10,6 +10,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::recipe::Size;
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
+use serde::Serialize;
 
 use super::exit_status::ExitStatus;
 use super::terminal::StatusLine;
@@ -60,27 +61,23 @@ impl SelftestArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
         self.threads.start()?;
         if let Some(size) = self.size {
-            return self.run_size(size);
+            let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
+            return self.show(&report, text_of_size(&report), report.passes());
         }
         let subjects = match (&self.model, &self.golden) {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
         let report = selftest(&subjects, &StatusLine::new())?;
-        match self.format {
-            SelftestFormat::Json => print_json(&report)?,
-            SelftestFormat::Text => print(&text(&report))?,
-        }
-        Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
+        self.show(&report, text(&report), report.passes())
     }
 
-    fn run_size(&self, size: Size) -> Result<ExitStatus> {
-        let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
+    fn show(&self, report: &impl Serialize, text: String, passes: bool) -> Result<ExitStatus> {
         match self.format {
-            SelftestFormat::Json => print_json(&report)?,
-            SelftestFormat::Text => print(&text_of_size(&report))?,
+            SelftestFormat::Json => print_json(report)?,
+            SelftestFormat::Text => print(&text)?,
         }
-        Ok(if report.passes() { ExitStatus::Success } else { ExitStatus::Failure })
+        Ok(if passes { ExitStatus::Success } else { ExitStatus::Failure })
     }
 }
 
@@ -144,8 +141,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
     let (class, masked_rows) = (first.class, first.masked_rows);
     let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head))?;
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
-    let config = checkpoint.config.clone();
-    let model = Model::read(config, &Parameters::new(checkpoint)?, class, masked_rows)?;
+    let model = Model::read(&Parameters::new(checkpoint)?, class, masked_rows)?;
     let tolerances = golden.tolerances.clone();
     Ok(Subject { name, model, goldens, tolerances, precision, sensitive: false })
 }

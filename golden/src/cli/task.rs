@@ -14,10 +14,10 @@ use super::exit_status::ExitStatus;
 use super::terminal::StatusLine;
 use super::threads::ThreadsArgs;
 use crate::backend::BackendName;
-use crate::task::evaluate;
 use crate::task::metric::threshold::Threshold;
 use crate::task::model::ModelPlace;
 use crate::task::names::{TaskName, TaskOptions};
+use crate::task::{TaskRequest, evaluate};
 
 /// Arguments of `task`.
 #[derive(Debug, Args)]
@@ -91,7 +91,8 @@ impl TaskArgs {
             drop(Staged::create(path)?);
         }
         self.threads.start()?;
-        let request = crate::task::TaskRequest {
+        let request = TaskRequest {
+            task: self.task,
             model: self.place(&self.model, self.backend)?,
             against: self.against()?,
             max_length: self.max_length,

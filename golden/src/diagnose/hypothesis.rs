@@ -25,6 +25,14 @@ impl Hypothesis {
         Hypothesis { kind, cause, evidence, repair, changes, wider, proves: true }
     }
 
+    /// A number of a matrix is off. `by` is what must be added to it, `width` the length of a row.
+    pub(super) fn changed_number(name: &str, [row, column]: [usize; 2], width: usize, by: f64) -> Hypothesis {
+        let cause = format!("{name}[{row}, {column}] is off by {:.3e}", -by);
+        let change = Change::Add(name.to_owned(), vec![(row * width + column, by as f32)]);
+        let repair = format!("restore {name} from the original model");
+        Hypothesis::new("changed-weight", cause, repair).undone_by([change])
+    }
+
     pub(super) fn because(self, evidence: impl Into<String>) -> Hypothesis {
         Hypothesis { evidence: evidence.into(), ..self }
     }

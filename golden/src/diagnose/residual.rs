@@ -78,17 +78,9 @@ pub(super) fn linear(model: &Model, layer: &Linear<'_>, residual: &Residual<'_>)
         let mut slopes: Vec<(usize, f64)> = slopes.collect();
         slopes.truncate(4);
         for (at, slope) in slopes {
-            let weight = layer.weight;
-            let index = row * layer.width + at;
-            found.push(
-                Hypothesis::new(
-                    "changed-weight",
-                    format!("{weight}[{row}, {at}] is off by {:.3e}", -slope),
-                    format!("restore {weight} from the original model"),
-                )
-                .because(format!("only channel {row} differs, in proportion to channel {at} of the input"))
-                .undone_by([Change::Add(weight.to_owned(), vec![(index, slope as f32)])]),
-            );
+            let evidence = format!("only channel {row} differs, in proportion to channel {at} of the input");
+            let changed = Hypothesis::changed_number(layer.weight, [*row, at], layer.width, slope);
+            found.push(changed.because(evidence));
         }
         if found.is_empty() {
             found.push(
@@ -302,16 +294,8 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
     if let [(row, channels)] = single.as_slice()
         && let [(channel, by)] = channels.as_slice()
     {
-        found.push(
-            Hypothesis::new(
-                "changed-weight",
-                format!("{name}[{row}, {channel}] is off by {:.3e}", -by),
-                format!("restore {name} from the original model"),
-            )
-            .because(format!("row {row} differs in this number alone"))
-            .undone_by([Change::Add(name.to_owned(), vec![(*row * width + channel, *by)])]),
-        );
-        return found;
+        let changed = Hypothesis::changed_number(name, [**row, *channel], width, f64::from(*by));
+        return vec![changed.because(format!("row {row} differs in this number alone"))];
     }
     // The golden's rows, at other places of the table.
     let at = |want: &[f32]| {

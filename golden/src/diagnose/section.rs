@@ -10,6 +10,7 @@ use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
+use crate::trace::inputs::dims;
 use crate::trace::points::{Named, points};
 use crate::trace::tensor::{Data, Tensor};
 
@@ -251,25 +252,15 @@ impl Part {
     fn of(section: &Section<'_>, model: &Model) -> Part {
         let inputs = section.divergence.inputs;
         match section.stage {
-            None | Some(Stage::Step(_)) => Part {
-                model: model.clone(),
-                inputs: inputs.clone(),
-                entrance: String::new(),
-                names: Vec::new(),
-                outputs: Vec::new(),
-            },
+            None | Some(Stage::Step(_)) => Part::of_whole(model.clone(), inputs.clone(), String::new()),
             Some(Stage::Embeddings) => {
                 let config =
                     DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
                 let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
                 copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
-                Part {
-                    model: part,
-                    inputs: Inputs { labels: None, output_attentions: false, ..inputs.clone() },
-                    entrance: String::new(),
-                    names: vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))],
-                    outputs: Vec::new(),
-                }
+                let inputs = Inputs { labels: None, output_attentions: false, ..inputs.clone() };
+                let names = vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))];
+                Part { names, ..Part::of_whole(part, inputs, String::new()) }
             }
             Some(Stage::Layer(layer)) => Part {
                 model: one_layer(model, layer),
@@ -284,15 +275,14 @@ impl Part {
             Some(Stage::Head) => {
                 let mut part = model.clone();
                 part.config.num_hidden_layers = 0;
-                Part {
-                    model: part,
-                    inputs: inputs.clone(),
-                    entrance: model.path(Module::Embeddings, 0),
-                    names: Vec::new(),
-                    outputs: Vec::new(),
-                }
+                Part::of_whole(part, inputs.clone(), model.path(Module::Embeddings, 0))
             }
         }
+    }
+
+    /// A model whose points are called as in the whole one.
+    fn of_whole(model: Model, inputs: Inputs, entrance: String) -> Part {
+        Part { model, inputs, entrance, names: Vec::new(), outputs: Vec::new() }
     }
 
     fn inside(&self, path: &str) -> String {
@@ -340,11 +330,7 @@ fn one_layer(model: &Model, layer: usize) -> Model {
 
 fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
     let given = section.divergence.inputs;
-    let (b, n) = match (&given.input_ids, &given.inputs_embeds) {
-        (Some(ids), _) => ids.dim(),
-        (None, Some(embeds)) => (embeds.dim().0, embeds.dim().1),
-        (None, None) => (0, 0),
-    };
+    let (b, n) = dims(given).unwrap_or_default();
     Inputs {
         inputs_embeds: Some(Array3::zeros((b, n, model.config.hidden_size))),
         attention_mask: given.attention_mask.clone(),

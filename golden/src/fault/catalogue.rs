@@ -68,6 +68,12 @@ impl List<'_> {
         self.listed.faults.push(fault);
     }
 
+    /// Adds a fault of the configuration, which the first module of its kind feels first.
+    fn set(&mut self, kind: &'static str, description: impl Into<String>, module: Module, setting: Setting) {
+        let place = self.first(module);
+        self.add(kind, description, vec![place], vec![Change::Config(setting)]);
+    }
+
     fn absent(&mut self, kind: &'static str, reason: impl Into<String>) {
         self.listed.absent.push(Absent { kind, reason: reason.into() });
     }
@@ -100,18 +106,10 @@ impl List<'_> {
 
     fn kernels(&mut self) {
         for param in self.params().into_iter().filter(|param| param.role == Role::LinearWeight) {
-            let module = param.path().to_owned();
-            let name = || param.name.clone();
-            if let [rows, columns] = param.shape[..]
-                && rows == columns
-            {
-                let description = format!("{} transposed", param.name);
-                self.add(
-                    "transposed-kernel",
-                    description,
-                    vec![module.clone()],
-                    vec![Change::Transpose(name())],
-                );
+            if matches!(param.shape[..], [rows, columns] if rows == columns) {
+                let (place, description) = (param.path().to_owned(), format!("{} transposed", param.name));
+                let changes = vec![Change::Transpose(param.name)];
+                self.add("transposed-kernel", description, vec![place], changes);
             }
         }
         let weight = self.model.weight(Module::OutputDense, self.layer);
@@ -173,19 +171,13 @@ impl List<'_> {
 
     fn configuration(&mut self) {
         let config = self.model.config.clone();
-        let mut tried = vec![config.hidden_act];
-        for activation in Activation::NAMES.iter().filter_map(|name| Activation::from_name(name)) {
-            if tried.iter().any(|&known| same(known, activation)) {
-                continue;
-            }
-            tried.push(activation);
+        for activation in other_activations(config.hidden_act) {
             let description = format!(
                 "hidden_act {} for {}",
                 activation_name(activation),
                 activation_name(config.hidden_act)
             );
-            let changes = vec![Change::Config(Setting::HiddenAct(activation))];
-            self.add("hidden-act", description, vec![self.first(Module::Intermediate)], changes);
+            self.set("hidden-act", description, Module::Intermediate, Setting::HiddenAct(activation));
         }
         if self.model.class.head == Head::SequenceClassification {
             let other = if same(config.pooler_hidden_act, Activation::Gelu) {
@@ -194,30 +186,21 @@ impl List<'_> {
                 Activation::Gelu
             };
             let description = format!("pooler_hidden_act {}", activation_name(other));
-            let changes = vec![Change::Config(Setting::PoolerAct(other))];
-            self.add("hidden-act", description, vec![self.first(Module::Pooler)], changes);
+            self.set("hidden-act", description, Module::Pooler, Setting::PoolerAct(other));
         }
-        let norm = self.first(Module::EmbeddingsLayerNorm);
         for eps in [1e-12, 1e-5].into_iter().filter(|eps| *eps != config.layer_norm_eps) {
             let description = format!("layer_norm_eps {eps:e} for {:e}", config.layer_norm_eps);
-            self.add(
-                "layer-norm-eps",
-                description,
-                vec![norm.clone()],
-                vec![Change::Config(Setting::Eps(eps))],
-            );
+            self.set("layer-norm-eps", description, Module::EmbeddingsLayerNorm, Setting::Eps(eps));
         }
-        let positions = self.first(Module::PositionEmbeddings);
         if config.position_biased_input {
-            let changes = vec![Change::Config(Setting::PositionBiased(false))];
-            self.add("position-biased-input", "no absolute positions in the input", vec![positions], changes);
+            let (module, setting) = (Module::PositionEmbeddings, Setting::PositionBiased(false));
+            self.set("position-biased-input", "no absolute positions in the input", module, setting);
         } else {
             self.absent("position-biased-input", "the input has no absolute positions");
         }
-        let types = self.first(Module::TokenTypeEmbeddings);
         if config.type_vocab_size > 0 {
-            let changes = vec![Change::Config(Setting::TokenTypes(0))];
-            self.add("type-vocab-size", "no token types", vec![types], changes);
+            let setting = Setting::TokenTypes(0);
+            self.set("type-vocab-size", "no token types", Module::TokenTypeEmbeddings, setting);
         } else {
             self.absent("type-vocab-size", "the model has no token types");
         }
@@ -234,9 +217,7 @@ impl List<'_> {
                 continue;
             }
             let terms = config.pos_att_type.iter().filter(|known| *known != term).cloned().collect();
-            let changes = vec![Change::Config(Setting::Terms(terms))];
-            let place = self.first(proj);
-            self.add("pos-att-type", format!("pos_att_type without {term}"), vec![place], changes);
+            self.set("pos-att-type", format!("pos_att_type without {term}"), proj, Setting::Terms(terms));
             let weight = self.model.weight(proj, self.layer);
             let description = format!("{weight} all zero: no {term} term");
             let changes = vec![Change::Fill(weight, 0.0)];
@@ -408,8 +389,19 @@ fn position_projection(model: &Model) -> Module {
     if model.config.c2p() { Module::PosProj } else { Module::PosQProj }
 }
 
+/// The activations that compute something else than `own`, and than each other.
+pub(crate) fn other_activations(own: Activation) -> Vec<Activation> {
+    let mut known = vec![own];
+    for activation in Activation::NAMES.iter().filter_map(|name| Activation::from_name(name)) {
+        if !known.iter().any(|&known| same(known, activation)) {
+            known.push(activation);
+        }
+    }
+    known.split_off(1)
+}
+
 /// Whether two activation functions are equal up to rounding.
-pub(crate) fn same(a: Activation, b: Activation) -> bool {
+fn same(a: Activation, b: Activation) -> bool {
     let tanh = |activation| matches!(activation, Activation::GeluTanh | Activation::GeluFast);
     a == b || (tanh(a) && tanh(b))
 }

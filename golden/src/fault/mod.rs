@@ -9,7 +9,7 @@ mod model;
 mod orders;
 
 pub use catalogue::{Absent, Listed, faults};
-pub(crate) use catalogue::{Noise, dropped, same as same_activation};
+pub(crate) use catalogue::{Noise, dropped, other_activations};
 pub use change::{Change, Setting};
 pub(crate) use change::{scaled_queries, swapped_layers};
 pub use model::Model;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::loading::Parameters;
 use deberta_reference::{
     DebertaConfig, MaskedRows, Module, Param, Part, Role, Rows, Tensor, TensorSource, params,
 };
@@ -28,16 +29,11 @@ impl Model {
     ///
     /// # Errors
     /// What the source reports.
-    pub fn read(
-        config: DebertaConfig,
-        source: &dyn TensorSource,
-        class: Class,
-        masked_rows: MaskedRows,
-    ) -> Result<Model> {
-        let mut model = Model { config, class, masked_rows, parameters: BTreeMap::new() };
+    pub fn read(parameters: &Parameters, class: Class, masked_rows: MaskedRows) -> Result<Model> {
+        let mut model = Model::empty(parameters.checkpoint().config.clone(), class, masked_rows);
         for param in model.params() {
             let tensor =
-                source.tensor(&param.name).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
+                parameters.tensor(&param.name).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
             if let Some(tensor) = tensor {
                 model.parameters.insert(param.name, tensor);
             }

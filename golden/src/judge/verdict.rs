@@ -71,12 +71,13 @@ pub enum Verdict {
 }
 
 /// How a run, a file or all of it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything was compared and agrees.
     Pass,
     /// Something could not be judged.
+    #[default]
     Undecided,
     /// Something differs.
     Divergence,

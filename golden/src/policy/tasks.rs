@@ -66,8 +66,7 @@ impl TaskPolicy {
         match self.run(name, model, folder, progress) {
             Ok(report) => Finding::new(FindingKind::Task, report.outcome, described(&report)),
             Err(error) => {
-                let task = format!("{:?}", self.task).to_lowercase();
-                Finding::new(FindingKind::Task, Outcome::Undecided, format!("task {task}: {error}"))
+                Finding::new(FindingKind::Task, Outcome::Undecided, format!("task {}: {error}", self.task))
             }
         }
     }
@@ -84,6 +83,7 @@ impl TaskPolicy {
             limits.map(|(metric, &limit)| Threshold { metric: metric.clone(), limit }).collect()
         };
         let request = TaskRequest {
+            task: self.task,
             model: ModelPlace {
                 name: name.to_owned(),
                 path: model.to_owned(),

@@ -46,16 +46,12 @@ impl Document<'_> {
 
     fn of_run(&self, run: &RunReport, file: Option<&str>, name: &str) -> Vec<String> {
         let mut lines = self.of_findings(&run.findings, file, &format!("{name}, {}", trace_name(run)));
-        let worst = [Outcome::Divergence, Outcome::Undecided].into_iter().find_map(|wanted| {
-            let point = run.points.iter().find(|point| self.rules.point(run, point) == wanted)?;
-            Some((wanted, point))
-        });
-        if let Some((wanted, point)) = worst {
+        if let Some(point) = self.first_of(run) {
             let mut message = format!("{}: {}", plain(&point.name), detail(point));
             for diagnosis in &run.diagnoses {
                 message.push_str(&format!("\n{}: {}", plain(&diagnosis.cause), plain(&diagnosis.repair)));
             }
-            let title = format!("{} in {name}, {}", outcome(wanted), trace_name(run));
+            let title = format!("{} in {name}, {}", outcome(self.rules.point(run, point)), trace_name(run));
             lines.push(command("error", file, &title, &message));
         }
         lines

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::numbers::count;
-use super::{FileReport, Finding, FindingKind, PolicyShard, Report, Rules, RunReport};
+use super::{Diagnosis, FileReport, Finding, FindingKind, PolicyShard, Report, Rules, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::trace::points::rank;
 
@@ -55,6 +55,21 @@ pub enum Subject<'r> {
     Finding(&'r Finding),
 }
 
+/// What is wrong, the worst first.
+const WRONG: [Outcome; 2] = [Outcome::Divergence, Outcome::Undecided];
+
+impl<'r> Headline<'r> {
+    /// What it calls the weight file, or else the model.
+    pub fn place(&self) -> &'r str {
+        self.file.map_or(&self.report.model, |file| &file.file)
+    }
+
+    /// What is said about the causes.
+    pub fn diagnoses(&self) -> &'r [Diagnosis] {
+        self.run.map_or(&[], |run| &run.diagnoses)
+    }
+}
+
 impl<'r> Document<'r> {
     /// The report of one model, without a policy.
     pub fn of(report: &'r Report) -> Document<'r> {
@@ -103,7 +118,7 @@ impl<'r> Document<'r> {
     }
 
     /// Everything that could not be judged, counted, whatever the rules make of it.
-    pub fn not_judged(&self) -> Vec<String> {
+    pub fn not_judged(&self) -> String {
         let points = self.runs().flat_map(|(.., run)| &run.points).filter(|point| !judged(point)).count();
         let undecided = |findings: &[Finding]| {
             findings.iter().any(|finding| {
@@ -124,15 +139,16 @@ impl<'r> Document<'r> {
             (models, "model", ""),
         ];
         let counted = counted.into_iter().filter(|&(number, ..)| number > 0);
-        counted.map(|(number, noun, how)| format!("{}{how}", count(number, noun))).collect()
+        let counted = counted.map(|(number, noun, how)| format!("{}{how}", count(number, noun)));
+        let all = counted.collect::<Vec<_>>().join(", ");
+        if all.is_empty() { "nothing".to_owned() } else { all }
     }
 
     /// Where to look first: the first point that differs, else the first finding that something differs, else what
     /// could not be judged. Nothing if everything passes.
     pub fn headline(&self) -> Option<Headline<'r>> {
-        [Outcome::Divergence, Outcome::Undecided]
-            .into_iter()
-            .find_map(|outcome| self.first_point(outcome).or_else(|| self.first_finding(outcome)))
+        let first = |outcome| self.first_point(outcome).or_else(|| self.first_finding(outcome));
+        WRONG.into_iter().find_map(first)
     }
 
     /// Of the first weight file that has such a point, the earliest in the order of execution over all of its traces: where
@@ -146,26 +162,23 @@ impl<'r> Document<'r> {
     }
 
     fn earliest(&self, file: &'r FileReport, outcome: Outcome) -> Option<(&'r RunReport, &'r PointReport)> {
-        let firsts = file.runs.iter().filter_map(|run| {
-            let point = run.points.iter().find(|point| self.rules.point(run, point) == outcome)?;
-            Some((run, point))
-        });
+        let firsts = file.runs.iter().filter_map(|run| Some((run, self.first_with(run, outcome)?)));
         firsts.min_by_key(|(run, point)| (rank(&point.name), run.diagnoses.is_empty()))
     }
 
     /// Whether a run is the one of its weight file that tells most exactly where something goes wrong.
     pub fn leads(&self, file: &'r FileReport, run: &RunReport) -> bool {
-        let outcomes = [Outcome::Divergence, Outcome::Undecided];
-        let leading = outcomes.into_iter().find_map(|outcome| self.earliest(file, outcome));
+        let leading = WRONG.into_iter().find_map(|outcome| self.earliest(file, outcome));
         leading.is_some_and(|(leading, _)| std::ptr::eq(leading, run))
     }
 
     /// The first point of a run that differs, or else cannot be judged.
-    pub fn first_of(&self, run: &'r RunReport) -> Option<&'r PointReport> {
-        let outcomes = [Outcome::Divergence, Outcome::Undecided];
-        outcomes
-            .into_iter()
-            .find_map(|outcome| run.points.iter().find(|point| self.rules.point(run, point) == outcome))
+    pub fn first_of<'p>(&self, run: &'p RunReport) -> Option<&'p PointReport> {
+        WRONG.into_iter().find_map(|outcome| self.first_with(run, outcome))
+    }
+
+    fn first_with<'p>(&self, run: &'p RunReport, outcome: Outcome) -> Option<&'p PointReport> {
+        run.points.iter().find(|point| self.rules.point(run, point) == outcome)
     }
 
     fn first_finding(&self, outcome: Outcome) -> Option<Headline<'r>> {

@@ -1,10 +1,12 @@
 //! JUnit XML: a suite for every weight file and trace, a test for every point.
 
+use serde::Serialize;
+
 use super::document::trace_name;
 use super::escape::{markup, plain};
 use super::numbers::grouped;
-use super::verdict::{detail, kind};
-use super::{Document, FileReport, Finding, FindingKind, Report, RunReport};
+use super::verdict::detail;
+use super::{Document, FileReport, Finding, Report, RunReport};
 use crate::judge::verdict::Outcome;
 
 /// The report as JUnit XML.
@@ -87,14 +89,14 @@ impl Suite {
                     format!("{}. {}. {}", diagnosis.cause, diagnosis.evidence, diagnosis.repair)
                 }));
             }
-            suite.case(&point.name, outcome, kind(&point.verdict), &lines);
+            suite.case(&point.name, outcome, &word(&point.verdict), &lines);
         }
         suite
     }
 
     fn findings(&mut self, document: &Document<'_>, findings: &[Finding]) {
         for finding in findings {
-            let kind = word(finding.kind);
+            let kind = word(&finding.kind);
             self.case(&kind, document.rules.finding(finding), &kind, std::slice::from_ref(&finding.message));
             if finding.outcome == Outcome::Pass {
                 self.note(&finding.message);
@@ -134,7 +136,8 @@ impl Suite {
     }
 }
 
-/// The word for it in the JSON report.
-fn word(kind: FindingKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+/// The word that the JSON report has for a verdict or a kind of finding.
+fn word(of: &impl Serialize) -> String {
+    let value = serde_json::to_value(of).unwrap_or_default();
+    value.get("kind").unwrap_or(&value).as_str().unwrap_or_default().to_owned()
 }

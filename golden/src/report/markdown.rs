@@ -4,7 +4,7 @@ use super::document::{Subject, judged, trace_name};
 use super::escape::markdown;
 use super::growth::{growth, shares, sparkline};
 use super::numbers::{grouped, measure, share};
-use super::verdict::{detail, outcome, word};
+use super::verdict::{detail, outcome, title, word};
 use super::{Document, FileReport, Finding, Report, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 
@@ -24,10 +24,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
         outcome(verdict),
         code(&document.subject()),
         document.totals(),
-        match document.not_judged().join(", ") {
-            none if none.is_empty() => "nothing".to_owned(),
-            some => some,
-        }
+        document.not_judged()
     ));
     page.headline();
     page.files();
@@ -51,13 +48,11 @@ struct Page<'d> {
 
 impl Page<'_> {
     /// Adds text, or counts its lines if it is too much.
-    fn add(&mut self, text: &str) -> bool {
-        let fits = self.out.len() + text.len() <= LONGEST;
-        match fits {
+    fn add(&mut self, text: &str) {
+        match self.out.len() + text.len() <= LONGEST {
             true => self.out.push_str(text),
             false => self.left_out += text.lines().filter(|line| !line.is_empty()).count(),
         }
-        fits
     }
 
     /// Adds a table or a list. The lines that do not fit are counted.
@@ -81,27 +76,22 @@ impl Page<'_> {
 
     fn headline(&mut self) {
         let Some(headline) = self.document.headline() else { return };
-        let file = headline.file.map_or(headline.report.model.as_str(), |file| file.file.as_str());
+        let file = headline.place();
         let trace = headline.run.map(|run| format!(", {}", code(&trace_name(run)))).unwrap_or_default();
         let text = match headline.subject {
-            Subject::Point(point) => {
-                let what = match point.verdict.outcome() {
-                    Outcome::Divergence => "First divergence",
-                    _ => "Not judged",
-                };
-                format!(
-                    "**{what}:** {} in {}{trace}\n\n{}\n\n",
-                    code(&point.name),
-                    code(file),
-                    markdown(&detail(point))
-                )
-            }
+            Subject::Point(point) => format!(
+                "**{}:** {} in {}{trace}\n\n{}\n\n",
+                title(point),
+                code(&point.name),
+                code(file),
+                markdown(&detail(point))
+            ),
             Subject::Finding(finding) => {
                 format!("**{}{trace}:** {}\n\n", code(file), markdown(&finding.message))
             }
         };
         self.add(&text);
-        for diagnosis in headline.run.map_or(&[][..], |run| run.diagnoses.as_slice()) {
+        for diagnosis in headline.diagnoses() {
             let sure = if diagnosis.confirmed { "Cause" } else { "Likely cause" };
             self.add(&format!(
                 "**{sure}:** {} ({})\n\n**Repair:** {}\n\n",

@@ -55,7 +55,7 @@ pub struct Report {
 }
 
 /// The result for a weight file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FileReport {
     /// The file, or the index of its shards.
     pub file: String,
@@ -74,7 +74,7 @@ pub struct FileReport {
 }
 
 /// The result for a weight file and a trace, or the published values of a case.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunReport {
     /// The golden.
     pub golden: String,
@@ -211,37 +211,15 @@ impl Report {
 impl FileReport {
     /// A weight file of which nothing is known yet.
     pub(crate) fn new(path: &Path) -> FileReport {
-        FileReport {
-            file: name_of(path),
-            format: None,
-            precision: None,
-            digest: None,
-            outcome: Outcome::Undecided,
-            findings: Vec::new(),
-            runs: Vec::new(),
-        }
+        FileReport { file: name_of(path), ..FileReport::default() }
     }
 }
 
 impl RunReport {
     /// A run on a trace, or on published values, of which nothing is known yet.
     pub(crate) fn new(golden: &str, trace: Option<String>, backend: &str) -> RunReport {
-        RunReport {
-            golden: golden.to_owned(),
-            trace,
-            producer: String::new(),
-            class: String::new(),
-            masked_rows: String::new(),
-            backend: backend.to_owned(),
-            isolated: false,
-            arbiter: None,
-            outcome: Outcome::Pass,
-            first_divergence: None,
-            findings: Vec::new(),
-            diagnoses: Vec::new(),
-            points: Vec::new(),
-            seconds: 0.0,
-        }
+        let (golden, backend) = (golden.to_owned(), backend.to_owned());
+        RunReport { golden, trace, backend, ..RunReport::default() }
     }
 
     /// How many numbers were compared.

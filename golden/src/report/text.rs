@@ -4,7 +4,7 @@ use super::document::{Headline, Subject, judged, trace_name};
 use super::escape::plain;
 use super::growth::{growth, shares, sparkline, stages_in_words};
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps};
-use super::verdict::{detail, outcome, word};
+use super::verdict::{detail, outcome, title, word};
 use super::{Diagnosis, Document, FileReport, Finding, Report, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 
@@ -47,17 +47,11 @@ impl Page<'_> {
     }
 
     fn headline(&mut self, headline: &Headline<'_>) {
-        let file = headline.file.map_or_else(|| headline.report.model.clone(), |file| file.file.clone());
         let trace = headline.run.map(|run| format!(", {}", trace_name(run))).unwrap_or_default();
-        let place = plain(&format!("{file}{trace}"));
+        let place = plain(&format!("{}{trace}", headline.place()));
         match headline.subject {
             Subject::Point(point) => {
-                let verdict = point.verdict.outcome();
-                let text = match verdict {
-                    Outcome::Divergence => "FIRST DIVERGENCE",
-                    _ => "NOT JUDGED",
-                };
-                let text = self.painted(verdict, text);
+                let text = self.painted(point.verdict.outcome(), &title(point).to_uppercase());
                 self.line(&format!("{text} in {place}"));
                 self.line(&format!("  point      {} {:?}", plain(&point.name), point.shape));
                 self.line(&format!("  {}", detail(point)));
@@ -69,7 +63,7 @@ impl Page<'_> {
                 self.line(&format!("  what       {}", plain(&finding.message)));
             }
         }
-        self.diagnoses("  ", headline.run.map_or(&[], |run| run.diagnoses.as_slice()));
+        self.diagnoses("  ", headline.diagnoses());
         self.line("");
     }
 
@@ -118,17 +112,19 @@ impl Page<'_> {
 
     fn run(&mut self, file: &FileReport, run: &RunReport) {
         let name = plain(&trace_name(run));
-        let largest = largest(run, |point| shares(point).real).map(|(share_of, point)| {
+        let real = largest(run, |point| shares(point).real).map(|(share_of, point)| {
             format!(", at most {}, at {}", of_tolerance(share_of), plain(&point.name))
         });
-        let padded = largest_padded(run);
+        let padded = largest(run, |point| shares(point).padded)
+            .map(|(share_of, _)| format!("; padding at most {}", share(share_of)));
         let ending = self.painted(run.outcome, &format!("{:<10}", outcome(run.outcome)));
         let points = run.points.iter().filter(|point| judged(point)).count();
         self.line(&format!(
-            "    {ending} {name}: {}, {}{}{padded}",
+            "    {ending} {name}: {}, {}{}{}",
             count(points, "point"),
             count(run.compared(), "number"),
-            largest.unwrap_or_default(),
+            real.unwrap_or_default(),
+            padded.unwrap_or_default()
         ));
         self.findings("      ", &run.findings);
         let told = self.document.headline().and_then(|headline| headline.run);
@@ -256,10 +252,7 @@ impl Page<'_> {
             }
             (None, _) => String::new(),
         };
-        let not_judged = match self.document.not_judged().join(", ") {
-            none if none.is_empty() => "nothing".to_owned(),
-            some => some,
-        };
+        let not_judged = self.document.not_judged();
         let totals = self.document.totals();
         self.line(&format!("{word}: {models}{totals} compared; not judged: {not_judged}"));
     }
@@ -278,11 +271,4 @@ impl Page<'_> {
 fn largest(run: &RunReport, of: impl Fn(&PointReport) -> Option<f64>) -> Option<(f64, &PointReport)> {
     let shares = run.points.iter().filter_map(|point| Some((of(point)?, point)));
     shares.reduce(|largest, other| if other.0 > largest.0 { other } else { largest })
-}
-
-fn largest_padded(run: &RunReport) -> String {
-    match largest(run, |point| shares(point).padded) {
-        Some((share_of, _)) => format!("; padding at most {}", share(share_of)),
-        None => String::new(),
-    }
 }

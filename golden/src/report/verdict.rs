@@ -24,30 +24,20 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A word for programs, as in the JSON report.
-pub(super) fn kind(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Match => "match",
-        Verdict::Rounded => "rounded",
-        Verdict::Padding => "padding",
-        Verdict::Diverges => "diverges",
-        Verdict::Statistic => "statistic",
-        Verdict::NotFinite { .. } => "not-finite",
-        Verdict::Shape { .. } => "shape",
-        Verdict::Dtype => "dtype",
-        Verdict::MissingInCandidate => "missing-in-candidate",
-        Verdict::GoldenNotFinite { .. } => "golden-not-finite",
-        Verdict::MissingInGolden => "missing-in-golden",
-        Verdict::Empty => "empty",
-    }
-}
-
 /// The word for an outcome.
 pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Pass => "pass",
         Outcome::Undecided => "undecided",
         Outcome::Divergence => "divergence",
+    }
+}
+
+/// What a point is when it is the first of its kind.
+pub(super) fn title(point: &PointReport) -> &'static str {
+    match point.verdict.outcome() {
+        Outcome::Divergence => "First divergence",
+        _ => "Not judged",
     }
 }
 

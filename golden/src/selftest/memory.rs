@@ -47,7 +47,7 @@ pub(super) fn measured<R>(work: impl FnOnce() -> R) -> (R, Cost) {
 }
 
 /// A line of `/proc/self/status`, in kB.
-fn status(key: &str) -> Option<u64> {
+pub(crate) fn status(key: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     value.trim().strip_suffix("kB")?.trim().parse().ok()

@@ -15,7 +15,7 @@ use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
-mod memory;
+pub(crate) mod memory;
 mod size;
 mod subject;
 
@@ -28,7 +28,7 @@ pub use subject::{Recorded, Subject};
 pub const SCHEMA: &str = "deberta-verify-selftest-1";
 
 /// What the selftest found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SelftestReport {
     /// [`SCHEMA`].
     pub schema: &'static str,
@@ -58,7 +58,7 @@ pub struct SubjectReport {
 }
 
 /// What became of one fault.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct FaultReport {
     /// The word for it.
     pub kind: &'static str,
@@ -79,12 +79,13 @@ pub struct FaultReport {
 }
 
 /// Whether a fault was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// The comparison diverges.
     Killed,
     /// The comparison agrees, although the fault changes what the model computes.
+    #[default]
     Survived,
     /// The fault changes no number by more than the tolerance.
     NotVisible,
@@ -102,15 +103,7 @@ impl SelftestReport {
 /// # Errors
 /// A model that differs from its goldens to begin with.
 pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<SelftestReport> {
-    let mut report = SelftestReport {
-        schema: SCHEMA,
-        killed: 0,
-        in_place: 0,
-        diagnosed: 0,
-        survived: 0,
-        not_visible: 0,
-        subjects: Vec::new(),
-    };
+    let mut report = SelftestReport { schema: SCHEMA, ..SelftestReport::default() };
     for subject in subjects {
         let subject_report = subject.test(progress)?;
         for fault in &subject_report.faults {
@@ -226,16 +219,7 @@ impl Subject {
 
 /// The report of a fault of which nothing is known yet.
 fn report_of(fault: &Fault) -> FaultReport {
-    FaultReport {
-        kind: fault.kind,
-        description: fault.description.clone(),
-        fate: Fate::Survived,
-        first_divergence: None,
-        in_place: false,
-        diagnosed: false,
-        diagnoses: Vec::new(),
-        reason: None,
-    }
+    FaultReport { kind: fault.kind, description: fault.description.clone(), ..FaultReport::default() }
 }
 
 /// Notes what the diagnosis of a fault said.

@@ -62,6 +62,11 @@ impl TextFile {
         (1..).zip(lines).map(|(number, text)| Line { file: self, number, text })
     }
 
+    /// The lines that are not blank.
+    pub fn texts(&self) -> impl Iterator<Item = Line<'_>> {
+        self.lines().filter(|line| !line.text.trim().is_empty())
+    }
+
     /// The whole file as one JSON value.
     ///
     /// # Errors
@@ -88,6 +93,27 @@ impl TextFile {
     pub fn empty(&self) -> Error {
         Error::malformed("no examples in this file").in_file(&self.path)
     }
+}
+
+/// Reads the examples of files with `read`, which gets the number of examples that it may take of each.
+///
+/// # Errors
+/// A file that cannot be read, or that has no example; what `read` reports.
+pub fn read_all<E>(
+    files: &[PathBuf],
+    limit: Option<usize>,
+    mut read: impl FnMut(&TextFile, usize) -> Result<Vec<E>>,
+) -> Result<Vec<E>> {
+    let mut examples = Vec::new();
+    for path in files {
+        let file = TextFile::read(path)?;
+        let found = read(&file, limit.unwrap_or(usize::MAX))?;
+        if found.is_empty() {
+            return Err(file.empty());
+        }
+        examples.extend(found);
+    }
+    Ok(examples)
 }
 
 impl Line<'_> {

@@ -37,6 +37,6 @@ pub fn evaluate(
         }
         None => None,
     };
-    let report = TaskReport::new(task.name(), request, &first, agreement)?;
+    let report = TaskReport::new(request, &first, agreement)?;
     Ok((report, first.judged.predictions))
 }

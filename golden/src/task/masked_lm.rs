@@ -11,7 +11,7 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{Head, PreTrainedTokenizerBase, Role};
 use serde_json::json;
 
-use super::data::TextFile;
+use super::data::read_all;
 use super::metric::{margin, share};
 use super::model::{TaskModel, Texts};
 use super::{Choice, Judged, Prepared, Task, misshapen, number, prediction};
@@ -46,26 +46,14 @@ impl MaskedLm {
     /// # Errors
     /// A file without text.
     pub fn read(files: &[PathBuf], limit: Option<usize>, decoder: Option<Decoder>) -> Result<MaskedLm> {
-        let mut lines = Vec::new();
-        for path in files {
-            let file = TextFile::read(path)?;
-            let texts = file.lines().filter(|line| !line.text.trim().is_empty());
-            let before = lines.len();
-            let limit = limit.unwrap_or(usize::MAX);
-            lines.extend(texts.take(limit).map(|line| (line.place(), line.text.to_owned())));
-            if lines.len() == before {
-                return Err(file.empty());
-            }
-        }
+        let lines = read_all(files, limit, |file, limit| {
+            Ok(file.texts().take(limit).map(|line| (line.place(), line.text.to_owned())).collect())
+        })?;
         Ok(MaskedLm { lines, decoder, masked: Vec::new(), names: Vec::new() })
     }
 }
 
 impl Task for MaskedLm {
-    fn name(&self) -> &'static str {
-        "mlm"
-    }
-
     fn class(&self, checkpoint: &Checkpoint) -> Class {
         let has_positions = checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
         match self.decoder {

@@ -8,12 +8,11 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::data::{Line, Table, TextFile, quoted};
-use super::metric::{largest, margin};
+use super::accuracy::{Candidates, accuracy};
+use super::data::{Line, Table, quoted, read_all};
 use super::model::{TaskModel, Texts};
-use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
+use super::{Judged, Prepared, Task};
 use crate::report::name_of;
 use crate::trace::class::Class;
 
@@ -61,39 +60,25 @@ impl Mnli {
     /// # Errors
     /// A file without examples; an example without its sentences or label; numbers without `names`.
     pub fn read(files: &[PathBuf], limit: Option<usize>, names: Option<&[String]>) -> Result<Mnli> {
-        let (mut examples, mut without_label) = (Vec::new(), 0);
-        for path in files {
-            let file = TextFile::read(path)?;
-            let before = (examples.len(), without_label);
-            let full =
-                |examples: &Vec<Example>| limit.is_some_and(|limit| examples.len() - before.0 >= limit);
-            let group = group(path);
-            let mut add = |examples: &mut Vec<Example>, example: Option<Example>| match example {
-                Some(example) => examples.push(example),
-                None => without_label += 1,
+        let mut without_label = 0;
+        let examples = read_all(files, limit, |file, limit| {
+            let group = group(file.path());
+            let mut labelled = |example: Result<Option<Example>>| {
+                without_label += usize::from(matches!(example, Ok(None)));
+                example.transpose()
             };
             if file.looks_like_json() {
-                for line in file.lines().filter(|line| !line.text.trim().is_empty()) {
-                    if full(&examples) {
-                        break;
-                    }
-                    add(&mut examples, of_record(line, &group, names)?);
-                }
-            } else {
-                let table = Table::open(&file, &["sentence1", "sentence2", "gold_label"])?;
-                for row in table.rows() {
-                    if full(&examples) {
-                        break;
-                    }
-                    let row = row?;
-                    let sentences = [row.get("sentence1"), row.get("sentence2")];
-                    add(&mut examples, example(row.line, &group, sentences, row.get("gold_label"))?);
-                }
+                let records = file.texts().map(|line| of_record(line, &group, names));
+                return records.filter_map(labelled).take(limit).collect();
             }
-            if examples.len() == before.0 {
-                return Err(file.empty());
-            }
-        }
+            let table = Table::open(file, &["sentence1", "sentence2", "gold_label"])?;
+            let rows = table.rows().map(|row| {
+                let row = row?;
+                let sentences = [row.get("sentence1"), row.get("sentence2")];
+                example(row.line, &group, sentences, row.get("gold_label"))
+            });
+            rows.filter_map(&mut labelled).take(limit).collect()
+        })?;
         Ok(Mnli { examples, without_label, labels: Vec::new(), expected: Vec::new() })
     }
 }
@@ -143,10 +128,6 @@ fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Re
 }
 
 impl Task for Mnli {
-    fn name(&self) -> &'static str {
-        "mnli"
-    }
-
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
         Class::of_head(Head::SequenceClassification)
     }
@@ -166,35 +147,21 @@ impl Task for Mnli {
         self.expected = self.examples.iter().map(number).collect::<Result<_>>()?;
         let mut prepared = Prepared::default();
         for example in &self.examples {
-            let (encoding, cut) = texts.encode(&example.premise, Some(&example.hypothesis))?;
-            prepared.sequences.push(encoding.into());
-            prepared.truncated += usize::from(cut);
+            prepared.add(texts, [[&example.premise, &example.hypothesis].map(String::as_str)])?;
         }
         Ok(prepared)
     }
 
     fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
-        let mut judged = Judged { examples: self.examples.len(), ..Judged::default() };
-        let mut groups = Groups::default();
-        for ((example, &expected), logits) in self.examples.iter().zip(&self.expected).zip(kept) {
-            let chosen = largest(logits).filter(|_| logits.len() == self.labels.len());
-            let chosen = chosen.and_then(|chosen| Some((chosen, self.labels.get(chosen)?)));
-            let (at, label) =
-                chosen.ok_or_else(|| misshapen(&example.place, logits.len(), self.labels.len()))?;
-            groups.count(&example.group, at == expected);
-            judged.predictions.push(prediction([
-                ("example", json!(example.place)),
-                ("label", json!(self.labels.get(expected))),
-                ("predicted", json!(label)),
-                ("logits", numbers(logits)),
-            ]));
-            judged.choices.push(Choice {
-                example: example.place.clone(),
-                chosen: label.clone(),
-                margin: margin(logits),
-            });
-        }
-        judged.metrics = groups.accuracies();
+        let examples = self.examples.iter().zip(&self.expected).zip(kept);
+        let mut judged = accuracy(examples.map(|((example, &expected), logits)| Candidates {
+            place: &example.place,
+            group: &example.group,
+            what: "label",
+            names: &self.labels,
+            expected,
+            logits: logits.clone(),
+        }))?;
         if self.without_label > 0 {
             let note = format!("{} examples have no label (\"-\") and are left out", self.without_label);
             judged.notes.push(note);

@@ -12,17 +12,16 @@
 //! A task reads its data, makes [`Sequence`]s of them, and judges what a model computes for these ([`Task`]). [`metric`]
 //! knows numbers alone. [`evaluate`] is the order of events; `docs/tasks.md` the description for users.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
-use deberta_reference::Encoding;
 use ndarray::ArrayView2;
 use serde_json::{Map, Value};
 
 use crate::trace::class::Class;
 
+mod accuracy;
 pub mod agreement;
 pub mod data;
 mod evaluate;
@@ -45,9 +44,6 @@ pub use run::TaskRequest;
 
 /// A task with its data.
 pub trait Task {
-    /// `mnli`, …
-    fn name(&self) -> &'static str;
-
     /// The class that does it, given a model's checkpoint.
     fn class(&self, checkpoint: &Checkpoint) -> Class;
 
@@ -124,9 +120,17 @@ pub struct Choice {
     pub margin: f32,
 }
 
-impl From<Encoding> for Sequence {
-    fn from(encoding: Encoding) -> Sequence {
-        Sequence::new(encoding.input_ids, encoding.token_type_ids)
+impl Prepared {
+    /// Adds an example: a sequence for each of its pairs of texts.
+    fn add<'t>(&mut self, texts: &Texts, pairs: impl IntoIterator<Item = [&'t str; 2]>) -> Result<()> {
+        let mut truncated = false;
+        for [first, second] in pairs {
+            let (encoding, cut) = texts.encode(first, Some(second))?;
+            self.sequences.push(Sequence::new(encoding.input_ids, encoding.token_type_ids));
+            truncated |= cut;
+        }
+        self.truncated += usize::from(truncated);
+        Ok(())
     }
 }
 
@@ -142,31 +146,6 @@ impl Sequence {
             Some((place, token)) if place == at => Some(token),
             _ => self.ids.get(at).copied(),
         }
-    }
-}
-
-/// Examples in groups, by the names of the groups: `accuracy.matched`, ….
-#[derive(Debug, Default)]
-struct Groups(BTreeMap<String, (usize, usize)>);
-
-impl Groups {
-    fn count(&mut self, group: &str, right: bool) {
-        let (of_group, all) = self.0.entry(group.to_owned()).or_default();
-        *of_group += usize::from(right);
-        *all += 1;
-    }
-
-    /// The accuracy of all examples, and of each group if there are several.
-    fn accuracies(&self) -> Vec<(String, Option<f64>)> {
-        let sum = self.0.values().fold((0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1));
-        let mut metrics = vec![("accuracy".to_owned(), metric::share(sum.0, sum.1))];
-        if self.0.len() > 1 {
-            let groups = self.0.iter();
-            metrics.extend(
-                groups.map(|(name, (right, all))| (format!("accuracy.{name}"), metric::share(*right, *all))),
-            );
-        }
-        metrics
     }
 }
 

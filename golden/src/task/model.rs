@@ -82,17 +82,15 @@ impl TaskModel {
     }
 
     fn of_weights(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
-        let (config, found) = TaskModel::open(place, None, None)?;
+        let (file, found) = TaskModel::open(place, None, None)?;
         let class = choose(&found);
-        let mut notes = config.config.warnings();
+        let mut notes = file.config.warnings();
         let (_, mut checkpoint) = TaskModel::open(place, None, Some(class))?;
         checkpoint.check_copies()?;
-        let (checked, checked_file) = (checkpoint.config.clone(), config);
+        let config = checkpoint.config.clone();
         let model = place.backend.load(&Parameters::new(checkpoint)?, class, class.masked_rows())?;
-        notes.extend(model.report().into_iter().flat_map(|report| &report.not_finite).map(|bad| {
-            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first)
-        }));
-        Ok(TaskModel::new(place, &checked_file, checked, class, notes, model))
+        notes.extend(model.not_finite());
+        Ok(TaskModel::new(place, &file, config, class, notes, model))
     }
 
     fn graph(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
@@ -132,9 +130,7 @@ impl TaskModel {
             Error::new(Kind::Config, format!("{message}; {hint}")).in_file(&self.config_file)
         })
     }
-}
 
-impl TaskModel {
     /// Checks that the model computes one number for a sequence.
     ///
     /// # Errors
@@ -228,13 +224,10 @@ impl Texts {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<(Encoding, bool)> {
-        let failed = |error: deberta_reference::Error| {
-            Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
-        };
         // `batch_encode_plus` makes a pair of a text and an empty one, `encode_plus` does not.
         let encode = |options: &EncodeOptions| -> Result<Encoding> {
-            let mut encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options).map_err(failed)?;
-            Ok(encodings.pop().unwrap_or_default().encoding)
+            let encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options);
+            Ok(encodings.map_err(|error| self.failed(&error))?.pop().unwrap_or_default().encoding)
         };
         let whole =
             EncodeOptions { truncation: Some(TruncationStrategy::DoNotTruncate), ..EncodeOptions::default() };
@@ -260,10 +253,11 @@ impl Texts {
             truncation: Some(TruncationStrategy::DoNotTruncate),
             ..EncodeOptions::default()
         };
-        let fast = self
-            .tokenizer
-            .encode_plus(text, None, &options)
-            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(&self.folder))?;
+        let fast = self.tokenizer.encode_plus(text, None, &options).map_err(|error| self.failed(&error))?;
         Ok((fast.encoding.input_ids, fast.offsets))
+    }
+
+    fn failed(&self, error: &deberta_reference::Error) -> Error {
+        Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
     }
 }

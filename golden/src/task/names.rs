@@ -1,9 +1,10 @@
 //! Tasks by name, and what can be said about them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use deberta_converters::error::{Error, Kind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::masked_lm::{Decoder, MaskedLm};
@@ -15,7 +16,7 @@ use super::stsb::Stsb;
 use super::tokens::TokenClassification;
 
 /// Tasks by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum TaskName {
@@ -111,11 +112,16 @@ impl TaskName {
         ];
         match given.into_iter().find(|&(task, _, given)| given && task != self) {
             Some((task, option, _)) => {
-                let [task, this] = [task, self].map(|name| format!("{name:?}").to_lowercase());
-                Err(Error::new(Kind::Request, format!("{option} is an option of {task}, not of {this}")))
+                Err(Error::new(Kind::Request, format!("{option} is an option of {task}, not of {self}")))
             }
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{self:?}").to_lowercase())
     }
 }
 

@@ -11,12 +11,11 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
-use serde_json::json;
 
+use super::accuracy::{Candidates, accuracy};
 use super::data::{TextFile, quoted};
-use super::metric::{largest, margin};
 use super::model::{TaskModel, Texts};
-use super::{Choice, Groups, Judged, Prepared, Task, misshapen, numbers, prediction};
+use super::{Judged, Prepared, Task};
 use crate::report::name_of;
 use crate::trace::class::Class;
 
@@ -125,7 +124,7 @@ fn read(path: &Path, questions: &mut Vec<Question>) -> Result<()> {
     if let Ok(record) = file.json::<Record>() {
         return add(record, path, &name_of(path), 1, &file, questions);
     }
-    for line in file.lines().filter(|line| !line.text.trim().is_empty()) {
+    for line in file.texts() {
         add(line.json()?, path, &line.place(), line.number, &file, questions)?;
         found = true;
     }
@@ -193,10 +192,6 @@ fn filled(question: &str, option: &str) -> String {
 }
 
 impl Task for Race {
-    fn name(&self) -> &'static str {
-        "race"
-    }
-
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
         Class::of_head(Head::SequenceClassification)
     }
@@ -205,41 +200,22 @@ impl Task for Race {
         model.require_one_label("it scores every choice by itself")?;
         let mut prepared = Prepared::default();
         for question in &self.questions {
-            let mut any_cut = false;
-            for option in &question.options {
-                let (encoding, cut) =
-                    texts.encode(&question.article, Some(&filled(&question.question, option)))?;
-                prepared.sequences.push(encoding.into());
-                any_cut |= cut;
-            }
-            prepared.truncated += usize::from(any_cut);
+            let filled = question.options.each_ref().map(|option| filled(&question.question, option));
+            prepared.add(texts, filled.iter().map(|second| [&*question.article, second]))?;
         }
         Ok(prepared)
     }
 
     fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
-        let mut judged = Judged { examples: self.questions.len(), ..Judged::default() };
-        let mut groups = Groups::default();
-        for (question, scores) in self.questions.iter().zip(kept.chunks(4)) {
-            let scores = scores.concat();
-            let chosen = largest(&scores).filter(|_| scores.len() == 4);
-            let chosen = chosen.and_then(|at| Some((at, question.options.get(at)?)));
-            let (at, option) = chosen.ok_or_else(|| misshapen(&question.place, scores.len(), 4))?;
-            groups.count(&question.group, at == question.answer);
-            judged.predictions.push(prediction([
-                ("example", json!(question.place)),
-                ("answer", json!(question.options.get(question.answer))),
-                ("predicted", json!(option)),
-                ("logits", numbers(&scores)),
-            ]));
-            judged.choices.push(Choice {
-                example: question.place.clone(),
-                chosen: option.clone(),
-                margin: margin(&scores),
-            });
-        }
-        judged.metrics = groups.accuracies();
-        Ok(judged)
+        let questions = self.questions.iter().zip(kept.chunks(4));
+        accuracy(questions.map(|(question, scores)| Candidates {
+            place: &question.place,
+            group: &question.group,
+            what: "answer",
+            names: &question.options,
+            expected: question.answer,
+            logits: scores.concat(),
+        }))
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::agreement::Agreement;
 use super::metric::threshold::Threshold;
+use super::names::TaskName;
 use super::run::{Evaluation, TaskRequest};
 use crate::judge::verdict::Outcome;
 use crate::report::PRODUCER;
@@ -25,7 +26,7 @@ pub struct TaskReport {
     /// This program and its version.
     pub producer: &'static str,
     /// `mnli`, ….
-    pub task: &'static str,
+    pub task: TaskName,
     /// The model as it was named.
     pub model: String,
     /// The class that was run.
@@ -85,7 +86,6 @@ impl TaskReport {
     /// # Errors
     /// A threshold for a metric that the task does not have.
     pub(crate) fn new(
-        task: &'static str,
         request: &TaskRequest,
         run: &Evaluation,
         agreement: Option<Agreement>,
@@ -125,7 +125,7 @@ impl TaskReport {
         Ok(TaskReport {
             schema: SCHEMA,
             producer: PRODUCER,
-            task,
+            task: request.task,
             model: run.model.name.clone(),
             class: run.model.class.to_string(),
             backend: run.model.backend.name().to_owned(),

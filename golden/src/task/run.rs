@@ -7,6 +7,7 @@ use ndarray::{Array2, ArrayViewD, Axis};
 
 use super::metric::threshold::Threshold;
 use super::model::{ModelPlace, TaskModel, Texts};
+use super::names::TaskName;
 use super::{Judged, Logits, Prepared, Sequence, Task};
 use crate::trace::file::Trace;
 use crate::trace::tensor::Data;
@@ -14,6 +15,8 @@ use crate::trace::tensor::Data;
 /// What is asked of a model.
 #[derive(Clone, Debug)]
 pub struct TaskRequest {
+    /// The task.
+    pub task: TaskName,
     /// The model.
     pub model: ModelPlace,
     /// The model that it must agree with, if there is one.

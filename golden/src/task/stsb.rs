@@ -8,7 +8,7 @@ use deberta_reference::Head;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::data::{Line, Table, TextFile, quoted};
+use super::data::{Line, Table, quoted, read_all};
 use super::metric::correlation::{pearson, spearman};
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task, misshapen, number, prediction};
@@ -40,33 +40,26 @@ impl Stsb {
     /// # Errors
     /// A file without examples; an example without its sentences or score.
     pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Stsb> {
-        let mut examples = Vec::new();
-        for path in files {
-            let file = TextFile::read(path)?;
-            let before = examples.len();
-            let limit = limit.unwrap_or(usize::MAX);
+        let examples = read_all(files, limit, |file, limit| {
             if file.looks_like_json() {
-                let lines = file.lines().filter(|line| !line.text.trim().is_empty());
-                for line in lines.take(limit) {
+                let of_line = |line: Line<'_>| {
                     let Record { sentence1, sentence2, score } = line.json()?;
-                    examples.push(example(line, [&sentence1, &sentence2], score)?);
-                }
-            } else {
-                let table = Table::open(&file, &["sentence1", "sentence2", "score"])?;
-                for row in table.rows().take(limit) {
-                    let row = row?;
-                    let text = row.get("score").trim();
-                    let score: f64 = text
-                        .parse()
-                        .map_err(|_| row.line.error(&format!("score {}: no number", quoted(text))))?;
-                    let sentences = [row.get("sentence1"), row.get("sentence2")];
-                    examples.push(example(row.line, sentences, score)?);
-                }
+                    example(line, [&sentence1, &sentence2], score)
+                };
+                return file.texts().take(limit).map(of_line).collect();
             }
-            if examples.len() == before {
-                return Err(file.empty());
-            }
-        }
+            let table = Table::open(file, &["sentence1", "sentence2", "score"])?;
+            let rows = table.rows().take(limit).map(|row| {
+                let row = row?;
+                let text = row.get("score").trim();
+                let wrong = |_: std::num::ParseFloatError| {
+                    row.line.error(&format!("score {}: no number", quoted(text)))
+                };
+                let score = text.parse().map_err(wrong)?;
+                example(row.line, [row.get("sentence1"), row.get("sentence2")], score)
+            });
+            rows.collect()
+        })?;
         Ok(Stsb { examples })
     }
 }
@@ -82,10 +75,6 @@ fn example(line: Line<'_>, sentences: [&str; 2], score: f64) -> Result<Example> 
 }
 
 impl Task for Stsb {
-    fn name(&self) -> &'static str {
-        "stsb"
-    }
-
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
         Class::of_head(Head::SequenceClassification)
     }
@@ -94,9 +83,7 @@ impl Task for Stsb {
         model.require_one_label("a similarity is one number")?;
         let mut prepared = Prepared::default();
         for Example { sentences: [first, second], .. } in &self.examples {
-            let (encoding, cut) = texts.encode(first, Some(second))?;
-            prepared.sequences.push(encoding.into());
-            prepared.truncated += usize::from(cut);
+            prepared.add(texts, [[first.as_str(), second]])?;
         }
         Ok(prepared)
     }

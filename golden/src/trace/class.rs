@@ -92,8 +92,15 @@ impl fmt::Display for Class {
 /// # Errors
 /// Another word than `uniform` and `zero`.
 pub fn masked_rows_of(trace: &Trace) -> Result<Option<MaskedRows>> {
-    let Some(word) = trace.metadata("masked_rows") else { return Ok(None) };
-    MaskedRows::from_word(word).map(Some).ok_or_else(|| {
+    trace.metadata("masked_rows").map(masked_rows).transpose()
+}
+
+/// What becomes of masked rows, by the word that files have for it.
+///
+/// # Errors
+/// Another word.
+pub(crate) fn masked_rows(word: &str) -> Result<MaskedRows> {
+    MaskedRows::from_word(word).ok_or_else(|| {
         Error::malformed(format!("masked_rows is {word:?}, it must be \"uniform\" or \"zero\""))
     })
 }

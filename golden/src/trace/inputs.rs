@@ -37,6 +37,23 @@ pub fn inputs(trace: &Trace) -> Result<Inputs> {
 }
 
 /// Integers with as many axes as are asked for.
+/// How many sequences there are and how long they are; nothing without tokens.
+pub fn dims(inputs: &Inputs) -> Option<(usize, usize)> {
+    let of_embeddings = || inputs.inputs_embeds.as_ref().map(|embeddings| embeddings.dim());
+    let ids = inputs.input_ids.as_ref().map(Array::dim);
+    ids.or_else(|| of_embeddings().map(|(b, n, _)| (b, n)))
+}
+
+/// The names of what is given for a loss.
+pub fn for_loss(inputs: &Inputs) -> impl Iterator<Item = &'static str> + use<> {
+    let given = [
+        inputs.labels.is_some().then_some("labels"),
+        inputs.start_positions.is_some().then_some("start_positions"),
+        inputs.end_positions.is_some().then_some("end_positions"),
+    ];
+    given.into_iter().flatten()
+}
+
 fn integers<D: Dimension>(tensor: &Tensor) -> Result<Array<i64, D>> {
     match &tensor.data {
         Data::Integers(values) => axes(tensor, array(tensor, values.clone())?),

@@ -7,6 +7,7 @@ use deberta_reference::{Head, Inputs, Labels};
 use ndarray::Axis;
 
 use crate::trace::class::Class;
+use crate::trace::inputs::dims;
 use crate::trace::points::{Axes, Named};
 
 /// Which positions of the inputs hold tokens.
@@ -26,11 +27,7 @@ pub struct Padding {
 impl Padding {
     /// The positions of `inputs`, for a class: its head decides which of them the logits and the loss depend on.
     pub fn of(inputs: &Inputs, class: Class) -> Padding {
-        let (sequences, length) = match (&inputs.input_ids, &inputs.inputs_embeds) {
-            (Some(ids), _) => ids.dim(),
-            (None, Some(embeddings)) => (embeddings.dim().0, embeddings.dim().1),
-            (None, None) => (0, 0),
-        };
+        let (sequences, length) = dims(inputs).unwrap_or_default();
         let mut real = vec![true; sequences * length];
         if let Some(mask) = &inputs.attention_mask {
             // [b, n]: a token or none. [b, n, n]: a query that may attend to some key, or to none.
@@ -60,6 +57,11 @@ impl Padding {
             self.real.get(sequence * n + position).copied().unwrap_or(true)
         };
         let first_tokens = || (0..b).map(|sequence| real(sequence, 0));
+        let both = |sequence, i, j| real(sequence, i) && real(sequence, j);
+        let of_heads = |pairs: Vec<bool>, h| {
+            let matrices = pairs.chunks(n.saturating_mul(n).max(1));
+            matrices.flat_map(|matrix| matrix.repeat(h)).collect()
+        };
         let flat = match (Named::of(name).map(|named| named.axes(self.class.head)), shape) {
             (Some(Axes::Positions), _) => return None,
             (Some(Axes::Loss), [] | [1]) => vec![!self.loss_on_padding.contains(&true)],
@@ -68,23 +70,14 @@ impl Padding {
                 let each = shape.iter().skip(1).product();
                 first_tokens().flat_map(|real| std::iter::repeat_n(real, each)).collect()
             }
-            (Some(Axes::Pairs), &[_, h, _, _]) => self
-                .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
-                .chunks(n.saturating_mul(n).max(1))
-                .flat_map(|matrix| matrix.repeat(h))
-                .collect(),
-            (Some(Axes::PairsHeadsLast), &[_, _, _, h]) => self
-                .pairs(|sequence, i, j| real(sequence, i) && real(sequence, j))
-                .into_iter()
-                .flat_map(|real| std::iter::repeat_n(real, h))
-                .collect(),
+            (Some(Axes::Pairs), &[_, h, _, _]) => of_heads(self.pairs(both), h),
+            (Some(Axes::PairsHeadsLast), &[_, _, _, h]) => {
+                self.pairs(both).into_iter().flat_map(|real| std::iter::repeat_n(real, h)).collect()
+            }
             (Some(Axes::Queries) | None, &[first, h, queries, keys])
                 if first == b && queries == n && keys == n =>
             {
-                self.pairs(|sequence, i, _| real(sequence, i))
-                    .chunks(n.saturating_mul(n).max(1))
-                    .flat_map(|matrix| matrix.repeat(h))
-                    .collect()
+                of_heads(self.pairs(|sequence, i, _| real(sequence, i)), h)
             }
             (_, &[first, second, ..]) if first == b && second == n => {
                 let each = shape.iter().skip(2).product();

@@ -58,39 +58,39 @@ pub enum Axes {
 }
 
 /// What decides whether a class has a point.
-struct Asked<'a> {
+struct Subject<'a> {
     config: &'a DebertaConfig,
     head: Head,
     inputs: &'a Inputs,
-    /// Whether it is asked of a step of the mask decoder.
+    /// Whether the stage is a step of the mask decoder.
     step: bool,
 }
 
 /// A line of the table: a module, who records its point, its axes, and whether a class has it.
-type Line = (Module, PointKind, Axes, fn(&Asked<'_>) -> bool);
+type Line = (Module, PointKind, Axes, fn(&Subject<'_>) -> bool);
 
 /// All points.
 const TABLE: &[Line] = {
     use Axes::{FirstToken, Pairs, PairsHeadsLast, Positions, Queries, Tokens};
     use Module::*;
     use PointKind::{Hooked, Inner, Own};
-    const ALWAYS: fn(&Asked<'_>) -> bool = |_| true;
-    const C2P: fn(&Asked<'_>) -> bool = |asked| asked.config.c2p();
-    const P2C: fn(&Asked<'_>) -> bool = |asked| asked.config.p2c();
-    const TALKING: fn(&Asked<'_>) -> bool = |asked| asked.config.talking_head;
-    const LEGACY: fn(&Asked<'_>) -> bool = |asked| asked.head.is_legacy(asked.config);
-    const LM: fn(&Asked<'_>) -> bool =
-        |asked| matches!(asked.head, Head::MaskedLm | Head::MaskDecoder) && !LEGACY(asked);
-    const SEQUENCE: fn(&Asked<'_>) -> bool = |asked| asked.head == Head::SequenceClassification;
+    const ALWAYS: fn(&Subject<'_>) -> bool = |_| true;
+    const C2P: fn(&Subject<'_>) -> bool = |subject| subject.config.c2p();
+    const P2C: fn(&Subject<'_>) -> bool = |subject| subject.config.p2c();
+    const TALKING: fn(&Subject<'_>) -> bool = |subject| subject.config.talking_head;
+    const LEGACY: fn(&Subject<'_>) -> bool = |subject| subject.head.is_legacy(subject.config);
+    const LM: fn(&Subject<'_>) -> bool =
+        |subject| matches!(subject.head, Head::MaskedLm | Head::MaskDecoder) && !LEGACY(subject);
+    const SEQUENCE: fn(&Subject<'_>) -> bool = |subject| subject.head == Head::SequenceClassification;
     &[
-        (WordEmbeddings, Hooked, Tokens, |asked| asked.inputs.input_ids.is_some()),
-        (PositionEmbeddings, Hooked, Positions, |asked| asked.config.position_biased_input),
-        (TokenTypeEmbeddings, Hooked, Tokens, |asked| asked.config.type_vocab_size > 0),
-        (EmbedProj, Hooked, Tokens, |asked| asked.config.embedding_size != asked.config.hidden_size),
+        (WordEmbeddings, Hooked, Tokens, |subject| subject.inputs.input_ids.is_some()),
+        (PositionEmbeddings, Hooked, Positions, |subject| subject.config.position_biased_input),
+        (TokenTypeEmbeddings, Hooked, Tokens, |subject| subject.config.type_vocab_size > 0),
+        (EmbedProj, Hooked, Tokens, |subject| subject.config.embedding_size != subject.config.hidden_size),
         (EmbeddingsLayerNorm, Hooked, Tokens, ALWAYS),
         (Embeddings, Hooked, Tokens, ALWAYS),
         (InProj, Hooked, Tokens, ALWAYS),
-        (QueryProj, Own, Tokens, |asked| asked.step),
+        (QueryProj, Own, Tokens, |subject| subject.step),
         (PosProj, Hooked, Positions, C2P),
         (PosQProj, Hooked, Positions, P2C),
         (C2c, Inner, Pairs, ALWAYS),
@@ -123,8 +123,10 @@ const TABLE: &[Line] = {
         (LmPredictions, Hooked, Tokens, LM),
         (PoolerDense, Hooked, FirstToken, SEQUENCE),
         (Pooler, Hooked, FirstToken, SEQUENCE),
-        (Classifier, Hooked, Tokens, |asked| SEQUENCE(asked) || asked.head == Head::TokenClassification),
-        (QaOutputs, Hooked, Tokens, |asked| asked.head == Head::QuestionAnswering),
+        (Classifier, Hooked, Tokens, |subject| {
+            SEQUENCE(subject) || subject.head == Head::TokenClassification
+        }),
+        (QaOutputs, Hooked, Tokens, |subject| subject.head == Head::QuestionAnswering),
     ]
 };
 
@@ -132,8 +134,8 @@ const TABLE: &[Line] = {
 pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Point> {
     let head = class.head;
     let in_stage = |stage: Stage| {
-        let asked = Asked { config, head, inputs, step: matches!(stage, Stage::Step(_)) };
-        let there = TABLE.iter().filter(move |(module, _, _, when)| stage.has(*module) && when(&asked));
+        let subject = Subject { config, head, inputs, step: matches!(stage, Stage::Step(_)) };
+        let there = TABLE.iter().filter(move |(module, _, _, when)| stage.has(*module) && when(&subject));
         there.map(move |&(module, kind, ..)| {
             let kind = match (stage, module, kind) {
                 (Stage::Step(_), Module::Layer, _) => PointKind::Step,

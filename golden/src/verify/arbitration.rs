@@ -1,9 +1,7 @@
 //! The model that is run in f64 to say whose errors are larger.
 
-use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
 use deberta_converters::loading::Parameters;
-use deberta_converters::source::Source;
 use deberta_reference::MaskedRows;
 
 use super::candidate::WeightFile;
@@ -40,10 +38,9 @@ pub(super) fn exact_model(
 /// right, is no error: it is the candidate that is verified.
 fn own_model(golden: &Golden, class: Class, rows: MaskedRows) -> Option<Reference> {
     let folder = golden.model_folder().ok().flatten()?;
-    let source = Source::locate(&folder, None, None).ok()?;
-    let (_, mut checkpoint) = Checkpoint::open(source, None, Some(class.head)).ok()?;
-    checkpoint.check_copies().ok()?;
+    let parameters = Parameters::open(&folder, class.head).ok()?;
+    let checkpoint = parameters.checkpoint();
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).ok()?).to_string();
     let stated = golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest));
-    stated.then(|| Reference::load(&Parameters::new(checkpoint).ok()?, class, rows).ok()).flatten()
+    stated.then(|| Reference::load(&parameters, class, rows).ok()).flatten()
 }

@@ -63,7 +63,7 @@ impl Candidate<'_> {
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint.head);
         let Asked { inputs, tokens, .. } = Asked::of(class, rows, &golden)?;
-        let mut model = Model::read(checkpoint.config.clone(), &*parameters, class, rows)?;
+        let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
         let comparison =
             Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
@@ -168,9 +168,10 @@ impl Candidate<'_> {
             .filter(|(name, digest)| own.get(*name) != Some(digest))
             .map(|(name, _)| name)
             .collect();
-        let [first, rest @ ..] = differ.as_slice() else { return Ok(None) };
-        let shown: Vec<&str> =
-            std::iter::once(*first).chain(rest.iter().copied()).take(6).map(String::as_str).collect();
+        if differ.is_empty() {
+            return Ok(None);
+        }
+        let shown: Vec<&str> = differ.iter().take(6).map(|name| name.as_str()).collect();
         let more = if differ.len() > shown.len() { ", …" } else { "" };
         Ok(Some(Diagnosis {
             kind: "tensors-differ".to_owned(),

@@ -113,9 +113,7 @@ fn note_lacking(lacking: &[String], report: &mut RunReport) {
 
 /// Notes, once for a file, the weights that are NaN or infinite.
 fn note_not_finite(model: &dyn Backend, of_file: &mut Vec<Finding>) {
-    for bad in model.report().iter().flat_map(|report| &report.not_finite) {
-        let message =
-            format!("{}: {} numbers are NaN or infinite, the first at {}", bad.name, bad.count, bad.first);
+    for message in model.not_finite() {
         let finding = Finding::new(FindingKind::WeightsNotFinite, Outcome::Divergence, message);
         if !of_file.contains(&finding) {
             of_file.push(finding);

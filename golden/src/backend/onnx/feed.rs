@@ -4,6 +4,8 @@ use deberta_converters::error::{Error, Kind as ErrorKind, Result};
 use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayD, Ix2};
 
+use crate::trace::inputs::for_loss;
+
 /// An input of a graph.
 pub(super) struct Input {
     pub(super) name: String,
@@ -65,14 +67,9 @@ impl Feed {
     pub(super) fn given(&self, inputs: &Inputs) -> Result<Vec<Given>> {
         let refused = |name: &str, why: &str| Err(Error::new(ErrorKind::Request, format!("{name}: {why}")));
         let Inputs { input_ids, inputs_embeds, attention_mask, token_type_ids, position_ids, .. } = inputs;
-        let others = [
-            ("inputs_embeds", inputs_embeds.is_some()),
-            ("position_ids", position_ids.is_some()),
-            ("labels", inputs.labels.is_some()),
-            ("start_positions", inputs.start_positions.is_some()),
-            ("end_positions", inputs.end_positions.is_some()),
-        ];
-        if let Some((name, _)) = others.into_iter().find(|&(_, given)| given) {
+        let embeds = inputs_embeds.is_some().then_some("inputs_embeds");
+        let positions = position_ids.is_some().then_some("position_ids");
+        if let Some(name) = embeds.into_iter().chain(positions).chain(for_loss(inputs)).next() {
             return refused(name, "the graph has no such input");
         }
         let Some(ids) = input_ids else { return refused("input_ids", "not given") };

@@ -15,9 +15,10 @@ use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
 use ndarray::ArrayD;
 
+use super::interface::metadata;
 use super::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
-use crate::trace::class::{Class, masked_rows_of};
+use crate::trace::class::{Class, masked_rows};
 use crate::trace::file::Trace;
 use crate::trace::points::{Named, rank};
 
@@ -80,9 +81,7 @@ impl Onnx {
         let precision = Precision::of(floating);
         let metadata = Trace { metadata: file.metadata().to_vec(), tensors: Vec::new() };
         let class = metadata.metadata(CLASS_KEY).map(Class::from_name).transpose()?;
-        let rows = metadata.metadata("deberta.masked_rows").map(str::to_owned);
-        let rows = rows.map(|rows| ("masked_rows".to_owned(), rows)).into_iter().collect();
-        let masked_rows = masked_rows_of(&Trace { metadata: rows, tensors: Vec::new() })?;
+        let masked_rows = metadata.metadata("deberta.masked_rows").map(masked_rows).transpose()?;
         let external = file.external().to_vec();
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
         drop(file);
@@ -161,12 +160,7 @@ impl Backend for Onnx {
         for (tensor, (name, _)) in tensors.iter_mut().zip(outputs) {
             tensor.name.clone_from(name);
         }
-        let mut metadata = vec![
-            ("framework".to_owned(), "onnx".to_owned()),
-            ("producer".to_owned(), self.runtime.producer()),
-            ("masked_rows".to_owned(), self.masked_rows.to_string()),
-        ];
-        metadata.extend(self.class.map(|class| ("class".to_owned(), class.to_string())));
+        let metadata = metadata("onnx", self.runtime.producer(), self.class, self.masked_rows);
         Ok(Trace { metadata, tensors })
     }
 }

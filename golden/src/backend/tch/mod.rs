@@ -13,11 +13,12 @@ use deberta_reference::{
 };
 use ndarray::ArrayD;
 
-use super::reference::flat;
+use super::interface::metadata;
+use super::reference::tensors as in_trace;
 use super::{Backend, BackendName};
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
-use crate::trace::tensor::{Data, Tensor};
+use crate::trace::tensor::Data;
 
 mod attention;
 mod declaration;
@@ -106,22 +107,8 @@ impl Backend for Tch {
         let outputs = self.model.forward(inputs, &mut activations.probe()).map_err(request)?;
         let outputs = outputs.into_iter().map(|(name, value)| Ok((name, tensors::array(&value)?)));
         let outputs = outputs.collect::<Result<Vec<_>>>().map_err(request)?;
-        let named = |prefix: &str, (name, values): (String, ArrayD<f32>)| Tensor {
-            name: format!("{prefix}.{name}"),
-            shape: values.shape().to_vec(),
-            data: Data::Floats(flat(values)),
-        };
-        let activations = activations.activations.into_iter().map(|value| named("activations", value));
-        let metadata = [
-            ("framework", self.name().to_owned()),
-            ("producer", PRODUCER.to_owned()),
-            ("class", self.class.to_string()),
-            ("masked_rows", self.masked_rows.to_string()),
-        ];
-        Ok(Trace {
-            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            tensors: activations.chain(outputs.into_iter().map(|value| named("outputs", value))).collect(),
-        })
+        let metadata = metadata(self.name(), PRODUCER.to_owned(), Some(self.class), self.masked_rows);
+        Ok(Trace { metadata, tensors: in_trace(activations.activations, outputs, Data::Floats) })
     }
 
     fn run_only(&self, inputs: &Inputs) -> deberta_converters::error::Result<()> {

@@ -17,11 +17,13 @@ use tch::{CModule, IValue};
 use super::declaration::{Argument, Declaration};
 use super::failure::Failure;
 use super::{PRODUCER, tensors};
+use crate::backend::interface::metadata;
 use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
+use crate::trace::inputs::{dims, for_loss};
 use crate::trace::points::{Named, rank};
 use crate::trace::tensor::{Data, Tensor};
 
@@ -121,19 +123,10 @@ impl Script {
             let why = format!("a program takes [batch, sequence], this has shape {:?}", mask.shape());
             return Err(refusal("attention_mask", &why));
         }
-        let losses = [
-            ("labels", inputs.labels.is_some()),
-            ("start_positions", inputs.start_positions.is_some()),
-            ("end_positions", inputs.end_positions.is_some()),
-        ];
-        if let Some((name, _)) = losses.into_iter().find(|&(_, given)| given) {
+        if let Some(name) = for_loss(inputs).next() {
             return Err(refusal(name, "a program is run without labels"));
         }
-        let shape = match (input_ids, inputs_embeds) {
-            (Some(ids), _) => ids.dim(),
-            (None, Some(embeds)) => (embeds.dim().0, embeds.dim().1),
-            (None, None) => return Err(refusal("input_ids", "not given")),
-        };
+        let shape = dims(inputs).ok_or_else(|| refusal("input_ids", "not given"))?;
         let value = |argument: &Argument| -> Result<IValue> {
             let given = match argument.name.as_str() {
                 "input_ids" => input_ids.as_ref().map(tensors::tensor),
@@ -180,13 +173,8 @@ impl Backend for Script {
             let shape = values.shape().to_vec();
             tensors.push(Tensor { name, shape, data: Data::Floats(flat(values)) });
         }
-        let metadata = [
-            ("framework", self.name().to_owned()),
-            ("producer", format!("{PRODUCER}, TorchScript")),
-            ("class", self.class.to_string()),
-            ("masked_rows", self.masked_rows().to_string()),
-        ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let producer = format!("{PRODUCER}, TorchScript");
+        let metadata = metadata(self.name(), producer, Some(self.class), self.masked_rows());
         Ok(Trace { metadata, tensors })
     }
 

@@ -97,23 +97,16 @@ impl Search<'_> {
     pub(super) fn exchanged_heads(&self, layer: usize, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
-        let [in_proj, dense] =
-            [Module::InProj, Module::AttentionDense].map(|module| self.model.weight(module, layer));
+        let (module, len, block) =
+            if columns { (Module::AttentionDense, hidden, d) } else { (Module::InProj, 3 * hidden, 3 * d) };
+        let weight = self.model.weight(module, layer);
         let mut found = Vec::new();
         for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
             let mut heads: Vec<usize> = (0..h).collect();
             heads.swap(a, b);
-            found.push(match columns {
-                true => {
-                    let order = exchange(hidden, d, a, b);
-                    permuted_heads(&dense, &heads).undone_by([Change::Columns { name: dense.clone(), order }])
-                }
-                false => {
-                    let order = exchange(3 * hidden, 3 * d, a, b);
-                    permuted_heads(&in_proj, &heads)
-                        .undone_by([Change::Rows { name: in_proj.clone(), order }])
-                }
-            });
+            let (name, order) = (weight.clone(), exchange(len, block, a, b));
+            let change = if columns { Change::Columns { name, order } } else { Change::Rows { name, order } };
+            found.push(permuted_heads(&weight, &heads).undone_by([change]));
         }
         found
     }
@@ -152,12 +145,13 @@ impl Search<'_> {
             [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
         let numbers = numbers.into_iter().filter(|(number, _)| *number > 1);
         let undone = |layer, factor| scaled_queries(self.model, layer, factor);
+        let ways = |(number, what)| {
+            let root = (number as f32).sqrt();
+            [(number, what, 1.0 / root, "not divided"), (number, what, root, "divided twice")]
+        };
         numbers
-            .flat_map(|(number, what)| [(number, what, true), (number, what, false)])
-            .map(|(number, what, large)| {
-                let root = (number as f32).sqrt();
-                let factor = if large { 1.0 / root } else { root };
-                let how = if large { "not divided" } else { "divided twice" };
+            .flat_map(ways)
+            .map(|(number, what, factor, how)| {
                 Hypothesis::new(
                     "missing-scale",
                     format!("queries of layer {layer} are {how} by √{number}, {what}"),

@@ -5,7 +5,7 @@ use deberta_reference::{Module, Param, Role, Stage};
 
 use super::{Search, setting};
 use crate::diagnose::Hypothesis;
-use crate::fault::{Change, Setting, same_activation, swapped_layers};
+use crate::fault::{Change, Setting, other_activations, swapped_layers};
 
 impl Search<'_> {
     pub(super) fn transposed(&self, weight: &str) -> Hypothesis {
@@ -55,21 +55,12 @@ impl Search<'_> {
 
     pub(super) fn activations(&self, module: Module) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        let pooler = module == Module::Pooler;
-        let own = if pooler { config.pooler_hidden_act } else { config.hidden_act };
-        let mut tried = vec![own];
-        let mut found = Vec::new();
-        for name in Activation::NAMES {
-            let Some(activation) = Activation::from_name(name) else { continue };
-            if tried.iter().any(|&known| same_activation(known, activation)) {
-                continue;
-            }
-            tried.push(activation);
-            let own = if pooler { Setting::PoolerAct(own) } else { Setting::HiddenAct(own) };
-            let other = if pooler { Setting::PoolerAct(activation) } else { Setting::HiddenAct(activation) };
-            found.push(setting("hidden-act", other, &own.line()));
-        }
-        found
+        let (own, of): (_, fn(Activation) -> Setting) = match module {
+            Module::Pooler => (config.pooler_hidden_act, Setting::PoolerAct),
+            _ => (config.hidden_act, Setting::HiddenAct),
+        };
+        let others = other_activations(own).into_iter();
+        others.map(|other| setting("hidden-act", of(other), &of(own).line())).collect()
     }
 
     pub(super) fn other_embeddings(&self) -> Vec<Hypothesis> {

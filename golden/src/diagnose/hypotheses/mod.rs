@@ -11,6 +11,7 @@ use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, ta
 use super::section::Section;
 use crate::fault::{Change, Model, Setting};
 use crate::trace::file::Trace;
+use crate::trace::inputs::dims;
 
 mod heads;
 mod known;
@@ -257,8 +258,7 @@ impl Search<'_> {
             _ => match &inputs.position_ids {
                 Some(ids) => all(ids),
                 None => {
-                    let n = inputs.input_ids.as_ref().map(|ids| ids.dim().1);
-                    let n = n.or(inputs.inputs_embeds.as_ref().map(|embeds| embeds.dim().1))?;
+                    let (_, n) = dims(inputs)?;
                     Some((0..rows).map(|row| row % n.max(1)).collect())
                 }
             },

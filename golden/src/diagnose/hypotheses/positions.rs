@@ -87,18 +87,8 @@ impl Search<'_> {
                         (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want)
                     });
                     if explained {
-                        found.push(
-                            Hypothesis::new(
-                                "changed-weight",
-                                format!("{name}[{table_row}, {column}] is off by {:.3e}", -slope),
-                                format!("restore {name} from the original model"),
-                            )
-                            .because(format!("only row {row} of {path} differs"))
-                            .undone_by([Change::Add(
-                                name.clone(),
-                                vec![(table_row * width + column, slope as f32)],
-                            )]),
-                        );
+                        let changed = Hypothesis::changed_number(&name, [table_row, column], width, slope);
+                        found.push(changed.because(format!("only row {row} of {path} differs")));
                     }
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deberta_reference::{Module, Stage};
 
+use super::label::label;
 use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{shares, short};
@@ -34,14 +35,14 @@ pub(super) fn heat_map(points: &[PointReport]) -> String {
     let columns: BTreeMap<Stage, usize> = stages.iter().enumerate().map(|(at, &stage)| (stage, at)).collect();
     let mut rows: Vec<&str> = Vec::new();
     let mut row_of: HashMap<&str, usize> = HashMap::new();
-    let longest = points.iter().map(|point| shortened(label(&point.name)).chars().count()).max();
+    let longest = points.iter().map(|point| shortened(row_name(&point.name)).chars().count()).max();
     // The width of the labels, whose characters are less than seven wide.
     let left = 16 + 7 * longest.unwrap_or_default();
     let mut cells = String::new();
     for point in points {
-        let (stage, label) = (rank(&point.name).0, label(&point.name));
-        let row = *row_of.entry(label).or_insert_with(|| {
-            rows.push(label);
+        let (stage, name) = (rank(&point.name).0, row_name(&point.name));
+        let row = *row_of.entry(name).or_insert_with(|| {
+            rows.push(name);
             rows.len() - 1
         });
         let column = columns.get(&stage).copied().unwrap_or_default();
@@ -53,20 +54,10 @@ pub(super) fn heat_map(points: &[PointReport]) -> String {
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"share of the tolerance by point and layer\">\n"
     );
     for (at, stage) in stages.iter().enumerate() {
-        svg.push_str(&format!(
-            "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-            left + at * CELL + CELL / 2,
-            HEAD - 7,
-            markup(&short(*stage))
-        ));
+        svg.push_str(&label(left + at * CELL + CELL / 2, HEAD - 7, "middle", &short(*stage)));
     }
     for (at, row) in rows.iter().enumerate() {
-        svg.push_str(&format!(
-            "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
-            left - 8,
-            HEAD + at * ROW + ROW - 5,
-            markup(&shortened(row))
-        ));
+        svg.push_str(&label(left - 8, HEAD + at * ROW + ROW - 5, "end", &shortened(row)));
     }
     svg.push_str(&cells);
     svg.push_str("</svg>\n<figcaption>Share of the tolerance, points by layers: ");
@@ -113,7 +104,7 @@ fn cell(point: &PointReport, x: usize, y: usize) -> String {
 }
 
 /// The name of a point without its layer.
-fn label(name: &str) -> &str {
+fn row_name(name: &str) -> &str {
     match Named::of(name) {
         Some(Named::Point(Stage::Layer(_), Module::Layer)) => "layer",
         Some(Named::Point(Stage::Step(_), Module::Layer)) => "step",

@@ -4,11 +4,12 @@ use super::document::{Subject, judged, trace_name};
 use super::escape::markup;
 use super::growth::shares;
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps, value};
-use super::verdict::{detail, outcome, tolerance, word};
+use super::verdict::{detail, outcome, title, tolerance, word};
 use super::{Diagnosis, Document, FileReport, Finding, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
 
 mod heat_map;
+mod label;
 mod plot;
 
 const STYLE: &str = include_str!("page.css");
@@ -42,34 +43,22 @@ struct Page<'d> {
 
 impl Page<'_> {
     fn conclusion(&mut self) {
-        let not_judged = match self.document.not_judged().join(", ") {
-            none if none.is_empty() => "nothing".to_owned(),
-            some => some,
-        };
+        let not_judged = self.document.not_judged();
         let totals = self.document.totals();
         self.out.push_str(&format!("<p class=\"totals\">{totals} compared. Not judged: {not_judged}.</p>\n"));
     }
 
     fn headline(&mut self) {
         let Some(headline) = self.document.headline() else { return };
-        let file = headline.file.map_or(headline.report.model.as_str(), |file| file.file.as_str());
-        let mut place = format!("<code>{}</code>", markup(file));
+        let mut place = format!("<code>{}</code>", markup(headline.place()));
         if let Some(run) = headline.run {
             place.push_str(&format!(", <code>{}</code>", markup(&trace_name(run))));
         }
         let (verdict, title, text) = match headline.subject {
             Subject::Point(point) => {
-                let verdict = point.verdict.outcome();
-                let title = match verdict {
-                    Outcome::Divergence => "First divergence",
-                    _ => "Not judged",
-                };
-                let name = markup(&point.name);
-                (
-                    verdict,
-                    title,
-                    format!("<p class=\"point\"><code>{name}</code></p>\n<p>{}</p>", markup(&detail(point))),
-                )
+                let (name, detail) = (markup(&point.name), markup(&detail(point)));
+                let text = format!("<p class=\"point\"><code>{name}</code></p>\n<p>{detail}</p>");
+                (point.verdict.outcome(), title(point), text)
             }
             Subject::Finding(finding) => {
                 let verdict = self.document.rules.finding(finding);
@@ -80,7 +69,7 @@ impl Page<'_> {
             "<section class=\"headline {}\">\n<h2>{title}</h2>\n<p>in {place}</p>\n{text}\n",
             outcome(verdict)
         ));
-        self.diagnoses(headline.run.map_or(&[], |run| run.diagnoses.as_slice()));
+        self.diagnoses(headline.diagnoses());
         self.out.push_str("</section>\n");
     }
 
@@ -100,12 +89,10 @@ impl Page<'_> {
 
     fn files(&mut self) {
         let policy = self.document.policy.is_some();
-        let model = if policy { "<th scope=\"col\">model</th>" } else { "" };
+        let model = if policy { columns("model") } else { String::new() };
         self.out.push_str(&format!(
-            "<section>\n<h2>Weight files</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{model}\
-             <th scope=\"col\">file</th><th scope=\"col\">outcome</th><th scope=\"col\">format</th>\
-             <th scope=\"col\">weights</th><th scope=\"col\">traces</th><th scope=\"col\">points</th>\
-             <th scope=\"col\">largest share of the tolerance</th><th scope=\"col\">digest</th></tr></thead>\n<tbody>\n"
+            "<section>\n<h2>Weight files</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{model}{}</tr></thead>\n<tbody>\n",
+            columns("file|outcome|format|weights|traces|points|largest share of the tolerance|digest")
         ));
         for (report, file) in self.document.files() {
             let points = || file.runs.iter().flat_map(|run| &run.points);
@@ -212,26 +199,13 @@ impl Page<'_> {
     }
 
     fn points(&mut self, run: &RunReport) {
-        self.out.push_str("<details class=\"points\"><summary>Every point</summary>\n<div class=\"scroll\"><table>\n<thead><tr>");
-        for title in [
-            "point",
-            "verdict",
-            "share",
-            "padding",
-            "max abs",
-            "max rel",
-            "max ulp",
-            "cosine",
-            "SQNR dB",
-            "shape",
-            "at",
-            "want",
-            "got",
-            "tolerance",
-        ] {
-            self.out.push_str(&format!("<th scope=\"col\">{title}</th>"));
-        }
-        self.out.push_str("</tr></thead>\n<tbody>\n");
+        self.out.push_str(&format!(
+            "<details class=\"points\"><summary>Every point</summary>\n<div class=\"scroll\"><table>\n<thead><tr>{}\
+             </tr></thead>\n<tbody>\n",
+            columns(
+                "point|verdict|share|padding|max abs|max rel|max ulp|cosine|SQNR dB|shape|at|want|got|tolerance"
+            )
+        ));
         for point in &run.points {
             let outcome_of = outcome(self.document.rules.point(run, point));
             self.out.push_str(&row(point, outcome_of));
@@ -270,6 +244,11 @@ fn row(point: &PointReport, outcome_of: &str) -> String {
         ));
     }
     row + "</tr>\n"
+}
+
+/// The heads of columns whose titles stand between bars.
+fn columns(titles: &str) -> String {
+    titles.split('|').map(|title| format!("<th scope=\"col\">{title}</th>")).collect()
 }
 
 fn badge(of: Outcome) -> String {

@@ -2,6 +2,7 @@
 
 use deberta_reference::Stage;
 
+use super::label::label;
 use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{StageError, growth, short};
@@ -87,12 +88,10 @@ impl Scale {
                 power => format!("1e{power}×"),
             };
             svg.push_str(&format!(
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>\n",
-                WIDTH - RIGHT,
-                LEFT - 8.0,
-                y + 4.0
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
+                WIDTH - RIGHT
             ));
+            svg.push_str(&text(LEFT - 8.0, y + 4.0, "end", &label));
         }
         let y = self.y(1.0);
         svg.push_str(&format!(
@@ -101,19 +100,9 @@ impl Scale {
         ));
         let every = stages.len().div_ceil(LABELS).max(1);
         for (at, (stage, _)) in stages.iter().enumerate().filter(|(at, _)| at % every == 0) {
-            svg.push_str(&format!(
-                "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
-                self.x(at),
-                HEIGHT - BOTTOM + 18.0,
-                markup(&short(*stage))
-            ));
+            svg.push_str(&text(self.x(at), HEIGHT - BOTTOM + 18.0, "middle", &short(*stage)));
         }
-        svg.push_str(&format!(
-            "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">layer</text>\n",
-            (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 4.0
-        ));
-        svg
+        svg + &text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 4.0, "middle", "layer")
     }
 
     /// A line with a mark at every stage; where there is no number it has a gap.
@@ -145,6 +134,11 @@ impl Scale {
         paths.push_str(&ended(class, &mut path));
         paths + &marks
     }
+}
+
+/// A label at a place that is no whole number.
+fn text(x: f64, y: f64, anchor: &str, text: &str) -> String {
+    label(format_args!("{x:.1}"), format_args!("{y:.1}"), anchor, text)
 }
 
 fn ended(class: &str, path: &mut String) -> String {

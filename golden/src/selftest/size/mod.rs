@@ -209,9 +209,7 @@ impl Run<'_> {
         let given = inputs(&file.inputs()?)?;
         let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
         let class = Class::of_head(Head::Base);
-        let (_, checkpoint) = Checkpoint::open(Source::locate(model, None, None)?, None, Some(class.head))?;
-        let config = checkpoint.config.clone();
-        let good = Model::read(config, &Parameters::new(checkpoint)?, class, class.masked_rows())?;
+        let good = Model::read(&Parameters::open(model, class.head)?, class, class.masked_rows())?;
         // The committed golden says where; to find out why takes all numbers, which the good model has.
         let whole = good.build()?.run(&given, &["*"], Vec::new())?;
         let subject = Subject { good, file, whole, inputs: given, class, golden };

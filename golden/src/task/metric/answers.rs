@@ -21,16 +21,10 @@ pub fn score(expected: &[String], found: &str) -> (f64, f64) {
 
 /// An answer in lower case without punctuation, articles, and spaces that say nothing.
 pub fn normalize(answer: &str) -> String {
-    let lower = lower(answer);
-    let text: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    // As Python's `str.lower`: both follow Unicode's special casing, with the final sigma too.
+    let text: String = answer.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     let text = without_articles(&text);
     text.split(is_python_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// Python's `str.lower`.
-fn lower(text: &str) -> String {
-    // Both follow Unicode's special casing, with the final sigma too.
-    text.to_lowercase()
 }
 
 /// What `str.split` splits at: Unicode's spaces, and the four separators of ASCII.

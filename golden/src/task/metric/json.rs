@@ -1,6 +1,5 @@
 //! Metrics in JSON.
 
-use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::judge::unbounded;
@@ -10,14 +9,7 @@ pub(in crate::task) fn metrics<S: Serializer>(
     metrics: &[(String, Option<f64>)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(metrics.len()))?;
-    for (name, value) in metrics {
-        match value {
-            Some(value) => map.serialize_entry(name, &Number(*value))?,
-            None => map.serialize_entry(name, &())?,
-        }
-    }
-    map.end()
+    serializer.collect_map(metrics.iter().map(|(name, value)| (name, value.map(Number))))
 }
 
 /// A margin: infinite if there was nothing else to choose.
@@ -25,10 +17,5 @@ pub(in crate::task) fn margin<S: Serializer>(margin: &f32, serializer: S) -> Res
     unbounded::serialize(&f64::from(*margin), serializer)
 }
 
-struct Number(f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        unbounded::serialize(&self.0, serializer)
-    }
-}
+#[derive(Serialize)]
+struct Number(#[serde(serialize_with = "unbounded::serialize")] f64);

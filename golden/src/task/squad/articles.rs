@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use deberta_converters::error::Result;
+use deberta_converters::error::{Error, Result};
 use serde::Deserialize;
 
-use crate::task::data::{TextFile, quoted};
+use crate::task::data::{quoted, read_all};
 
 /// A question about a text.
 pub(super) struct Question {
@@ -89,33 +89,27 @@ impl TryFrom<RawEntry> for Entry {
 /// # Errors
 /// A file without questions; an id that was there before; questions that contradict themselves.
 pub(super) fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Questions> {
-    let mut read = Questions { questions: Vec::new(), with_unanswerable: false };
-    let (mut seen, mut contexts) = (HashSet::new(), 0);
-    for path in files {
-        let file = TextFile::read(path)?;
+    let (mut seen, mut contexts, mut with_unanswerable) = (HashSet::new(), 0, false);
+    let questions = read_all(files, limit, |file, limit| {
         let File { data } = file.json()?;
-        let start = read.questions.len();
+        let mut questions = Vec::new();
         for paragraph in data.into_iter().flat_map(|article| article.paragraphs) {
             let context: Arc<str> = paragraph.context.into();
             contexts += 1;
-            for Entry { id, question, is_impossible, answers } in paragraph.qas {
-                if limit.is_some_and(|limit| read.questions.len() - start >= limit) {
-                    break;
-                }
+            let room = limit - questions.len();
+            for Entry { id, question, is_impossible, answers } in paragraph.qas.into_iter().take(room) {
                 if !seen.insert(id.clone()) {
                     let message = format!("two questions with the id {}", quoted(&id));
-                    return Err(deberta_converters::error::Error::malformed(message).in_file(path));
+                    return Err(Error::malformed(message).in_file(file.path()));
                 }
-                read.with_unanswerable |= is_impossible.is_some() || answers.is_empty();
+                with_unanswerable |= is_impossible.is_some() || answers.is_empty();
                 let context = Arc::clone(&context);
-                read.questions.push(Question { id, question, context, context_number: contexts, answers });
+                questions.push(Question { id, question, context, context_number: contexts, answers });
             }
         }
-        if read.questions.len() == start {
-            return Err(file.empty());
-        }
-    }
-    Ok(read)
+        Ok(questions)
+    })?;
+    Ok(Questions { questions, with_unanswerable })
 }
 
 #[cfg(test)]

@@ -132,10 +132,6 @@ fn text(context: &str, span: Option<(usize, usize)>) -> String {
 }
 
 impl Task for Squad {
-    fn name(&self) -> &'static str {
-        "squad"
-    }
-
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
         Class::of_head(Head::QuestionAnswering)
     }

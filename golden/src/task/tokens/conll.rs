@@ -1,10 +1,10 @@
 //! Columns of words and tags, a word a line, sentences apart by empty lines.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use deberta_converters::error::Result;
 
-use crate::task::data::TextFile;
+use crate::task::data::{TextFile, read_all};
 use crate::task::metric::entities::{Scheme, Tag};
 
 /// A sentence.
@@ -22,25 +22,16 @@ pub(super) struct Sentence {
 /// # Errors
 /// A file without sentences; a line without a tag, or with another number of columns than the first.
 pub(super) fn read(files: &[PathBuf], limit: Option<usize>, scheme: Scheme) -> Result<Vec<Sentence>> {
-    let mut sentences = Vec::new();
-    for path in files {
-        sentences.extend(sentences_of(path, limit, scheme)?);
-    }
-    Ok(sentences)
+    read_all(files, limit, |file, limit| sentences_of(file, limit, scheme))
 }
 
-fn sentences_of(path: &Path, limit: Option<usize>, scheme: Scheme) -> Result<Vec<Sentence>> {
-    let file = TextFile::read(path)?;
+fn sentences_of(file: &TextFile, limit: usize, scheme: Scheme) -> Result<Vec<Sentence>> {
     let mut sentences: Vec<Sentence> = Vec::new();
     let (mut inside, mut width) = (false, None);
     for line in file.lines() {
         let columns: Vec<&str> = line.text.split_ascii_whitespace().collect();
         let (first, last) = match columns[..] {
-            [] => {
-                inside = false;
-                continue;
-            }
-            ["-DOCSTART-", ..] => {
+            [] | ["-DOCSTART-", ..] => {
                 inside = false;
                 continue;
             }
@@ -53,7 +44,7 @@ fn sentences_of(path: &Path, limit: Option<usize>, scheme: Scheme) -> Result<Vec
         }
         let tag = Tag::parse(last, scheme).map_err(|message| line.error(&message))?;
         if !inside {
-            if limit.is_some_and(|limit| sentences.len() >= limit) {
+            if sentences.len() >= limit {
                 break;
             }
             sentences.push(Sentence { place: line.place(), words: Vec::new(), tags: Vec::new() });
@@ -64,7 +55,7 @@ fn sentences_of(path: &Path, limit: Option<usize>, scheme: Scheme) -> Result<Vec
             sentence.tags.push(tag);
         }
     }
-    if sentences.is_empty() { Err(file.empty()) } else { Ok(sentences) }
+    Ok(sentences)
 }
 
 #[cfg(test)]
@@ -74,7 +65,7 @@ mod tests {
     fn read_text(text: &str) -> Result<Vec<Sentence>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        sentences_of(file.path(), None, Scheme::Lenient)
+        read(&[file.path().to_owned()], None, Scheme::Lenient)
     }
 
     #[test]

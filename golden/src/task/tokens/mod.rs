@@ -49,10 +49,6 @@ impl TokenClassification {
 }
 
 impl Task for TokenClassification {
-    fn name(&self) -> &'static str {
-        "tokens"
-    }
-
     fn class(&self, _checkpoint: &Checkpoint) -> Class {
         Class::of_head(Head::TokenClassification)
     }
