@@ -142,7 +142,7 @@ impl<'d> Section<'d> {
     /// For every number of a point, whether it belongs to tokens; nothing if all do.
     pub(super) fn real(&self, path: &str) -> Option<Vec<bool>> {
         let want = self.want(path)?;
-        self.divergence.comparison.tokens.of_tensor(&want.name, &want.shape)
+        self.divergence.comparison.padding.of_tensor(&want.name, &want.shape)
     }
 
     /// The input of the part, row by row.

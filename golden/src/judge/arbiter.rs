@@ -69,7 +69,7 @@ impl Arbiter {
         point: &PointReport,
         want: &Tensor,
         got: &Tensor,
-        tokens: &Padding,
+        padding: &Padding,
     ) -> Option<Arbitration> {
         let compared =
             [Verdict::Match, Verdict::Rounded, Verdict::Padding, Verdict::Diverges].contains(&point.verdict);
@@ -78,7 +78,7 @@ impl Arbiter {
         // The numbers of tokens are measured. Those of padding are where tokens agree and padding differs, and where no number
         // of the tensor is a token's.
         let of_tokens = point.verdict != Verdict::Padding && point.real.is_some();
-        let flags = tokens.of_tensor(&point.name, &point.shape);
+        let flags = padding.of_tensor(&point.name, &point.shape);
         let part = |at: usize| flags.as_ref().is_none_or(|flags| flags.get(at) == Some(&of_tokens));
         let offset = |numbers: &[f64]| offset(numbers, &exact, &point.shape, part, point.tolerance);
         let (golden, candidate) = (offset(&want.data.numbers())?, offset(&got.data.numbers())?);
@@ -136,9 +136,9 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let tokens = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let padding = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.01));
-        let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, tokens: &tokens };
+        let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, padding: &padding };
         let (want, got) = (tensor(Data::Floats(want.into())), tensor(Data::Floats(got.into())));
         let want = Recorded::Whole(want);
         comparison.judged(&want, Some(&got), Some(&Arbiter::new(exact, basis))).arbiter.unwrap()

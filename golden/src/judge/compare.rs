@@ -22,7 +22,7 @@ pub struct Comparison<'c> {
     /// The precision that the candidate's weights are stored with.
     pub precision: Precision,
     /// Which positions are padding.
-    pub tokens: &'c Padding,
+    pub padding: &'c Padding,
 }
 
 impl Comparison<'_> {
@@ -74,7 +74,7 @@ impl Comparison<'_> {
         };
         let mut point = self.tensors(want, got);
         if let (Some(arbiter), Some(got)) = (arbiter, got) {
-            point.arbiter = arbiter.judge(&point, want, got, self.tokens);
+            point.arbiter = arbiter.judge(&point, want, got, self.padding);
         }
         point
     }
@@ -104,7 +104,7 @@ impl Comparison<'_> {
         if let Some((count, at)) = not_finite(got, &want.shape) {
             return Verdict::NotFinite { count, at };
         }
-        let flags = self.tokens.of_tensor(&want.name, &want.shape);
+        let flags = self.padding.of_tensor(&want.name, &want.shape);
         let places = positions(&want.name, got.len());
         let at_places: Vec<f32> = places.iter().filter_map(|&at| got.get(at).copied()).collect();
         let flags_there: Option<Vec<bool>> = flags
@@ -170,7 +170,7 @@ impl Comparison<'_> {
 
     /// Compares numbers, for tokens and padding apart, by the tolerance of f32 and else by that of the precision.
     fn numbers(&self, want: &[f32], got: &[f32], report: &mut PointReport) -> Verdict {
-        let flags = self.tokens.of_tensor(&report.name, &report.shape);
+        let flags = self.padding.of_tensor(&report.name, &report.shape);
         for (attempt, &tolerance) in self.attempts(&report.name).iter().enumerate() {
             let part = |real| {
                 let flags = flags.as_deref().map(|flags| (flags, real));
@@ -221,9 +221,9 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let tokens = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let padding = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.001));
-        Comparison { tolerances: &tolerances, precision, tokens: &tokens }.tensors(want, got).verdict
+        Comparison { tolerances: &tolerances, precision, padding: &padding }.tensors(want, got).verdict
     }
 
     fn of(want: &[f32], got: &[f32]) -> Verdict {

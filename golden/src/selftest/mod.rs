@@ -168,12 +168,12 @@ impl Subject {
         report.in_place = in_place(&fault, &point, names);
         report.first_divergence = Some(point);
         let model = as_class(&faulty, golden);
-        let tokens = Padding::of(&golden.inputs, golden.class);
+        let padding = Padding::of(&golden.inputs, golden.class);
         let divergence = Divergence {
             model: &model,
             golden: &golden.trace,
             inputs: &golden.inputs,
-            comparison: self.comparison(&tokens),
+            comparison: self.comparison(&padding),
         };
         said(&mut report, &fault, diagnose(&divergence)?);
         Ok(report)
@@ -186,9 +186,9 @@ impl Subject {
             let run =
                 |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
             let (good, bad) = (run(&self.model)?, run(faulty)?);
-            let tokens = Padding::of(&golden.inputs, golden.class);
+            let padding = Padding::of(&golden.inputs, golden.class);
             for want in &good.tensors {
-                let point = self.comparison(&tokens).tensors(want, bad.get(&want.name));
+                let point = self.comparison(&padding).tensors(want, bad.get(&want.name));
                 if seen(&point) {
                     let reason = format!("{} differs, and the golden lacks it", point.name);
                     return Ok((Fate::Survived, Some(reason)));
@@ -205,15 +205,15 @@ impl Subject {
         Ok((if self.sensitive { Fate::Survived } else { Fate::NotVisible }, Some(reason)))
     }
 
-    fn comparison<'c>(&'c self, tokens: &'c Padding) -> Comparison<'c> {
-        Comparison { tolerances: &self.tolerances, precision: self.precision, tokens }
+    fn comparison<'c>(&'c self, padding: &'c Padding) -> Comparison<'c> {
+        Comparison { tolerances: &self.tolerances, precision: self.precision, padding }
     }
 
     fn compare(&self, golden: &Recorded, model: &Model) -> Result<Vec<PointReport>> {
         let model = as_class(model, golden);
-        let tokens = Padding::of(&golden.inputs, golden.class);
+        let padding = Padding::of(&golden.inputs, golden.class);
         let (golden, inputs) = (&golden.trace, &golden.inputs);
-        Divergence { model: &model, golden, inputs, comparison: self.comparison(&tokens) }.compare(&model)
+        Divergence { model: &model, golden, inputs, comparison: self.comparison(&padding) }.compare(&model)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) rows: MaskedRows,
     /// With hidden states and attentions, which a trace may have.
     pub(super) inputs: Inputs,
-    pub(super) tokens: Padding,
+    pub(super) padding: Padding,
 }
 
 /// The class and the masked rows that a trace, or its entry in `case.yaml`, asks for; nothing where both leave it open.
@@ -35,8 +35,8 @@ impl Asked {
     /// Inputs that no class has.
     pub(super) fn of(class: Class, rows: MaskedRows, trace: &Trace) -> Result<Asked> {
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(trace)? };
-        let tokens = Padding::of(&inputs, class);
-        Ok(Asked { class, rows, inputs, tokens })
+        let padding = Padding::of(&inputs, class);
+        Ok(Asked { class, rows, inputs, padding })
     }
 }
 

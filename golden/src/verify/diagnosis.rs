@@ -62,11 +62,11 @@ impl Candidate<'_> {
         let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint.head);
-        let Asked { inputs, tokens, .. } = Asked::of(class, rows, &golden)?;
+        let Asked { inputs, padding, .. } = Asked::of(class, rows, &golden)?;
         let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
         let comparison =
-            Comparison { tolerances: &self.golden.tolerances, precision: self.precision, tokens: &tokens };
+            Comparison { tolerances: &self.golden.tolerances, precision: self.precision, padding: &padding };
         let divergence = Divergence { model: &model, golden: &golden, inputs: &inputs, comparison };
         if self.file.backend() != BackendName::Reference
             && first_divergence(&divergence.compare(&model)?).is_none()

@@ -92,8 +92,8 @@ fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Re
         None => None,
     };
     let tolerances = Tolerances::uniform(Tolerance::absolute(slice.atol));
-    let tokens = Padding::of(&Inputs::default(), class);
-    let comparison = Comparison { tolerances: &tolerances, precision, tokens: &tokens };
+    let padding = Padding::of(&Inputs::default(), class);
+    let comparison = Comparison { tolerances: &tolerances, precision, padding: &padding };
     Ok(comparison.tensors(&want, got.as_ref()))
 }
 

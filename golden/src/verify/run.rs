@@ -49,7 +49,7 @@ impl Candidate<'_> {
         let config = &parameters.checkpoint().config;
         note_lacking(&missing(&file, config, class, &asked.inputs), report);
         let tolerances = &self.golden.tolerances;
-        let comparison = Comparison { tolerances, precision: self.precision, tokens: &asked.tokens };
+        let comparison = Comparison { tolerances, precision: self.precision, padding: &asked.padding };
         let replay = Replay { file: &file, config, asked: &asked, comparison };
         let model = self.file.backend().load(&parameters, class, rows)?;
         note_not_finite(&*model, of_file);
@@ -88,8 +88,8 @@ impl Candidate<'_> {
 
     /// What the other convention for masked rows says about numbers that differ, if there is padding.
     fn explain_padding(&self, replay: &Replay<'_>, points: &[PointReport]) -> Result<Option<Finding>> {
-        let Asked { class, rows, tokens, .. } = replay.asked;
-        if !tokens.padded() || !points.iter().any(|point| differs(&point.verdict)) {
+        let Asked { class, rows, padding, .. } = replay.asked;
+        if !padding.padded() || !points.iter().any(|point| differs(&point.verdict)) {
             return Ok(None);
         }
         let parameters = self.file.parameters(Some(*class))?;

@@ -44,7 +44,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     let other_rows = masked_rows_of(&others).map_err(|error| error.in_file(candidate))?;
     let arguments = inputs(&given).map_err(in_golden)?;
     let judged_as = class.unwrap_or(Class::of_head(Head::Base));
-    let tokens = Padding::of(&arguments, judged_as);
+    let padding = Padding::of(&arguments, judged_as);
 
     let framework = got.metadata("framework").unwrap_or("unknown");
     let folder = golden.parent().map(name_of).unwrap_or_default();
@@ -67,7 +67,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
         }
     }
     let comparison =
-        Comparison { tolerances: &settings.tolerances, precision: Precision::F32, tokens: &tokens };
+        Comparison { tolerances: &settings.tolerances, precision: Precision::F32, padding: &padding };
     let arbiter = settings.arbiter.as_deref().map(|path| Arbiter::read(path, &given)).transpose()?;
     run.points = points(&want, &got, comparison, settings.common, arbiter.as_ref())?;
     run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));

@@ -263,9 +263,9 @@ impl Subject<'_> {
             report.reason = Some("the fault could not be put into the model".to_owned());
             return Ok(report);
         };
-        let tokens = Padding::of(&self.inputs, self.class);
+        let padding = Padding::of(&self.inputs, self.class);
         let tolerances = &self.golden.tolerances;
-        let comparison = Comparison { tolerances, precision: Precision::F32, tokens: &tokens };
+        let comparison = Comparison { tolerances, precision: Precision::F32, padding: &padding };
         let names: Vec<&str> =
             self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
         let candidate = faulty.build()?.run(&self.inputs, &names, Vec::new())?;

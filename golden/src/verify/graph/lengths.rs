@@ -73,9 +73,9 @@ fn compare(
     let inputs = batch.inputs(weights.config())?;
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
-    let (tolerances, tokens) = (Tolerances::default(), Padding::of(&inputs, weights.class));
+    let (tolerances, padding) = (Tolerances::default(), Padding::of(&inputs, weights.class));
     let comparison =
-        Comparison { tolerances: &tolerances, precision: graph.graph.precision(), tokens: &tokens };
+        Comparison { tolerances: &tolerances, precision: graph.graph.precision(), padding: &padding };
     for want in expected.tensors.iter().filter(|tensor| tensor.name.starts_with("outputs.")) {
         run.points.push(comparison.tensors(want, computed.get(&want.name)));
     }

@@ -153,9 +153,12 @@ impl GraphCandidate<'_> {
             );
             run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
         }
-        let tokens = Padding::of(inputs, *class);
-        let comparison =
-            Comparison { tolerances: &golden.tolerances, precision: self.graph.precision(), tokens: &tokens };
+        let padding = Padding::of(inputs, *class);
+        let comparison = Comparison {
+            tolerances: &golden.tolerances,
+            precision: self.graph.precision(),
+            padding: &padding,
+        };
         let points: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         let mut computed = self.graph.run(inputs, &points, Vec::new())?;
         let exact = match &self.weights {
