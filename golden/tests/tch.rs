@@ -162,8 +162,7 @@ fn faults_are_seen() {
         let Recorded { trace, class, rows, inputs, .. } =
             recorded.iter().max_by_key(|recorded| recorded.trace.tensors.len()).unwrap();
         let parameters = parameters(&folder, *class);
-        let config = parameters.checkpoint().config.clone();
-        let model = Model::read(config, &parameters, *class, *rows).unwrap();
+        let model = Model::read(&parameters, *class, *rows).unwrap();
         for fault in faults(&model, inputs, model.config.num_hidden_layers / 2).faults {
             let faulty = model.with(&fault.changes).unwrap();
             let reference = faulty.build().unwrap().run(inputs, &["*"], Vec::new()).unwrap();
