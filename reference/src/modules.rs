@@ -124,17 +124,11 @@ impl Module {
     /// assert_eq!(Module::Pooler.at("deberta.", 0), "pooler");
     /// ```
     pub fn at(self, base: &str, layer: usize) -> String {
-        match self.group() {
-            Group::Base => format!("{base}{}", self.path()),
-            Group::Layer => self.below(&format!("{base}encoder.layer.{layer}")),
-            Group::Head => self.path().to_owned(),
-        }
-    }
-
-    fn below(self, whole: &str) -> String {
-        match self.path() {
-            "" => whole.to_owned(),
-            path => format!("{whole}.{path}"),
+        match (self.group(), self.path()) {
+            (Group::Base, path) => format!("{base}{path}"),
+            (Group::Layer, "") => format!("{base}encoder.layer.{layer}"),
+            (Group::Layer, path) => format!("{base}encoder.layer.{layer}.{path}"),
+            (Group::Head, path) => path.to_owned(),
         }
     }
 }
@@ -156,7 +150,8 @@ impl Stage {
     /// The whole path of a module in this stage; `base` as in [`Module::at`].
     pub fn path(self, base: &str, module: Module) -> String {
         match self {
-            Stage::Step(step) => module.below(&format!("emd.{step}")),
+            Stage::Step(step) if module == Module::Layer => format!("emd.{step}"),
+            Stage::Step(step) => format!("emd.{step}.{}", module.path()),
             Stage::Layer(layer) => module.at(base, layer),
             Stage::Embeddings | Stage::Head => module.at(base, 0),
         }

@@ -235,8 +235,10 @@ impl List {
     }
 
     fn by_heads(&mut self, module: Module, word: &str, shape: &[usize], role: Role, rows: Rows) {
+        let mut name = module.at(self.base, self.layer);
+        name.extend([".", word]);
         self.params.push(Param {
-            name: format!("{}.{word}", module.at(self.base, self.layer)),
+            name,
             module,
             layer: module.in_layers().then_some(self.layer),
             shape: shape.to_vec(),

@@ -77,8 +77,9 @@ impl PositionLayers {
         window: Window,
         probe: &mut Probe<'_, F>,
     ) -> Result<Positions<F>> {
-        let (start, width) = (window.rows().start * table.columns, table.columns);
-        let row = |(_, m, x): (usize, usize, usize)| F::exactly(table.values()[start + m * width + x]);
+        let width = table.columns;
+        let rows = &table.values()[window.rows().start * width..window.rows().end * width];
+        let row = |(_, m, x)| F::exactly(rows[m * width + x]);
         let r = Array3::from_shape_fn((1, window.len(), width), row); //                  [1, 2s, H]
         let mut positions = Positions { window, key: None, query: None };
         if let Some(proj) = &self.pos_proj {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use deberta_reference::Head;
 
@@ -61,8 +61,8 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Class of the model; told by the configuration and the tensors when not given
-    #[arg(long, value_name = "HEAD", value_parser = head())]
-    pub(super) head: Option<Head>,
+    #[arg(long, value_name = "HEAD")]
+    pub(super) head: Option<HeadName>,
     #[command(flatten)]
     pub(super) hub: HubArgs,
 }
@@ -74,7 +74,8 @@ impl ModelArgs {
     }
 
     pub(super) fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {
-        let (config, checkpoint) = Checkpoint::open(source, self.config.as_deref(), self.head)?;
+        let (config, checkpoint) =
+            Checkpoint::open(source, self.config.as_deref(), self.head.map(Head::from))?;
         for warning in config.config.warnings() {
             let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", config.path.display());
         }
@@ -100,29 +101,45 @@ impl ValueEnum for Format {
     }
 }
 
-/// Parses a head: its [`Head::word`], or another name that people use.
-pub(super) fn head() -> impl TypedValueParser<Value = Head> {
-    let parser = PossibleValuesParser::new(Head::ALL.map(names_of));
-    parser.try_map(|word| {
-        let named = |head: &Head| names_of(*head).matches(&word, false);
-        Head::ALL.into_iter().find(named).ok_or("no such head")
-    })
+/// A head by its [`Head::word`], and by the other names that people use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadName(pub(super) Head);
+
+impl ValueEnum for HeadName {
+    fn value_variants<'a>() -> &'a [HeadName] {
+        const ALL: [HeadName; Head::ALL.len()] = {
+            let mut all = [HeadName(Head::Base); Head::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = HeadName(Head::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let class = self.0.class_name();
+        let (help, aliases): (&str, &[&str]) = match self.0 {
+            Head::Base => ("DebertaModel: no head", &["model"]),
+            Head::MaskedLm => (class, &["masked-lm", "masked_lm"]),
+            Head::MaskDecoder => (
+                "The enhanced mask decoder: what lm_predictions was trained for; another computation on the tensors of mlm",
+                &["enhanced-mask-decoder"],
+            ),
+            Head::SequenceClassification => (class, &["sequence-classification"]),
+            Head::TokenClassification => (class, &["token-classification"]),
+            Head::QuestionAnswering => (class, &["question-answering"]),
+        };
+        Some(PossibleValue::new(self.0.word()).help(help).aliases(aliases).alias(class))
+    }
 }
 
-fn names_of(head: Head) -> PossibleValue {
-    let class = head.class_name();
-    let (help, aliases): (&str, &[&str]) = match head {
-        Head::Base => ("DebertaModel: no head", &["model"]),
-        Head::MaskedLm => (class, &["masked-lm", "masked_lm"]),
-        Head::MaskDecoder => (
-            "The enhanced mask decoder: what lm_predictions was trained for; another computation on the tensors of mlm",
-            &["enhanced-mask-decoder"],
-        ),
-        Head::SequenceClassification => (class, &["sequence-classification"]),
-        Head::TokenClassification => (class, &["token-classification"]),
-        Head::QuestionAnswering => (class, &["question-answering"]),
-    };
-    PossibleValue::new(head.word()).help(help).aliases(aliases).alias(class)
+impl From<HeadName> for Head {
+    fn from(name: HeadName) -> Head {
+        name.0
+    }
 }
 
 /// Those that parameters may be given.

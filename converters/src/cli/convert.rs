@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use deberta_reference::{Head, MaskedRows};
 
-use super::arguments::{ModelArgs, parse_size};
+use super::arguments::{HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
@@ -119,7 +119,7 @@ impl ConvertArgs {
     /// Refuses arguments that mean something for ONNX alone.
     fn refuse_onnx_arguments(&self, to: Format) -> Result<()> {
         let given = [
-            ("--head emd", self.model.head == Some(Head::MaskDecoder)),
+            ("--head emd", self.model.head == Some(HeadName(Head::MaskDecoder))),
             ("--masked-rows", self.onnx.masked_rows.is_some()),
             ("--activations", self.onnx.activations.is_some()),
             ("--external-data", self.onnx.external_data),

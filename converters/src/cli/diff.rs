@@ -6,9 +6,7 @@ use clap::Args;
 use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
-use deberta_reference::Head;
-
-use super::arguments::{HubArgs, ModelArgs, head};
+use super::arguments::{HeadName, HubArgs, ModelArgs};
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
 use crate::checkpoint::Checkpoint;
@@ -29,8 +27,8 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Class of both; told by the configuration and the tensors when not given
-    #[arg(long, value_name = "HEAD", value_parser = head())]
-    head: Option<Head>,
+    #[arg(long, value_name = "HEAD")]
+    head: Option<HeadName>,
     #[command(flatten)]
     hub: HubArgs,
     /// How the findings are printed

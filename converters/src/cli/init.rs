@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use deberta_reference::Head;
 use serde_json::json;
 
-use super::arguments::{head, parse_size};
+use super::arguments::{HeadName, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
@@ -28,8 +27,8 @@ pub(super) struct InitArgs {
     config: PathBuf,
     /// What stands on the base model; emd makes what published checkpoints hold: lm_predictions and the positions of the
     /// enhanced mask decoder
-    #[arg(long, visible_alias = "class", value_name = "HEAD", value_parser = head(), default_value = "base")]
-    head: Head,
+    #[arg(long, visible_alias = "class", value_name = "HEAD", default_value = "base")]
+    head: HeadName,
     /// Another seed makes other weights
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -59,7 +58,7 @@ impl InitArgs {
         let output = Destination::named(&self.output, to)?;
         output.refuse_existing(self.force)?;
         let config = configuration(&self.config)?;
-        let recipe = Recipe::new(&config, self.head, self.seed)?;
+        let recipe = Recipe::new(&config, self.head.into(), self.seed)?;
         let text = &recipe.config.text;
         let mut checkpoint = recipe.checkpoint()?;
         let forward = forward::Options { config: Some(text.clone()), ..forward::Options::default() };

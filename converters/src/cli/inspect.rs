@@ -84,7 +84,7 @@ impl InspectArgs {
             }
             Err(error) => return Err(error),
         };
-        let head = self.model.head;
+        let head = self.model.head.map(deberta_reference::Head::from);
         let mut checkpoint = Checkpoint::from_files(source, format, files, &config.config, head)?;
         checkpoint.check_copies()?;
         checkpoint.notes.extend(config.config.warnings());

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use deberta_reference::{DebertaConfig, Head, Module, Param, params, tied_names};
 use serde::Serialize;
 
-use super::arguments::head;
+use super::arguments::HeadName;
 use super::exit_status::ExitStatus;
 use super::print::{print, print_json};
 use crate::config_file::ConfigFile;
@@ -20,8 +20,8 @@ pub(super) struct NamesArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Class of the model; with --config only, `base` when not given
-    #[arg(long, value_name = "HEAD", value_parser = head(), requires = "config")]
-    head: Option<Head>,
+    #[arg(long, value_name = "HEAD", requires = "config")]
+    head: Option<HeadName>,
     /// How the names are printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -52,7 +52,7 @@ impl NamesArgs {
         let sections = match &self.config {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
-                let head = self.head.unwrap_or(Head::Base);
+                let head = self.head.map_or(Head::Base, Head::from);
                 vec![(
                     head.class_name().to_owned(),
                     rows(&config, head, |dimension| dimension.to_string(), |_| true),
