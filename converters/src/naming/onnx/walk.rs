@@ -270,11 +270,14 @@ fn module_path(node: &NodeProto) -> Option<String> {
 
 /// The name from the model's own parts on, without whatever was put before it.
 fn local(name: &str) -> Option<String> {
-    let parts = || Module::ALL.iter().filter(|module| !module.in_layers());
+    let begins = |module: &Module, part: &str| {
+        let rest = module.path().strip_prefix(part);
+        !module.in_layers() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     let mut rest = name;
     loop {
-        let first = rest.split('.').next();
-        if parts().any(|module| module.path().split('.').next() == first) {
+        let first = rest.split('.').next()?;
+        if Module::ALL.iter().any(|module| begins(module, first)) {
             return Some(rest.to_owned());
         }
         (_, rest) = rest.split_once('.')?;
