@@ -1,6 +1,7 @@
 //! The nodes of a graph around a tensor, and what they say of it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use deberta_reference::Module;
 
@@ -268,16 +269,18 @@ fn module_path(node: &NodeProto) -> Option<String> {
     Some(module.replace('/', "."))
 }
 
+/// The parts of a model: how the paths of modules begin that are in no layer.
+static PARTS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let modules = Module::ALL.iter().filter(|module| !module.in_layers());
+    modules.filter_map(|module| module.path().split('.').next()).collect()
+});
+
 /// The name from the model's own parts on, without whatever was put before it.
 fn local(name: &str) -> Option<String> {
-    let begins = |module: &Module, part: &str| {
-        let rest = module.path().strip_prefix(part);
-        !module.in_layers() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
     let mut rest = name;
     loop {
         let first = rest.split('.').next()?;
-        if Module::ALL.iter().any(|module| begins(module, first)) {
+        if PARTS.contains(first) {
             return Some(rest.to_owned());
         }
         (_, rest) = rest.split_once('.')?;
