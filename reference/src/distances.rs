@@ -75,7 +75,7 @@ impl Window {
     /// δ(i, j) = clamp(i - j + s, 0, 2s - 1), counted from the first row of the window. As j goes up, it goes down.
     #[inline(always)]
     pub fn row(self, i: usize, j: usize) -> usize {
-        (i + self.span).saturating_sub(j).min((self.len()).saturating_sub(1))
+        (i + self.span).saturating_sub(j).min(self.len().saturating_sub(1))
     }
 
     /// The keys j whose row, for some of n queries, is among `rows`: i - j = row - s for a query i.

@@ -130,7 +130,8 @@ impl Param {
         self.name.rsplit_once('.').map_or("", |(path, _)| path)
     }
 
-    /// The name with another prefix of the base model: with "", under every head that of the base model itself.
+    /// The name with another prefix of the base model: of `deberta.encoder.layer.0.output.dense.bias`, `name_under("")` is
+    /// `encoder.layer.0.output.dense.bias`.
     pub fn name_under(&self, base: &str) -> String {
         let word = self.name.rsplit('.').next().unwrap_or_default();
         format!("{}.{word}", self.module.at(base, self.layer.unwrap_or_default()))
