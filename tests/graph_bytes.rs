@@ -12,7 +12,7 @@ use deberta_converters::Result;
 use deberta_converters::format::onnx::proto::ModelProto;
 use deberta_converters::forward;
 use deberta_converters::tensor::Dtype;
-use deberta_reference::{DebertaConfig, Head, MaskedRows};
+use deberta_reference::{DebertaConfig, Family, Head, MaskedRows};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -80,7 +80,7 @@ const COMMON: &str = r#"{"vocab_size": 101, "hidden_size": 24, "num_hidden_layer
 fn classes() -> Vec<(&'static str, Asked<'static>)> {
     let of =
         |head| Asked { head, dtype: Dtype::F32, masked_rows: None, activations: None, config_text: None };
-    Head::ALL.map(|head| (head.class_name(), of(head))).into()
+    Head::of(Family::V1).map(|head| (head.class_name(Family::V1), of(head))).collect()
 }
 
 /// Every dtype with either masked rows, and no, all and some activations.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::source::Source;
 use deberta_golden::case::{Case, CaseModel, Framework, TraceEntry};
+use deberta_golden::trace::Class;
 use deberta_golden::trace::file::{self, FORMAT, Trace};
-use deberta_reference::{Head, MaskedRows};
+use deberta_reference::{Family, Head, MaskedRows};
 use deberta_tests::cases::each;
 
 fn folders() -> Vec<PathBuf> {
@@ -84,7 +85,7 @@ fn the_digest_is_that_of_the_weights() {
         let (_, checkpoint) =
             Checkpoint::open(Source::locate(&model, None, None).unwrap(), None, None).unwrap();
         checkpoint.require_complete().unwrap();
-        assert_eq!(checkpoint.head.class_name(), case.class);
+        assert_eq!(checkpoint.class_name(), case.class);
         let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).unwrap());
         assert_eq!(Some(digest.to_string()), case.digest);
     });
@@ -95,14 +96,12 @@ fn every_class_has_traces_of_both_frameworks() {
     let classes: BTreeSet<String> = recorded()
         .into_values()
         .flat_map(|case| case.traces)
-        .map(|entry| match entry.framework {
-            Framework::Microsoft => "EnhancedMaskDecoder".to_owned(),
-            _ => entry.class,
-        })
+        .map(|entry| entry.class().unwrap().to_string())
         .collect();
-    let classes_of = |head: Head| {
-        let twin = head.in_transformers().then(|| format!("TF{head}"));
-        [Some(head.to_string()), twin].into_iter().flatten()
+    let of_head = |family: Family, head: Head| {
+        let class = Class::of_head(family, head);
+        [Some(class), class.in_tensorflow()].into_iter().flatten().map(|class| class.to_string())
     };
-    assert_eq!(classes, Head::ALL.into_iter().flat_map(classes_of).collect());
+    let of_family = |family| Head::of(family).flat_map(move |head| of_head(family, head));
+    assert_eq!(classes, Family::ALL.into_iter().flat_map(of_family).collect());
 }

@@ -104,7 +104,7 @@ fn committed_goldens_say_the_truth_about_themselves() {
         let golden = Golden::open(&folder).unwrap();
         let case = golden.case.as_ref().unwrap();
         let recipe = golden.recipe().unwrap().unwrap();
-        assert_eq!(recipe.head.architecture(), case.class, "{at}");
+        assert_eq!(recipe.head.architecture(recipe.config.config.family), case.class, "{at}");
         assert!(golden.traces.len() >= 4, "{at}");
         for (path, entry) in golden.traces.iter().zip(&case.traces) {
             let at = path.display();
@@ -233,7 +233,7 @@ fn samples_are_those_of_python() {
     succeed(VERIFY, &[&args[..], &[whole.to_str().unwrap()]].concat());
     let (golden, whole) = (TraceFile::open(&path).unwrap(), Trace::read(&whole).unwrap());
     let given = inputs(&golden.inputs().unwrap()).unwrap();
-    let tokens = Padding::of(&given, Class::from_name("DebertaForMaskedLM").unwrap());
+    let tokens = Padding::of(&given, Head::MaskedLm);
     let mut compared = 0;
     for name in golden.names().filter(|name| !name.starts_with("inputs.")) {
         let Some(Recorded::Sampled(want)) = golden.recorded(name).unwrap() else { panic!("{name} is whole") };

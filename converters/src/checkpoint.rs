@@ -31,7 +31,7 @@ use crate::values::Values;
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
 /// let source = Source::locate(folder.as_ref(), Some(Format::TensorFlow), None)?;
 /// let (_, checkpoint) = Checkpoint::open(source, None, None)?;
-/// assert_eq!(checkpoint.head.class_name(), "DebertaForSequenceClassification");
+/// assert_eq!(checkpoint.class_name(), "DebertaForSequenceClassification");
 /// for bound in &checkpoint.bound {
 ///     let numbers = checkpoint.values(bound)?.to_f32()?;
 ///     assert_eq!(numbers.len(), bound.param.shape.iter().product::<usize>(), "{}", bound.param.name);
@@ -128,6 +128,11 @@ impl Checkpoint {
         let bytes = self.read(bound.place, &bound.stored_name)?;
         let shape = bound.param.shape.clone();
         Ok(Values { bytes, dtype: bound.dtype, shape, transposed: bound.transposed })
+    }
+
+    /// The name of the class: as transformers' PyTorch code calls it, or Microsoft's.
+    pub fn class_name(&self) -> &'static str {
+        self.head.class_name(self.config.family)
     }
 
     /// The total number of parameters.
@@ -253,7 +258,7 @@ impl Checkpoint {
             format!(
                 "missing, like all of the head: a {} made from these weights would have a random head \
                  (--head base converts the base model alone)",
-                self.head
+                self.class_name()
             )
         })
     }

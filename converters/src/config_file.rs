@@ -92,7 +92,7 @@ impl ConfigFile {
                 set("pooler_hidden_act", name.clone());
             }
             if output.architectures.is_empty() {
-                set("architectures", json!([head.architecture()]));
+                set("architectures", json!([head.architecture(output.family)]));
             }
         }
         if output.legacy != self.config.legacy || remapped {

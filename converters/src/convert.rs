@@ -274,7 +274,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
         ));
     }
     let input_digest = input.digest(written.tensors.iter().map(|tensor| &tensor.source)).to_string();
-    if input.metadata(forward::CLASS_KEY) == Some(input.head.class_name())
+    if input.metadata(forward::CLASS_KEY) == Some(input.class_name())
         && let Some(told) = input.metadata(forward::DIGEST_KEY).filter(|told| *told != input_digest)
     {
         notes.push(format!(
@@ -306,7 +306,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
             bytes: output.byte_len(),
             digest: input.digest(&written.digests).to_string(),
         },
-        class: input.head.class_name(),
+        class: input.class_name(),
         layers: input.config.num_hidden_layers,
         parameters: input.parameter_count(),
         dtypes,

@@ -72,7 +72,7 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
     let (_, mut checkpoint) =
         Checkpoint::open(Source::locate(model, None, None)?, config, class.map(|class| class.head))?;
     checkpoint.check_copies()?;
-    let class = class.unwrap_or(Class::of_head(checkpoint.head));
+    let class = class.unwrap_or(Class::of_checkpoint(&checkpoint));
     let rows = masked_rows_of(&old)?.unwrap_or(class.masked_rows());
     let reference = Reference::load(&Parameters::new(checkpoint)?, class, rows)?;
     let names: Vec<&str> = file.names().collect();

@@ -218,7 +218,7 @@ impl TraceEntry {
     /// A name that no class has.
     pub fn class(&self) -> Result<Class> {
         match self.framework {
-            Framework::Microsoft => Ok(Class::MASK_DECODER),
+            Framework::Microsoft => Ok(Class::of_microsoft(&self.class)),
             _ => Class::from_name(&self.class),
         }
     }

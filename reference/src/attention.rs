@@ -22,8 +22,7 @@ use crate::ops::{Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, m
 use crate::probe::Probe;
 use crate::projections::Projections;
 use crate::real::Real;
-use crate::relative::PositionLayers;
-use crate::tensor::Matrix;
+use crate::relative::{PositionLayers, Relative};
 use crate::weights::Scope;
 
 pub(crate) struct DisentangledSelfAttention {
@@ -38,11 +37,11 @@ pub(crate) struct DisentangledSelfAttention {
 }
 
 /// What the attention of every layer needs besides hidden states.
-pub(crate) struct Surroundings<'f> {
-    pub(crate) mask: &'f Mask,
+pub(crate) struct Surroundings<'f, F> {
+    pub(crate) mask: Mask,
     pub(crate) masked_rows: MaskedRows,
     /// The relative position table, if there is one.
-    pub(crate) relative: Option<&'f Matrix>,
+    pub(crate) relative: Option<Relative<'f, F>>,
     /// Whether to return the attention probabilities.
     pub(crate) attentions: bool,
 }
@@ -65,28 +64,26 @@ impl DisentangledSelfAttention {
         &self,
         hidden: &Array3<F>,
         queries: Option<&Array3<F>>,
-        around: &Surroundings<'_>,
+        around: &Surroundings<'_, F>,
         probe: &mut Probe<'_, F>,
     ) -> Result<(Array3<F>, Option<Array4<F>>)> {
         let [q, k, v] = self.projections.forward(hidden, queries, probe)?; //           [b, h, n, d]
         let (b, _, n, d) = k.dim();
-        let positions = match around.relative {
-            Some(table) => Some(self.positions.positions(table, n, probe)?),
-            None => None,
-        };
-        let window = self.positions.window(n);
-        let pos_key = positions.as_ref().and_then(|positions| positions.packed_keys(window));
+        let relative = around.relative.as_ref();
+        let positions = relative.map(|table| self.positions.positions(table, probe)).transpose()?;
+        let positions = relative.map(|table| &table.window).zip(positions);
+        let pos_key = positions.as_ref().and_then(|(window, positions)| positions.packed_keys(window));
         let head = |b, h| OneHead {
             d,
             q: matrix(&q, b, h),
             k: matrix(&k, b, h),
             v: matrix(&v, b, h),
             pos_key: pos_key.as_ref().map(|heads| &heads[h]),
-            pos_query: positions.as_ref().and_then(|positions| positions.queries(h, window)),
-            window,
+            pos_query: positions.as_ref().and_then(|(window, positions)| positions.queries(h, window)),
+            window: relative.map(|table| &table.window),
         };
         let softmax = |b, scores: &mut [F]| {
-            let softmax = MaskedSoftmax { mask: around.mask, sequence: b, masked_rows: around.masked_rows };
+            let softmax = MaskedSoftmax { mask: &around.mask, sequence: b, masked_rows: around.masked_rows };
             each_row_here(scores, n, &softmax);
         };
 

@@ -1,6 +1,8 @@
 //! What the attention computes for one head of one sequence: the three terms of the scores, and the context. Source:
 //! `DisentangledSelfAttention.forward` and `disentangled_att_bias`.
 
+use std::ops::Range;
+
 use crate::distances::Window;
 use crate::gemm::{Packed, product, product_columns, rows};
 use crate::ops::{Buffer, RowOperation, each_row_here};
@@ -19,8 +21,8 @@ pub(crate) struct OneHead<'f, F: Real> {
     pub(crate) pos_key: Option<&'f Packed<F>>,
     /// [2s, d]
     pub(crate) pos_query: Option<&'f [F]>,
-    /// The 2s rows of relative positions, and δ.
-    pub(crate) window: Window,
+    /// The 2s rows of relative positions, and δ; absent if there are none.
+    pub(crate) window: Option<&'f Window>,
 }
 
 impl<F: Real> OneHead<'_, F> {
@@ -36,28 +38,28 @@ impl<F: Real> OneHead<'_, F> {
 
     /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
     pub(crate) fn add_c2p(&self, scores: &mut [F], buffer: &mut Buffer<F>) {
-        let Some(pos_key) = self.pos_key else { return };
+        let (Some(pos_key), Some(window)) = (self.pos_key, self.window) else { return };
         let q = rows(self.q, self.d);
         let (n, distances) = (q.len(), pos_key.columns());
         let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
         for (block, q) in q.chunks(BLOCK).enumerate() {
             let (first, last) = (block * BLOCK, block * BLOCK + q.len() - 1);
-            let used = self.window.row(first, n - 1)..self.window.row(last, 0) + 1;
+            let used = window.row(first, n - 1)..window.row(last, 0) + 1;
             let products = &mut products[first * distances..][..q.len() * distances];
             product_columns(q, pos_key, used, products);
         }
-        each_row_here(scores, n, &AddC2p { products, window: self.window });
+        each_row_here(scores, n, &AddC2p { products, window });
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
     pub(crate) fn add_p2c(&self, keys: &Packed<F>, scores: &mut [F], buffer: &mut Buffer<F>) {
-        let Some(pos_query) = self.pos_query else { return };
+        let (Some(pos_query), Some(window)) = (self.pos_query, self.window) else { return };
         let pos_query = rows(pos_query, self.d);
         let (n, distances) = (keys.columns(), pos_query.len());
         let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
         for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
             let first = block * BLOCK;
-            let used = self.window.keys(first..first + pos_query.len(), n);
+            let used = window.keys(first..first + pos_query.len());
             product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
         }
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
@@ -65,8 +67,9 @@ impl<F: Real> OneHead<'_, F> {
         for start in (0..n).step_by(STEP) {
             let js = start..(start + STEP).min(n);
             for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-                for (j, score) in js.clone().zip(&mut scores[js.clone()]) {
-                    *score += products[self.window.row(i, j) * n + j];
+                let rows = window.along(i, js.clone());
+                for ((j, score), row) in js.clone().zip(&mut scores[js.clone()]).zip(rows) {
+                    *score += products[row * n + j];
                 }
             }
         }
@@ -86,24 +89,26 @@ const BLOCK: usize = 32;
 struct AddC2p<'p, F> {
     /// [n, 2s]
     products: &'p [F],
-    window: Window,
+    window: &'p Window,
 }
 
 impl<F: Real> RowOperation<F> for AddC2p<'_, F> {
     #[inline(always)]
     fn apply(&self, i: usize, scores: &mut [F]) {
-        let distances = self.window.len();
+        let (distances, n) = (self.window.len(), scores.len());
         let products = &self.products[i * distances..][..distances];
-        // As j goes up, δ stays at 2s - 1, goes down to 0, and stays there.
-        let n = scores.len();
-        let falling = (i + 1).saturating_sub(distances / 2).min(n);
-        let zero = (i + distances / 2).min(n);
-        scores[..falling].iter_mut().for_each(|score| *score += products[distances - 1]);
-        let window = &products[self.window.row(i, zero.saturating_sub(1))..][..zero - falling];
-        scores[falling..zero]
+        let add = |js: Range<usize>, scores: &mut [F]| {
+            let rows = self.window.along(i, js);
+            scores.iter_mut().zip(rows).for_each(|(score, row)| *score += products[row]);
+        };
+        // Near the query, δ goes down by one as j goes up by one.
+        let near = self.window.near(i);
+        let last = &products[self.window.row(i, near.end - 1)..][..near.len()];
+        add(0..near.start, &mut scores[..near.start]);
+        scores[near.clone()]
             .iter_mut()
-            .zip(window.iter().rev())
+            .zip(last.iter().rev())
             .for_each(|(score, product)| *score += *product);
-        scores[zero..].iter_mut().for_each(|score| *score += products[0]);
+        add(near.end..n, &mut scores[near.end..]);
     }
 }

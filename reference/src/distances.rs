@@ -1,87 +1,225 @@
 //! Relative distances: which row of the relative position table stands for the distance i - j of a query i and a key j.
+//!
+//! In version 1, every distance from -K to K - 1 has a row of its own, K = [`DebertaConfig::max_relative`], and all that are
+//! farther share the first or the last one. So it is in version 2 where there are no buckets. With B buckets the rows for
+//! the distances from -B/2 to B/2 are their own; beyond, the rows stand for more and more distances, as the logarithm does:
+//!
+//! ```text
+//! bucket(d) = d                                                              |d| ≤ mid,  mid = ⌊B/2⌋
+//! bucket(d) = sign(d) (⌈ln(|d|/mid) / ln((M-1)/mid) (mid-1)⌉ + mid)          else
+//! row(d)    = clamp(bucket(d) + S, 0, 2S-1)                                  S = B
+//! ```
+//!
+//! The ceiling makes single roundings matter, so frameworks differ by a row here and there: [`BucketRounding`]. Source:
+//! `make_log_bucket_position`, `build_relative_position` of `modeling_deberta_v2.py`.
 
 use std::ops::Range;
 
 use crate::config::DebertaConfig;
 
 impl DebertaConfig {
-    /// How many terms the scores are the sum of, as far as their scale is concerned: content to content and every entry of
-    /// `pos_att_type`, whatever it is, and even if it is not computed. Source: `DisentangledSelfAttention.forward`.
-    pub fn scale_terms(&self) -> usize {
-        1 + self.pos_att_type.len()
-    }
-
     /// √(d (1 + position terms)), by which queries are divided.
     pub fn attention_scale(&self) -> f64 {
         ((self.head_size() * self.scale_terms()) as f64).sqrt()
     }
 
-    /// The distances that the relative position table [2K, H] has rows for.
+    /// The distances that the relative position table [2S, H] has rows for.
     pub fn distances(&self) -> Distances {
-        Distances { max: self.max_relative() }
+        let buckets = self.position_buckets.map(|buckets| Buckets {
+            mid: buckets / 2,
+            max: self.max_relative(),
+            rounding: BucketRounding::default(),
+            far: FarPositions::default(),
+        });
+        let span = self.position_buckets.unwrap_or_else(|| self.max_relative());
+        Distances { span, whole_table: !self.has_in_proj(), buckets }
     }
 }
 
-/// The distances -K .. K, one row of the table each; all that are farther have the first or the last row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Distances {
-    /// K
-    max: usize,
+/// What becomes of distances |i - j| ≥ M, the largest one, that are sorted into buckets. Below that, all code agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FarPositions {
+    /// The logarithm runs on, until the table ends: i - j ≤ -M has row 0, which training on n ≤ M never touches.
+    /// transformers, in both frameworks.
+    #[default]
+    Spill,
+    /// Distances are clamped to ±(M - 1) first: Microsoft's code of 2023.
+    Clamp,
 }
 
-/// The rows of the table that n tokens need: those for the distances -s .. s with s = min(n, K).
+/// Where the logarithm of buckets is rounded to f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BucketRounding {
+    /// |d| / mid is f32 before its logarithm is: PyTorch.
+    #[default]
+    PyTorch,
+    /// |d| / mid is f64, its logarithm f32: TensorFlow. In some configurations, single distances get another row; with 256
+    /// buckets up to 512, as published, none does.
+    TensorFlow,
+    /// |d| / mid as in PyTorch, but (M - 1) / mid is f64: Microsoft's code. Single distances get another row, too.
+    Microsoft,
+}
+
+/// The distances that a relative position table [2S, H] has rows for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distances {
+    /// S
+    span: usize,
+    /// Whether all rows are projected and recorded, however many tokens there are: version 2.
+    whole_table: bool,
+    buckets: Option<Buckets>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Buckets {
+    /// ⌊B/2⌋
+    mid: usize,
+    /// M
+    max: usize,
+    rounding: BucketRounding,
+    far: FarPositions,
+}
+
+/// The rows of the table that n tokens need, and which of them stands for which distance.
 ///
 /// ```
 /// use deberta_reference::DebertaConfig;
-/// let config = DebertaConfig::from_json(r#"{"max_relative_positions": 4}"#).unwrap();
+/// let config = DebertaConfig::from_json(r#"{"max_relative_positions": 4}"#)?;
 /// let window = config.distances().window(3);
 /// assert_eq!(window.rows(), 1..7);
 /// assert_eq!((window.row(0, 2), window.row(1, 1), window.row(2, 0)), (1, 3, 5));
+/// # Ok::<(), deberta_reference::config::ConfigError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// s
-    span: usize,
-    /// K - s
-    first: usize,
+    /// The rows of the table.
+    rows: Range<usize>,
+    /// n
+    tokens: usize,
+    /// The row of every distance from -(n - 1) to n - 1, counted from the first row of the window.
+    of_distance: Vec<usize>,
+    /// Along the distances from -after to before, every row is the one after that of the distance before it.
+    before: usize,
+    after: usize,
 }
 
 impl Distances {
-    /// The distances of so many rows, 2K of a table or 2s of a window.
-    pub fn of_table(rows: usize) -> Distances {
-        Distances { max: rows / 2 }
+    /// S: the table has 2S rows.
+    pub fn span(self) -> usize {
+        self.span
+    }
+
+    /// The same with another treatment of far distances, if there are buckets.
+    pub fn with_far_positions(mut self, far: FarPositions) -> Distances {
+        self.buckets.iter_mut().for_each(|buckets| buckets.far = far);
+        self
+    }
+
+    /// The same with another rounding, if there are buckets.
+    pub fn with_rounding(mut self, rounding: BucketRounding) -> Distances {
+        self.buckets.iter_mut().for_each(|buckets| buckets.rounding = rounding);
+        self
+    }
+
+    /// The row of the table for a distance.
+    pub fn row(self, distance: isize) -> usize {
+        let bucket = match self.buckets {
+            Some(buckets) => buckets.of(distance),
+            None => distance,
+        };
+        let (span, last) = (self.span as isize, 2 * self.span as isize - 1);
+        bucket.saturating_add(span).clamp(0, last) as usize
     }
 
     /// The rows for n tokens.
     pub fn window(self, n: usize) -> Window {
-        let span = n.min(self.max);
-        Window { span, first: self.max - span }
+        let farthest = n.saturating_sub(1) as isize;
+        let rows =
+            if self.whole_table { self.row(-farthest)..self.row(farthest) + 1 } else { self.projected(n) };
+        let (before, after) = match self.buckets {
+            Some(buckets) => (buckets.mid, buckets.mid),
+            None => (self.span - 1, self.span),
+        };
+        let of_distance = (-farthest..=farthest).map(|distance| self.row(distance) - rows.start).collect();
+        Window { rows, tokens: n, of_distance, before, after }
+    }
+
+    /// The rows that the classes project for n tokens, which is what is recorded: the 2 s around the middle with
+    /// s = min(n, K) in version 1, all in version 2.
+    pub fn projected(self, n: usize) -> Range<usize> {
+        let span = if self.whole_table { self.span } else { n.min(self.span) };
+        self.span - span..self.span + span
+    }
+}
+
+impl Buckets {
+    /// bucket(d)
+    fn of(self, distance: isize) -> isize {
+        let limit = (self.max - 1) as isize;
+        let distance = match self.far {
+            FarPositions::Spill => distance,
+            FarPositions::Clamp => distance.clamp(-limit, limit),
+        };
+        let far = distance.unsigned_abs();
+        if far <= self.mid {
+            return distance;
+        }
+        let (mid, log) = (self.mid as f32, |ratio: f64| ratio.ln() as f32);
+        let exactly = |distance: f64| distance / f64::from(mid);
+        let rounded = |distance: f64| f64::from(exactly(distance) as f32);
+        let (ratio, most) = match self.rounding {
+            BucketRounding::PyTorch => (rounded(far as f64), rounded(limit as f64)),
+            BucketRounding::TensorFlow => (exactly(far as f64), rounded(limit as f64)),
+            BucketRounding::Microsoft => (rounded(far as f64), exactly(limit as f64)),
+        };
+        let bucket = (log(ratio) / log(most) * (mid - 1.0)).ceil() + mid;
+        bucket as isize * distance.signum()
     }
 }
 
 impl Window {
-    /// The rows of the table, K - s .. K + s.
-    pub fn rows(self) -> Range<usize> {
-        self.first..self.first + self.len()
+    /// The rows of the table.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
     }
 
-    /// How many they are, 2s.
+    /// n
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// How many rows they are.
     #[allow(clippy::len_without_is_empty)]
     #[inline(always)]
-    pub fn len(self) -> usize {
-        2 * self.span
+    pub fn len(&self) -> usize {
+        self.rows.end - self.rows.start
     }
 
-    /// δ(i, j) = clamp(i - j + s, 0, 2s - 1), counted from the first row of the window. As j goes up, it goes down.
+    /// δ(i, j), the row of the distance i - j, counted from the first row of the window. As j goes up, it goes down or stays.
     #[inline(always)]
-    pub fn row(self, i: usize, j: usize) -> usize {
-        (i + self.span).saturating_sub(j).min(self.len().saturating_sub(1))
+    pub fn row(&self, i: usize, j: usize) -> usize {
+        self.of_distance[i + self.tokens - 1 - j]
     }
 
-    /// The keys j whose row, for some of n queries, is among `rows`: i - j = row - s for a query i.
-    pub(crate) fn keys(self, rows: Range<usize>, n: usize) -> Range<usize> {
-        let (first, last) = (rows.start, rows.end.saturating_sub(1));
-        self.span.saturating_sub(last)..n.min((n + self.span).saturating_sub(first))
+    /// δ(i, j) for the keys `js` in turn.
+    #[inline(always)]
+    pub(crate) fn along(&self, i: usize, js: Range<usize>) -> impl Iterator<Item = usize> {
+        self.of_distance[i + self.tokens - js.end..i + self.tokens - js.start].iter().rev().copied()
+    }
+
+    /// The keys near a query i, along which δ goes down by one at a time.
+    #[inline(always)]
+    pub(crate) fn near(&self, i: usize) -> Range<usize> {
+        i.saturating_sub(self.before)..(i + self.after + 1).min(self.tokens)
+    }
+
+    /// The keys j whose row, for some query, is among `rows`: j = i - d for the distances d with these rows.
+    pub(crate) fn keys(&self, rows: Range<usize>) -> Range<usize> {
+        let n = self.tokens;
+        // As places in `of_distance`, the distance 0 being at n - 1.
+        let first = self.of_distance.partition_point(|&row| row < rows.start);
+        let end = self.of_distance.partition_point(|&row| row < rows.end);
+        if first == end { 0..0 } else { n.saturating_sub(end)..n.min(2 * n - 1 - first) }
     }
 }
 
@@ -89,17 +227,63 @@ impl Window {
 mod tests {
     use super::*;
 
+    fn distances(family: &str, keys: &str) -> Distances {
+        let json = format!(r#"{{"model_type": "{family}", "relative_attention": true, {keys}}}"#);
+        DebertaConfig::from_json(&json).unwrap().distances()
+    }
+
     #[test]
     fn every_row_is_the_clamped_distance() {
         for (k, n) in [(4, 3), (4, 4), (4, 9), (1, 5), (3, 1)] {
-            let window = Distances { max: k }.window(n);
+            let keys = format!(r#""max_relative_positions": {k}"#);
+            let (version_1, version_2) = (distances("deberta", &keys), distances("deberta-v2", &keys));
+            let window = version_1.window(n);
             let s = n.min(k) as isize;
             for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 let row = (i as isize - j as isize + s).clamp(0, 2 * s - 1) as usize;
                 assert_eq!(window.row(i, j), row, "{k} {n} {i} {j}");
-                assert!(window.keys(row..row + 1, n).contains(&j), "{k} {n} {i} {j}");
+                let other = version_2.window(n);
+                assert_eq!(other.row(i, j) + other.rows().start, row + window.rows().start);
             }
             assert_eq!(window.rows(), k - n.min(k)..k + n.min(k));
+            assert_eq!(version_2.projected(n), 0..2 * k);
         }
+    }
+
+    #[test]
+    fn windows_know_their_neighbours_and_keys() {
+        let cases = [
+            distances("deberta", r#""max_relative_positions": 4"#),
+            distances("deberta-v2", r#""max_relative_positions": 4"#),
+            distances("deberta-v2", r#""position_buckets": 8, "max_relative_positions": 20"#),
+            distances("deberta-v2", r#""position_buckets": 7, "max_relative_positions": 30"#),
+        ];
+        for (distances, n) in cases.into_iter().flat_map(|case| [1, 3, 9, 40].map(|n| (case, n))) {
+            let window = distances.window(n);
+            for i in 0..n {
+                let rows: Vec<usize> = (0..n).map(|j| window.row(i, j)).collect();
+                assert_eq!(window.along(i, 0..n).collect::<Vec<_>>(), rows);
+                assert!(rows.is_sorted_by(|a, b| a >= b) && rows.iter().all(|&row| row < window.len()));
+                let near = window.near(i);
+                assert!(near.contains(&i) && near.end <= n);
+                assert!(rows[near].windows(2).all(|pair| pair[0] == pair[1] + 1), "{distances:?} {n} {i}");
+            }
+            for rows in [0..1, 1..3, 2..window.len()] {
+                let some = |j: &usize| (0..n).any(|i| rows.contains(&window.row(i, *j)));
+                let keys: Vec<usize> = (0..n).filter(some).collect();
+                assert_eq!(window.keys(rows.clone()).collect::<Vec<_>>(), keys, "{distances:?} {n} {rows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn published_buckets_reach_the_ends_of_the_table() {
+        let distances = distances("deberta-v2", r#""position_buckets": 256"#);
+        let rows = [-511, -129, -128, 0, 128, 129, 511].map(|distance| distances.row(distance));
+        assert_eq!(rows, [1, 127, 128, 256, 384, 385, 511]);
+        assert_eq!((distances.row(-512), distances.row(512)), (0, 511));
+        let clamped = distances.with_far_positions(FarPositions::Clamp);
+        assert_eq!([clamped.row(-512), clamped.row(-5000), clamped.row(5000)], [1, 1, 511]);
+        assert_eq!(distances.with_rounding(BucketRounding::TensorFlow).window(512), distances.window(512));
     }
 }

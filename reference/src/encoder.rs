@@ -1,23 +1,25 @@
 //! The stack of layers. Source: `DebertaEncoder`, `DebertaLayer`, `DebertaAttention`, `DebertaSelfOutput`,
-//! `DebertaIntermediate`, `DebertaOutput`.
+//! `DebertaIntermediate`, `DebertaOutput`, and the same of version 2.
 
 use ndarray::{Array3, Array4};
 
 use crate::attention::{DisentangledSelfAttention, Surroundings};
 use crate::config::{Activation, DebertaConfig};
+use crate::convolution::Convolution;
 use crate::error::Result;
 use crate::ops::{LayerNorm, Linear, activate, add};
 use crate::outputs::BaseModelOutput;
 use crate::probe::Probe;
 use crate::real::Real;
-use crate::tensor::Matrix;
+use crate::relative::Table;
 use crate::weights::Scope;
 
-/// L layers and the relative position table that they share.
+/// L layers, the relative position table that they share, and perhaps a convolution after the first one.
 pub(crate) struct DebertaEncoder {
     pub(crate) layers: Vec<DebertaLayer>,
-    /// [2 max, H], with relative attention
-    pub(crate) rel_embeddings: Option<Matrix>,
+    /// With relative attention
+    pub(crate) table: Option<Table>,
+    convolution: Option<Convolution>,
 }
 
 impl DebertaEncoder {
@@ -25,18 +27,16 @@ impl DebertaEncoder {
         let layer = |i| DebertaLayer::new(config, &weights.at(&format!("layer.{i}")));
         Ok(DebertaEncoder {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            rel_embeddings: config
-                .relative_attention
-                .then(|| weights.at("rel_embeddings").matrix("weight"))
-                .transpose()?,
+            table: Table::new(config, weights)?,
+            convolution: Convolution::new(config, &weights.at("conv"))?,
         })
     }
 
-    /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ): [b, n, H].
+    /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ), but x₁ = convolution(x₀, layer₀(x₀)) if there is one: [b, n, H].
     pub(crate) fn forward<F: Real>(
         &self,
         embeddings: Array3<F>,
-        around: &Surroundings<'_>,
+        around: &Surroundings<'_, F>,
         output_hidden_states: bool,
         probe: &mut Probe<'_, F>,
     ) -> Result<BaseModelOutput<F>> {
@@ -45,7 +45,10 @@ impl DebertaEncoder {
         let mut attentions = around.attentions.then(Vec::new);
         for (i, layer) in self.layers.iter().enumerate() {
             let (next, probs) = layer.forward(&x, None, around, &mut probe.at(format_args!("layer.{i}")))?;
-            x = next;
+            x = match self.convolution.as_ref().filter(|_| i == 0) {
+                Some(convolution) => convolution.forward(&x, &next, &around.mask, &mut probe.at("conv"))?,
+                None => next,
+            };
             hidden_states.iter_mut().for_each(|states| states.push(x.clone()));
             attentions.iter_mut().for_each(|attentions| attentions.extend(probs.clone()));
         }
@@ -80,7 +83,7 @@ impl DebertaLayer {
         &self,
         hidden: &Array3<F>,
         queries: Option<&Array3<F>>,
-        around: &Surroundings<'_>,
+        around: &Surroundings<'_, F>,
         probe: &mut Probe<'_, F>,
     ) -> Result<(Array3<F>, Option<Array4<F>>)> {
         // a = LayerNorm(W attention(x) + b + x)

@@ -90,6 +90,15 @@ pub enum InputError {
         /// P
         positions: usize,
     },
+    /// Multiple choice without the number of choices.
+    NoChoices,
+    /// Sequences that do not make whole questions.
+    Choices {
+        /// c
+        choices: usize,
+        /// b c
+        sequences: usize,
+    },
     /// Labels of the wrong kind: real numbers for integers.
     Kind {
         /// The argument.
@@ -154,6 +163,15 @@ impl fmt::Display for InputError {
                 f,
                 "{tokens} tokens, but the model has {positions} absolute positions: shorten the text or give position_ids"
             ),
+            InputError::NoChoices => {
+                f.write_str("multiple choice: give the number of choices, or inputs with the axes [b, c, n]")
+            }
+            InputError::Choices { choices, sequences } => {
+                write!(
+                    f,
+                    "multiple choice: {sequences} sequences do not make questions with {choices} choices each"
+                )
+            }
             InputError::Kind { argument, expected } => write!(f, "{argument}: expected {expected}"),
         }
     }

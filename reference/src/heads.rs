@@ -1,4 +1,4 @@
-//! The four classes with a head on the base model.
+//! The classes of transformers with a head on the base model.
 
 use ndarray::{Array2, Array3, Axis, s};
 
@@ -21,6 +21,7 @@ use crate::weights::{Scope, Weights};
 /// With `legacy`, the head is `cls.predictions`; without, `lm_predictions.lm_head`, the form in which Microsoft
 /// publishes it. transformers cannot load the latter if `tie_word_embeddings` is true: it overwrites the head's dense
 /// layer. Here both decode by the word embeddings, except for an untied legacy head, which has its own decoder.
+#[doc(alias = "DebertaV2ForMaskedLM")]
 pub struct DebertaForMaskedLM {
     deberta: DebertaModel,
     head: PredictionHead,
@@ -121,11 +122,31 @@ impl DebertaPreTrainedModel for DebertaForMaskedLM {
     }
 }
 
+/// What the first token says of the whole sequence. Source: `ContextPooler`.
+struct Pooler {
+    /// [H, H]
+    dense: Linear,
+    act: Activation,
+}
+
+impl Pooler {
+    fn new(config: &DebertaConfig, weights: &Weights) -> Result<Self> {
+        Ok(Pooler { dense: weights.at("pooler").linear("dense")?, act: config.pooler_hidden_act })
+    }
+
+    /// pooled = act(W x₀ + b), x₀ being the hidden state of the first token: [b, n, H] to [b, H].
+    fn forward<F: Real>(&self, hidden: &Array3<F>, probe: &mut Probe<'_, F>) -> Result<Array2<F>> {
+        let first = hidden.index_axis(Axis(1), 0).to_owned();
+        let pooled = probe.keep("pooler.dense", self.dense.forward(&first))?;
+        probe.keep("pooler", activate(self.act, pooled))
+    }
+}
+
 /// Classifies sequences, or predicts a number for each.
+#[doc(alias = "DebertaV2ForSequenceClassification")]
 pub struct DebertaForSequenceClassification {
     deberta: DebertaModel,
-    /// [H, H]
-    pooler: Linear,
+    pooler: Pooler,
     /// [labels, H]
     classifier: Linear,
 }
@@ -138,7 +159,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
     fn new(config: DebertaConfig, weights: &Weights) -> Result<Self> {
         unless(config.obstacle(Self::HEAD))?;
         Ok(DebertaForSequenceClassification {
-            pooler: weights.at("pooler").linear("dense")?,
+            pooler: Pooler::new(&config, weights)?,
             classifier: weights.at("").linear("classifier")?,
             deberta: DebertaModel::at(config, &weights.at("deberta"))?,
         })
@@ -154,10 +175,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
-        // pooled = act(W x₀ + b), x₀ being the hidden state of the first token                  [b, H]
-        let first = base.last_hidden_state.index_axis(Axis(1), 0).to_owned();
-        let pooled = probe.keep("pooler.dense", self.pooler.forward(&first))?;
-        let pooled = probe.keep("pooler", activate(self.config().pooler_hidden_act, pooled))?;
+        let pooled = self.pooler.forward(&base.last_hidden_state, probe)?; // [b, H]
         let logits = probe.keep("classifier", self.classifier.forward(&pooled))?; // [b, labels]
         let (hidden_states, attentions) = (base.hidden_states, base.attentions);
         Ok(LogitsOutput { loss: None, logits: logits.into_dyn(), hidden_states, attentions })
@@ -177,6 +195,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
 }
 
 /// Classifies every token.
+#[doc(alias = "DebertaV2ForTokenClassification")]
 pub struct DebertaForTokenClassification {
     deberta: DebertaModel,
     /// [labels, H]
@@ -218,6 +237,7 @@ impl DebertaPreTrainedModel for DebertaForTokenClassification {
 }
 
 /// Finds the answer to a question in a text: the tokens where it starts and ends.
+#[doc(alias = "DebertaV2ForQuestionAnswering")]
 pub struct DebertaForQuestionAnswering {
     deberta: DebertaModel,
     /// [2, H]
@@ -261,6 +281,60 @@ impl DebertaPreTrainedModel for DebertaForQuestionAnswering {
         if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
             let loss = losses::question_answering(&output.start_logits, &output.end_logits, start, end)?;
             output.loss = Some(loss);
+        }
+        Ok(())
+    }
+}
+
+/// Chooses among the answers to a question: [`Inputs::choices`] says how many sequences belong to a question.
+#[doc(alias = "DebertaV2ForMultipleChoice")]
+pub struct DebertaForMultipleChoice {
+    deberta: DebertaModel,
+    pooler: Pooler,
+    /// [1, H]
+    classifier: Linear,
+}
+
+impl DebertaPreTrainedModel for DebertaForMultipleChoice {
+    /// `logits` [b, c]; the hidden states and attentions are those of the b c sequences.
+    type Output<F: Real> = LogitsOutput<F>;
+
+    const HEAD: Head = Head::MultipleChoice;
+
+    fn new(config: DebertaConfig, weights: &Weights) -> Result<Self> {
+        unless(config.obstacle(Self::HEAD))?;
+        Ok(DebertaForMultipleChoice {
+            pooler: Pooler::new(&config, weights)?,
+            classifier: weights.at("").linear("classifier")?,
+            deberta: DebertaModel::at(config, &weights.at("deberta"))?,
+        })
+    }
+
+    fn base(&self) -> &DebertaModel {
+        &self.deberta
+    }
+
+    fn base_mut(&mut self) -> &mut DebertaModel {
+        &mut self.deberta
+    }
+
+    fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
+        let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
+        let pooled = self.pooler.forward(&base.last_hidden_state, probe)?; // [b c, H]
+        let scores = probe.keep("classifier", self.classifier.forward(&pooled))?; // [b c, 1]
+        let logits = inputs.by_question(scores)?.into_dyn(); // [b, c]
+        Ok(LogitsOutput {
+            loss: None,
+            logits,
+            hidden_states: base.hidden_states,
+            attentions: base.attentions,
+        })
+    }
+
+    /// The mean cross-entropy over the choices; labels [b].
+    fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(losses::token_classification(&output.logits, labels)?);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView1, ArrayView2, Axis, Ix2,
 
 use crate::config::DebertaConfig;
 use crate::error::{InputError, Result};
+use crate::real::Real;
 
 /// The arguments of `forward` and `call`, by their names in transformers. Exactly one of `input_ids` and
 /// `inputs_embeds` is given; everything else may be absent.
@@ -21,6 +22,9 @@ pub struct Inputs {
     /// The absolute position of every token [b, n] or [1, n], each in 0..P. 0, 1, 2, … if absent; ignored if the
     /// input has no position embeddings.
     pub position_ids: Option<Array2<i64>>,
+    /// c, for multiple choice: every c sequences are the answers to one question. The arguments above, which have the axes
+    /// [b, c, n] in transformers, are [b c, n] here.
+    pub choices: Option<usize>,
     /// What the loss is computed from, for all heads but question answering.
     pub labels: Option<Labels>,
     /// The first token of the answer, `[b]`, for question answering.
@@ -64,6 +68,16 @@ impl Inputs {
     /// Inputs with those token ids [b, n] and nothing else.
     pub fn from_ids(input_ids: Array2<i64>) -> Inputs {
         Inputs { input_ids: Some(input_ids), ..Inputs::default() }
+    }
+
+    /// The scores of all answers [b c, 1] by question: [b, c].
+    pub(crate) fn by_question<F: Real>(&self, scores: Array2<F>) -> Result<Array2<F>> {
+        let rows = scores.dim().0;
+        let choices = self.choices.ok_or(InputError::NoChoices)?;
+        if choices == 0 || !rows.is_multiple_of(choices) {
+            return Err(InputError::Choices { choices, sequences: rows }.into());
+        }
+        Ok(Array2::from_shape_fn((rows / choices, choices), |(b, c)| scores[[b * choices + c, 0]]))
     }
 
     /// The tokens, b and n.

@@ -45,6 +45,8 @@ pub mod activation;
 pub mod config;
 pub mod distances;
 pub mod error;
+pub mod family;
+pub mod head;
 pub mod inputs;
 pub mod model;
 pub mod modules;
@@ -59,6 +61,7 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
+mod convolution;
 mod embeddings;
 mod encoder;
 mod gemm;
@@ -70,14 +73,17 @@ mod obstacles;
 mod ops;
 mod projections;
 mod relative;
+mod replaced_tokens;
 mod special;
 mod tensor;
 
-pub use config::DebertaConfig;
+pub use config::{ConvConfig, DebertaConfig};
+pub use distances::{BucketRounding, FarPositions};
 pub use error::{Error, InputError, Result};
+pub use family::Family;
 pub use heads::{
-    DebertaForMaskedLM, DebertaForQuestionAnswering, DebertaForSequenceClassification,
-    DebertaForTokenClassification,
+    DebertaForMaskedLM, DebertaForMultipleChoice, DebertaForQuestionAnswering,
+    DebertaForSequenceClassification, DebertaForTokenClassification,
 };
 pub use inputs::{Inputs, Labels};
 pub use mask_decoder::EnhancedMaskDecoder;
@@ -88,9 +94,11 @@ pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringO
 pub use params::{Head, Param, Part, Role, Rows, params, tied_names};
 pub use probe::{Probe, Trace};
 pub use real::Real;
+pub use replaced_tokens::ReplacedTokenDetectionModel;
 pub use tf::{
-    TFDebertaForMaskedLM, TFDebertaForQuestionAnswering, TFDebertaForSequenceClassification,
-    TFDebertaForTokenClassification, TFDebertaModel, TFDebertaPreTrainedModel,
+    TFDebertaForMaskedLM, TFDebertaForMultipleChoice, TFDebertaForQuestionAnswering,
+    TFDebertaForSequenceClassification, TFDebertaForTokenClassification, TFDebertaModel,
+    TFDebertaPreTrainedModel,
 };
 pub use tokenizer::{
     AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizerBase, Side,

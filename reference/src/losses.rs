@@ -7,7 +7,7 @@ use ndarray::{Array1, Array2, ArrayD, ArrayView1, Axis, Dimension, arr0};
 
 use crate::config::ProblemType;
 use crate::error::{InputError, Result};
-use crate::inputs::Labels;
+use crate::inputs::{Inputs, Labels};
 use crate::ops::softplus;
 use crate::real::Real;
 
@@ -19,6 +19,41 @@ const IGNORED: i64 = -100;
 pub(crate) fn token_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
     let classes = classes_of(logits, labels)?;
     Ok(arr0(mean_cross_entropy(logits, &classes, |class| class != IGNORED)?).into_dyn())
+}
+
+/// Mean cross-entropy over the tokens whose label is above 0. `logits` [b, n, V], `labels` [b, n]. Source: Microsoft's
+/// `masked_language_model.py`.
+pub(crate) fn masked_tokens<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
+    let classes = classes_of(logits, labels)?;
+    Ok(arr0(mean_cross_entropy(logits, &classes, |class| class > 0)?).into_dyn())
+}
+
+/// Mean binary cross-entropy over the tokens of the mask: whether the label is a token, above 0, and another one than
+/// that of `input_ids`. `logits` [b, n], `labels` [b, n]. Source: Microsoft's `replaced_token_detection_model.py`.
+pub(crate) fn replaced_tokens<F: Real>(
+    logits: &ArrayD<F>,
+    labels: &Labels,
+    inputs: &Inputs,
+) -> Result<ArrayD<F>> {
+    let Some(ids) = &inputs.input_ids else {
+        return Err(InputError::Kind { argument: "input_ids", expected: "the tokens, for this loss" }.into());
+    };
+    let labels = classes_of(&logits.view().insert_axis(Axis(2)).to_owned(), labels)?; // [b, n]
+    let mask = inputs.attention_mask.as_ref();
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (at, ((logit, label), id)) in logits.iter().zip(&labels).zip(ids).enumerate() {
+        // A mask of pairs [b, n, n] has a row for every token.
+        let is_token = mask.is_none_or(|mask| {
+            let width = mask.len() / ids.len();
+            mask.iter().skip(at * width).take(width).any(|m| *m > 0.0)
+        });
+        if is_token {
+            let z = if *label > 0 && label != id { F::one() } else { F::zero() };
+            sum += (softplus(*logit) - *logit * z).in_f64();
+            count += 1.0;
+        }
+    }
+    Ok(arr0(F::of(sum / count)).into_dyn())
 }
 
 /// The loss that `problem_type` names. `logits` [b, C]. Source: `DebertaForSequenceClassification.forward`.
@@ -109,6 +144,11 @@ pub(crate) mod tensorflow {
             // (x - z)², [b, 1] to [b]
             return Ok((logits - &labels).mapv(|difference| difference * difference).sum_axis(Axis(1)));
         }
+        Ok(cross_entropies(logits, &classes_of(logits, labels)?, "labels")?.into_dyn())
+    }
+
+    /// One loss a question: [b]. `logits` [b, c]. Source: `TFMultipleChoiceLoss`.
+    pub(crate) fn multiple_choice<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
         Ok(cross_entropies(logits, &classes_of(logits, labels)?, "labels")?.into_dyn())
     }
 

@@ -8,14 +8,17 @@
 //! q₀ = p + h     q₁ = layer(q₀, h)     q₂ = layer(q₁, h)     logits = lm_head(q₂) Eᵀ + b
 //! ```
 //!
+//! A convolution is part of h if it stands before the last layer, and is not applied again.
+//!
 //! Source: Microsoft's `masked_language_model.py` and `bert.py`; the paper, section 3.2. Every trace names its steps
 //! `emd.0` and `emd.1`.
 
 use crate::config::DebertaConfig;
+use crate::distances::{BucketRounding, FarPositions};
 use crate::embeddings::position_embeddings;
 use crate::error::Result;
 use crate::heads::PredictionHead;
-use crate::inputs::{Inputs, Mask};
+use crate::inputs::Inputs;
 use crate::losses;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
 use crate::ops::MaskedRows;
@@ -66,7 +69,10 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
             position_embeddings: (!config.position_biased_input)
                 .then(|| weights.at("deberta.embeddings.position_embeddings").matrix("weight"))
                 .transpose()?,
-            deberta: DebertaModel::at(config, &weights.at("deberta"))?.with_masked_rows(MaskedRows::Zero),
+            deberta: DebertaModel::at(config, &weights.at("deberta"))?
+                .with_masked_rows(MaskedRows::Zero)
+                .with_far_positions(FarPositions::Clamp)
+                .with_bucket_rounding(BucketRounding::Microsoft),
         })
     }
 
@@ -80,7 +86,7 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<LogitsOutput<F>> {
         let states = Inputs { output_hidden_states: true, ..inputs.clone() };
-        let base = self.deberta.predict(&states, &mut probe.at("deberta"))?;
+        let (base, mut around) = self.deberta.run(&states, &mut probe.at("deberta"))?;
         let hidden_states = base.hidden_states.unwrap_or_default();
 
         let mut q = base.last_hidden_state;
@@ -88,9 +94,7 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
             (&self.position_embeddings, &hidden_states[..], self.deberta.encoder.layers.last())
         {
             let (b, n, _) = h.dim();
-            let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
-            let around =
-                self.deberta.surroundings(&Inputs { output_attentions: false, ..inputs.clone() }, &mask);
+            around.attentions = false;
             q = h + &position_embeddings::<F>(table, inputs, b, n)?;
             for step in 0..self.config().decoder_steps(Self::HEAD) {
                 q = layer.forward(h, Some(&q), &around, &mut probe.at(format_args!("emd.{step}")))?.0;
@@ -105,10 +109,14 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
         Ok(LogitsOutput { loss: None, logits, hidden_states, attentions: base.attentions })
     }
 
-    /// The mean cross-entropy over the labels that are not -100.
+    /// The mean cross-entropy over the labels that are not -100; in version 2, as in Microsoft's code, over those above 0.
     fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut LogitsOutput<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
-            output.loss = Some(losses::token_classification(&output.logits, labels)?);
+            output.loss = Some(if self.config().has_in_proj() {
+                losses::token_classification(&output.logits, labels)?
+            } else {
+                losses::masked_tokens(&output.logits, labels)?
+            });
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
-//! The base model, and what all classes have in common. Source: `DebertaModel`, `DebertaPreTrainedModel`.
+//! The base model, and what all classes have in common. Source: `DebertaModel`, `DebertaPreTrainedModel`, and the same of
+//! version 2.
 
 use crate::attention::Surroundings;
 use crate::config::DebertaConfig;
+use crate::distances::{BucketRounding, Distances, FarPositions};
 use crate::embeddings::DebertaEmbeddings;
 use crate::encoder::DebertaEncoder;
 use crate::error::Result;
 use crate::inputs::{Inputs, Mask};
 use crate::ops::MaskedRows;
 use crate::outputs::{BaseModelOutput, ModelOutput};
-use crate::params::{Head, params};
+use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::weights::{LoadReport, Scope, TensorSource, Weights};
@@ -34,7 +36,7 @@ pub trait DebertaPreTrainedModel: Sized {
     /// Missing parameters and parameters of the wrong shape, all of them listed; what [`Self::new`] and the source
     /// report.
     fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
-        let (weights, report) = Weights::read(Self::HEAD, &params(&config, Self::HEAD), source)?;
+        let (weights, report) = Weights::read(&config, Self::HEAD, source)?;
         Ok((Self::new(config, &weights)?, report))
     }
 
@@ -53,6 +55,24 @@ pub trait DebertaPreTrainedModel: Sized {
     /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder).
     fn with_masked_rows(mut self, masked_rows: MaskedRows) -> Self {
         self.base_mut().masked_rows = masked_rows;
+        self
+    }
+
+    /// Chooses which rows of the relative position table stand for distances beyond the largest one, where they are sorted
+    /// into buckets; if not chosen, those of transformers, and in
+    /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder) and
+    /// [`ReplacedTokenDetectionModel`](crate::ReplacedTokenDetectionModel) those of Microsoft's code.
+    fn with_far_positions(mut self, far: FarPositions) -> Self {
+        let distances = &mut self.base_mut().distances;
+        *distances = distances.with_far_positions(far);
+        self
+    }
+
+    /// Chooses where the logarithm of buckets is rounded; if not chosen, as in PyTorch, and in Microsoft's two classes as in
+    /// Microsoft's code.
+    fn with_bucket_rounding(mut self, rounding: BucketRounding) -> Self {
+        let distances = &mut self.base_mut().distances;
+        *distances = distances.with_rounding(rounding);
         self
     }
 
@@ -89,11 +109,13 @@ pub trait DebertaPreTrainedModel: Sized {
 }
 
 /// DeBERTa without a head: token ids in, hidden states out.
+#[doc(alias = "DebertaV2Model")]
 pub struct DebertaModel {
     pub(crate) config: DebertaConfig,
     pub(crate) embeddings: DebertaEmbeddings,
     pub(crate) encoder: DebertaEncoder,
     masked_rows: MaskedRows,
+    distances: Distances,
 }
 
 impl DebertaModel {
@@ -102,19 +124,31 @@ impl DebertaModel {
         Ok(DebertaModel {
             embeddings: DebertaEmbeddings::new(&config, &weights.at("embeddings"))?,
             encoder: DebertaEncoder::new(&config, &weights.at("encoder"))?,
+            distances: config.distances(),
             config,
             masked_rows: MaskedRows::default(),
         })
     }
 
-    /// What surrounds the attention, whatever the layer.
-    pub(crate) fn surroundings<'f>(&'f self, inputs: &Inputs, mask: &'f Mask) -> Surroundings<'f> {
-        Surroundings {
+    /// The output, and what surrounded the attention of every layer.
+    pub(crate) fn run<F: Real>(
+        &self,
+        inputs: &Inputs,
+        probe: &mut Probe<'_, F>,
+    ) -> Result<(BaseModelOutput<F>, Surroundings<'_, F>)> {
+        let (tokens, b, n) = inputs.tokens(&self.config)?;
+        let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
+        let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;
+        let mut probe = probe.at("encoder");
+        let table = self.encoder.table.as_ref();
+        let around = Surroundings {
             mask,
             masked_rows: self.masked_rows,
-            relative: self.encoder.rel_embeddings.as_ref(),
+            relative: table.map(|table| table.relative(self.distances, n, &mut probe)).transpose()?,
             attentions: inputs.output_attentions,
-        }
+        };
+        let output = self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe)?;
+        Ok((output, around))
     }
 }
 
@@ -136,11 +170,7 @@ impl DebertaPreTrainedModel for DebertaModel {
     }
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let (tokens, b, n) = inputs.tokens(&self.config)?;
-        let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
-        let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;
-        let around = self.surroundings(inputs, &mask);
-        self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe.at("encoder"))
+        Ok(self.run(inputs, probe)?.0)
     }
 
     fn add_loss<F: Real>(&self, _: &Inputs, _: &mut Self::Output<F>) -> Result<()> {

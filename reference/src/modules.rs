@@ -7,13 +7,19 @@
 
 use std::fmt;
 
+use crate::config::DebertaConfig;
+
 /// Where a module stands, which decides what comes before its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     /// Before the layers: `embeddings.LayerNorm`, under a head `deberta.embeddings.LayerNorm`.
     Base,
+    /// The table that the layers look relative positions up in: `encoder.rel_embeddings`.
+    Table,
     /// In every layer: `encoder.layer.0.output.dense`, and in every step of the mask decoder, `emd.0.output.dense`.
     Layer,
+    /// Behind the first layer alone: `encoder.conv`.
+    Convolution,
     /// On the base model: `classifier`.
     Head,
 }
@@ -50,13 +56,20 @@ modules! {
         EmbedProj "embeddings.embed_proj",
         EmbeddingsLayerNorm "embeddings.LayerNorm",
         Embeddings "embeddings",
+    }
+    Table {
         RelEmbeddings "encoder.rel_embeddings",
+        TableLayerNorm "encoder.LayerNorm",
     }
     Layer {
         InProj "attention.self.in_proj",
         QueryProj "attention.self.query_proj",
+        KeyProj "attention.self.key_proj",
+        ValueProj "attention.self.value_proj",
         PosProj "attention.self.pos_proj",
         PosQProj "attention.self.pos_q_proj",
+        PosKeyProj "attention.self.pos_key_proj",
+        PosQueryProj "attention.self.pos_query_proj",
         C2c "attention.self.c2c",
         C2p "attention.self.c2p",
         P2c "attention.self.p2c",
@@ -76,6 +89,11 @@ modules! {
         Output "output",
         Layer "",
     }
+    Convolution {
+        Conv "encoder.conv.conv",
+        ConvLayerNorm "encoder.conv.LayerNorm",
+        Convolution "encoder.conv",
+    }
     Head {
         TransformDense "cls.predictions.transform.dense",
         TransformLayerNorm "cls.predictions.transform.LayerNorm",
@@ -91,6 +109,10 @@ modules! {
         Pooler "pooler",
         Classifier "classifier",
         QaOutputs "qa_outputs",
+        MaskPredictionsLayerNorm "mask_predictions.LayerNorm",
+        MaskPredictionsDense "mask_predictions.dense",
+        MaskPredictionsClassifier "mask_predictions.classifier",
+        MaskPredictions "mask_predictions",
     }
 }
 
@@ -110,7 +132,14 @@ impl Module {
         use Module::*;
         matches!(
             self,
-            EmbeddingsLayerNorm | AttentionLayerNorm | OutputLayerNorm | TransformLayerNorm | LmLayerNorm
+            EmbeddingsLayerNorm
+                | TableLayerNorm
+                | AttentionLayerNorm
+                | OutputLayerNorm
+                | ConvLayerNorm
+                | TransformLayerNorm
+                | LmLayerNorm
+                | MaskPredictionsLayerNorm
         )
     }
 
@@ -125,7 +154,7 @@ impl Module {
     /// ```
     pub fn at(self, base: &str, layer: usize) -> String {
         match (self.group(), self.path()) {
-            (Group::Base, path) => format!("{base}{path}"),
+            (Group::Base | Group::Table | Group::Convolution, path) => format!("{base}{path}"),
             (Group::Layer, "") => format!("{base}encoder.layer.{layer}"),
             (Group::Layer, path) => format!("{base}encoder.layer.{layer}.{path}"),
             (Group::Head, path) => path.to_owned(),
@@ -138,7 +167,9 @@ impl Module {
 pub enum Stage {
     /// Before the layers.
     Embeddings,
-    /// A layer of the encoder.
+    /// The relative position table, as the layers get it.
+    Table,
+    /// A layer of the encoder; the first one with the convolution behind it, if there is one.
     Layer(usize),
     /// A step of the enhanced mask decoder: the last layer, applied once more.
     Step(usize),
@@ -153,21 +184,22 @@ impl Stage {
             Stage::Step(step) if module == Module::Layer => format!("emd.{step}"),
             Stage::Step(step) => format!("emd.{step}.{}", module.path()),
             Stage::Layer(layer) => module.at(base, layer),
-            Stage::Embeddings | Stage::Head => module.at(base, 0),
+            Stage::Embeddings | Stage::Table | Stage::Head => module.at(base, 0),
         }
     }
 
     /// Whether the stage has the module.
     pub fn has(self, module: Module) -> bool {
-        let group = match self {
-            Stage::Embeddings => Group::Base,
-            Stage::Layer(_) | Stage::Step(_) => Group::Layer,
-            Stage::Head => Group::Head,
-        };
-        module.group() == group
+        match module.group() {
+            Group::Base => self == Stage::Embeddings,
+            Group::Table => self == Stage::Table,
+            Group::Layer => matches!(self, Stage::Layer(_) | Stage::Step(_)),
+            Group::Convolution => self == Stage::Layer(0),
+            Group::Head => self == Stage::Head,
+        }
     }
 
-    /// Where `outputs.hidden_states.i` is computed: 0 by the embeddings, 1 by layer 0, and so on.
+    /// Where `outputs.hidden_states.i` is computed: 0 by the embeddings, 1 by layer 0 and what is behind it, and so on.
     pub fn of_state(i: usize) -> Stage {
         i.checked_sub(1).map_or(Stage::Embeddings, Stage::Layer)
     }
@@ -175,13 +207,23 @@ impl Stage {
     /// The path of the module whose output is `outputs.hidden_states.i`; `base` as in [`Module::at`].
     ///
     /// ```
-    /// use deberta_reference::Stage;
-    /// assert_eq!(Stage::state_path("deberta.", 0), "deberta.embeddings");
-    /// assert_eq!(Stage::state_path("deberta.", 3), "deberta.encoder.layer.2");
+    /// use deberta_reference::{DebertaConfig, Stage};
+    /// let config = DebertaConfig::from_json("{}")?;
+    /// assert_eq!(Stage::state_path("deberta.", 0, &config), "deberta.embeddings");
+    /// assert_eq!(Stage::state_path("deberta.", 1, &config), "deberta.encoder.layer.0");
+    /// let config = DebertaConfig::from_json(r#"{"model_type": "deberta-v2", "conv_kernel_size": 3}"#)?;
+    /// assert_eq!(Stage::state_path("deberta.", 1, &config), "deberta.encoder.conv");
+    /// assert_eq!(Stage::state_path("deberta.", 2, &config), "deberta.encoder.layer.1");
+    /// # Ok::<(), deberta_reference::config::ConfigError>(())
     /// ```
-    pub fn state_path(base: &str, i: usize) -> String {
+    pub fn state_path(base: &str, i: usize, config: &DebertaConfig) -> String {
         let stage = Stage::of_state(i);
-        stage.path(base, if stage == Stage::Embeddings { Module::Embeddings } else { Module::Layer })
+        let module = match stage {
+            Stage::Embeddings => Module::Embeddings,
+            Stage::Layer(0) if config.convolution.is_some() => Module::Convolution,
+            _ => Module::Layer,
+        };
+        stage.path(base, module)
     }
 }
 
@@ -189,6 +231,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stage::Embeddings => f.write_str("embeddings"),
+            Stage::Table => f.write_str("relative positions"),
             Stage::Layer(layer) => write!(f, "layer {layer}"),
             Stage::Step(step) => write!(f, "decoder step {step}"),
             Stage::Head => f.write_str("head"),
@@ -202,6 +245,7 @@ impl fmt::Display for Stage {
 /// use deberta_reference::{Module, Stage, locate};
 /// assert_eq!(locate("deberta.encoder.layer.3.output"), Some((Stage::Layer(3), Module::Output)));
 /// assert_eq!(locate("emd.1"), Some((Stage::Step(1), Module::Layer)));
+/// assert_eq!(locate("encoder.conv"), Some((Stage::Layer(0), Module::Convolution)));
 /// assert_eq!(locate("pooler.weight"), None);
 /// ```
 pub fn locate(path: &str) -> Option<(Stage, Module)> {
@@ -219,7 +263,9 @@ pub fn locate(path: &str) -> Option<(Stage, Module)> {
     } else if let Some(rest) = path.strip_prefix("emd.") {
         numbered(rest, Stage::Step)
     } else {
-        in_stage(Stage::Embeddings, path).or_else(|| in_stage(Stage::Head, path))
+        let stages = [Stage::Embeddings, Stage::Table, Stage::Layer(0), Stage::Head];
+        let apart = |(_, module): &(Stage, Module)| !module.in_layers();
+        stages.into_iter().find_map(|stage| in_stage(stage, path).filter(apart))
     }
 }
 
@@ -230,7 +276,8 @@ mod tests {
     #[test]
     fn every_path_leads_back_to_its_module() {
         for &module in Module::ALL {
-            let stages = [Stage::Embeddings, Stage::Layer(0), Stage::Layer(11), Stage::Step(1), Stage::Head];
+            use Stage::*;
+            let stages = [Embeddings, Table, Layer(0), Layer(11), Step(1), Head];
             for stage in stages.into_iter().filter(|stage| stage.has(module)) {
                 assert_eq!(locate(&stage.path("deberta.", module)), Some((stage, module)));
                 assert_eq!(locate(&stage.path("", module)), Some((stage, module)));
@@ -238,5 +285,7 @@ mod tests {
         }
         assert_eq!(locate("encoder.layer.x.output"), None);
         assert_eq!(locate("encoder.layer.1.pooler"), None);
+        assert_eq!(locate("output.dense"), None);
+        assert_eq!(locate(""), None);
     }
 }

@@ -9,13 +9,18 @@ impl DebertaConfig {
     pub fn obstacle(&self, head: Head) -> Option<String> {
         let (e, h) = (self.embedding_size, self.hidden_size);
         match head {
+            _ if !head.is_of(self.family) => {
+                Some(format!("{:?} has no class with the head {}", self.model_type(), head.word()))
+            }
             Head::MaskedLm | Head::MaskDecoder if e != h && !head.is_legacy(self) => {
                 Some(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"))
             }
-            Head::SequenceClassification if self.pooler_hidden_size != h => Some(format!(
-                "pooler_hidden_size {} is not hidden_size {h}: the pooler takes hidden states",
-                self.pooler_hidden_size
-            )),
+            Head::SequenceClassification | Head::MultipleChoice if self.pooler_hidden_size != h => {
+                Some(format!(
+                    "pooler_hidden_size {} is not hidden_size {h}: the pooler takes hidden states",
+                    self.pooler_hidden_size
+                ))
+            }
             _ => None,
         }
     }
@@ -26,11 +31,17 @@ impl DebertaConfig {
         DebertaConfig { legacy: true, tie_word_embeddings: true, ..self }
     }
 
-    /// Why TensorFlow's twin of a class cannot be built, if it cannot. Source: `modeling_tf_deberta.py`.
+    /// Why TensorFlow's twin of a class cannot be built, if it cannot. Source: `modeling_tf_deberta.py`,
+    /// `modeling_tf_deberta_v2.py`.
     pub fn obstacle_in_tensorflow(&self) -> Option<String> {
         let (e, h) = (self.embedding_size, self.hidden_size);
+        let groups = self.convolution.map_or(1, |conv| conv.groups);
         if self.talking_head {
             Some("TensorFlow's DeBERTa fails to build with talking_head".to_owned())
+        } else if groups > 1 {
+            Some(format!(
+                "TensorFlow's DeBERTa ignores conv_groups: it has no convolution in {groups} groups"
+            ))
         } else if self.position_biased_input && e != h {
             Some(format!(
                 "TensorFlow's DeBERTa cannot add absolute positions to embeddings of width {e} in a model of width {h}"

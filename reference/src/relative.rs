@@ -1,21 +1,89 @@
 //! Keys and queries of relative positions: rows of the relative position table, projected by every layer. Source:
-//! `DisentangledSelfAttention.disentangled_att_bias`.
+//! `DisentangledSelfAttention.disentangled_att_bias`, `DebertaV2Encoder.get_rel_embedding`.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array3, Array4};
+use ndarray::{Array2, Array3, Array4, Axis, s};
 use rayon::prelude::*;
 
 use crate::config::DebertaConfig;
 use crate::distances::{Distances, Window};
 use crate::error::Result;
 use crate::gemm::{Packed, rows};
-use crate::ops::{Linear, matrix, split_heads};
+use crate::ops::{LayerNorm, Linear, matrix, split_heads};
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::tensor::Matrix;
 use crate::weights::Scope;
+
+/// The relative position table, which all layers share.
+pub(crate) struct Table {
+    /// [2S, H]
+    rel_embeddings: Matrix,
+    /// With `norm_rel_ebd`
+    layer_norm: Option<LayerNorm>,
+}
+
+impl Table {
+    /// The table of an encoder, with relative attention.
+    pub(crate) fn new(config: &DebertaConfig, encoder: &Scope<'_>) -> Result<Option<Self>> {
+        if !config.relative_attention {
+            return Ok(None);
+        }
+        let norm = || encoder.layer_norm("LayerNorm", config.layer_norm_eps);
+        Ok(Some(Table {
+            rel_embeddings: encoder.at("rel_embeddings").matrix("weight")?,
+            layer_norm: config.norm_rel_ebd.then(norm).transpose()?,
+        }))
+    }
+
+    /// R = the rows, or LayerNorm(R) [rows, H].
+    fn rows<F: Real>(&self, range: Range<usize>) -> Array2<F> {
+        let width = self.rel_embeddings.columns;
+        let rows = &self.rel_embeddings.values()[range.start * width..range.end * width];
+        let r = Array2::from_shape_fn((range.len(), width), |(m, x)| F::exactly(rows[m * width + x]));
+        match &self.layer_norm {
+            Some(layer_norm) => layer_norm.forward(r),
+            None => r,
+        }
+    }
+
+    /// The table for n tokens. `probe` is at the encoder.
+    pub(crate) fn relative<F: Real>(
+        &self,
+        distances: Distances,
+        n: usize,
+        probe: &mut Probe<'_, F>,
+    ) -> Result<Relative<'_, F>> {
+        let recorded = self.layer_norm.is_some() && probe.wants("LayerNorm");
+        let all = || probe.keep("LayerNorm", self.rows(0..self.rel_embeddings.rows));
+        let recorded = recorded.then(all).transpose()?;
+        Ok(Relative { table: self, distances, window: distances.window(n), recorded })
+    }
+}
+
+/// The relative position table, as the layers use it on n tokens.
+pub(crate) struct Relative<'t, F> {
+    table: &'t Table,
+    distances: Distances,
+    /// Which rows there are distances for.
+    pub(crate) window: Window,
+    /// All of it after its normalisation [2S, H], if that is recorded, and perhaps replaced.
+    recorded: Option<Array2<F>>,
+}
+
+impl<F: Real> Relative<'_, F> {
+    /// R [1, rows, H]
+    fn rows(&self, range: Range<usize>) -> Array3<F> {
+        let r = match &self.recorded {
+            Some(all) => all.slice(s![range, ..]).to_owned(),
+            None => self.table.rows(range),
+        };
+        r.insert_axis(Axis(0))
+    }
+}
 
 /// What a layer makes of the table.
 pub(crate) struct PositionLayers {
@@ -23,73 +91,77 @@ pub(crate) struct PositionLayers {
     heads: usize,
     /// [`DebertaConfig::attention_scale`]
     scale: f64,
-    distances: Distances,
-    /// [H, H], if there is a c2p term
-    pos_proj: Option<Linear>,
-    /// [H, H] and a bias, if there is a p2c term
-    pos_q_proj: Option<Linear>,
+    /// [H, H], if there is a c2p term; in version 2 with a bias, perhaps that of the tokens' keys
+    key: Option<Linear>,
+    /// [H, H] and a bias, if there is a p2c term; perhaps that of the tokens' queries
+    query: Option<Linear>,
+    /// What the two are recorded as.
+    names: [&'static str; 2],
     /// [`Positions`] of the longest input so far, in f32 or f64. They depend on the weights alone.
     projected: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl PositionLayers {
     pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
+        let (names, [key, query]) = match (config.has_in_proj(), config.share_att_key) {
+            (true, _) => (["pos_proj", "pos_q_proj"], ["pos_proj", "pos_q_proj"]),
+            (false, true) => (["pos_key_proj", "pos_query_proj"], ["key_proj", "query_proj"]),
+            (false, false) => (["pos_key_proj", "pos_query_proj"], ["pos_key_proj", "pos_query_proj"]),
+        };
+        let key =
+            || if config.has_in_proj() { weights.linear_without_bias(key) } else { weights.linear(key) };
         Ok(PositionLayers {
             heads: config.num_attention_heads,
             scale: config.attention_scale(),
-            distances: config.distances(),
-            pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
-            pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
+            key: config.c2p().then(key).transpose()?,
+            query: config.p2c().then(|| weights.linear(query)).transpose()?,
+            names,
             projected: Mutex::new(None),
         })
     }
 
-    /// Which rows of the table n tokens need.
-    pub(crate) fn window(&self, n: usize) -> Window {
-        self.distances.window(n)
-    }
-
-    /// The projected rows of the table [2K, H] for n tokens or more.
+    /// The projected rows of the table, at least those of the window.
     pub(crate) fn positions<F: Real>(
         &self,
-        table: &Matrix,
-        n: usize,
+        relative: &Relative<'_, F>,
         probe: &mut Probe<'_, F>,
     ) -> Result<Arc<Positions<F>>> {
-        let window = self.window(n);
-        if probe.wants("pos_proj") || probe.wants("pos_q_proj") {
-            return Ok(Arc::new(self.project(table, window, probe)?));
+        let window = relative.window.rows();
+        if self.names.iter().any(|name| probe.wants(name)) {
+            let all = relative.distances.projected(relative.window.tokens());
+            return Ok(Arc::new(self.project(relative, all, probe)?));
+        }
+        if relative.recorded.is_some() {
+            return Ok(Arc::new(self.project(relative, window, probe)?));
         }
         let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
         let known = projected.clone().and_then(|known| known.downcast::<Positions<F>>().ok());
-        if let Some(positions) = known.filter(|known| known.window.len() >= window.len()) {
+        let contains = |known: &Range<usize>| known.start <= window.start && window.end <= known.end;
+        if let Some(positions) = known.filter(|known| contains(&known.rows)) {
             return Ok(positions);
         }
-        let positions = Arc::new(self.project(table, window, &mut Probe::off())?);
+        let positions = Arc::new(self.project(relative, window, &mut Probe::off())?);
         *projected = Some(Arc::clone(&positions) as _);
         Ok(positions)
     }
 
-    /// R = the rows of the window, projected.
+    /// R = some rows of the table, projected.
     fn project<F: Real>(
         &self,
-        table: &Matrix,
-        window: Window,
+        relative: &Relative<'_, F>,
+        rows: Range<usize>,
         probe: &mut Probe<'_, F>,
     ) -> Result<Positions<F>> {
-        let width = table.columns;
-        let rows = &table.values()[window.rows().start * width..window.rows().end * width];
-        let row = |(_, m, x)| F::exactly(rows[m * width + x]);
-        let r = Array3::from_shape_fn((1, window.len(), width), row); //                  [1, 2s, H]
-        let mut positions = Positions { window, key: None, query: None };
-        if let Some(proj) = &self.pos_proj {
-            // pos_key = pos_proj R                                                      [1, h, 2s, d]
-            let key = probe.keep("pos_proj", proj.forward(&r))?;
+        let (r, [key_name, query_name]) = (relative.rows(rows.clone()), self.names); //   [1, 2s, H]
+        let mut positions = Positions { rows, key: None, query: None };
+        if let Some(proj) = &self.key {
+            // pos_key = pos_key_proj R                                                  [1, h, 2s, d]
+            let key = probe.keep(key_name, proj.forward(&r))?;
             positions.key = Some(split_heads(&key, (self.heads, 0, 1), None, F::one()));
         }
-        if let Some(proj) = &self.pos_q_proj {
-            // pos_query = (pos_q_proj R + b) / scale                                    [1, h, 2s, d]
-            let query = probe.keep("pos_q_proj", proj.forward(&r))?;
+        if let Some(proj) = &self.query {
+            // pos_query = (pos_query_proj R + b) / scale                                [1, h, 2s, d]
+            let query = probe.keep(query_name, proj.forward(&r))?;
             positions.query = Some(split_heads(&query, (self.heads, 0, 1), None, F::of(self.scale)));
         }
         Ok(positions)
@@ -99,16 +171,16 @@ impl PositionLayers {
 /// Rows of the relative position table after the projections of one layer.
 pub(crate) struct Positions<F> {
     /// Which rows.
-    window: Window,
-    /// [1, h, 2S, d], if there is a c2p term
+    rows: Range<usize>,
+    /// [1, h, rows, d], if there is a c2p term
     key: Option<Array4<F>>,
-    /// [1, h, 2S, d], if there is a p2c term
+    /// [1, h, rows, d], if there is a p2c term
     query: Option<Array4<F>>,
 }
 
 impl<F: Real> Positions<F> {
-    /// The keys of every head for the rows of a smaller window, packed: each serves all sequences.
-    pub(crate) fn packed_keys(&self, window: Window) -> Option<Vec<Packed<F>>> {
+    /// The keys of every head for the rows of a window, packed: each serves all sequences.
+    pub(crate) fn packed_keys(&self, window: &Window) -> Option<Vec<Packed<F>>> {
         let heads = self.key.as_ref()?.dim().1;
         let pack = |head| {
             let keys = self.of_head(&self.key, head, window)?; //                         [2s, d]
@@ -117,15 +189,15 @@ impl<F: Real> Positions<F> {
         (0..heads).into_par_iter().map(pack).collect()
     }
 
-    /// The queries of one head for the rows of a smaller window [2s, d].
-    pub(crate) fn queries(&self, head: usize, window: Window) -> Option<&[F]> {
+    /// The queries of one head for the rows of a window [2s, d].
+    pub(crate) fn queries(&self, head: usize, window: &Window) -> Option<&[F]> {
         self.of_head(&self.query, head, window)
     }
 
-    fn of_head<'p>(&self, table: &'p Option<Array4<F>>, head: usize, window: Window) -> Option<&'p [F]> {
-        let table = matrix(table.as_ref()?, 0, head); //                                  [2S, d]
-        let d = table.len() / self.window.len();
-        let start = window.rows().start - self.window.rows().start;
+    fn of_head<'p>(&self, table: &'p Option<Array4<F>>, head: usize, window: &Window) -> Option<&'p [F]> {
+        let table = matrix(table.as_ref()?, 0, head); //                                  [rows, d]
+        let d = table.len() / self.rows.len();
+        let start = window.rows().start - self.rows.start;
         Some(&table[start * d..(start + window.len()) * d])
     }
 }

@@ -1,11 +1,12 @@
-//! The TensorFlow twins of all classes. They compute the same, but for two named behaviours: attention rows whose every
-//! key is masked are zero, and the losses are TensorFlow's.
+//! The TensorFlow twins of all classes. They compute the same, but for three named behaviours: attention rows whose every
+//! key is masked are zero, the losses are TensorFlow's, and so is the rounding of buckets.
 
 use crate::config::DebertaConfig;
+use crate::distances::{BucketRounding, FarPositions};
 use crate::error::Result;
 use crate::heads::{
-    DebertaForMaskedLM, DebertaForQuestionAnswering, DebertaForSequenceClassification,
-    DebertaForTokenClassification,
+    DebertaForMaskedLM, DebertaForMultipleChoice, DebertaForQuestionAnswering,
+    DebertaForSequenceClassification, DebertaForTokenClassification,
 };
 use crate::inputs::Inputs;
 use crate::losses::tensorflow;
@@ -26,8 +27,10 @@ pub type TFDebertaForSequenceClassification = TFDebertaPreTrainedModel<DebertaFo
 pub type TFDebertaForTokenClassification = TFDebertaPreTrainedModel<DebertaForTokenClassification>;
 /// `TFDebertaForQuestionAnswering`.
 pub type TFDebertaForQuestionAnswering = TFDebertaPreTrainedModel<DebertaForQuestionAnswering>;
+/// `TFDebertaV2ForMultipleChoice`.
+pub type TFDebertaForMultipleChoice = TFDebertaPreTrainedModel<DebertaForMultipleChoice>;
 
-/// The TensorFlow twin of a class. Source: `modeling_tf_deberta.py`.
+/// The TensorFlow twin of a class. Source: `modeling_tf_deberta.py`, `modeling_tf_deberta_v2.py`.
 pub struct TFDebertaPreTrainedModel<M>(M);
 
 impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
@@ -38,7 +41,8 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
         unless(config.obstacle_in_tensorflow())?;
         let (model, report) = M::from_pretrained(config.as_in_tensorflow(), source)?;
-        Ok((Self(model.with_masked_rows(MaskedRows::Zero)), report))
+        let model = model.with_masked_rows(MaskedRows::Zero);
+        Ok((Self(model.with_bucket_rounding(BucketRounding::TensorFlow)), report))
     }
 
     /// The configuration.
@@ -49,6 +53,11 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     /// Chooses what becomes of attention rows whose every key is masked; zero if not chosen.
     pub fn with_masked_rows(self, masked_rows: MaskedRows) -> Self {
         Self(self.0.with_masked_rows(masked_rows))
+    }
+
+    /// Chooses the rows of far positions, as in [`DebertaPreTrainedModel::with_far_positions`].
+    pub fn with_far_positions(self, far: FarPositions) -> Self {
+        Self(self.0.with_far_positions(far))
     }
 
     /// Computes the output, and the loss if `inputs` has labels, as TensorFlow does.
@@ -117,6 +126,15 @@ impl TFLoss for DebertaForQuestionAnswering {
         if let (Some(start), Some(end)) = (&inputs.start_positions, &inputs.end_positions) {
             let (starts, ends) = (&output.start_logits, &output.end_logits);
             output.loss = Some(tensorflow::question_answering(starts, ends, start, end)?);
+        }
+        Ok(())
+    }
+}
+
+impl TFLoss for DebertaForMultipleChoice {
+    fn loss<F: Real>(inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
+        if let Some(labels) = &inputs.labels {
+            output.loss = Some(tensorflow::multiple_choice(&output.logits, labels)?);
         }
         Ok(())
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::config::DebertaConfig;
 use crate::error::{Error, Result};
 pub use crate::load_report::{LoadReport, NotFinite, WrongShape};
 use crate::modules::Module;
 use crate::ops::{LayerNorm, Linear};
-use crate::params::{Head, Param};
+use crate::params::{Head, params};
 use crate::tensor::Matrix;
 pub use crate::tensor::{Floats, Tensor};
 
@@ -36,15 +37,20 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads the required ones of `params` from `source`.
+    /// Reads the required parameters of a class from `source`.
     ///
     /// # Errors
     /// Missing parameters, parameters of the wrong shape, whatever the source reports. NaN and infinity are no
     /// error, but they are in the report.
-    pub fn read(head: Head, params: &[Param], source: &dyn TensorSource) -> Result<(Weights, LoadReport)> {
+    pub fn read(
+        config: &DebertaConfig,
+        head: Head,
+        source: &dyn TensorSource,
+    ) -> Result<(Weights, LoadReport)> {
+        let params = params(config, head);
         let names: HashSet<String> = source.names().into_iter().collect();
         let stored = Stored::new(head, &names);
-        let mut report = LoadReport { class: head.class_name(), ..LoadReport::default() };
+        let mut report = LoadReport { class: head.class_name(config.family), ..LoadReport::default() };
         let mut tensors = HashMap::new();
         for param in params.iter().filter(|param| param.required) {
             let name = stored.name(&param.name);
@@ -176,6 +182,13 @@ impl Scope<'_> {
             [rows, columns] => Ok(Matrix::new(Arc::clone(&tensor.values), rows, columns)),
             _ => Err(self.missing(name)),
         }
+    }
+
+    /// The tensor `name` as a matrix with the same first axis, whose rows hold all that is behind it.
+    pub(crate) fn matrix_of_rows(&self, name: &str) -> Result<Matrix> {
+        let tensor = self.tensor(name)?;
+        let [rows, rest @ ..] = &tensor.shape[..] else { return Err(self.missing(name)) };
+        Ok(Matrix::new(Arc::clone(&tensor.values), *rows, rest.iter().product()))
     }
 
     /// The vector `name`.

@@ -120,7 +120,8 @@ impl ValueEnum for HeadName {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let class = self.0.class_name();
+        let names: Vec<&str> = self.0.class_names().collect();
+        let class = names.first().copied().unwrap_or_default();
         let (help, aliases): (&str, &[&str]) = match self.0 {
             Head::Base => ("DebertaModel: no head", &["model"]),
             Head::MaskedLm => (class, &["masked-lm", "masked_lm"]),
@@ -131,8 +132,10 @@ impl ValueEnum for HeadName {
             Head::SequenceClassification => (class, &["sequence-classification"]),
             Head::TokenClassification => (class, &["token-classification"]),
             Head::QuestionAnswering => (class, &["question-answering"]),
+            Head::MultipleChoice => (class, &["multiple-choice"]),
+            Head::ReplacedTokens => (class, &["replaced-token-detection"]),
         };
-        Some(PossibleValue::new(self.0.word()).help(help).aliases(aliases).alias(class))
+        Some(PossibleValue::new(self.0.word()).help(help).aliases(aliases).aliases(names))
     }
 }
 

@@ -144,7 +144,7 @@ fn side(checkpoint: &Checkpoint, digests: &[crate::digest::TensorDigest]) -> Sid
     Side {
         path: checkpoint.source.path.clone(),
         format: checkpoint.format.to_string(),
-        class: checkpoint.head.class_name(),
+        class: checkpoint.class_name(),
         digest: problems.is_empty().then(|| checkpoint.digest(digests).to_string()),
         problems: problems.iter().map(|problem| format!("{}: {}", problem.tensor, problem.what)).collect(),
     }

@@ -132,7 +132,7 @@ impl Report {
     fn of(checkpoint: &Checkpoint) -> Result<Report> {
         let mut report = Report::new(&checkpoint.source, checkpoint.format);
         let digests = checkpoint.tensor_digests(&())?;
-        report.class = Some(checkpoint.head.class_name());
+        report.class = Some(checkpoint.class_name());
         report.complete = checkpoint.problems.is_empty();
         report.parameters = checkpoint.parameter_count();
         report.digest = report.complete.then(|| checkpoint.digest(&digests).to_string());

@@ -54,7 +54,7 @@ impl NamesArgs {
                 let config = ConfigFile::read(path)?.config;
                 let head = self.head.map_or(Head::Base, Head::from);
                 vec![(
-                    head.class_name().to_owned(),
+                    head.class_name(config.family).to_owned(),
                     rows(&config, head, |dimension| dimension.to_string(), |_| true),
                 )]
             }

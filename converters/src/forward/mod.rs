@@ -57,7 +57,7 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
         value: Some(value.to_owned()),
     };
     let mut metadata = vec![
-        entry(CLASS_KEY, head.class_name()),
+        entry(CLASS_KEY, head.class_name(config.family)),
         entry("deberta.masked_rows", masked_rows(head, options).word()),
     ];
     metadata.extend(options.config.as_ref().map(|text| entry(CONFIG_KEY, text)));
@@ -100,6 +100,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         Head::SequenceClassification => heads::sequence_classification(g, &x),
         Head::TokenClassification => heads::token_classification(g, &x),
         Head::QuestionAnswering => heads::question_answering(g, &x),
+        Head::MultipleChoice | Head::ReplacedTokens => {}
     }
     let outputs = if head == Head::QuestionAnswering { 2 } else { 1 };
     if let Some(pattern) = &options.activations
@@ -110,7 +111,7 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         );
         return Err(Error::new(Kind::Request, why));
     }
-    Ok(graph.finish(head.class_name()))
+    Ok(graph.finish(head.class_name(config.family)))
 }
 
 /// What cannot be made.
@@ -118,6 +119,9 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype) -> Result<()> {
     let fail = |message: String| Err(Error::new(Kind::Request, message));
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
+    }
+    if !config.has_in_proj() {
+        return fail(format!("graphs of {} are not written yet", config.model_type()));
     }
     config.obstacle(head).map_or(Ok(()), fail)
 }

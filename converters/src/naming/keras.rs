@@ -14,13 +14,13 @@ pub fn stored(param: &Param, head: Head) -> Stored {
         Some(rest) if !param.module.in_head() => ("deberta/", rest),
         _ => ("", param.name.as_str()),
     };
-    let transposed = param.role == Role::LinearWeight;
+    let transposed = matches!(param.role, Role::LinearWeight | Role::Convolution);
     if param.role == Role::RelativeEmbedding {
         return Stored { name: format!("{prefix}encoder/rel_embeddings.weight:0"), transposed };
     }
     let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
     let leaf = match param.role {
-        Role::LinearWeight => "kernel",
+        Role::LinearWeight | Role::Convolution => "kernel",
         Role::LayerNormScale => "gamma",
         Role::LayerNormShift => "beta",
         Role::PositionEmbedding | Role::TokenTypeEmbedding => "embeddings",
@@ -51,6 +51,8 @@ pub fn layers(head: Head) -> &'static [&'static str] {
         Head::Base => &["deberta"],
         Head::MaskedLm | Head::MaskDecoder => &["deberta", "cls"],
         Head::SequenceClassification => &["deberta", "pooler", "cls_dropout", "classifier"],
+        Head::MultipleChoice => &["deberta", "dropout", "pooler", "classifier"],
+        Head::ReplacedTokens => &["deberta", "lm_predictions", "mask_predictions"],
         Head::TokenClassification => &["deberta", "dropout", "classifier"],
         Head::QuestionAnswering => &["deberta", "qa_outputs"],
     }
@@ -132,6 +134,7 @@ fn scope(head: Head) -> &'static str {
         Head::SequenceClassification => "tf_deberta_for_sequence_classification",
         Head::TokenClassification => "tf_deberta_for_token_classification",
         Head::QuestionAnswering => "tf_deberta_for_question_answering",
+        Head::MultipleChoice | Head::ReplacedTokens => "tf_deberta_v2",
     }
 }
 

@@ -52,7 +52,7 @@ impl Recipe {
             map.insert(key.to_owned(), value);
         };
         set("model_type", json!(model_type));
-        set("architectures", json!([head.architecture()]));
+        set("architectures", json!([head.architecture(config.config.family)]));
         if head == Head::MaskDecoder {
             set("legacy", json!(false));
             // transformers would tie lm_head.dense to the embeddings otherwise.

@@ -139,6 +139,10 @@ fn law(param: &Param, name: &str, rows: usize, width: usize, config: &DebertaCon
         | (Role::LinearWeight, Module::Decoder) => (0.0, true, 0.05 / HEAVY),
         (Role::LinearWeight, _) if mixes_heads => (0.0, false, 0.2 / BELL),
         (Role::LinearWeight, module) => (0.0, false, gain(module) / (width as f64).sqrt() / BELL),
+        (Role::Convolution, module) => {
+            let inputs: usize = param.shape.iter().skip(1).product();
+            (0.0, false, gain(module) / (inputs as f64).sqrt() / BELL)
+        }
         (Role::Bias, Module::IntermediateDense) => (-0.3, true, 0.2 / HEAVY),
         (Role::Bias, Module::Predictions | Module::LmHead) => (0.0, true, 0.5 / HEAVY),
         (Role::Bias, Module::SelfAttention) if param.rows == Rows::Heads(&[Part::Query]) => {

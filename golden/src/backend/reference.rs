@@ -3,10 +3,11 @@
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
-    self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForQuestionAnswering,
-    DebertaForSequenceClassification, DebertaForTokenClassification, DebertaModel, DebertaPreTrainedModel,
-    EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows, ModelOutput, Probe, Real,
-    TFDebertaPreTrainedModel, TensorSource, tf::TFLoss,
+    self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForMultipleChoice,
+    DebertaForQuestionAnswering, DebertaForSequenceClassification, DebertaForTokenClassification,
+    DebertaModel, DebertaPreTrainedModel, EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows,
+    ModelOutput, Probe, Real, ReplacedTokenDetectionModel, TFDebertaPreTrainedModel, TensorSource,
+    tf::TFLoss,
 };
 use ndarray::ArrayD;
 use serde::Serialize;
@@ -72,6 +73,18 @@ impl Reference {
         Reference { arithmetic, ..self }
     }
 
+    /// Refuses inputs [b, c, n] for a class that does not choose.
+    fn check_choices(&self, inputs: &Inputs) -> Result<()> {
+        match inputs.choices {
+            Some(choices) if self.class.head != Head::MultipleChoice => {
+                let message =
+                    format!("the tokens have {choices} choices, which {} does not take", self.class);
+                Err(Error::new(Kind::Request, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What becomes of attention rows whose every key is masked.
     pub fn masked_rows(&self) -> MaskedRows {
         self.masked_rows
@@ -84,6 +97,7 @@ impl Backend for Reference {
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
+        self.check_choices(inputs)?;
         let (tensors, producer) = match self.arithmetic {
             Arithmetic::F32 => {
                 let run = |probe: &mut Probe<'_>| self.model.run(inputs, probe);
@@ -99,6 +113,7 @@ impl Backend for Reference {
     }
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
+        self.check_choices(inputs)?;
         match self.arithmetic {
             Arithmetic::F32 => self.model.run(inputs, &mut Probe::off()).map(drop),
             Arithmetic::F64 => self.model.run_f64(inputs, &mut Probe::off()).map(drop),
@@ -207,6 +222,9 @@ fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows
         (Code::TensorFlow, Head::QuestionAnswering) => {
             tensorflow::<DebertaForQuestionAnswering>(config, parameters, rows)
         }
+        (Code::TensorFlow, Head::MultipleChoice) => {
+            tensorflow::<DebertaForMultipleChoice>(config, parameters, rows)
+        }
         (_, Head::Base) => pytorch::<DebertaModel>(config, parameters, rows),
         (_, Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, rows),
         (_, Head::MaskDecoder) => pytorch::<EnhancedMaskDecoder>(config, parameters, rows),
@@ -215,6 +233,8 @@ fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows
         }
         (_, Head::TokenClassification) => pytorch::<DebertaForTokenClassification>(config, parameters, rows),
         (_, Head::QuestionAnswering) => pytorch::<DebertaForQuestionAnswering>(config, parameters, rows),
+        (_, Head::MultipleChoice) => pytorch::<DebertaForMultipleChoice>(config, parameters, rows),
+        (_, Head::ReplacedTokens) => pytorch::<ReplacedTokenDetectionModel>(config, parameters, rows),
     }
 }
 

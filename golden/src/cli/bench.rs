@@ -115,9 +115,11 @@ impl BenchArgs {
             let load_ms = milliseconds(start);
             return Ok(Loaded { model: graph, class, vocabulary: file.config.vocab_size, load_ms });
         }
-        let class = class.unwrap_or(Class::of_head(Head::Base));
         let start = Instant::now();
-        let (checkpoint, class) = self.model.open(Some(class))?;
+        let (checkpoint, class) = match class {
+            Some(class) => self.model.open(Some(class))?,
+            None => self.model.open_head(Some(Head::Base))?,
+        };
         let vocabulary = checkpoint.config.vocab_size;
         let model = self.model.load(checkpoint, class, class.masked_rows())?;
         let load_ms = milliseconds(start);

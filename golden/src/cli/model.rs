@@ -10,7 +10,7 @@ use deberta_converters::format::Format;
 use deberta_converters::hub::{Wanted, resolve};
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
-use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
+use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
 
 use super::terminal::say;
 use super::threads::ThreadsArgs;
@@ -53,17 +53,24 @@ impl ModelArgs {
     /// Opens the checkpoint, for `class` if it is given, else for the class that the configuration or the tensors
     /// show. Returns the class too.
     pub(super) fn open(&self, class: Option<Class>) -> Result<(Checkpoint, Class)> {
+        let (checkpoint, found) = self.open_head(class.map(|class| class.head))?;
+        let class = class.unwrap_or(found);
+        class.require(&checkpoint)?;
+        Ok((checkpoint, class))
+    }
+
+    /// Opens the checkpoint for a head, or for the one that the configuration or the tensors show.
+    pub(super) fn open_head(&self, head: Option<Head>) -> Result<(Checkpoint, Class)> {
         self.backend.require()?;
         self.threads.start()?;
         let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
         let source = Source::locate(&model, None, None)?;
-        let (config, mut checkpoint) =
-            Checkpoint::open(source, self.config.as_deref(), class.map(|class| class.head))?;
+        let (config, mut checkpoint) = Checkpoint::open(source, self.config.as_deref(), head)?;
         for warning in config.config.warnings() {
             say(&format!("warning: {}: {warning}", config.path.display()));
         }
         checkpoint.check_copies()?;
-        let class = class.unwrap_or(Class::of_head(checkpoint.head));
+        let class = Class::of_checkpoint(&checkpoint);
         Ok((checkpoint, class))
     }
 
@@ -116,7 +123,7 @@ impl ModelArgs {
         let model = resolve(&self.model, self.revision.as_deref(), &wanted, &Bar::default())?;
         let source = Source::locate(&model, Some(Format::Onnx), None)?;
         let (_, checkpoint) = Checkpoint::open(source.clone(), self.config.as_deref(), None)?;
-        Ok(GraphFile { source, config: checkpoint.config.clone(), class: Class::of_head(checkpoint.head) })
+        Ok(GraphFile { source, config: checkpoint.config.clone(), class: Class::of_checkpoint(&checkpoint) })
     }
 
     /// Loads the graph. It is of one class, which is neither framework's, with one convention for masked rows: those that are

@@ -128,7 +128,7 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
         let given = inputs(&trace).map_err(|error| error.in_file(path))?;
         let class = match Class::of(&trace)? {
             Some(class) => class,
-            None => Class::of_head(Checkpoint::open(source.clone(), None, None)?.1.head),
+            None => Class::of_checkpoint(&Checkpoint::open(source.clone(), None, None)?.1),
         };
         let masked_rows = masked_rows_of(&trace)?.unwrap_or(class.masked_rows());
         let name = name_of(path);

@@ -1,6 +1,5 @@
 //! What attention probabilities and contexts say about the biases of queries and values.
 
-use deberta_reference::distances::Distances;
 use deberta_reference::{Module, Part};
 
 use super::hypothesis::Hypothesis;
@@ -36,6 +35,7 @@ pub(super) fn query_bias(
         return None;
     }
     let n = pair.width;
+    let window = model.config.distances().window(n);
     // What padding attends to is a convention.
     let real = section.real(&model.path(Module::Probs, layer));
     let b = pair.want.len() / (h * n * n).max(1);
@@ -61,7 +61,6 @@ pub(super) fn query_bias(
                 let key = ((sequence * n + j) * h + head) * 3 * d + d;
                 let mut f: Vec<f64> = keys.get(key..key + d)?.iter().map(|&k| f64::from(k) / scale).collect();
                 if let Some((table, width)) = positions {
-                    let window = Distances::of_table(table.len() / width).window(n);
                     let at = window.row(i, j) * width + head * d;
                     for (f, &p) in f.iter_mut().zip(table.get(at..at + d)?) {
                         *f += f64::from(p) / scale;

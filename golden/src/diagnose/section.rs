@@ -8,7 +8,6 @@ use super::divergence::{Divergence, diverges, short};
 use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
-use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::inputs::dims;
 use crate::trace::points::{Named, points};
@@ -60,14 +59,14 @@ impl<'d> Section<'d> {
         let golden = divergence.golden;
         let layers = model.config.num_hidden_layers;
         let state = |layer: usize| {
-            let point = Stage::state_path(model.base(), layer);
+            let point = Stage::state_path(model.base(), layer, &model.config);
             golden
                 .get(&format!("activations.{point}"))
                 .or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
         };
         let mut stage = stage_of(name, model);
         let input = match stage {
-            None | Some(Stage::Embeddings | Stage::Step(_)) => None,
+            None | Some(Stage::Embeddings | Stage::Table | Stage::Step(_)) => None,
             Some(Stage::Layer(layer)) => state(layer),
             Some(Stage::Head) => match model.config.decoder_steps(model.class.head).checked_sub(1) {
                 Some(last) => {
@@ -252,11 +251,13 @@ impl Part {
     fn of(section: &Section<'_>, model: &Model) -> Part {
         let inputs = section.divergence.inputs;
         match section.stage {
-            None | Some(Stage::Step(_)) => Part::of_whole(model.clone(), inputs.clone(), String::new()),
+            None | Some(Stage::Table | Stage::Step(_)) => {
+                Part::of_whole(model.clone(), inputs.clone(), String::new())
+            }
             Some(Stage::Embeddings) => {
                 let config =
                     DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
-                let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
+                let mut part = Model::empty_base(config, model.masked_rows);
                 copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
                 let inputs = Inputs { labels: None, output_attentions: false, ..inputs.clone() };
                 let names = vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))];
@@ -315,7 +316,7 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         pad_token_id: None,
         ..config.clone()
     };
-    let mut part = Model::empty(config, Class::of_head(Head::Base), model.masked_rows);
+    let mut part = Model::empty_base(config, model.masked_rows);
     copy(model, &mut part, |param| match param.layer {
         Some(number) => number == layer,
         None => param.module == Module::RelEmbeddings,
@@ -363,7 +364,7 @@ fn stage_of(name: &str, model: &Model) -> Option<Stage> {
 /// The place of a tensor of a trace among the points.
 fn place(name: &str, paths: &[String], model: &Model) -> usize {
     let path = match Named::of(name) {
-        Some(Named::State(i)) => Stage::state_path(model.base(), i),
+        Some(Named::State(i)) => Stage::state_path(model.base(), i, &model.config),
         Some(Named::Attentions(layer)) if model.config.talking_head => {
             model.path(Module::HeadWeightsProj, layer)
         }

@@ -340,7 +340,8 @@ impl List<'_> {
             let first = match self.model.class.head {
                 head if head.is_legacy(&self.model.config) => Module::TransformDense,
                 Head::MaskedLm | Head::MaskDecoder => Module::LmDense,
-                Head::SequenceClassification => Module::PoolerDense,
+                Head::SequenceClassification | Head::MultipleChoice => Module::PoolerDense,
+                Head::ReplacedTokens => Module::MaskPredictionsLayerNorm,
                 Head::QuestionAnswering => Module::QaOutputs,
                 Head::Base | Head::TokenClassification => Module::Classifier,
             };

@@ -122,8 +122,8 @@ mod tests {
     use super::*;
     use crate::judge::compare::Comparison;
     use crate::judge::tolerance::{Precision, Tolerances};
-    use crate::trace::class::Class;
     use crate::trace::file::Recorded;
+    use deberta_reference::Head;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 
@@ -136,7 +136,7 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let padding = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let padding = Padding::of(&inputs, Head::TokenClassification);
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.01));
         let comparison = Comparison { tolerances: &tolerances, precision: Precision::F32, padding: &padding };
         let (want, got) = (tensor(Data::Floats(want.into())), tensor(Data::Floats(got.into())));

@@ -206,8 +206,8 @@ fn not_finite(values: &[f32], shape: &[usize]) -> Option<(usize, Vec<usize>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::class::Class;
     use crate::trace::tensor::Data;
+    use deberta_reference::Head;
     use deberta_reference::Inputs;
     use ndarray::{Array, arr2};
 
@@ -221,7 +221,7 @@ mod tests {
             attention_mask: Some(arr2(&[[1.0, 0.0]]).into_dyn()),
             ..Inputs::default()
         };
-        let padding = Padding::of(&inputs, Class::from_name("DebertaForTokenClassification").unwrap());
+        let padding = Padding::of(&inputs, Head::TokenClassification);
         let tolerances = Tolerances::uniform(Tolerance::absolute(0.001));
         Comparison { tolerances: &tolerances, precision, padding: &padding }.tensors(want, got).verdict
     }

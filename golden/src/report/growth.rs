@@ -20,6 +20,7 @@ pub(super) struct StageError {
 pub(super) fn short(stage: Stage) -> String {
     match stage {
         Stage::Embeddings => "emb".to_owned(),
+        Stage::Table => "rel".to_owned(),
         Stage::Layer(layer) => layer.to_string(),
         Stage::Step(step) => format!("d{step}"),
         Stage::Head => "head".to_owned(),

@@ -29,7 +29,7 @@ pub fn subjects() -> Result<Vec<Subject>> {
 fn subject(head: Head) -> Result<Subject> {
     let config =
         DebertaConfig::from_json(CONFIG).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
-    let class = Class::of_head(head);
+    let class = Class::of_head(config.family, head);
     let masked_rows = MaskedRows::Uniform;
     let mut model = Model::empty(config, class, masked_rows);
     let mut noise = Noise(1);
@@ -37,7 +37,7 @@ fn subject(head: Head) -> Result<Subject> {
         let count = param.shape.iter().product();
         let input = param.shape.last().copied().unwrap_or(1) as f32;
         let (middle, width) = match param.role {
-            Role::LinearWeight => (0.0, 2.0 / input.sqrt()),
+            Role::LinearWeight | Role::Convolution => (0.0, 2.0 / input.sqrt()),
             Role::Bias | Role::LayerNormShift => (0.0, 0.4),
             Role::LayerNormScale => (1.0, 0.3),
             Role::WordEmbedding | Role::PositionEmbedding | Role::TokenTypeEmbedding => (0.0, 0.03),
@@ -58,7 +58,7 @@ fn subject(head: Head) -> Result<Subject> {
         Ok(Recorded { name: name.to_owned(), trace, inputs, class, masked_rows })
     });
     Ok(Subject {
-        name: format!("a small {head}"),
+        name: format!("a small {class}"),
         goldens: goldens.collect::<Result<_>>()?,
         model,
         tolerances: Tolerances::default(),

@@ -168,7 +168,7 @@ impl Subject {
         report.in_place = in_place(&fault, &point, names);
         report.first_divergence = Some(point);
         let model = as_class(&faulty, golden);
-        let padding = Padding::of(&golden.inputs, golden.class);
+        let padding = Padding::of(&golden.inputs, golden.class.head);
         let divergence = Divergence {
             model: &model,
             golden: &golden.trace,
@@ -186,7 +186,7 @@ impl Subject {
             let run =
                 |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
             let (good, bad) = (run(&self.model)?, run(faulty)?);
-            let padding = Padding::of(&golden.inputs, golden.class);
+            let padding = Padding::of(&golden.inputs, golden.class.head);
             for want in &good.tensors {
                 let point = self.comparison(&padding).tensors(want, bad.get(&want.name));
                 if seen(&point) {
@@ -211,7 +211,7 @@ impl Subject {
 
     fn compare(&self, golden: &Recorded, model: &Model) -> Result<Vec<PointReport>> {
         let model = as_class(model, golden);
-        let padding = Padding::of(&golden.inputs, golden.class);
+        let padding = Padding::of(&golden.inputs, golden.class.head);
         let (golden, inputs) = (&golden.trace, &golden.inputs);
         Divergence { model: &model, golden, inputs, comparison: self.comparison(&padding) }.compare(&model)
     }

@@ -59,7 +59,7 @@ impl Task for MaskedLm {
         match self.decoder {
             Some(Decoder::Emd) => Class::MASK_DECODER,
             None if !checkpoint.config.legacy && has_positions => Class::MASK_DECODER,
-            _ => Class::of_head(Head::MaskedLm),
+            _ => Class::of_head(checkpoint.config.family, Head::MaskedLm),
         }
     }
 

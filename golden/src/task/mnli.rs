@@ -128,8 +128,8 @@ fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Re
 }
 
 impl Task for Mnli {
-    fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::of_head(Head::SequenceClassification)
+    fn class(&self, checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, Head::SequenceClassification)
     }
 
     fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {

@@ -192,8 +192,8 @@ fn filled(question: &str, option: &str) -> String {
 }
 
 impl Task for Race {
-    fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::of_head(Head::SequenceClassification)
+    fn class(&self, checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, Head::SequenceClassification)
     }
 
     fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {

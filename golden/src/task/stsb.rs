@@ -75,8 +75,8 @@ fn example(line: Line<'_>, sentences: [&str; 2], score: f64) -> Result<Example> 
 }
 
 impl Task for Stsb {
-    fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::of_head(Head::SequenceClassification)
+    fn class(&self, checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, Head::SequenceClassification)
     }
 
     fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {

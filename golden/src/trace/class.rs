@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Head, MaskedRows};
+use deberta_reference::{Family, Head, MaskedRows};
 
 use crate::trace::file::Trace;
 
 /// A class that can be run: what stands on the base model, in whose code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
+    /// Whose base model; nothing for Microsoft's classes, which both families share.
+    family: Option<Family>,
     /// What stands on the base model.
     pub head: Head,
     /// Whose conventions hold for masked rows and losses.
@@ -23,17 +26,44 @@ pub enum Code {
     PyTorch,
     /// transformers' for TensorFlow.
     TensorFlow,
-    /// Microsoft's, where the mask decoder is.
+    /// Microsoft's, where the heads of pre-training are.
     Microsoft,
 }
 
 impl Class {
     /// Masked language modelling by Microsoft's enhanced mask decoder.
-    pub const MASK_DECODER: Class = Class { head: Head::MaskDecoder, code: Code::Microsoft };
+    pub const MASK_DECODER: Class = Class { family: None, head: Head::MaskDecoder, code: Code::Microsoft };
 
-    /// The class with this head: in transformers' PyTorch code, unless it is the mask decoder.
-    pub fn of_head(head: Head) -> Class {
-        Class { head, code: if head.in_transformers() { Code::PyTorch } else { Code::Microsoft } }
+    /// The class with this head: in transformers' PyTorch code, unless it is one of Microsoft's alone.
+    pub fn of_head(family: Family, head: Head) -> Class {
+        if head.in_transformers() {
+            Class { family: Some(family), head, code: Code::PyTorch }
+        } else {
+            Class { family: None, head, code: Code::Microsoft }
+        }
+    }
+
+    /// The class that a checkpoint is of.
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, checkpoint.head)
+    }
+
+    /// The twin in TensorFlow, if there is one.
+    pub fn in_tensorflow(self) -> Option<Class> {
+        self.head.in_transformers().then_some(Class { code: Code::TensorFlow, ..self })
+    }
+
+    /// Checks that a checkpoint can be of the class.
+    ///
+    /// # Errors
+    /// A class of the other family.
+    pub fn require(self, checkpoint: &Checkpoint) -> Result<()> {
+        let family = checkpoint.config.family;
+        if self.family.is_none_or(|own| own == family) && self.head.is_of(family) {
+            return Ok(());
+        }
+        let message = format!("model_type is {:?}, this is no {self}", family.model_type());
+        Err(Error::new(Kind::Model, message).in_file(&checkpoint.source.path))
     }
 
     /// The class of that name.
@@ -41,20 +71,33 @@ impl Class {
     /// # Errors
     /// A name that no class has.
     pub fn from_name(name: &str) -> Result<Class> {
-        match Head::from_class_name(name) {
-            Some(head) if name.starts_with("TF") => Ok(Class { head, code: Code::TensorFlow }),
-            Some(head) => Ok(Class::of_head(head)),
+        let family = Family::of_class(name).unwrap_or(Family::V2);
+        let class = Head::from_class_name(name).map(|head| Class::of_head(family, head));
+        let twin = name.starts_with("TF");
+        match class.and_then(|class| if twin { class.in_tensorflow() } else { Some(class) }) {
+            Some(class) => Ok(class),
             None => {
-                let in_transformers = |head: &Head| head.in_transformers();
-                let known = Head::ALL.into_iter().filter(in_transformers).map(Head::class_name);
+                let named = |own: bool| -> Vec<&str> {
+                    let heads = Head::ALL.into_iter().filter(|head| head.in_transformers() != own);
+                    let mut names: Vec<&str> = heads.flat_map(Head::class_names).collect();
+                    names.dedup();
+                    names
+                };
                 let message = format!(
                     "there is no class {name:?}: choose from {}, each also with TF in front, and {}",
-                    known.collect::<Vec<_>>().join(", "),
-                    Class::MASK_DECODER
+                    named(false).join(", "),
+                    named(true).join(" and ")
                 );
                 Err(Error::new(Kind::Request, message))
             }
         }
+    }
+
+    /// The class of Microsoft's code that a trace of it is of. Traces of the mask decoder may name the class of transformers
+    /// that loads the same weights.
+    pub fn of_microsoft(name: &str) -> Class {
+        let own = Head::from_class_name(name).filter(|head| !head.in_transformers());
+        own.map_or(Class::MASK_DECODER, |head| Class { head, ..Class::MASK_DECODER })
     }
 
     /// The class that a trace says it is of; nothing if it does not say.
@@ -63,7 +106,7 @@ impl Class {
     /// A name that no class has.
     pub fn of(trace: &Trace) -> Result<Option<Class>> {
         match (trace.metadata("framework"), trace.metadata("class")) {
-            (Some("microsoft"), _) => Ok(Some(Class::MASK_DECODER)),
+            (Some("microsoft"), name) => Ok(Some(Class::of_microsoft(name.unwrap_or_default()))),
             (_, Some(name)) => Class::from_name(name).map(Some),
             (_, None) => Ok(None),
         }
@@ -80,9 +123,10 @@ impl Class {
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.head.class_name(self.family.unwrap_or(Family::V2));
         match self.code {
-            Code::PyTorch | Code::Microsoft => f.pad(self.head.class_name()),
-            Code::TensorFlow => f.pad(&format!("TF{}", self.head)),
+            Code::PyTorch | Code::Microsoft => f.pad(name),
+            Code::TensorFlow => f.pad(&format!("TF{name}")),
         }
     }
 }
@@ -111,17 +155,19 @@ mod tests {
 
     #[test]
     fn every_class_has_a_name() {
-        for head in Head::ALL {
-            let class = Class::of_head(head);
+        for (family, head) in Family::ALL.into_iter().flat_map(|of| Head::of(of).map(move |head| (of, head)))
+        {
+            let class = Class::of_head(family, head);
             assert_eq!(Class::from_name(&class.to_string()).unwrap(), class);
-            let twin = Class { head, code: Code::TensorFlow };
-            assert_eq!(
-                Class::from_name(&twin.to_string()).is_ok_and(|of| of == twin),
-                head.in_transformers()
-            );
+            if let Some(twin) = class.in_tensorflow() {
+                assert_eq!(Class::from_name(&twin.to_string()).unwrap(), twin);
+            }
         }
         assert_eq!(Class::from_name("EnhancedMaskDecoder").unwrap(), Class::MASK_DECODER);
+        assert!(Class::from_name("TFEnhancedMaskDecoder").is_err());
         let error = Class::from_name("BertModel").unwrap_err().to_string();
         assert!(error.starts_with("there is no class \"BertModel\": choose from DebertaModel, "), "{error}");
+        let own = "and EnhancedMaskDecoder and ReplacedTokenDetectionModel";
+        assert!(error.ends_with(own), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! The inputs that a trace records, as the arguments of a model.
 
+use std::borrow::Cow;
+
 use deberta_converters::error::{Error, Result};
 use deberta_reference::{Inputs, Labels};
 use ndarray::{Array, ArrayD, Dimension};
@@ -13,9 +15,10 @@ use crate::trace::tensor::{Data, Tensor};
 /// # Errors
 /// An input that no class has, of the wrong type, or with the wrong number of axes.
 pub fn inputs(trace: &Trace) -> Result<Inputs> {
-    let mut inputs = Inputs::default();
+    let mut inputs = Inputs { choices: choices(trace), ..Inputs::default() };
     for tensor in &trace.tensors {
         let Some(argument) = tensor.name.strip_prefix("inputs.") else { continue };
+        let tensor = &*by_sequence(tensor, argument, inputs.choices)?;
         match argument {
             "input_ids" => inputs.input_ids = Some(integers(tensor)?),
             "inputs_embeds" => inputs.inputs_embeds = Some(axes(tensor, numbers(tensor)?)?),
@@ -36,7 +39,33 @@ pub fn inputs(trace: &Trace) -> Result<Inputs> {
     Ok(inputs)
 }
 
-/// Integers with as many axes as are asked for.
+/// c, if the tokens have the axes [b, c, n] of multiple choice, or embeddings [b, c, n, E].
+fn choices(trace: &Trace) -> Option<usize> {
+    trace.tensors.iter().find_map(|tensor| match (tensor.name.as_str(), &tensor.shape[..]) {
+        ("inputs.input_ids", &[_, choices, _]) | ("inputs.inputs_embeds", &[_, choices, _, _]) => {
+            Some(choices)
+        }
+        _ => None,
+    })
+}
+
+/// An argument [b, c, …] of multiple choice as [b c, …], any other one as it is: labels are for questions.
+fn by_sequence<'t>(tensor: &'t Tensor, argument: &str, choices: Option<usize>) -> Result<Cow<'t, Tensor>> {
+    let Some(choices) = choices.filter(|_| argument != "labels") else { return Ok(Cow::Borrowed(tensor)) };
+    match &tensor.shape[..] {
+        &[b, c, ref rest @ ..] if c == choices => {
+            let sequences = b.checked_mul(c).ok_or_else(|| Error::malformed("too many sequences"))?;
+            let shape = [&[sequences], rest].concat();
+            Ok(Cow::Owned(Tensor { shape, ..tensor.clone() }))
+        }
+        shape => {
+            let message =
+                format!("shape {shape:?}, the tokens have {choices} choices: expected [b, {choices}, …]");
+            Err(Error::malformed(message).in_tensor(&tensor.name))
+        }
+    }
+}
+
 /// How many sequences there are and how long they are; nothing without tokens.
 pub fn dims(inputs: &Inputs) -> Option<(usize, usize)> {
     let of_embeddings = || inputs.inputs_embeds.as_ref().map(|embeddings| embeddings.dim());
@@ -54,6 +83,7 @@ pub fn for_loss(inputs: &Inputs) -> impl Iterator<Item = &'static str> + use<> {
     given.into_iter().flatten()
 }
 
+/// Integers with as many axes as are asked for.
 fn integers<D: Dimension>(tensor: &Tensor) -> Result<Array<i64, D>> {
     match &tensor.data {
         Data::Integers(values) => axes(tensor, array(tensor, values.clone())?),
@@ -99,6 +129,17 @@ mod tests {
         assert_eq!(mask.attention_mask.unwrap().into_raw_vec_and_offset().0, [1.0, 0.0]);
         let error = inputs(&trace("inputs.input_ids", &[1, 1], Data::Floats(vec![1.0]))).unwrap_err();
         assert_eq!(error.to_string(), "tensor \"inputs.input_ids\": dtype f32, this input is i64");
+    }
+
+    #[test]
+    fn choices_are_sequences() {
+        let ids = trace("inputs.input_ids", &[1, 2, 3], Data::Integers(vec![1, 2, 3, 4, 5, 6]));
+        let read = inputs(&ids).unwrap();
+        assert_eq!((read.choices, dims(&read)), (Some(2), Some((2, 3))));
+        let mut tensors = ids.tensors;
+        tensors.extend(trace("inputs.attention_mask", &[2, 3], Data::Integers(vec![1; 6])).tensors);
+        let error = inputs(&Trace { metadata: vec![], tensors }).unwrap_err().to_string();
+        assert!(error.ends_with("shape [2, 3], the tokens have 2 choices: expected [b, 2, …]"), "{error}");
     }
 
     #[test]

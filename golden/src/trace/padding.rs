@@ -6,7 +6,6 @@
 use deberta_reference::{Head, Inputs, Labels};
 use ndarray::Axis;
 
-use crate::trace::class::Class;
 use crate::trace::inputs::dims;
 use crate::trace::points::{Axes, Named};
 
@@ -19,14 +18,16 @@ pub struct Padding {
     length: usize,
     /// Whether position (b, i) is a token and may attend to anything, row by row.
     real: Vec<bool>,
-    class: Class,
-    /// Whether the loss depends on padded positions; for every sequence.
+    head: Head,
+    /// How many sequences there are of a question: one, but for multiple choice.
+    choices: usize,
+    /// Whether the loss depends on padded positions; for every sequence, or question.
     loss_on_padding: Vec<bool>,
 }
 
 impl Padding {
-    /// The positions of `inputs`, for a class: its head decides which of them the logits and the loss depend on.
-    pub fn of(inputs: &Inputs, class: Class) -> Padding {
+    /// The positions of `inputs`. The head decides which of them the logits and the loss depend on.
+    pub fn of(inputs: &Inputs, head: Head) -> Padding {
         let (sequences, length) = dims(inputs).unwrap_or_default();
         let mut real = vec![true; sequences * length];
         if let Some(mask) = &inputs.attention_mask {
@@ -37,8 +38,10 @@ impl Padding {
             };
             real.iter_mut().zip(&rows).for_each(|(real, &row)| *real = row);
         }
-        let mut tokens = Padding { sequences, length, real, class, loss_on_padding: vec![false; sequences] };
-        tokens.loss_on_padding = (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b)).collect();
+        let choices = inputs.choices.unwrap_or(1).max(1);
+        let mut tokens = Padding { sequences, length, real, head, choices, loss_on_padding: Vec::new() };
+        let of_sequence: Vec<bool> = (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b)).collect();
+        tokens.loss_on_padding = of_sequence.chunks(choices).map(|chunk| chunk.contains(&true)).collect();
         tokens
     }
 
@@ -62,13 +65,25 @@ impl Padding {
             let matrices = pairs.chunks(n.saturating_mul(n).max(1));
             matrices.flat_map(|matrix| matrix.repeat(h)).collect()
         };
-        let flat = match (Named::of(name).map(|named| named.axes(self.class.head)), shape) {
+        let flat = match (Named::of(name).map(|named| named.axes(self.head)), shape) {
             (Some(Axes::Positions), _) => return None,
             (Some(Axes::Loss), [] | [1]) => vec![!self.loss_on_padding.contains(&true)],
             (Some(Axes::Loss), [_]) => self.loss_on_padding.iter().map(|&padding| !padding).collect(),
             (Some(Axes::FirstToken), &[first, ..]) if first == b => {
                 let each = shape.iter().skip(1).product();
                 first_tokens().flat_map(|real| std::iter::repeat_n(real, each)).collect()
+            }
+            // The scores of all sequences, by question.
+            (Some(Axes::FirstToken), &[_, c]) if c == self.choices => first_tokens().collect(),
+            (Some(Axes::TokensLast), &[first, features, last]) if first == b && last == n => {
+                let tokens = self.real.chunks(n.max(1));
+                tokens.flat_map(|tokens| tokens.repeat(features)).collect()
+            }
+            (Some(Axes::WithFirstToken), &[first, second, ..]) if first == b && second == n => {
+                let each = shape.iter().skip(2).product();
+                let tokens = (0..b).flat_map(|sequence| (0..n).map(move |at| (sequence, at)));
+                let with_first = tokens.map(|(sequence, at)| real(sequence, at) && real(sequence, 0));
+                with_first.flat_map(|real| std::iter::repeat_n(real, each)).collect()
             }
             (Some(Axes::Pairs), &[_, h, _, _]) => of_heads(self.pairs(both), h),
             (Some(Axes::PairsHeadsLast), &[_, _, _, h]) => {
@@ -103,10 +118,13 @@ impl Padding {
     fn loss_uses_padding(&self, inputs: &Inputs, sequence: usize) -> bool {
         let n = self.length;
         let positions = self.real.get(sequence * n..(sequence + 1) * n).unwrap_or_default();
-        match self.class.head {
+        match self.head {
             // The softmax is over all positions.
             Head::QuestionAnswering => positions.contains(&false),
-            Head::SequenceClassification => positions.first() == Some(&false),
+            // The loss is over the tokens alone; each needs the first one.
+            Head::SequenceClassification | Head::MultipleChoice | Head::ReplacedTokens => {
+                positions.first() == Some(&false)
+            }
             _ => match &inputs.labels {
                 Some(Labels::Classes(labels)) => labels
                     .iter()
@@ -131,7 +149,7 @@ mod tests {
             labels,
             ..Inputs::default()
         };
-        Padding::of(&inputs, Class::from_name(class).unwrap())
+        Padding::of(&inputs, Head::from_class_name(class).unwrap())
     }
 
     const RIGHT: [[f32; 3]; 2] = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]];
@@ -187,9 +205,8 @@ mod tests {
             attention_mask: Some(mask.clone().into_dyn()),
             ..Inputs::default()
         };
-        let class = Class::of_head(Head::Base);
-        assert!(!Padding::of(&inputs(&mask), class).padded());
+        assert!(!Padding::of(&inputs(&mask), Head::Base).padded());
         mask[[0, 1, 1]] = 0.0;
-        assert_eq!(padding(Padding::of(&inputs(&mask), class).of_tensor("embeddings", &[1, 2, 1])), [1]);
+        assert_eq!(padding(Padding::of(&inputs(&mask), Head::Base).of_tensor("embeddings", &[1, 2, 1])), [1]);
     }
 }

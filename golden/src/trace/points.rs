@@ -43,7 +43,9 @@ pub enum PointKind {
 pub enum Axes {
     /// [b, n, …]
     Tokens,
-    /// Rows of a table, which know no tokens: [1, 2s, H], [1, n, E].
+    /// [b, H, n]
+    TokensLast,
+    /// Rows of a table, which know no tokens: [1, 2s, H], [1, n, E], [2S, H].
     Positions,
     /// [b, h, n, n]; a number needs its query and its key.
     Pairs,
@@ -51,7 +53,9 @@ pub enum Axes {
     PairsHeadsLast,
     /// [b, h, n, n]; 0 where the key is padding, so that only the query counts.
     Queries,
-    /// [b, …], from the first token of every sequence.
+    /// [b, n, …]; a number needs its token and the first one of its sequence.
+    WithFirstToken,
+    /// [b, …], from the first token of every sequence; of multiple choice [b, c].
     FirstToken,
     /// One number, or one a sequence.
     Loss,
@@ -71,17 +75,22 @@ type Line = (Module, PointKind, Axes, fn(&Subject<'_>) -> bool);
 
 /// All points.
 const TABLE: &[Line] = {
-    use Axes::{FirstToken, Pairs, PairsHeadsLast, Positions, Queries, Tokens};
+    use Axes::{FirstToken, Pairs, PairsHeadsLast, Positions, Queries, Tokens, TokensLast, WithFirstToken};
     use Module::*;
     use PointKind::{Hooked, Inner, Own};
     const ALWAYS: fn(&Subject<'_>) -> bool = |_| true;
     const C2P: fn(&Subject<'_>) -> bool = |subject| subject.config.c2p();
     const P2C: fn(&Subject<'_>) -> bool = |subject| subject.config.p2c();
+    const IN_PROJ: fn(&Subject<'_>) -> bool = |subject| subject.config.has_in_proj();
+    const SEPARATE: fn(&Subject<'_>) -> bool = |subject| !subject.config.has_in_proj();
+    const CONVOLUTION: fn(&Subject<'_>) -> bool = |subject| subject.config.convolution.is_some();
+    const REPLACED: fn(&Subject<'_>) -> bool = |subject| subject.head == Head::ReplacedTokens;
     const TALKING: fn(&Subject<'_>) -> bool = |subject| subject.config.talking_head;
     const LEGACY: fn(&Subject<'_>) -> bool = |subject| subject.head.is_legacy(subject.config);
     const LM: fn(&Subject<'_>) -> bool =
         |subject| matches!(subject.head, Head::MaskedLm | Head::MaskDecoder) && !LEGACY(subject);
-    const SEQUENCE: fn(&Subject<'_>) -> bool = |subject| subject.head == Head::SequenceClassification;
+    const POOLED: fn(&Subject<'_>) -> bool =
+        |subject| matches!(subject.head, Head::SequenceClassification | Head::MultipleChoice);
     &[
         (WordEmbeddings, Hooked, Tokens, |subject| subject.inputs.input_ids.is_some()),
         (PositionEmbeddings, Hooked, Positions, |subject| subject.config.position_biased_input),
@@ -89,10 +98,17 @@ const TABLE: &[Line] = {
         (EmbedProj, Hooked, Tokens, |subject| subject.config.embedding_size != subject.config.hidden_size),
         (EmbeddingsLayerNorm, Hooked, Tokens, ALWAYS),
         (Embeddings, Hooked, Tokens, ALWAYS),
-        (InProj, Hooked, Tokens, ALWAYS),
-        (QueryProj, Own, Tokens, |subject| subject.step),
-        (PosProj, Hooked, Positions, C2P),
-        (PosQProj, Hooked, Positions, P2C),
+        (TableLayerNorm, Hooked, Positions, |subject| {
+            subject.config.norm_rel_ebd && subject.config.relative_attention
+        }),
+        (InProj, Hooked, Tokens, IN_PROJ),
+        (QueryProj, Hooked, Tokens, |subject| SEPARATE(subject) || subject.step),
+        (KeyProj, Hooked, Tokens, SEPARATE),
+        (ValueProj, Hooked, Tokens, SEPARATE),
+        (PosProj, Hooked, Positions, |subject| IN_PROJ(subject) && C2P(subject)),
+        (PosQProj, Hooked, Positions, |subject| IN_PROJ(subject) && P2C(subject)),
+        (PosKeyProj, Hooked, Positions, |subject| SEPARATE(subject) && C2P(subject)),
+        (PosQueryProj, Hooked, Positions, |subject| SEPARATE(subject) && P2C(subject)),
         (C2c, Inner, Pairs, ALWAYS),
         (C2p, Inner, Pairs, C2P),
         (P2c, Inner, Pairs, P2C),
@@ -111,6 +127,9 @@ const TABLE: &[Line] = {
         (OutputLayerNorm, Hooked, Tokens, ALWAYS),
         (Output, Hooked, Tokens, ALWAYS),
         (Layer, Hooked, Tokens, ALWAYS),
+        (Conv, Hooked, TokensLast, CONVOLUTION),
+        (ConvLayerNorm, Hooked, Tokens, CONVOLUTION),
+        (Convolution, Hooked, Tokens, CONVOLUTION),
         (TransformDense, Hooked, Tokens, LEGACY),
         (TransformLayerNorm, Hooked, Tokens, LEGACY),
         (Transform, Hooked, Tokens, LEGACY),
@@ -121,12 +140,14 @@ const TABLE: &[Line] = {
         (LmLayerNorm, Hooked, Tokens, LM),
         (LmHead, Hooked, Tokens, LM),
         (LmPredictions, Hooked, Tokens, LM),
-        (PoolerDense, Hooked, FirstToken, SEQUENCE),
-        (Pooler, Hooked, FirstToken, SEQUENCE),
-        (Classifier, Hooked, Tokens, |subject| {
-            SEQUENCE(subject) || subject.head == Head::TokenClassification
-        }),
+        (PoolerDense, Hooked, FirstToken, POOLED),
+        (Pooler, Hooked, FirstToken, POOLED),
+        (Classifier, Hooked, Tokens, |subject| POOLED(subject) || subject.head == Head::TokenClassification),
         (QaOutputs, Hooked, Tokens, |subject| subject.head == Head::QuestionAnswering),
+        (MaskPredictionsLayerNorm, Hooked, WithFirstToken, REPLACED),
+        (MaskPredictionsDense, Hooked, WithFirstToken, REPLACED),
+        (MaskPredictionsClassifier, Hooked, WithFirstToken, REPLACED),
+        (MaskPredictions, Own, WithFirstToken, REPLACED),
     ]
 };
 
@@ -147,7 +168,7 @@ pub fn points(config: &DebertaConfig, class: Class, inputs: &Inputs) -> Vec<Poin
         })
     };
     let layers = config.num_hidden_layers;
-    let stages = [Stage::Embeddings].into_iter();
+    let stages = [Stage::Embeddings, Stage::Table].into_iter();
     let stages =
         stages.chain((0..layers).map(Stage::Layer)).chain((0..config.decoder_steps(head)).map(Stage::Step));
     stages.chain([Stage::Head]).flat_map(in_stage).collect()
@@ -208,9 +229,10 @@ impl Named {
 
     /// Its axes under a head.
     pub fn axes(self, head: Head) -> Axes {
-        let sequence = head == Head::SequenceClassification;
+        let pooled = matches!(head, Head::SequenceClassification | Head::MultipleChoice);
         match self {
-            Named::Point(_, Module::Classifier) | Named::Output("logits") if sequence => Axes::FirstToken,
+            Named::Point(_, Module::Classifier) | Named::Output("logits") if pooled => Axes::FirstToken,
+            Named::Output("logits") if head == Head::ReplacedTokens => Axes::WithFirstToken,
             Named::Point(_, module) => {
                 let line = TABLE.iter().find(|(known, ..)| *known == module);
                 line.map_or(Axes::Tokens, |&(_, _, axes, _)| axes)
@@ -285,6 +307,7 @@ pub fn missing(golden: &TraceFile, config: &DebertaConfig, class: Class, inputs:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deberta_reference::Family;
 
     #[test]
     fn names_are_in_the_order_of_execution() {
@@ -294,9 +317,24 @@ mod tests {
                 "position_biased_input": false, "max_position_embeddings": 8}"#,
         )
         .unwrap();
-        for class in [Class::MASK_DECODER, Class::of_head(Head::SequenceClassification)] {
+        let version_2 = DebertaConfig::from_json(
+            r#"{"model_type": "deberta-v2", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 11,
+                "num_attention_heads": 2, "intermediate_size": 8, "relative_attention": true, "pos_att_type": "c2p|p2c",
+                "conv_kernel_size": 3, "norm_rel_ebd": "layer_norm", "max_position_embeddings": 8,
+                "position_biased_input": false}"#,
+        )
+        .unwrap();
+        let of = |config, head| (config, Class::of_head(Family::V2, head));
+        let cases = [
+            (&config, Class::MASK_DECODER),
+            (&config, Class::of_head(Family::V1, Head::SequenceClassification)),
+            (&version_2, Class::MASK_DECODER),
+            of(&version_2, Head::MultipleChoice),
+            of(&version_2, Head::ReplacedTokens),
+        ];
+        for (config, class) in cases {
             let names: Vec<String> =
-                points(&config, class, &Inputs::default()).into_iter().map(|point| point.name).collect();
+                points(config, class, &Inputs::default()).into_iter().map(|point| point.name).collect();
             let mut ranks: Vec<_> = names.iter().map(|name| rank(&format!("activations.{name}"))).collect();
             assert!(names.iter().all(|name| Named::of(name).is_some()), "{names:?}");
             let count = ranks.len();

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
-use deberta_reference::{Head, Inputs, MaskedRows};
+use deberta_reference::{Inputs, MaskedRows};
 
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
@@ -35,7 +36,7 @@ impl Asked {
     /// Inputs that no class has.
     pub(super) fn of(class: Class, rows: MaskedRows, trace: &Trace) -> Result<Asked> {
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(trace)? };
-        let padding = Padding::of(&inputs, class);
+        let padding = Padding::of(&inputs, class.head);
         Ok(Asked { class, rows, inputs, padding })
     }
 }
@@ -60,10 +61,14 @@ impl Stated {
         Ok(Stated { class: Some(listed), rows: Some(entry.masked_rows) })
     }
 
-    /// What is asked of weights with this head: the class with it where none is stated, and the convention of the class.
-    pub(super) fn or_of(self, head: Head) -> (Class, MaskedRows) {
-        let class = self.class.unwrap_or(Class::of_head(head));
-        (class, self.rows.unwrap_or(class.masked_rows()))
+    /// What is asked of a checkpoint: the class that it is opened for where none is stated, and the convention of the class.
+    ///
+    /// # Errors
+    /// A class of the other family.
+    pub(super) fn or_of(self, checkpoint: &Checkpoint) -> Result<(Class, MaskedRows)> {
+        let class = self.class.unwrap_or(Class::of_checkpoint(checkpoint));
+        class.require(checkpoint)?;
+        Ok((class, self.rows.unwrap_or(class.masked_rows())))
     }
 }
 

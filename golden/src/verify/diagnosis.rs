@@ -61,7 +61,7 @@ impl Candidate<'_> {
             if file.is_sampled() { self.whole(recorded, stated)? } else { file.trace(|_| true)?.in_f32() };
         let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
-        let (class, rows) = stated.or_of(checkpoint.head);
+        let (class, rows) = stated.or_of(checkpoint)?;
         let Asked { inputs, padding, .. } = Asked::of(class, rows, &golden)?;
         let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
@@ -87,9 +87,9 @@ impl Candidate<'_> {
                            why takes all numbers";
             return Err(Error::unsupported(message));
         };
-        let (class, rows) = stated.or_of(recipe.head);
-        let asked = Asked::of(class, rows, &recorded)?;
         let parameters = Parameters::new(recipe.checkpoint()?)?;
+        let (class, rows) = stated.or_of(parameters.checkpoint())?;
+        let asked = Asked::of(class, rows, &recorded)?;
         let mut whole = Reference::load(&parameters, class, rows)?.run(&asked.inputs, &["*"], Vec::new())?;
         whole.tensors.splice(0..0, recorded.tensors);
         Ok(whole)

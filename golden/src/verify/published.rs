@@ -92,7 +92,7 @@ fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Re
         None => None,
     };
     let tolerances = Tolerances::uniform(Tolerance::absolute(slice.atol));
-    let padding = Padding::of(&Inputs::default(), class);
+    let padding = Padding::of(&Inputs::default(), class.head);
     let comparison = Comparison { tolerances: &tolerances, precision, padding: &padding };
     Ok(comparison.tensors(&want, got.as_ref()))
 }

@@ -41,7 +41,7 @@ impl Candidate<'_> {
         let stated = Stated::of(&recorded, self.golden, path).map_err(in_trace)?;
         report.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
         let parameters = self.file.parameters(stated.class)?;
-        let (class, rows) = stated.or_of(parameters.checkpoint().head);
+        let (class, rows) = stated.or_of(parameters.checkpoint())?;
         report.class = class.to_string();
         report.masked_rows = rows.to_string();
         let asked = Asked::of(class, rows, &recorded).map_err(in_trace)?;

@@ -43,8 +43,7 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     let rows = masked_rows_of(&given).map_err(in_golden)?;
     let other_rows = masked_rows_of(&others).map_err(|error| error.in_file(candidate))?;
     let arguments = inputs(&given).map_err(in_golden)?;
-    let judged_as = class.unwrap_or(Class::of_head(Head::Base));
-    let padding = Padding::of(&arguments, judged_as);
+    let padding = Padding::of(&arguments, class.map_or(Head::Base, |class| class.head));
 
     let framework = got.metadata("framework").unwrap_or("unknown");
     let folder = golden.parent().map(name_of).unwrap_or_default();

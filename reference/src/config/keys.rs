@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::ConvConfig;
 use crate::activation::Activation;
+use crate::family::Family;
 
 /// A configuration that cannot be used: the key, what it holds, what it may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,43 @@ impl Keys<'_> {
         Err(ConfigError(format!("{key}: expected {expected}, found {shown}")))
     }
 
+    /// The family that `model_type` names, or else the keys that one family alone has.
+    pub(super) fn family(&self) -> Result<Family> {
+        let own = [
+            ("position_buckets", self.positive("position_buckets")?.is_some()),
+            ("share_att_key", self.boolean("share_att_key", false)?),
+            ("conv_kernel_size", self.positive("conv_kernel_size")?.is_some()),
+        ];
+        let own = own.into_iter().find(|(_, on)| *on).map(|(key, _)| key);
+        let Some(model_type) = self.get("model_type") else {
+            return Ok(if own.is_some() { Family::V2 } else { Family::V1 });
+        };
+        match (model_type.as_str().and_then(Family::of_model_type), own) {
+            (None, _) => Err(ConfigError(format!(
+                "model_type is {model_type}, this toolkit handles {}",
+                Family::ALL.map(|family| format!("{:?}", family.model_type())).join(" and ")
+            ))),
+            (Some(Family::V1), Some(key)) => Err(ConfigError(format!(
+                "model_type is {model_type}, but {key} belongs to {}: one of them is wrong",
+                Family::V2.model_type()
+            ))),
+            (Some(Family::V2), _) => {
+                // transformers compares the numbers with 0, and takes the words apart.
+                let fatal = ["position_buckets", "conv_kernel_size", "norm_rel_ebd"];
+                fatal.into_iter().try_for_each(|key| self.not_null(key)).map(|()| Family::V2)
+            }
+            (Some(Family::V1), None) => Ok(Family::V1),
+        }
+    }
+
+    /// The convolution of `conv_kernel_size`, `conv_groups` and `conv_act`, if there is one.
+    pub(super) fn convolution(&self) -> Result<Option<ConvConfig>> {
+        let Some(kernel) = self.positive("conv_kernel_size")? else { return Ok(None) };
+        let groups = self.dimension("conv_groups", 1)?;
+        let act = self.activation("conv_act")?.unwrap_or(Activation::Tanh);
+        Ok(Some(ConvConfig { kernel, groups, act }))
+    }
+
     pub(super) fn integer(&self, key: &str, default: usize, least: u64, most: u64) -> Result<usize> {
         let Some(value) = self.get(key) else { return Ok(default) };
         match value.as_u64().filter(|n| (least..=most).contains(n)).and_then(|n| usize::try_from(n).ok()) {
@@ -62,6 +101,25 @@ impl Keys<'_> {
 
     pub(super) fn dimension(&self, key: &str, default: usize) -> Result<usize> {
         self.integer(key, default, 1, LARGEST_DIMENSION)
+    }
+
+    /// A number that switches something on: nothing if it is absent or not above 0.
+    pub(super) fn positive(&self, key: &str) -> Result<Option<usize>> {
+        let number = self.signed(key, 0)?.max(0) as u64;
+        if number > LARGEST_DIMENSION {
+            return Err(ConfigError(format!("{key}: {number} is more than {LARGEST_DIMENSION}")));
+        }
+        Ok(usize::try_from(number).ok().filter(|&number| number > 0))
+    }
+
+    /// Refuses `null` where transformers fails on it.
+    pub(super) fn not_null(&self, key: &str) -> Result<()> {
+        match self.0.get(key) {
+            Some(Value::Null) => {
+                Err(ConfigError(format!("{key}: null makes transformers fail: take the key out")))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn signed(&self, key: &str, default: i64) -> Result<i64> {
@@ -111,6 +169,17 @@ impl Keys<'_> {
                 Ok(text.to_lowercase().split('|').map(|term| term.trim().to_owned()).collect())
             }
             _ => self.strings("pos_att_type"),
+        }
+    }
+
+    /// Whether `layer_norm` is among the words of `norm_rel_ebd`, as in `none` or `Layer_Norm | other`.
+    pub(super) fn norm_rel_ebd(&self) -> Result<bool> {
+        match self.get("norm_rel_ebd") {
+            None => Ok(false),
+            Some(Value::String(words)) => {
+                Ok(words.to_lowercase().split('|').any(|word| word.trim() == "layer_norm"))
+            }
+            Some(other) => self.wrong("norm_rel_ebd", other, "words with | between them"),
         }
     }
 

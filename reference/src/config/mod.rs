@@ -1,25 +1,32 @@
-//! The configuration of a DeBERTa v1 model and its validation.
+//! The configuration of a DeBERTa model of either family.
 //!
-//! Source: transformers 4.57.6, `models/deberta/configuration_deberta.py`, class `DebertaConfig`; the optional
-//! extras (`embedding_size`, `talking_head`, `cls_dropout`) are read by `modeling_deberta.py` with `getattr`.
+//! Source: transformers 4.57.6, `models/deberta/configuration_deberta.py`, class `DebertaConfig`, and
+//! `models/deberta_v2/configuration_deberta_v2.py`, class `DebertaV2Config`; the optional extras (`embedding_size`,
+//! `talking_head`, `cls_dropout`, and of version 2 `position_buckets`, `share_att_key`, `norm_rel_ebd`, `conv_…`,
+//! `attention_head_size`) are read by `modeling_deberta.py` and `modeling_deberta_v2.py` with `getattr`.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 pub use crate::activation::Activation;
+use crate::family::Family;
 
+mod checks;
 mod keys;
 
 pub use keys::{ConfigError, ProblemType};
 use keys::{Keys, LARGEST_DIMENSION, MOST_LAYERS, Result, kind_of};
 
-/// Everything that decides the shapes and the arithmetic of a DeBERTa v1 model.
+/// Everything that decides the shapes and the arithmetic of a DeBERTa model.
 ///
 /// Defaults are those of the code (`layer_norm_eps` 1e-7, `relative_attention` false, …), which differ from the
-/// published documentation.
+/// published documentation, and never those of a published model: a file without `position_buckets` has none.
+#[doc(alias = "DebertaV2Config")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct DebertaConfig {
+    /// Whose classes: `Deberta…` or `DebertaV2…`.
+    pub family: Family,
     /// V, the number of word pieces.
     pub vocab_size: usize,
     /// H, the width of the hidden states.
@@ -65,6 +72,14 @@ pub struct DebertaConfig {
     pub legacy: bool,
     /// Whether the masked-LM decoder is the word embedding table.
     pub tie_word_embeddings: bool,
+    /// B, the number of buckets that relative distances are sorted into, if they are. Version 2.
+    pub position_buckets: Option<usize>,
+    /// Whether the projections of keys and queries serve the relative positions, too. Version 2.
+    pub share_att_key: bool,
+    /// Whether the relative position table is normalised (`norm_rel_ebd` has `layer_norm`). Version 2.
+    pub norm_rel_ebd: bool,
+    /// The convolution after the first layer, if there is one. Version 2.
+    pub convolution: Option<ConvConfig>,
     /// E, the width of the embedding tables; H unless the file says otherwise.
     pub embedding_size: usize,
     /// Whether heads are mixed before and after the softmax.
@@ -81,8 +96,16 @@ pub struct DebertaConfig {
     pub architectures: Vec<String>,
 }
 
-/// What `model_type` in `config.json` says of these classes.
-const MODEL_TYPE: &str = "deberta";
+/// The convolution after the first layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvConfig {
+    /// k, how many tokens it sees: odd, the token in the middle.
+    pub kernel: usize,
+    /// In how many groups of H / groups the features are convolved apart.
+    pub groups: usize,
+    /// Its activation.
+    pub act: Activation,
+}
 
 impl DebertaConfig {
     /// Reads and validates the text of a `config.json`, in Hugging Face's keys or Microsoft's
@@ -90,7 +113,7 @@ impl DebertaConfig {
     ///
     /// # Errors
     /// JSON that does not parse, a key with a value of the wrong type or out of range, an activation that does
-    /// not exist, another model's configuration (BERT, DeBERTa v2).
+    /// not exist, another model's configuration (BERT), one that transformers cannot build or that makes no sense.
     pub fn from_json(text: &str) -> Result<Self> {
         let value: Value =
             serde_json::from_str(text).map_err(|error| ConfigError(format!("not valid JSON: {error}")))?;
@@ -103,7 +126,7 @@ impl DebertaConfig {
     /// Reads and validates a configuration that is already parsed. See [`DebertaConfig::from_json`].
     pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
         let keys = Keys(map);
-        refuse_other_models(&keys)?;
+        let family = keys.family()?;
         let pooling = match map.get("pooling") {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(pooling)) => pooling.clone(),
@@ -113,13 +136,19 @@ impl DebertaConfig {
         };
         let pooling = Keys(&pooling);
 
-        let hidden_size = keys.dimension("hidden_size", 768)?;
+        let [vocabulary, hidden, layers, heads, inner] = match family {
+            Family::V1 => [50265, 768, 12, 12, 3072],
+            Family::V2 => [128_100, 1536, 24, 24, 6144],
+        };
+        let version_2 = family == Family::V2;
+        let hidden_size = keys.dimension("hidden_size", hidden)?;
         let config = DebertaConfig {
-            vocab_size: keys.dimension("vocab_size", 50265)?,
+            family,
+            vocab_size: keys.dimension("vocab_size", vocabulary)?,
             hidden_size,
-            num_hidden_layers: keys.integer("num_hidden_layers", 12, 1, MOST_LAYERS)?,
-            num_attention_heads: keys.dimension("num_attention_heads", 12)?,
-            intermediate_size: keys.dimension("intermediate_size", 3072)?,
+            num_hidden_layers: keys.integer("num_hidden_layers", layers, 1, MOST_LAYERS)?,
+            num_attention_heads: keys.dimension("num_attention_heads", heads)?,
+            intermediate_size: keys.dimension("intermediate_size", inner)?,
             hidden_act: keys.activation("hidden_act")?.unwrap_or(Activation::Gelu),
             hidden_dropout_prob: keys.probability("hidden_dropout_prob")?.unwrap_or(0.1),
             attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob")?.unwrap_or(0.1),
@@ -143,21 +172,42 @@ impl DebertaConfig {
                 .unwrap_or(Activation::Gelu),
             legacy: keys.boolean("legacy", true)?,
             tie_word_embeddings: keys.boolean("tie_word_embeddings", true)?,
+            position_buckets: if version_2 { keys.positive("position_buckets")? } else { None },
+            share_att_key: version_2 && keys.boolean("share_att_key", false)?,
+            norm_rel_ebd: version_2 && keys.norm_rel_ebd()?,
+            convolution: if version_2 { keys.convolution()? } else { None },
             embedding_size: keys.dimension("embedding_size", hidden_size)?,
-            talking_head: keys.boolean("talking_head", false)?,
+            // Version 2's classes do not read it.
+            talking_head: !version_2 && keys.boolean("talking_head", false)?,
             cls_dropout: keys.probability("cls_dropout")?,
             num_labels: keys.num_labels()?,
             id2label: keys.id2label(),
             problem_type: keys.problem_type()?,
             architectures: keys.strings("architectures")?,
         };
-        config.validate()?;
+        config.check(if version_2 { keys.positive("attention_head_size")? } else { None })?;
         Ok(config)
     }
 
     /// What `model_type` in `config.json` is to say.
     pub fn model_type(&self) -> &'static str {
-        MODEL_TYPE
+        self.family.model_type()
+    }
+
+    /// Whether queries, keys and values are one projection, `in_proj`, interleaved by heads, and not three.
+    pub fn has_in_proj(&self) -> bool {
+        self.family == Family::V1
+    }
+
+    /// How many terms the scores are the sum of, as far as their scale is concerned, computed or not: content to content,
+    /// and in version 1 every entry of `pos_att_type`, whatever it is; in version 2 `c2p` and `p2c`, once each. Source:
+    /// `DisentangledSelfAttention.forward`.
+    pub fn scale_terms(&self) -> usize {
+        let named = |term: &&str| self.pos_att_type.iter().any(|entry| entry == term);
+        1 + match self.family {
+            Family::V1 => self.pos_att_type.len(),
+            Family::V2 => ["c2p", "p2c"].iter().filter(|term| named(term)).count(),
+        }
     }
 
     /// d, the width of one attention head.
@@ -165,7 +215,8 @@ impl DebertaConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// The largest relative distance; the relative position table has twice as many rows.
+    /// The largest relative distance, M. Where distances are not sorted into buckets, the relative position table has
+    /// twice as many rows.
     pub fn max_relative(&self) -> usize {
         usize::try_from(self.max_relative_positions)
             .ok()
@@ -186,72 +237,6 @@ impl DebertaConfig {
     /// The name of a label: `LABEL_0`, … where the file has no other, as in transformers.
     pub fn label(&self, id: usize) -> String {
         self.id2label.get(&id).cloned().unwrap_or_else(|| format!("LABEL_{id}"))
-    }
-
-    /// What is allowed but probably not meant, in words.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self
-            .pos_att_type
-            .iter()
-            .filter(|term| *term != "c2p" && *term != "p2c")
-            .map(|term| {
-                format!(
-                    "pos_att_type: \"{term}\" is no position term, yet it counts in the attention's scale"
-                )
-            })
-            .collect();
-        if !self.relative_attention && !self.pos_att_type.is_empty() {
-            warnings.push(format!(
-                "pos_att_type {:?} without relative_attention: no position term is computed, yet the scale counts them",
-                self.pos_att_type
-            ));
-        }
-        warnings
-    }
-
-    fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(ConfigError(message));
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return fail(format!(
-                "hidden_size {} is not a multiple of num_attention_heads {}",
-                self.hidden_size, self.num_attention_heads
-            ));
-        }
-        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
-            return fail(format!("layer_norm_eps: {} is not a small positive number", self.layer_norm_eps));
-        }
-        if self.max_relative_positions > LARGEST_DIMENSION as i64 {
-            return fail(format!(
-                "max_relative_positions: {} is more than {LARGEST_DIMENSION}",
-                self.max_relative_positions
-            ));
-        }
-        if let Some(pad) = self.pad_token_id.filter(|&pad| pad >= self.vocab_size) {
-            return fail(format!("pad_token_id: {pad} is outside the vocabulary of {}", self.vocab_size));
-        }
-        Ok(())
-    }
-}
-
-/// Names the model when the file is another model's configuration.
-fn refuse_other_models(keys: &Keys<'_>) -> Result<()> {
-    if let Some(model_type) = keys.0.get("model_type").filter(|value| !value.is_null())
-        && model_type != MODEL_TYPE
-    {
-        return Err(ConfigError(format!(
-            "model_type is {model_type}, this toolkit handles {MODEL_TYPE:?} (version 1)"
-        )));
-    }
-    let v2 = [
-        ("position_buckets", keys.signed("position_buckets", -1)? > 0),
-        ("share_att_key", keys.boolean("share_att_key", false)?),
-        ("conv_kernel_size", keys.signed("conv_kernel_size", 0)? > 0),
-    ];
-    match v2.iter().find(|(_, on)| *on) {
-        Some((key, _)) => {
-            Err(ConfigError(format!("{key} belongs to DeBERTa version 2, this toolkit handles version 1")))
-        }
-        None => Ok(()),
     }
 }
 
@@ -312,6 +297,60 @@ mod tests {
         assert_eq!([config.label(1), config.label(2)], ["b", "LABEL_2"]);
     }
 
+    fn version_2(keys: &str) -> DebertaConfig {
+        DebertaConfig::from_json(&format!(r#"{{"model_type": "deberta-v2"{keys}}}"#)).unwrap()
+    }
+
+    #[test]
+    fn version_2_has_defaults_of_its_own() {
+        let config = version_2("");
+        assert_eq!((config.vocab_size, config.hidden_size, config.intermediate_size), (128_100, 1536, 6144));
+        assert_eq!((config.num_hidden_layers, config.num_attention_heads), (24, 24));
+        assert_eq!((config.position_buckets, config.convolution), (None, None));
+        assert!(!config.share_att_key && !config.norm_rel_ebd && !config.has_in_proj());
+        assert_eq!(version_2(r#", "position_buckets": -1"#), config);
+        assert_eq!(version_2(r#", "conv_kernel_size": 0, "norm_rel_ebd": "None""#), config);
+        // A key of its own tells it, too.
+        let told = DebertaConfig::from_json(r#"{"share_att_key": true}"#).unwrap();
+        assert_eq!(told.family, Family::V2);
+        assert_eq!(DebertaConfig::from_json(r#"{"share_att_key": false}"#).unwrap().family, Family::V1);
+    }
+
+    #[test]
+    fn version_2_is_read_as_transformers_does() {
+        let config = version_2(r#", "conv_kernel_size": 3, "norm_rel_ebd": " Layer_Norm |x""#);
+        let act = Activation::Tanh;
+        assert_eq!(config.convolution, Some(ConvConfig { kernel: 3, groups: 1, act }));
+        assert!(config.norm_rel_ebd);
+        // The scale counts the two terms alone, and each of them once.
+        let terms = |list: &str| version_2(&format!(", \"pos_att_type\": {list}")).scale_terms();
+        assert_eq!(
+            [terms(r#"["p2p", "c2p"]"#), terms(r#"["c2p", "c2p"]"#), terms(r#""p2c|c2p""#)],
+            [2, 2, 3]
+        );
+        assert!(!version_2(r#", "talking_head": true"#).talking_head);
+    }
+
+    #[test]
+    fn version_2_refuses_what_does_not_work() {
+        let refused = |keys: &str| error(&format!(r#"{{"model_type": "deberta-v2", {keys}}}"#));
+        assert!(refused(r#""norm_rel_ebd": null"#).contains("null makes transformers fail"));
+        assert!(refused(r#""conv_kernel_size": 4"#).contains("even"));
+        assert!(refused(r#""conv_kernel_size": 3, "conv_groups": 7"#).contains("1536"));
+        assert!(refused(r#""attention_head_size": 32"#).contains("attention_head_size 32 is not 64"));
+        let buckets = |b: usize, m: usize| {
+            let keys = format!(
+                r#"{{"share_att_key": true, "relative_attention": true, "position_buckets": {b}, "max_relative_positions": {m}}}"#
+            );
+            DebertaConfig::from_json(&keys).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(buckets(256, 512), Ok(()));
+        assert_eq!(buckets(8, 6), Ok(()));
+        for (b, m) in [(1, 512), (8, 5), (512, 128)] {
+            assert!(buckets(b, m).unwrap_err().starts_with("position_buckets"), "{b} {m}");
+        }
+    }
+
     #[test]
     fn errors_name_the_key_and_both_sides() {
         assert_eq!(
@@ -324,7 +363,9 @@ mod tests {
         );
         assert!(error(r#"{"hidden_act": "gelu_fancy"}"#).starts_with("hidden_act: expected one of gelu,"));
         assert!(error(r#"{"model_type": "bert"}"#).contains("\"bert\""));
-        assert!(error(r#"{"position_buckets": 256}"#).contains("version 2"));
+        assert!(
+            error(r#"{"model_type": "deberta", "position_buckets": 256}"#).contains("belongs to deberta-v2")
+        );
         assert!(error(r#"{"num_hidden_layers": 4000000000}"#).contains("4096"));
         assert!(error(r#"{"layer_norm_eps": -1}"#).contains("-1"));
         assert!(error(r#"{"relative_attention": "yes"}"#).contains("true or false"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_reference::*;
 use half::{bf16, f16};
-use ndarray::{Array, ArrayD, Dimension};
+use ndarray::{Array, ArrayD, Dimension, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 
 /// A safetensors file in memory.
@@ -99,18 +99,40 @@ pub(crate) fn inputs(trace: &File) -> Inputs {
         Ok(labels) if labels.dtype() == Dtype::I64 => trace.i64("inputs.labels").map(Labels::Classes),
         Ok(_) => trace.f32("inputs.labels").map(Labels::Values),
     };
+    // Multiple choice has the axes [b, c, n].
+    let ids = trace.i64::<IxDyn>("inputs.input_ids");
+    let embeds = trace.f32("inputs.inputs_embeds");
+    let choices = match (&ids, &embeds) {
+        (Some(ids), _) if ids.ndim() == 3 => Some(ids.shape()[1]),
+        (None, Some(embeds)) if embeds.ndim() == 4 => Some(embeds.shape()[1]),
+        _ => None,
+    };
+    let integers = |name: &str| {
+        let flat = trace.i64(name).map(|ids| by_sequence(ids, choices));
+        flat.map(|ids| ids.into_dimensionality().unwrap())
+    };
     Inputs {
-        input_ids: trace.i64("inputs.input_ids"),
-        inputs_embeds: trace.f32("inputs.inputs_embeds").map(|x| x.into_dimensionality().unwrap()),
-        attention_mask: trace.f32("inputs.attention_mask"),
-        token_type_ids: trace.i64("inputs.token_type_ids"),
-        position_ids: trace.i64("inputs.position_ids"),
+        input_ids: integers("inputs.input_ids"),
+        inputs_embeds: embeds.map(|x| by_sequence(x, choices).into_dimensionality().unwrap()),
+        attention_mask: trace.f32("inputs.attention_mask").map(|mask| by_sequence(mask, choices)),
+        token_type_ids: integers("inputs.token_type_ids"),
+        position_ids: integers("inputs.position_ids"),
+        choices,
         labels,
         start_positions: trace.i64("inputs.start_positions"),
         end_positions: trace.i64("inputs.end_positions"),
         output_hidden_states: true,
         output_attentions: true,
     }
+}
+
+/// [b, c, …] as [b c, …].
+fn by_sequence<T>(x: ArrayD<T>, choices: Option<usize>) -> ArrayD<T> {
+    let mut shape = x.shape().to_vec();
+    if choices.is_some() {
+        shape.splice(..2, [shape[0] * shape[1]]);
+    }
+    ArrayD::from_shape_vec(shape, x.into_raw_vec_and_offset().0).unwrap()
 }
 
 /// Outputs and activations by their names in a trace.
@@ -153,7 +175,11 @@ pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
     let (inputs, mut activations) = (&inputs(trace), Trace::<F>::of_everything());
     let probe = &mut activations.probe();
     let class = trace.metadata("class");
-    let mut named = match (trace.metadata("framework").as_str(), class.trim_start_matches("TF")) {
+    let class = class.trim_start_matches("TF").replace("DebertaV2", "Deberta");
+    let mut named = match (trace.metadata("framework").as_str(), class.as_str()) {
+        ("microsoft", "ReplacedTokenDetectionModel") => named(
+            &ReplacedTokenDetectionModel::from_pretrained(config, &source)?.0.forward_in(inputs, probe)?,
+        ),
         ("microsoft", _) => {
             named(&EnhancedMaskDecoder::from_pretrained(config, &source)?.0.forward_in(inputs, probe)?)
         }
@@ -170,6 +196,9 @@ pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
         ("tensorflow", "DebertaForQuestionAnswering") => {
             tensorflow::<DebertaForQuestionAnswering, F>(config, &source, inputs, probe)?
         }
+        ("tensorflow", "DebertaForMultipleChoice") => {
+            tensorflow::<DebertaForMultipleChoice, F>(config, &source, inputs, probe)?
+        }
         (_, "DebertaModel") => pytorch::<DebertaModel, F>(config, &source, rows, inputs, probe)?,
         (_, "DebertaForMaskedLM") => pytorch::<DebertaForMaskedLM, F>(config, &source, rows, inputs, probe)?,
         (_, "DebertaForSequenceClassification") => {
@@ -180,6 +209,9 @@ pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
         }
         (_, "DebertaForQuestionAnswering") => {
             pytorch::<DebertaForQuestionAnswering, F>(config, &source, rows, inputs, probe)?
+        }
+        (_, "DebertaForMultipleChoice") => {
+            pytorch::<DebertaForMultipleChoice, F>(config, &source, rows, inputs, probe)?
         }
         other => panic!("no class for {other:?}"),
     };
@@ -194,14 +226,21 @@ pub(crate) struct Comparison {
     pub(crate) numbers: usize,
     /// The largest absolute error, and where it is.
     pub(crate) worst: (f64, String),
+    /// The same, as a share of the largest number of a tensor where that is more than 1.
+    pub(crate) worst_share: f64,
     /// Points that are missing, have another shape, or hold NaN where the trace does not.
     pub(crate) failures: String,
 }
 
 /// Compares every `outputs.*` and `activations.*` of a trace.
 pub(crate) fn compare<F: Real>(trace: &File, found: &Named<F>) -> Comparison {
-    let mut comparison =
-        Comparison { points: 0, numbers: 0, worst: (0.0, String::new()), failures: String::new() };
+    let mut comparison = Comparison {
+        points: 0,
+        numbers: 0,
+        worst: (0.0, String::new()),
+        worst_share: 0.0,
+        failures: String::new(),
+    };
     let tensors = trace.tensors();
     let mut names: Vec<&str> =
         tensors.names().into_iter().filter(|name| !name.starts_with("inputs.")).collect();
@@ -219,6 +258,7 @@ pub(crate) fn compare<F: Real>(trace: &File, found: &Named<F>) -> Comparison {
         }
         comparison.points += 1;
         comparison.numbers += expected.len();
+        let largest = expected.iter().fold(1.0, |largest, x| x.abs().max(largest));
         for (value, expected) in value.iter().zip(&expected) {
             let value = value.in_f64();
             let error = if value.is_nan() && expected.is_nan() { 0.0 } else { (value - expected).abs() };
@@ -226,6 +266,7 @@ pub(crate) fn compare<F: Real>(trace: &File, found: &Named<F>) -> Comparison {
                 writeln!(comparison.failures, "{name}: {value}, expected {expected}").unwrap();
                 break;
             }
+            comparison.worst_share = comparison.worst_share.max(error / largest);
             if error > comparison.worst.0 {
                 comparison.worst = (error, name.to_owned());
             }
@@ -244,9 +285,18 @@ pub(crate) struct Count {
     pub(crate) worst: (f64, String),
 }
 
+/// How far a number may be off.
+#[derive(Clone, Copy)]
+pub(crate) enum Allowed {
+    /// By so much.
+    Absolute(f64),
+    /// By that share of the largest number of its tensor, where that is more than 1.
+    Share(f64),
+}
+
 /// Runs every trace of every case below `cases`, but for the folders named in `without_weights`, which must hold no
 /// model. Prints a line for each trace. Fails if a folder has nothing to compare.
-pub(crate) fn verify_all<F: Real>(cases: &Path, without_weights: &[&str], tolerance: f64) -> Count {
+pub(crate) fn verify_all<F: Real>(cases: &Path, without_weights: &[&str], tolerance: Allowed) -> Count {
     let mut failures = String::new();
     let mut count = Count { folders: 0, traces: 0, points: 0, numbers: 0, worst: (0.0, String::new()) };
     for folder in list(cases).into_iter().filter(|path| path.is_dir()) {
@@ -275,7 +325,11 @@ pub(crate) fn verify_all<F: Real>(cases: &Path, without_weights: &[&str], tolera
             count.traces += 1;
             count.points += comparison.points;
             count.numbers += comparison.numbers;
-            if !comparison.failures.is_empty() || *error > tolerance || comparison.points == 0 {
+            let exceeds = match tolerance {
+                Allowed::Absolute(most) => *error > most,
+                Allowed::Share(most) => comparison.worst_share > most,
+            };
+            if !comparison.failures.is_empty() || exceeds || comparison.points == 0 {
                 write!(failures, "\n{label}: max error {error:e} at {at}\n{}", comparison.failures).unwrap();
             }
             if *error > count.worst.0 {

@@ -45,12 +45,13 @@ pub(super) fn add(
             (Head::SequenceClassification, false) => {
                 sequence_classification(logits, labels, config.problem_type)?
             }
-            (Head::Base | Head::MaskDecoder | Head::QuestionAnswering, _) => return Ok(()),
+            (Head::Base | Head::MaskDecoder | Head::QuestionAnswering, _)
+            | (Head::MultipleChoice | Head::ReplacedTokens, _) => return Ok(()),
         },
         _ => return Ok(()),
     };
     if let [(_, logits)] = outputs.as_mut_slice()
-        && class == Class::of_head(Head::SequenceClassification)
+        && (class.head, class.code) == (Head::SequenceClassification, Code::PyTorch)
         && config.problem_type.is_none()
         && config.num_labels == 1
     {

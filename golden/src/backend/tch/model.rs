@@ -43,7 +43,7 @@ impl Model {
         masked_rows: MaskedRows,
     ) -> Result<(Model, LoadReport)> {
         let config = built_from(config, class)?;
-        let (weights, report) = Weights::read(class.head, &params(&config, class.head), source)?;
+        let (weights, report) = Weights::read(&config, class.head, source)?;
         let all = Scope::of(&weights);
         let base = all.at(class.head.base_prefix().trim_end_matches('.'));
         let decodes = config.decoder_steps(class.head) > 0;

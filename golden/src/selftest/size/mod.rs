@@ -208,8 +208,9 @@ impl Run<'_> {
         let file = TraceFile::open(path)?;
         let given = inputs(&file.inputs()?)?;
         let given = Inputs { output_hidden_states: true, output_attentions: true, ..given };
-        let class = Class::of_head(Head::Base);
-        let good = Model::read(&Parameters::open(model, class.head)?, class, class.masked_rows())?;
+        let parameters = Parameters::open(model, Head::Base)?;
+        let class = Class::of_checkpoint(parameters.checkpoint());
+        let good = Model::read(&parameters, class, class.masked_rows())?;
         // The committed golden says where; to find out why takes all numbers, which the good model has.
         let whole = good.build()?.run(&given, &["*"], Vec::new())?;
         let subject = Subject { good, file, whole, inputs: given, class, golden };
@@ -263,7 +264,7 @@ impl Subject<'_> {
             report.reason = Some("the fault could not be put into the model".to_owned());
             return Ok(report);
         };
-        let padding = Padding::of(&self.inputs, self.class);
+        let padding = Padding::of(&self.inputs, self.class.head);
         let tolerances = &self.golden.tolerances;
         let comparison = Comparison { tolerances, precision: Precision::F32, padding: &padding };
         let names: Vec<&str> =

@@ -132,8 +132,8 @@ fn text(context: &str, span: Option<(usize, usize)>) -> String {
 }
 
 impl Task for Squad {
-    fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::of_head(Head::QuestionAnswering)
+    fn class(&self, checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, Head::QuestionAnswering)
     }
 
     fn usual_length(&self) -> Option<usize> {

@@ -49,8 +49,8 @@ impl TokenClassification {
 }
 
 impl Task for TokenClassification {
-    fn class(&self, _checkpoint: &Checkpoint) -> Class {
-        Class::of_head(Head::TokenClassification)
+    fn class(&self, checkpoint: &Checkpoint) -> Class {
+        Class::of_head(checkpoint.config.family, Head::TokenClassification)
     }
 
     fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {

@@ -87,7 +87,7 @@ impl<'v> GraphCandidate<'v> {
 fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
     let read = |file: &WeightFile<'_>| {
         let parameters = file.parameters(class)?;
-        let class = class.unwrap_or(Class::of_head(parameters.checkpoint().head));
+        let class = class.unwrap_or(Class::of_checkpoint(parameters.checkpoint()));
         Ok(Weights { parameters, class })
     };
     read(file).or_else(|error| {

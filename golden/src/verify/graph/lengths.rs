@@ -73,7 +73,7 @@ fn compare(
     let inputs = batch.inputs(weights.config())?;
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
-    let (tolerances, padding) = (Tolerances::default(), Padding::of(&inputs, weights.class));
+    let (tolerances, padding) = (Tolerances::default(), Padding::of(&inputs, weights.class.head));
     let comparison =
         Comparison { tolerances: &tolerances, precision: graph.graph.precision(), padding: &padding };
     for want in expected.tensors.iter().filter(|tensor| tensor.name.starts_with("outputs.")) {

@@ -153,7 +153,7 @@ impl GraphCandidate<'_> {
             );
             run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
         }
-        let padding = Padding::of(inputs, *class);
+        let padding = Padding::of(inputs, class.head);
         let comparison = Comparison {
             tolerances: &golden.tolerances,
             precision: self.graph.precision(),
