@@ -1,4 +1,5 @@
-"""What a case is made of, and the tokens, masks and numbers that cases are written with. Needs numpy alone."""
+"""What a case is made of, the list of all cases, and the tokens, masks and numbers that cases are written with. Needs
+numpy alone."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -25,10 +26,38 @@ class Case:
     no_pytorch: dict[str, str] = field(default_factory=dict)
     # what the configuration is overridden with while recording
     recorded_with: dict = field(default_factory=dict)
-    # whether the enhanced mask decoder has a trace
-    mask_decoder: bool = False
+    # the head that Microsoft's code alone has and a trace of its own, by the ending of the trace's file: emd or rtd
+    microsoft: str = ""
     # inputs whose [b, n, n] mask multiplies the embeddings as [b, n]: 1 for rows with any allowed key
     mask_of_rows: frozenset[str] = frozenset()
+
+    @property
+    def v2(self):
+        """Whether transformers computes it with the classes of versions 2 and 3."""
+        return self.cls.startswith("DebertaV2") or self.microsoft == "rtd"
+
+    @property
+    def model_type(self):
+        return "deberta-v2" if self.v2 else "deberta"
+
+    @property
+    def transformers_class(self):
+        """The class that has the encoder and the most of the head."""
+        return "DebertaV2ForMaskedLM" if self.microsoft == "rtd" else self.cls
+
+
+# Name and function of every case, in the order of the files.
+CASES = []
+
+
+def case(function):
+    """Adds the case that `function` describes: its name is the folder's, its docstring the description."""
+    CASES.append((function.__name__.replace("_", "-"), function))
+    return function
+
+
+def make(cls, config, inputs, **more):
+    return Case("", cls, config, inputs, **more)
 
 
 def generator(*seed):
@@ -50,6 +79,14 @@ def masked(seed, below, *rows):
     """input_ids and attention_mask of these rows; padding has id 0."""
     allowed = mask(*rows)
     return {"input_ids": ids(seed, *allowed.shape, below) * allowed, "attention_mask": allowed}
+
+
+def masked_labels(seed, b, n, lowest=0):
+    """Labels of about half of the tokens, -100 for the rest."""
+    random = generator("labels", seed)
+    labels = random.integers(lowest, 61, (b, n))
+    labels[random.random((b, n)) < 0.5] = -100
+    return labels
 
 
 def integers(values):

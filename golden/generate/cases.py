@@ -1,6 +1,8 @@
-"""The cases, one function each: its name is the folder's, its docstring the description. Needs numpy alone."""
+"""The cases of version 1, one function each: its name is the folder's, its docstring the description; and all cases by
+their names. Needs numpy alone."""
 
-from case import Case, floats, generator, ids, integers, mask, masked, normal
+import cases_v2  # noqa: F401  adds its cases to CASES
+from case import CASES, case, floats, generator, ids, integers, make, mask, masked, masked_labels, normal
 
 # Small, and no two of hidden, intermediate, vocabulary, positions and heads alike, so that a mixed-up shape shows.
 V, H = 89, 24
@@ -18,13 +20,6 @@ BASE = {
 TINY = BASE | {"vocab_size": 61, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 22}
 ABSOLUTE = BASE | {"relative_attention": False, "position_biased_input": True, "pos_att_type": None}
 
-CASES = []
-
-
-def case(function):
-    CASES.append((function.__name__.replace("_", "-"), function))
-    return function
-
 
 def selected(names):
     """Name and case of all cases, or of those named."""
@@ -36,10 +31,6 @@ def selected(names):
             described = function()
             described.description = " ".join(function.__doc__.split())
             yield name, described
-
-
-def make(cls, config, inputs, **more):
-    return Case("", cls, config, inputs, **more)
 
 
 def plain(seed="plain", n=9):
@@ -243,14 +234,6 @@ def model_f16():
 
 
 # Masked language modelling
-
-
-def masked_labels(seed, b, n):
-    """Labels of about half of the tokens, -100 for the rest."""
-    random = generator("labels", seed)
-    labels = random.integers(0, 61, (b, n))
-    labels[random.random((b, n)) < 0.5] = -100
-    return labels
 
 
 def masked_lm_inputs():
@@ -483,7 +466,7 @@ def mask_decoder():
         outputs_only=frozenset(set(inputs) - {"plain"}),
         no_pytorch={name: "the mask decoder alone" for name in inputs if name not in ("plain", "padded")},
         no_tensorflow={"": NO_NEW_HEAD},
-        mask_decoder=True,
+        microsoft="emd",
     )
 
 
@@ -497,5 +480,5 @@ def mask_decoder_biased():
         {"plain": plain(), "padded": padded()},
         outputs_only=frozenset(["padded"]),
         no_tensorflow={"": NO_NEW_HEAD},
-        mask_decoder=True,
+        microsoft="emd",
     )

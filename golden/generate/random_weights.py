@@ -6,6 +6,7 @@ from case import generator
 # By the end of the name, first match; everything else gets the last.
 SCALES = [
     ("LayerNorm.weight", 0.2),
+    ("conv.conv.weight", 0.12),
     ("rel_embeddings.weight", 0.5),
     ("embeddings.weight", 0.2),
     ("head_logits_proj.weight", 0.6),

@@ -5,6 +5,7 @@ python record_pytorch.py DATA [CASE …]
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,25 @@ import transformers
 from cases import selected
 from mask_decoder import run as run_mask_decoder
 from random_weights import random_weights
-from transformers import DebertaConfig
+from replaced_tokens import run as run_replaced_tokens
+from transformers import DebertaConfig, DebertaV2Config
 
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 
 VERSIONS = f"torch {torch.__version__.split('+')[0]} + transformers {transformers.__version__}"
+# By the head of Microsoft's that a trace is of.
+PRODUCERS = {
+    "": VERSIONS,
+    "emd": f"enhanced mask decoder on {VERSIONS}",
+    "rtd": f"replaced token detection on {VERSIONS}",
+}
 # Modules that are not activations of their own: what they return is named otherwise, or is their argument.
-UNNAMED = ("Dropout", "DebertaEncoder", "DebertaModel")
-FEW = ("pos_proj", "pos_q_proj", "attention.self")
+UNNAMED = ("Dropout", "DebertaEncoder", "DebertaModel", "DebertaV2Encoder", "DebertaV2Model")
+FEW = ("pos_proj", "pos_q_proj", "pos_key_proj", "pos_query_proj", "encoder.LayerNorm", "attention.self")
+# With share_att_key these layers are called twice, first with the states and then with the table of positions: the name
+# of the second activation, and the term that uses it.
+OF_POSITIONS = {"key_proj": ("pos_key_proj", "c2p"), "query_proj": ("pos_query_proj", "p2c")}
 POSITIONS = "deberta.embeddings.position_embeddings.weight"
 
 
@@ -34,52 +45,87 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
-        config = {"model_type": "deberta", "architectures": [case.cls]} | case.config
+        config = {"model_type": case.model_type} | architectures(case) | case.config
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        model, positions = build(name, case, folder)
-        for input_name, arguments in case.inputs.items():
-            arguments = {k: torch.from_numpy(v) for k, v in arguments.items()}
-            if input_name not in case.no_pytorch:
-                record = run(model, arguments, input_name in case.mask_of_rows)
-                if input_name in case.outputs_only:
-                    record = {k: v for k, v in record.items() if k.startswith("outputs.") or k.endswith(FEW)}
-                save(folder / f"{input_name}.safetensors", arguments, record, case.cls, "pytorch", "uniform")
-            if case.mask_decoder:
-                with torch.no_grad():
-                    record = run_mask_decoder(model, positions, **arguments)
-                save(folder / f"{input_name}.emd.safetensors", arguments, record, case.cls, "microsoft", "zero")
+        write_traces(case, *build(name, case, folder), folder)
+
+
+def write_traces(case, model, rest, folder):
+    """The traces of every input, from the model and the parameters that its class has no place for."""
+    for input_name, arguments in case.inputs.items():
+        arguments = {k: torch.from_numpy(v) for k, v in arguments.items()}
+        if not {"", input_name} & set(case.no_pytorch):
+            record = run(model, arguments, input_name in case.mask_of_rows)
+            if input_name in case.outputs_only:
+                record = {k: v for k, v in record.items() if k.startswith("outputs.") or k.endswith(FEW)}
+            save(folder / f"{input_name}.safetensors", arguments, record, case.cls)
+        if case.microsoft:
+            record = run_microsoft(case, model, rest, arguments)
+            save(folder / f"{input_name}.{case.microsoft}.safetensors", arguments, record, case.cls, case.microsoft)
+
+
+def architectures(case):
+    """What config.json says of the class; Microsoft's own do not name it, and transformers has none for one of them."""
+    return {} if case.microsoft == "rtd" else {"architectures": [case.cls]}
+
+
+def configuration(case):
+    return (DebertaV2Config if case.v2 else DebertaConfig)(**case.config | case.recorded_with)
 
 
 def build(name, case, folder):
-    """Writes model.safetensors and loads it: the model in f32, and the mask decoder's positions if there are any."""
-    model = getattr(transformers, case.cls)(DebertaConfig(**case.config | case.recorded_with)).eval()
+    """Writes model.safetensors and loads it: the model in f32, and the parameters that its class has no place for."""
+    model = getattr(transformers, case.transformers_class)(configuration(case)).eval()
     shapes = {k: tuple(v.shape) for k, v in model.named_parameters()}  # a tied one counts once
-    if case.mask_decoder:
-        shapes[POSITIONS] = (model.config.max_position_embeddings, model.config.hidden_size)
     shapes.pop("cls.predictions.decoder.bias", None)
     path = folder / "model.safetensors"
+    shapes |= microsoft_shapes(case, model.config)
     safetensors_file.write(path, random_weights(name, shapes), {"format": "pt"}, case.dtype)
+    return model, load(model, path)
 
+
+def microsoft_shapes(case, config):
+    """The parameters of Microsoft's heads that transformers' class has not, and the positions of their checkpoints."""
+    if not case.microsoft:
+        return {}
+    hidden = config.hidden_size
+    shapes = {POSITIONS: (config.max_position_embeddings, hidden)}
+    if case.microsoft == "rtd":
+        for part, rows in (("dense", hidden), ("classifier", 1)):
+            shapes |= {f"mask_predictions.{part}.weight": (rows, hidden), f"mask_predictions.{part}.bias": (rows,)}
+        shapes |= {f"mask_predictions.LayerNorm.{kind}": (hidden,) for kind in ("weight", "bias")}
+    return shapes
+
+
+def load(model, path):
+    """Assigns the parameters of the file to the model, and returns those that it has no place for."""
     weights = {k: torch.from_numpy(np.array(v)) for k, v in safetensors_file.read(path)[0].items()}
-    parameters = dict(model.named_parameters())
-    positions = weights[POSITIONS] if case.mask_decoder else None
-    if POSITIONS not in parameters:
-        weights.pop(POSITIONS, None)
-    assert set(weights) == set(parameters), set(weights) ^ set(parameters)
     with torch.no_grad():
-        for key, parameter in parameters.items():
-            parameter.copy_(weights[key])
-    return model, positions
+        for key, parameter in model.named_parameters():
+            parameter.copy_(weights.pop(key))
+    assert all(key == POSITIONS or key.startswith("mask_predictions.") for key in weights), set(weights)
+    return weights
+
+
+def run_microsoft(case, model, rest, arguments):
+    """What Microsoft's head computes, as `run` has what the class of transformers does."""
+    with torch.no_grad():
+        if case.microsoft == "rtd":
+            return run_replaced_tokens(model, rest, **arguments)
+        return run_mask_decoder(model, rest.get(POSITIONS), **arguments)
 
 
 def run(model, arguments, mask_of_rows):
     """All activations and outputs, as arrays named activations.* and outputs.*."""
-    recorded, hooks = {}, []
+    recorded, hooks, calls = {}, [], Counter()
 
     def keep(name):
         def hook(_module, _arguments, output):
             output = output[0] if isinstance(output, tuple) else output
-            recorded[f"activations.{name}"] = output.detach().clone()
+            calls[name] += 1
+            named = name if calls[name] == 1 else of_positions(name, model.config)
+            if named:
+                recorded[f"activations.{named}"] = output.detach().clone()
 
         return hook
 
@@ -90,7 +136,7 @@ def run(model, arguments, mask_of_rows):
         silent = type(module).__name__ in UNNAMED or name.endswith("act_fn") or name == ""
         if not silent:
             hooks.append(module.register_forward_hook(keep(name)))
-        if mask_of_rows and type(module).__name__ == "DebertaEmbeddings":
+        if mask_of_rows and type(module).__name__ in ("DebertaEmbeddings", "DebertaV2Embeddings"):
             hooks.append(module.register_forward_pre_hook(rows_of_pairs, with_kwargs=True))
     with torch.no_grad():
         outputs = model(**arguments, output_hidden_states=True, output_attentions=True)
@@ -104,14 +150,21 @@ def run(model, arguments, mask_of_rows):
     return recorded
 
 
-def save(path, arguments, recorded, cls, framework, masked_rows):
+def of_positions(name, config):
+    """The activation of a layer's second call, or None if it is of no use."""
+    place, _, layer = name.rpartition(".")
+    named, term = OF_POSITIONS[layer]
+    return f"{place}.{named}" if term in config.pos_att_type else None
+
+
+def save(path, arguments, recorded, cls, microsoft=""):
     tensors = {f"inputs.{k}": v for k, v in arguments.items()} | recorded
     arrays = {k: v.detach().numpy() for k, v in tensors.items()}
     for name, array in arrays.items():
         assert np.isfinite(array).all(), f"{path}: {name} is not finite"
-    producer = f"enhanced mask decoder on {VERSIONS}" if framework == "microsoft" else VERSIONS
-    metadata = {"format": "deberta-trace-1", "framework": framework, "producer": producer, "class": cls}
-    safetensors_file.write(path, arrays, metadata | {"masked_rows": masked_rows})
+    framework, rows = ("microsoft", "zero") if microsoft else ("pytorch", "uniform")
+    metadata = {"format": "deberta-trace-1", "framework": framework, "producer": PRODUCERS[microsoft], "class": cls}
+    safetensors_file.write(path, arrays, metadata | {"masked_rows": rows})
 
 
 if __name__ == "__main__":

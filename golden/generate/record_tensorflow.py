@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: E402
 import tf_keras  # noqa: E402
 import transformers  # noqa: E402
 from cases import selected  # noqa: E402
-from transformers import DebertaConfig  # noqa: E402
+from transformers import DebertaConfig, DebertaV2Config  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -26,6 +26,8 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 VERSIONS = f"tensorflow {tf.__version__} + transformers {transformers.__version__}"
 ENDS = {".kernel": (".weight", True), ".gamma": (".weight", False), ".beta": (".bias", False)}
 ENDS |= {"embeddings.embeddings": ("embeddings.weight", False)}
+# Version 2 has other names in PyTorch alone.
+V2_NAMES = {".pos_proj.": ".pos_key_proj.", ".pos_q_proj.": ".pos_query_proj."}
 
 
 def main():
@@ -43,25 +45,29 @@ def main():
 def build(folder, case):
     """The TensorFlow model of the weights in `folder`, assigned by name."""
     tf_keras.backend.clear_session()
-    model = getattr(transformers, f"TF{case.cls}")(DebertaConfig(**case.config))
+    config = (DebertaV2Config if case.v2 else DebertaConfig)(**case.config)
+    model = getattr(transformers, f"TF{case.cls}")(config)
     model.build_in_name_scope()
     weights = safetensors_file.read(folder / "model.safetensors")[0]
     unused = set(weights)
     for variable in model.weights:
-        name, transposed = canonical(variable.name, case.cls)
-        variable.assign(weights[name].T if transposed else weights[name])
+        name, reversed_axes = canonical(variable.name, case.cls)
+        variable.assign(weights[name].T if reversed_axes else weights[name])
         unused.discard(name)
     assert not unused, f"{folder}: TF{case.cls} has no place for {sorted(unused)}"
     return model
 
 
 def canonical(variable, cls):
-    """PyTorch's name of the Keras variable `<scope>/…:0`, and whether its array is the transpose."""
+    """PyTorch's name of the Keras variable `<scope>/…:0`, and whether its axes are in reverse."""
     path = variable.removesuffix(":0").split("/")[1:]
-    name = ".".join(path[1:] if cls == "DebertaModel" else path).replace("layer_._", "layer.")
-    for keras, (torch, transposed) in ENDS.items():
+    name = ".".join(path[1:] if cls in ("DebertaModel", "DebertaV2Model") else path).replace("layer_._", "layer.")
+    if cls.startswith("DebertaV2"):
+        for keras, torch in V2_NAMES.items():
+            name = name.replace(keras, torch)
+    for keras, (torch, reversed_axes) in ENDS.items():
         if name.endswith(keras):
-            return name.removesuffix(keras) + torch, transposed
+            return name.removesuffix(keras) + torch, reversed_axes
     return name, False
 
 

@@ -60,12 +60,12 @@ def check_complete(folder, case, traces):
     """Every input has the traces that the case does not excuse, and there are no others."""
     expected = set()
     for name in case.inputs:
-        if name not in case.no_pytorch:
+        if name not in case.no_pytorch and "" not in case.no_pytorch:
             expected.add(f"{name}.safetensors")
         if name not in case.no_tensorflow and "" not in case.no_tensorflow:
             expected.add(f"{name}.tf.safetensors")
-        if case.mask_decoder:
-            expected.add(f"{name}.emd.safetensors")
+        if case.microsoft:
+            expected.add(f"{name}.{case.microsoft}.safetensors")
     if expected != set(traces):
         raise SystemExit(f"{folder}: missing or left over: {sorted(expected ^ set(traces))}")
 

@@ -35,34 +35,13 @@ def inputs(models, names):
 
 def pytorch(models, names):
     import record_pytorch
-    import safetensors_file
-    import torch
     import transformers
-    from mask_decoder import run as run_mask_decoder
 
     for name, case in described(models, names):
         folder = models / name
-        model = getattr(transformers, case.cls)(transformers.DebertaConfig(**case.config)).eval()
-        weights = {k: torch.from_numpy(v.copy()) for k, v in safetensors_file.read(folder / "model.safetensors")[0].items()}
-        positions = weights.pop(record_pytorch.POSITIONS, None)
-        parameters = dict(model.named_parameters())
-        assert set(weights) == set(parameters), set(weights) ^ set(parameters)
-        with torch.no_grad():
-            for key, parameter in parameters.items():
-                parameter.copy_(weights[key])
-        for input_name, arguments in case.inputs.items():
-            arguments = {k: torch.from_numpy(v) for k, v in arguments.items()}
-            recorded = record_pytorch.run(model, arguments, False)
-            if input_name in case.outputs_only:
-                few = record_pytorch.FEW
-                recorded = {k: v for k, v in recorded.items() if k.startswith("outputs.") or k.endswith(few)}
-            path = folder / f"{input_name}.safetensors"
-            record_pytorch.save(path, arguments, recorded, case.cls, "pytorch", "uniform")
-            if case.mask_decoder:
-                with torch.no_grad():
-                    recorded = run_mask_decoder(model, positions, **arguments)
-                path = folder / f"{input_name}.emd.safetensors"
-                record_pytorch.save(path, arguments, recorded, case.cls, "microsoft", "zero")
+        model = getattr(transformers, case.transformers_class)(record_pytorch.configuration(case)).eval()
+        rest = record_pytorch.load(model, folder / "model.safetensors")
+        record_pytorch.write_traces(case, model, rest, folder)
 
 
 def tensorflow(models, names):

@@ -48,7 +48,7 @@ def described(models, names):
             {key: value for key, value in config.items() if key not in ("architectures", "model_type")},
             json_inputs(folder / "inputs.json"),
             no_tensorflow=no_tensorflow(name),
-            mask_decoder=name == "masked-lm",
+            microsoft="emd" if name == "masked-lm" else "",
             outputs_only=frozenset({"texts"}),
         )
 
