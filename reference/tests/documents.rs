@@ -98,6 +98,12 @@ impl Run {
         Run { class, config, inputs }
     }
 
+    /// All sequences are the answers to one question.
+    fn with_choices(mut self) -> Run {
+        self.inputs.choices = Some(B);
+        self.with_labels(&[1])
+    }
+
     fn with_labels(mut self, shape: &[usize]) -> Run {
         self.inputs.labels = Some(Labels::Classes(ArrayD::ones(shape)));
         self.inputs.start_positions = Some(Array1::ones(B));
@@ -113,6 +119,9 @@ impl Run {
             "DebertaForSequenceClassification" => self.pytorch::<DebertaForSequenceClassification>(),
             "DebertaForTokenClassification" => self.pytorch::<DebertaForTokenClassification>(),
             "DebertaForQuestionAnswering" => self.pytorch::<DebertaForQuestionAnswering>(),
+            "DebertaForMultipleChoice" => self.pytorch::<DebertaForMultipleChoice>(),
+            "ReplacedTokenDetectionModel" => self.pytorch::<ReplacedTokenDetectionModel>(),
+            "TFDebertaForMultipleChoice" => self.tensorflow::<DebertaForMultipleChoice>(),
             "TFDebertaModel" => self.tensorflow::<DebertaModel>(),
             "TFDebertaForMaskedLM" => self.tensorflow::<DebertaForMaskedLM>(),
             "TFDebertaForSequenceClassification" => self.tensorflow::<DebertaForSequenceClassification>(),
@@ -158,6 +167,13 @@ impl Run {
             "c2p" | "p2c" => config.relative_attention && config.pos_att_type.iter().any(|x| x == condition),
             "talking heads" => config.talking_head,
             "mask decoder's step" => decoder && !config.position_biased_input,
+            "version 1" => config.has_in_proj(),
+            "version 2" => !config.has_in_proj(),
+            "normalised table" => config.norm_rel_ebd && config.relative_attention,
+            "convolution" => config.convolution.is_some(),
+            "pooler" => self.holds("sequence classification") || self.holds("multiple choice"),
+            "multiple choice" => self.is("DebertaForMultipleChoice"),
+            "replaced tokens" => self.is("ReplacedTokenDetectionModel"),
             "legacy head" => self.is("DebertaForMaskedLM") && config.legacy,
             "new head" => decoder || (self.is("DebertaForMaskedLM") && !config.legacy),
             "sequence classification" => self.is("DebertaForSequenceClassification"),
@@ -173,6 +189,7 @@ impl Run {
 
     /// The lengths of a shape like `[b, n, 3H]`.
     fn shape(&self, text: &str) -> Vec<usize> {
+        let choices = self.inputs.choices.unwrap_or(1);
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap();
         let axes = inner.split(',').map(str::trim).filter(|axis| !axis.is_empty());
         axes.map(|axis| {
@@ -183,7 +200,10 @@ impl Run {
                 * match letter {
                     "" => 1,
                     "b" => B,
+                    "b/c" => B / choices,
+                    "c" => choices,
                     "n" => N,
+                    "S" => self.config.distances().span(),
                     "s" => N.min(self.config.max_relative()),
                     "H" => self.config.hidden_size,
                     "E" => self.config.embedding_size,
@@ -214,7 +234,7 @@ impl Run {
             } else if let Some(rest) = name.strip_suffix(".i") {
                 let count = if rest.ends_with("hidden_states") { layers + 1 } else { layers };
                 names.extend((0..count).map(|i| format!("{rest}.{i}")));
-            } else if name.starts_with("embeddings") {
+            } else if name.starts_with("embeddings") || name.starts_with("encoder.") {
                 names.insert(format!("{prefix}{name}"));
             } else {
                 names.insert(name.clone());
@@ -223,9 +243,25 @@ impl Run {
         names
     }
 
+    /// The name as the document writes it: letters for numbers, a layer for a step of the mask decoder, no prefix.
+    fn generic(&self, name: &str) -> String {
+        let name = name.strip_prefix("deberta.").unwrap_or(name);
+        let place = place(name);
+        match place {
+            "" => match name.rsplit_once('.') {
+                Some((rest, number)) if number.parse::<usize>().is_ok() => format!("{rest}.i"),
+                _ => name.to_owned(),
+            },
+            _ if self.config.has_in_proj() && name == format!("{place}.attention.self.query_proj") => {
+                "emd.t.attention.self.query_proj".into()
+            }
+            _ => format!("encoder.layer.i{}", &name[place.len()..]),
+        }
+    }
+
     /// The row of the document for a recorded name.
     fn row(&self, points: &[Point], name: &str) -> usize {
-        let plain = generic(name);
+        let plain = self.generic(name);
         let fits = |point: &Point| point.name == plain && point.conditions.iter().all(|x| self.holds(x));
         let rows: Vec<usize> = (0..points.len()).filter(|row| fits(&points[*row])).collect();
         let [row] = rows[..] else { panic!("{}: {name} ({plain}) is in {} rows", self.class, rows.len()) };
@@ -240,20 +276,6 @@ fn named<O: ModelOutput>(run: impl FnOnce(&mut Probe<'_>) -> Result<O>) -> Vec<(
     let outputs = tensors.iter().map(|(name, x)| (format!("outputs.{name}"), x.shape().to_vec()));
     let activations = trace.activations.iter().map(|(name, x)| (name.clone(), x.shape().to_vec()));
     activations.chain(outputs).collect()
-}
-
-/// The name as the document writes it: letters for numbers, a layer for a step of the mask decoder, no prefix.
-fn generic(name: &str) -> String {
-    let name = name.strip_prefix("deberta.").unwrap_or(name);
-    let place = place(name);
-    match place {
-        "" => match name.rsplit_once('.') {
-            Some((rest, number)) if number.parse::<usize>().is_ok() => format!("{rest}.i"),
-            _ => name.to_owned(),
-        },
-        _ if name == format!("{place}.attention.self.query_proj") => "emd.t.attention.self.query_proj".into(),
-        _ => format!("encoder.layer.i{}", &name[place.len()..]),
-    }
 }
 
 /// The layer or step that a name belongs to, if any.
@@ -295,6 +317,24 @@ fn runs() -> Vec<Run> {
         Run::new("EnhancedMaskDecoder", &format!(r#"{relative}{c2p}, "talking_head": true"#)),
         Run::new("EnhancedMaskDecoder", r#", "position_biased_input": true"#),
     ];
+    let table = r#""relative_attention": true, "position_biased_input": false, "norm_rel_ebd": "layer_norm""#;
+    let version_2 = |more: &str| format!(r#", "model_type": "deberta-v2", {table}, {more}"#);
+    let buckets = r#""share_att_key": true, "position_buckets": 4, "max_relative_positions": 9"#;
+    let shared = &version_2(&format!(r#"{buckets}, "pos_att_type": "p2c|c2p""#));
+    let conv = &format!(r#"{shared}, "conv_kernel_size": 3"#);
+    let separate = |terms: &str| version_2(&format!(r#""pos_att_type": ["{terms}"]"#));
+    runs.extend([
+        Run::new("DebertaModel", r#", "model_type": "deberta-v2", "norm_rel_ebd": "layer_norm""#),
+        Run::new("DebertaModel", conv),
+        Run::new("DebertaModel", &separate("c2p")),
+        Run::new("DebertaModel", &separate("p2c")),
+        Run::new("TFDebertaModel", conv),
+        Run::new("DebertaForMaskedLM", shared).with_labels(&[B, N]),
+        Run::new("DebertaForMultipleChoice", conv).with_choices(),
+        Run::new("TFDebertaForMultipleChoice", shared).with_choices(),
+        Run::new("ReplacedTokenDetectionModel", conv).with_labels(&[B, N]),
+        Run::new("EnhancedMaskDecoder", conv).with_labels(&[B, N]),
+    ]);
     let mut one_label = Run::new("DebertaForSequenceClassification", both).with_labels(&[B]);
     one_label.config.num_labels = 1;
     runs.push(one_label);
@@ -426,6 +466,8 @@ fn the_functions_of_the_equations_exist() {
         "heads.rs",
         "losses.rs",
         "mask_decoder.rs",
+        "replaced_tokens.rs",
+        "convolution.rs",
     ] {
         assert!(files.contains(file), "no equation of {file}");
     }
