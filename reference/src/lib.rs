@@ -1,4 +1,4 @@
-//! DeBERTa v1 in plain Rust: every class, exact enough to judge others by.
+//! DeBERTa in plain Rust: every class of v1, v2, v3 and mDeBERTa, exact enough to judge others by.
 //!
 //! First steps: [tokenize a text](DebertaTokenizer::encode_plus), with an example; load a model and classify a text with
 //! `deberta_converters::loading`, which reads checkpoints of every format.
@@ -11,8 +11,9 @@
 //! 2. [`mod@params`]: every parameter of every class with its name and shape: the whole model as one list.
 //! 3. `embeddings.rs`: ids [b, n] to vectors [b, n, H].
 //! 4. `attention.rs`: which token attends to which, by content and by relative position. This is what makes DeBERTa. Its head
-//!    says in which files its parts are.
-//! 5. `encoder.rs`: a layer around each attention, and L layers one after the other.
+//!    says in which files its parts are; [`distances`] what a relative position is.
+//! 5. `encoder.rs`: a layer around each attention, and L layers one after the other, in version 2 perhaps with a
+//!    `convolution.rs` after the first.
 //! 6. `heads.rs`: hidden states [b, n, H] to logits; `losses.rs`: logits and labels to a loss.
 //!
 //! The operations that they call are in `ops.rs`, one function each. Below that there is only speed: `gemm` (the matrix
@@ -23,17 +24,19 @@
 //! # Axes and classes
 //!
 //! Axes: b sequences, h heads, n tokens (i queries, j keys), s span of relative positions, d features of a head, H hidden, E
-//! embedding, I intermediate, V vocabulary. The source is transformers 4.57.6, whose classes have the same names.
+//! embedding, I intermediate, V vocabulary. The source is transformers 4.57.6, whose classes of version 1 have the same names.
+//! There is one path for both families ([`family`]): `DebertaForMaskedLM` is `DebertaV2ForMaskedLM`, too, if the configuration
+//! is of version 2, as those of DeBERTa v2, DeBERTa v3 and mDeBERTa are.
 //!
 //! | class | file |
 //! |---|---|
-//! | `DebertaConfig` | [`config`] |
+//! | `DebertaConfig`, `DebertaV2Config` | [`config`] |
 //! | what modules and parameters are called | [`modules`], [`mod@params`] |
 //! | what they compute in, f32 or f64 | [`real`] |
-//! | `DebertaModel`, `DebertaPreTrainedModel` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
-//! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering` | `heads.rs`, `losses.rs` |
+//! | `DebertaModel`, `DebertaPreTrainedModel`, and the same with `DebertaV2` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
+//! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering`, and the same with `DebertaV2`; `DebertaV2ForMultipleChoice` | [`head`], `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
-//! | `EnhancedMaskDecoder`, which transformers lacks | `mask_decoder.rs` |
+//! | `EnhancedMaskDecoder`, `ReplacedTokenDetectionModel`, which transformers lacks | `mask_decoder.rs`, `replaced_tokens.rs` |
 //! | `DebertaTokenizer` | [`tokenizer`], `tokenizer/byte_level` |
 //! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
 //! | `PreTrainedTokenizerBase`, what both can do | `tokenizer/base.rs` |
