@@ -66,7 +66,16 @@ pub fn fixtures(group: &str) -> Vec<PathBuf> {
 
 /// The folders of the shared fixtures beside the project; none, with a line saying so, in a clone that has none.
 pub fn shared_fixtures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures");
+    shared("fixtures")
+}
+
+/// The same of DeBERTa version 2.
+pub fn shared_fixtures_of_version_2() -> Vec<PathBuf> {
+    shared("fixtures-v2")
+}
+
+fn shared(name: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
     if !root.is_dir() {
         println!("skipped: {} is not there, only the project's own fixtures are tested", root.display());
         return Vec::new();
