@@ -104,8 +104,8 @@ pub use tf::{
     TFDebertaPreTrainedModel,
 };
 pub use tokenizer::{
-    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizerBase, Side,
-    SpecialTokenIds, TruncationStrategy,
+    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizer,
+    PreTrainedTokenizerBase, Side, SpecialTokenIds, TruncationStrategy,
 };
-pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast};
+pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast, PreTrainedTokenizerFast};
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

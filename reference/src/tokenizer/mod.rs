@@ -15,10 +15,12 @@ pub(crate) mod byte_level;
 pub(crate) mod decode;
 pub(crate) mod encoding;
 pub(crate) mod files;
+pub(crate) mod pre_trained;
 pub(crate) mod settings;
 
 pub use added_tokens::AddedToken;
 pub use base::{PreTrainedTokenizerBase, SpecialTokenIds};
-pub use byte_level::DebertaTokenizer;
+pub use byte_level::{ByteLevel, DebertaTokenizer};
 pub use encoding::{EncodeOptions, Encoding, PaddingStrategy, Side, TruncationStrategy};
+pub use pre_trained::{PreTrainedTokenizer, Vocabulary};
 pub use settings::DecodeErrors;

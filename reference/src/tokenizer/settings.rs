@@ -245,9 +245,9 @@ impl Settings {
         given.map(|given| given.content().to_string()).ok_or_else(unset)
     }
 
-    /// The special tokens in the order in which they get ids, each text once, as `DebertaTokenizer` has them:
-    /// `[MASK]` takes the white space before it.
-    pub(crate) fn all_special_tokens(&self) -> Vec<AddedToken> {
+    /// The special tokens in the order in which they get ids, each text once. `by_name` makes those whose flags no file
+    /// gives, as their class does: of `mask_token` and `[MASK]`, for example.
+    pub(crate) fn all_special_tokens(&self, by_name: fn(&str, &str) -> AddedToken) -> Vec<AddedToken> {
         let mut tokens: Vec<AddedToken> = Vec::new();
         let single = self.special.iter().filter_map(|(name, given)| Some((*name, given.as_ref()?)));
         let additional =
@@ -255,12 +255,9 @@ impl Settings {
         for (name, given) in single.chain(additional) {
             let token = match given {
                 Given::Token(token) => AddedToken { special: true, ..token.clone() },
-                Given::Text(content) if name == "mask_token" => {
-                    AddedToken { lstrip: true, normalized: true, ..AddedToken::new(content, true) }
-                }
                 Given::Text(content) => {
                     let added = self.added(content).filter(|_| name == "additional_special_tokens");
-                    added.cloned().unwrap_or_else(|| AddedToken::new(content, true))
+                    added.cloned().unwrap_or_else(|| by_name(name, content))
                 }
             };
             if !token.content.is_empty() && tokens.iter().all(|other| other.content != token.content) {

@@ -1,27 +1,25 @@
-//! `DebertaTokenizerFast`: texts to tokens and back on the `tokenizers` crate, with the place of every token.
+//! The fast tokenizers: texts to tokens and back on the `tokenizers` crate, with the place of every token.
 //!
-//! Source: transformers 4.57.6, `models/deberta/tokenization_deberta_fast.py`, class `DebertaTokenizerFast`, and
-//! `convert_slow_tokenizer.py`, class `DebertaConverter`.
+//! Source: transformers 4.57.6, `tokenization_utils_fast.py`, class `PreTrainedTokenizerFast`.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Debug;
 
 use foldhash::HashSet;
 use rayon::prelude::*;
-use tokenizers::{
-    Model, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection, TruncationParams,
-};
+use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection, TruncationParams};
 
+mod byte_level;
 mod byte_level_words;
+mod checks;
 mod loading;
-mod template;
+
+pub use byte_level::{ByteLevelFast, DebertaTokenizerFast};
 
 use crate::error::{Error, Result};
 use crate::tokenizer::base::{PreTrainedTokenizerBase, SpecialTokenIds};
 use crate::tokenizer::decode::clean_up_tokenization;
 use crate::tokenizer::encoding::Lengths;
-use crate::tokenizer::files::fault;
 use crate::tokenizer::{AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy};
-use byte_level_words::ByteLevelWords;
 
 /// An [`Encoding`], and where its tokens come from. All lists have n entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +36,28 @@ pub struct EncodingFast {
     pub sequence_ids: Vec<Option<usize>>,
 }
 
-/// The tokenizer of DeBERTa on the `tokenizers` crate, which agrees with transformers' fast class.
+/// What a fast class decides for itself: how it encodes faster than the crate alone.
+pub trait Encoder: Debug + Send + Sync {
+    /// What `Tokenizer::encode_char_offsets` gives without special tokens, or ids alone if nobody asks for offsets.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        offsets: bool,
+    ) -> tokenizers::Result<tokenizers::Encoding>;
+
+    /// Takes note of what the tokenizer has become by added tokens.
+    fn note(&mut self, tokenizer: &Tokenizer);
+}
+
+/// A fast tokenizer: one of the `tokenizers` crate, and what surrounds it.
 ///
-/// [`DebertaTokenizer`](crate::DebertaTokenizer) lists what the slow class does otherwise.
+/// [`DebertaTokenizerFast`] is this with an encoder.
 #[derive(Debug)]
-pub struct DebertaTokenizerFast {
+pub struct PreTrainedTokenizerFast<E: ?Sized> {
     /// Where padding goes.
     pub padding_side: Side,
     /// Where sequences lose tokens.
@@ -54,15 +69,14 @@ pub struct DebertaTokenizerFast {
     /// Without its post-processor, since a pair is truncated after the one and before the other.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
-    /// The fast way to encode; none for a tokenizer of a kind that the crate alone can encode.
-    byte_level: Option<ByteLevelWords>,
     special: HashSet<String>,
     unk_token: String,
     special_ids: SpecialTokenIds,
     pad_token: String,
+    encoder: E,
 }
 
-impl DebertaTokenizerFast {
+impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
     /// Adds tokens that are found in texts whole. Those that the vocabulary has keep their ids, the others get ids
     /// from its end. Gives how many were new or changed.
     ///
@@ -71,10 +85,12 @@ impl DebertaTokenizerFast {
     pub fn add_tokens(&mut self, tokens: &[AddedToken]) -> Result<usize> {
         let special = tokens.iter().filter(|token| token.special).map(|token| token.content.clone());
         self.special.extend(special);
-        self.tokenizer.add_tokens(tokens.iter().map(to_backend)).map_err(backend)
+        let changed = self.tokenizer.add_tokens(tokens.iter().map(to_backend)).map_err(backend)?;
+        self.encoder.note(&self.tokenizer);
+        Ok(changed)
     }
 
-    /// The tokens of a text, without `[CLS]` and `[SEP]`, as the vocabulary spells them: `Ġ` is a space.
+    /// The tokens of a text, without `[CLS]` and `[SEP]`, as the vocabulary spells them: `Ġ` or `▁` is a space.
     ///
     /// # Errors
     /// If the backend fails.
@@ -136,10 +152,7 @@ impl DebertaTokenizerFast {
 
     /// Encodes and truncates a text or a pair, and puts in the special tokens.
     fn run(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<tokenizers::Encoding> {
-        let encode = |text: &str| match &self.byte_level {
-            Some(byte_level) => byte_level.encode(&self.tokenizer, text, pass.offsets),
-            None => self.tokenizer.encode_char_offsets(text, false),
-        };
+        let encode = |text: &str| self.encoder.encode(&self.tokenizer, text, pass.offsets);
         let mut encoding = encode(text).map_err(backend)?;
         let mut pair = text_pair.map(encode).transpose().map_err(backend)?;
         if let Some(pair) = &mut pair {
@@ -195,23 +208,9 @@ impl DebertaTokenizerFast {
         let kept = ids.iter().zip(special).filter(|(_, special)| *special == 0);
         kept.map(|(&id, _)| self.tokenizer.id_to_token(id)).collect()
     }
-
-    /// Writes vocab.json and merges.txt into an existing folder, their names after `filename_prefix` and `-`. Gives
-    /// the paths.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn save_vocabulary(
-        &self,
-        save_directory: impl AsRef<Path>,
-        filename_prefix: Option<&str>,
-    ) -> Result<Vec<PathBuf>> {
-        let folder = save_directory.as_ref();
-        self.tokenizer.get_model().save(folder, filename_prefix).map_err(|error| fault(folder, "", error))
-    }
 }
 
-impl PreTrainedTokenizerBase for DebertaTokenizerFast {
+impl<E: Encoder + ?Sized> PreTrainedTokenizerBase for PreTrainedTokenizerFast<E> {
     fn special_token_ids(&self) -> &SpecialTokenIds {
         &self.special_ids
     }

@@ -1,4 +1,4 @@
-//! Templates of tokenizer.json that the `tokenizers` crate would take and then panic on.
+//! Parts of tokenizer.json that the `tokenizers` crate would take and then panic on.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::tokenizer::files::fault;
 
 /// Checks that every template of a post-processor names tokens that it defines, and texts that there are: A in
 /// `single`, A and B in `pair`.
-pub(super) fn check(file: &Path, place: &str, processor: &Value) -> Result<()> {
+pub(super) fn templates(file: &Path, place: &str, processor: &Value) -> Result<()> {
     if let Some(Value::Array(processors)) = processor.get("processors") {
         for (at, processor) in processors.iter().enumerate() {
-            check(file, &format!("{place}.processors[{at}]"), processor)?;
+            templates(file, &format!("{place}.processors[{at}]"), processor)?;
         }
     }
     let none = Map::new();
