@@ -11,28 +11,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use deberta_reference::{
-    AddedToken, DebertaTokenizer, DebertaTokenizerFast, EncodeOptions, Encoding, PaddingStrategy,
-    PreTrainedTokenizerBase, Side, TruncationStrategy,
+    AddedToken, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizerBase, Side, Tokenizer,
+    TruncationStrategy,
 };
 use serde_json::{Map, Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-/// Either class.
-enum Either {
-    Slow(Box<DebertaTokenizer>),
-    Fast(Box<DebertaTokenizerFast>),
-}
-
-impl Either {
-    /// What both can do.
-    fn base(&self) -> &dyn PreTrainedTokenizerBase {
-        match self {
-            Either::Slow(slow) => &**slow,
-            Either::Fast(fast) => &**fast,
-        }
-    }
-}
 
 const USAGE: &str = "usage: tokenize FOLDER slow|fast [--bench FILE]";
 
@@ -59,10 +43,13 @@ fn main() -> ExitCode {
 
 fn tokenize(folder: &str, class: &str, bench: Option<&str>) -> Result<()> {
     let mut tokenizer = match class {
-        "slow" => Either::Slow(DebertaTokenizer::from_pretrained(folder)?.into()),
-        "fast" => Either::Fast(DebertaTokenizerFast::from_pretrained(folder)?.into()),
+        "slow" => Tokenizer::Slow(Tokenizer::slow_from_pretrained(folder)?),
+        "fast" => Tokenizer::Fast(Tokenizer::fast_from_pretrained(folder)?),
         _ => return Err(format!("{class:?} is neither slow nor fast").into()),
     };
+    for warning in tokenizer.warnings() {
+        eprintln!("warning: {warning}");
+    }
     match bench {
         Some(file) => measure(&tokenizer, &std::fs::read_to_string(file)?),
         None => answer_all(&mut tokenizer),
@@ -70,7 +57,7 @@ fn tokenize(folder: &str, class: &str, bench: Option<&str>) -> Result<()> {
 }
 
 /// Answers every line of standard input.
-fn answer_all(tokenizer: &mut Either) -> Result<()> {
+fn answer_all(tokenizer: &mut Tokenizer) -> Result<()> {
     let mut output = BufWriter::new(stdout().lock());
     for line in stdin().lock().lines() {
         let request: Map<String, Value> = serde_json::from_str(&line?)?;
@@ -124,40 +111,40 @@ fn side(name: &str) -> Side {
     if name == "left" { Side::Left } else { Side::Right }
 }
 
-fn answer(tokenizer: &mut Either, request: &Request) -> Result<Value> {
+fn answer(tokenizer: &mut Tokenizer, request: &Request) -> Result<Value> {
     let options = request.options();
     if let Some(Value::Array(tokens)) = request.0.get("add_tokens") {
         let tokens: Vec<AddedToken> = tokens.iter().filter_map(added_token).collect();
         match tokenizer {
-            Either::Slow(slow) => slow.add_tokens(&tokens),
-            Either::Fast(fast) => fast.add_tokens(&tokens)?,
+            Tokenizer::Slow(slow) => slow.add_tokens(&tokens),
+            Tokenizer::Fast(fast) => fast.add_tokens(&tokens)?,
         };
-        return Ok(json!({ "len": tokenizer.base().len() }));
+        return Ok(json!({ "len": tokenizer.len() }));
     }
     if let Some(name) = request.text("truncation_side") {
         match tokenizer {
-            Either::Slow(slow) => slow.truncation_side = side(name),
-            Either::Fast(fast) => fast.truncation_side = side(name),
+            Tokenizer::Slow(slow) => slow.truncation_side = side(name),
+            Tokenizer::Fast(fast) => fast.truncation_side = side(name),
         }
     }
     if let Some(Value::Array(ids)) = request.0.get("ids") {
         let ids: Vec<u32> = ids.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect();
         let skip = request.flag("skip_special_tokens").unwrap_or(false);
         let clean = request.flag("clean_up_tokenization_spaces");
-        return Ok(json!({ "text": tokenizer.base().decode(&ids, skip, clean)? }));
+        return Ok(json!({ "text": tokenizer.decode(&ids, skip, clean)? }));
     }
     let text = request.text("text").ok_or("no text")?;
     let pair = request.text("pair");
     if request.flag("brief") == Some(true) {
-        return Ok(json!({ "input_ids": tokenizer.base().encode(text, pair, &options)? }));
+        return Ok(json!({ "input_ids": tokenizer.encode(text, pair, &options)? }));
     }
     match tokenizer {
-        Either::Slow(slow) => {
+        Tokenizer::Slow(slow) => {
             let mut answer = lists(&slow.encode_plus(text, pair, &options)?);
             answer.insert("tokens".into(), json!(slow.tokenize(text)));
             Ok(Value::Object(answer))
         }
-        Either::Fast(fast) => {
+        Tokenizer::Fast(fast) => {
             let encoded = fast.encode_plus(text, pair, &options)?;
             let mut answer = lists(&encoded.encoding);
             answer.insert("tokens".into(), json!(fast.tokenize(text)?));
@@ -192,7 +179,7 @@ fn added_token(value: &Value) -> Option<AddedToken> {
 }
 
 /// Encodes the paragraphs of a text five times, and says how fast each time was; the fast class once more with offsets.
-fn measure(tokenizer: &Either, text: &str) -> Result<()> {
+fn measure(tokenizer: &Tokenizer, text: &str) -> Result<()> {
     let options = EncodeOptions::default();
     let paragraphs: Vec<&str> = text.split("\n\n").collect();
     let time = |what: &str, tokens: &dyn Fn(&str) -> deberta_reference::error::Result<usize>| -> Result<()> {
@@ -211,11 +198,11 @@ fn measure(tokenizer: &Either, text: &str) -> Result<()> {
         Ok(())
     };
     for _ in 0..5 {
-        time("", &|paragraph| Ok(tokenizer.base().encode(paragraph, None, &options)?.len()))?;
+        time("", &|paragraph| Ok(tokenizer.encode(paragraph, None, &options)?.len()))?;
     }
     match tokenizer {
-        Either::Slow(_) => Ok(()),
-        Either::Fast(fast) => time(" with offsets", &|paragraph| {
+        Tokenizer::Slow(_) => Ok(()),
+        Tokenizer::Fast(fast) => time(" with offsets", &|paragraph| {
             Ok(fast.encode_plus(paragraph, None, &options)?.encoding.len())
         }),
     }

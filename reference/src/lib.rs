@@ -39,6 +39,9 @@
 //! | `EnhancedMaskDecoder`, `ReplacedTokenDetectionModel`, which transformers lacks | `mask_decoder.rs`, `replaced_tokens.rs` |
 //! | `DebertaTokenizer` | [`tokenizer`], `tokenizer/byte_level` |
 //! | `DebertaTokenizerFast` | [`tokenizer_fast`] |
+//! | `DebertaV2Tokenizer` | [`tokenizer`], `tokenizer/sentence_piece` |
+//! | `DebertaV2TokenizerFast` | [`tokenizer_fast`] |
+//! | `AutoTokenizer` | [`Tokenizer`] |
 //! | `PreTrainedTokenizerBase`, what both can do | `tokenizer/base.rs` |
 //!
 //! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which
@@ -104,8 +107,12 @@ pub use tf::{
     TFDebertaPreTrainedModel,
 };
 pub use tokenizer::{
-    AddedToken, DebertaTokenizer, EncodeOptions, Encoding, PaddingStrategy, PreTrainedTokenizer,
-    PreTrainedTokenizerBase, Side, SpecialTokenIds, TruncationStrategy,
+    AddedToken, DebertaTokenizer, DebertaV2Tokenizer, EncodeOptions, Encoding, PaddingStrategy,
+    PreTrainedTokenizer, PreTrainedTokenizerBase, Side, SlowTokenizer, SpecialTokenIds, Tokenizer,
+    TruncationStrategy,
 };
-pub use tokenizer_fast::{DebertaTokenizerFast, EncodingFast, PreTrainedTokenizerFast};
+pub use tokenizer_fast::{
+    DebertaTokenizerFast, DebertaV2TokenizerFast, EncodingFast, FastTokenizer, Normalization,
+    PreTrainedTokenizerFast,
+};
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

@@ -3,7 +3,7 @@
 //!
 //! Source: transformers 4.57.6, `tokenization_utils_base.py`, `PreTrainedTokenizerBase._from_pretrained`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -56,6 +56,10 @@ pub(crate) const SPECIAL_TOKENS: [(&str, &str); 7] = [
 /// Everything about a tokenizer that is not its vocabulary.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// tokenizer_config.json
+    file: PathBuf,
+    /// What it holds.
+    config: Map<String, Value>,
     pub(crate) errors: DecodeErrors,
     /// By name, as in [`SPECIAL_TOKENS`]; null where a file unsets one.
     pub(crate) special: Vec<(&'static str, Option<Given>)>,
@@ -71,7 +75,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The settings of a folder; what no file says has the defaults of `DebertaTokenizer`.
+    /// The settings of a folder; what no file says has the defaults of DeBERTa's classes.
     pub(crate) fn read(folder: &Path) -> Result<Settings> {
         let file = folder.join("tokenizer_config.json");
         let config = if file.is_file() { read_object(&file)? } else { Map::new() };
@@ -89,12 +93,23 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What tokenizer_config.json says of an option that only some classes have.
+    pub(crate) fn option(&self, key: &str) -> Option<&Value> {
+        self.config.get(key).filter(|value| !value.is_null())
+    }
+
+    /// An option that is false unless tokenizer_config.json sets it.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
+        flag(&self.file, &self.config, key)
+    }
+
+    /// A fault of tokenizer_config.json.
+    pub(crate) fn fault(&self, key: &str, problem: impl ToString) -> Error {
+        fault(&self.file, key, problem)
+    }
+
     fn from_config(file: &Path, config: &Map<String, Value>) -> Result<Settings> {
-        let flag = |key: &str| match config.get(key) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(fault(file, key, format!("{other} is not true or false"))),
-        };
+        let flag = |key: &str| flag(file, config, key);
         let side = |key: &str| match config.get(key) {
             None => Ok(None),
             Some(Value::String(side)) if side == "right" => Ok(Some(Side::Right)),
@@ -111,6 +126,8 @@ impl Settings {
             }
         };
         let mut settings = Settings {
+            file: file.to_path_buf(),
+            config: config.clone(),
             errors,
             add_prefix_space: flag("add_prefix_space")?,
             split_special_tokens: flag("split_special_tokens")?,
@@ -235,6 +252,16 @@ impl Settings {
         self.added_tokens_decoder.iter().rev().map(|(_, token)| token).find(|token| token.content == content)
     }
 
+    /// Gives a special token that is named by its text alone the flags of its class.
+    pub(crate) fn with_flags(mut self, name: &str, by_name: fn(&str, &str) -> AddedToken) -> Settings {
+        for (_, given) in self.special.iter_mut().filter(|(other, _)| *other == name) {
+            if let Some(Given::Text(content)) = given {
+                *given = Some(Given::Token(by_name(name, content)));
+            }
+        }
+        self
+    }
+
     /// The text of a special token.
     ///
     /// # Errors
@@ -272,6 +299,8 @@ impl Default for Settings {
     fn default() -> Settings {
         let special = SPECIAL_TOKENS.map(|(name, content)| (name, Some(Given::Text(content.to_string()))));
         Settings {
+            file: PathBuf::new(),
+            config: Map::new(),
             errors: DecodeErrors::Replace,
             special: special.to_vec(),
             additional_special_tokens: Vec::new(),
@@ -283,6 +312,15 @@ impl Default for Settings {
             truncation_side: None,
             model_max_length: None,
         }
+    }
+}
+
+/// An entry that is true or false, or absent and so false.
+fn flag(file: &Path, config: &Map<String, Value>, key: &str) -> Result<bool> {
+    match config.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(fault(file, key, format!("{other} is not true or false"))),
     }
 }
 

@@ -2,10 +2,41 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::tokenizer::files::fault;
+use crate::tokenizer::sentence_piece::charsmap::Charsmap;
+use crate::tokenizer::sentence_piece::model::LONGEST_PIECE;
+
+/// Checks that every map of characters of a normalizer can be followed.
+pub(super) fn normalizers(file: &Path, place: &str, normalizer: &Value) -> Result<()> {
+    if let Some(Value::Array(parts)) = normalizer.get("normalizers") {
+        for (at, part) in parts.iter().enumerate() {
+            normalizers(file, &format!("{place}.normalizers[{at}]"), part)?;
+        }
+    }
+    let Some(Value::String(blob)) = normalizer.get("precompiled_charsmap") else { return Ok(()) };
+    let wrong = |problem: String| fault(file, format!("{place}.precompiled_charsmap"), problem);
+    let blob = STANDARD.decode(blob).map_err(|error| wrong(error.to_string()))?;
+    Charsmap::new(&blob).map_err(wrong)?;
+    Ok(())
+}
+
+/// Checks that no piece of a unigram model takes long to be looked for.
+pub(super) fn pieces(file: &Path, model: &Value) -> Result<()> {
+    let Some(Value::Array(pieces)) = model.get("vocab") else { return Ok(()) };
+    for (at, piece) in pieces.iter().enumerate() {
+        let length = piece.get(0).and_then(Value::as_str).map_or(0, str::len);
+        if length > LONGEST_PIECE {
+            let problem = format!("a piece of {length} bytes, at most {LONGEST_PIECE} are read");
+            return Err(fault(file, format!("model.vocab[{at}]"), problem));
+        }
+    }
+    Ok(())
+}
 
 /// Checks that every template of a post-processor names tokens that it defines, and texts that there are: A in
 /// `single`, A and B in `pair`.

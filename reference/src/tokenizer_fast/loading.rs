@@ -19,6 +19,8 @@ pub(super) fn read_tokenizer(file: &Path) -> Result<Tokenizer> {
     let text = read(file)?;
     // serde_json says where a syntax error is, the crate does not.
     let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
+    checks::normalizers(file, "normalizer", object.get("normalizer").unwrap_or(&Value::Null))?;
+    checks::pieces(file, object.get("model").unwrap_or(&Value::Null))?;
     checks::templates(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
     text.parse().map_err(|error| json_fault(file, error))
 }
@@ -54,11 +56,9 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             TruncationDirection::Left => Side::Left,
             TruncationDirection::Right => Side::Right,
         });
-        let settings = Settings {
-            padding_side: settings.padding_side.or(padding_side),
-            truncation_side: settings.truncation_side.or(truncation_side),
-            ..settings.clone()
-        };
+        let mut settings = settings.clone();
+        settings.padding_side = settings.padding_side.or(padding_side);
+        settings.truncation_side = settings.truncation_side.or(truncation_side);
         tokenizer.with_truncation(None).map_err(|error| fault(file, "truncation", error))?;
         tokenizer.with_padding(None);
         let special = lacking(&tokenizer, &settings);

@@ -6,14 +6,21 @@ use std::fmt::Debug;
 
 use foldhash::HashSet;
 use rayon::prelude::*;
-use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{
+    Decoder as _, Model as _, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
+    TruncationParams,
+};
 
 mod byte_level;
 mod byte_level_words;
 mod checks;
 mod loading;
+mod normalization;
+mod sentence_piece;
 
 pub use byte_level::{ByteLevelFast, DebertaTokenizerFast};
+pub use normalization::Normalization;
+pub use sentence_piece::{DebertaV2TokenizerFast, SentencePieceFast};
 
 use crate::error::{Error, Result};
 use crate::tokenizer::base::{PreTrainedTokenizerBase, SpecialTokenIds};
@@ -51,11 +58,19 @@ pub trait Encoder: Debug + Send + Sync {
 
     /// Takes note of what the tokenizer has become by added tokens.
     fn note(&mut self, tokenizer: &Tokenizer);
+
+    /// What a reader should know of the files.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
+
+/// A fast tokenizer of any class.
+pub type FastTokenizer = PreTrainedTokenizerFast<dyn Encoder>;
 
 /// A fast tokenizer: one of the `tokenizers` crate, and what surrounds it.
 ///
-/// [`DebertaTokenizerFast`] is this with an encoder.
+/// [`DebertaTokenizerFast`] and [`DebertaV2TokenizerFast`] are this with an encoder each.
 #[derive(Debug)]
 pub struct PreTrainedTokenizerFast<E: ?Sized> {
     /// Where padding goes.
@@ -185,6 +200,21 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         }
     }
 
+    /// The token of an id; none if no token has it, or if it is special and those are left out.
+    ///
+    /// As `tokenizers` 0.22 does it: 0.23 gives added tokens as the normalizer spells them, `[unk]` for example.
+    fn decoded(&self, id: u32, skip_special_tokens: bool) -> Option<String> {
+        let added = self.tokenizer.get_added_vocabulary();
+        let token = added.get_added_tokens_decoder().get(&id).map(|token| token.content.clone());
+        let token = token.or_else(|| self.tokenizer.get_model().id_to_token(id))?;
+        (!skip_special_tokens || !added.is_special_token(&token)).then_some(token)
+    }
+
+    /// What a reader should know of the files, such as that transformers 5 wrote tokenizer.json.
+    pub fn warnings(&self) -> Vec<String> {
+        self.encoder.warnings()
+    }
+
     /// 1 for special tokens, 0 for others, of ids that have special tokens already.
     pub fn get_special_tokens_mask(&self, token_ids: &[u32]) -> Vec<u32> {
         let special: HashSet<u32> =
@@ -206,7 +236,7 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         let special =
             if skip_special_tokens { self.get_special_tokens_mask(ids) } else { vec![0; ids.len()] };
         let kept = ids.iter().zip(special).filter(|(_, special)| *special == 0);
-        kept.map(|(&id, _)| self.tokenizer.id_to_token(id)).collect()
+        kept.map(|(&id, _)| self.decoded(id, false)).collect()
     }
 }
 
@@ -238,7 +268,11 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerBase for PreTrainedTokenizerFast<E>
         skip_special_tokens: bool,
         clean_up_tokenization_spaces: Option<bool>,
     ) -> Result<String> {
-        let text = self.tokenizer.decode(token_ids, skip_special_tokens).map_err(backend)?;
+        let tokens = token_ids.iter().filter_map(|id| self.decoded(*id, skip_special_tokens)).collect();
+        let text = match self.tokenizer.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(backend)?,
+            None => tokens.join(" "),
+        };
         let clean = clean_up_tokenization_spaces.unwrap_or(self.clean_up_tokenization_spaces);
         Ok(if clean { clean_up_tokenization(&text) } else { text })
     }
