@@ -2,7 +2,8 @@
 //! `Declaration: forward(__torch__.….DebertaModel self, Tensor input_ids, Tensor? token_type_ids=None) -> ((Tensor))`.
 
 use deberta_converters::error::{Error, Result};
-use deberta_reference::Head;
+
+use crate::trace::class::Class;
 
 /// The arguments that a model has.
 const KNOWN: [&str; 5] = ["input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds"];
@@ -62,8 +63,8 @@ impl Declaration {
     }
 
     /// The class of transformers that the program was made from.
-    pub(super) fn class(&self) -> Option<Head> {
-        self.of.rsplit('.').next().and_then(Head::from_class_name)
+    pub(super) fn class(&self) -> Option<Class> {
+        self.of.rsplit('.').next().and_then(|name| Class::from_name(name).ok())
     }
 }
 
@@ -107,7 +108,7 @@ mod tests {
         let traced = "__torch__.transformers.models.deberta.modeling_deberta.___torch_mangle_3.DebertaForMaskedLM self, \
                       Tensor input_ids, Tensor? attention_mask=None, bool output_attentions=False, Tensor? other=None";
         let declaration = declaration(traced).unwrap();
-        assert_eq!(declaration.class(), Some(Head::MaskedLm));
+        assert_eq!(declaration.class(), Class::from_name("DebertaForMaskedLM").ok());
         assert_eq!(declaration.arguments, [argument("input_ids", false), argument("attention_mask", true)]);
     }
 

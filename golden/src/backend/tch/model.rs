@@ -2,7 +2,7 @@
 
 use deberta_reference::weights::Weights;
 use deberta_reference::{
-    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource, params,
+    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
 };
 use tch::Tensor;
 
@@ -123,6 +123,10 @@ impl Model {
 /// # Errors
 /// One that it cannot be built from.
 fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
+    if !config.has_in_proj() {
+        let reason = format!("libtorch does not compute {} yet: the reference does", config.model_type());
+        return Err(reference::Error::Unsupported(reason).into());
+    }
     let tensorflow = class.code == Code::TensorFlow;
     let twin = config.obstacle_in_tensorflow().filter(|_| tensorflow);
     let config = if tensorflow { config.as_in_tensorflow() } else { config };

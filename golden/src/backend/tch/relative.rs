@@ -46,7 +46,7 @@ impl PositionLayers {
     /// R = the rows of the table [2K, H] for n tokens, after the projections, and δ.
     pub(super) fn positions(&self, table: &Tensor, n: i64, probe: &mut Probe<'_>) -> Result<Positions> {
         let tokens = usize::try_from(n).unwrap_or_default();
-        let window = self.distances.window(tokens);
+        let window = &self.distances.window(tokens);
         let number = |row: usize| i64::try_from(row).unwrap_or(i64::MAX);
         let (first, rows) = (number(window.rows().start), number(window.len()));
         let r = table.f_narrow(0, first, rows)?.f_unsqueeze(0)?; //                      [1, 2s, H]

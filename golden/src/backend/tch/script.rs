@@ -60,8 +60,8 @@ impl Script {
             Ok(_) => return Err(Error::unsupported("the program takes no arguments")),
         };
         let class = match declaration.class() {
-            Some(head) => head,
-            None => declared_head(path, config)?,
+            Some(class) => class,
+            None => declared_class(path, config)?,
         };
         let parameters = module.named_parameters().map_err(unsupported)?;
         let dtypes = parameters.iter().map(|(_, parameter)| match parameter.f_kind() {
@@ -74,7 +74,7 @@ impl Script {
             precision: Precision::of(dtypes),
             module,
             arguments: declaration.arguments,
-            class: Class::of_head(class),
+            class,
             exposed: Vec::new(),
             unknown: Vec::new(),
         };
@@ -214,10 +214,10 @@ impl Graph for Script {
 }
 
 /// The class that the configuration names.
-fn declared_head(path: &Path, config: Option<&Path>) -> Result<Head> {
+fn declared_class(path: &Path, config: Option<&Path>) -> Result<Class> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let declared = ConfigFile::find(config, folder, None)
-        .map(|file| file.config.architectures.iter().find_map(|name| Head::from_class_name(name)));
+        .map(|file| file.config.architectures.iter().find_map(|name| Class::from_name(name).ok()));
     declared.ok().flatten().ok_or_else(|| {
         Error::unsupported(
             "which class is it? The program is of no class of transformers, and no configuration beside it, or given by \
