@@ -1,20 +1,71 @@
-"""Prints the median milliseconds of PyTorch's base model: forward.py FOLDER BATCH TOKENS RUNS."""
+"""The other sides of forward.sh, each in a process of its own, two threads:
 
+    forward.py export FOLDER                                what torch.onnx.export makes of the base model, FOLDER/model.onnx
+    forward.py pytorch|onnxruntime FOLDER BATCH TOKENS RUNS    the median milliseconds of a forward pass
+"""
+
+import json
 import statistics
 import sys
 import time
+from pathlib import Path
 
-import torch
-from transformers import AutoModel
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "generate"
 
-folder, (batch, tokens, runs) = sys.argv[1], map(int, sys.argv[2:])
-torch.set_num_threads(2)
-model = AutoModel.from_pretrained(folder).eval()
-ids = (torch.arange(batch * tokens) * 7919 % model.config.vocab_size).view(batch, tokens)
-times = []
-with torch.no_grad():
+
+def export(folder):
+    import transformers
+
+    sys.path.insert(0, str(FIXTURES))
+    import generate_onnx
+
+    generate_onnx.OUTPUTS["DebertaV2Model"] = ["last_hidden_state"]
+    model = transformers.AutoModel.from_pretrained(folder)
+    generate_onnx.export(model, f"{folder}/model.onnx", dynamo=False)
+
+
+def pytorch(folder, batch, tokens):
+    import torch
+    import transformers
+
+    torch.set_num_threads(2)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    ids = (torch.arange(batch * tokens) * 7919 % model.config.vocab_size).view(batch, tokens)
+
+    def run():
+        with torch.no_grad():
+            model(ids)
+
+    return run
+
+
+def onnxruntime(folder, batch, tokens):
+    import numpy
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(f"{folder}/model.onnx", options)
+    vocabulary = json.loads(Path(folder, "config.json").read_text())["vocab_size"]
+    ids = (numpy.arange(batch * tokens) * 7919 % vocabulary).reshape(batch, tokens)
+    inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}
+    return lambda: session.run(None, inputs)
+
+
+def median(run, runs):
+    times = []
     for _ in range(runs + 2):
         start = time.perf_counter()
-        model(ids)
+        run()
         times.append((time.perf_counter() - start) * 1e3)
-print(statistics.median(times[2:]))
+    return statistics.median(times[2:])
+
+
+if __name__ == "__main__":
+    step, folder, *numbers = sys.argv[1:]
+    if step == "export":
+        export(folder)
+    else:
+        *shape, runs = map(int, numbers)
+        print(median({"pytorch": pytorch, "onnxruntime": onnxruntime}[step](folder, *shape), runs))
