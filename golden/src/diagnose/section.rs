@@ -1,7 +1,8 @@
 //! A part of a model, run alone on the golden's input.
 
 use deberta_converters::error::Result;
-use deberta_reference::{DebertaConfig, Head, Inputs, Module, Param, Stage, Tensor as Parameter};
+use deberta_reference::config::Activation;
+use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Param, Stage, Tensor as Parameter};
 use ndarray::{Array3, ArrayD};
 
 use super::divergence::{Divergence, diverges, short};
@@ -86,6 +87,8 @@ impl<'d> Section<'d> {
             position_biased_input: model.class.head != Head::MaskDecoder
                 || model.config.position_biased_input,
             type_vocab_size: model.config.type_vocab_size.max(1),
+            norm_rel_ebd: !model.config.has_in_proj(),
+            convolution: model.config.convolution.or((!model.config.has_in_proj()).then_some(CONVOLUTION)),
             ..model.config.clone()
         };
         let paths: Vec<String> = points(&config, model.class, divergence.inputs)
@@ -267,7 +270,9 @@ impl Part {
                 model: one_layer(model, layer),
                 inputs: layer_inputs(section, model),
                 entrance: Module::Embeddings.at("", 0),
-                names: vec![(model.path(Module::Layer, layer), Module::Layer.at("", 0))],
+                names: [Module::Layer, Module::Convolution]
+                    .map(|module| (model.path(module, layer), module.at("", 0)))
+                    .into(),
                 outputs: vec![
                     (format!("outputs.attentions.{layer}"), "outputs.attentions.0".to_owned()),
                     (format!("outputs.hidden_states.{}", layer + 1), "outputs.hidden_states.1".to_owned()),
@@ -303,6 +308,9 @@ impl Part {
     }
 }
 
+/// A convolution, whose points a golden may have where the model has none.
+const CONVOLUTION: ConvConfig = ConvConfig { kernel: 1, groups: 1, act: Activation::Tanh };
+
 /// One layer under embeddings that cost nothing.
 fn one_layer(model: &Model, layer: usize) -> Model {
     let config = &model.config;
@@ -314,12 +322,13 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         position_biased_input: false,
         type_vocab_size: 0,
         pad_token_id: None,
+        convolution: config.convolution.filter(|_| layer == 0),
         ..config.clone()
     };
     let mut part = Model::empty_base(config, model.masked_rows);
     copy(model, &mut part, |param| match param.layer {
         Some(number) => number == layer,
-        None => param.module == Module::RelEmbeddings,
+        None => Stage::Table.has(param.module) || Stage::Layer(layer).has(param.module),
     });
     part.insert(part.weight(Module::WordEmbeddings, 0), Parameter::new(vec![1, hidden], vec![0.0; hidden]));
     let norm = part.path(Module::EmbeddingsLayerNorm, 0);
