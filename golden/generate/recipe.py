@@ -4,7 +4,7 @@ Needs numpy alone; the digest needs blake3.
 python recipe.py digest CONFIG HEAD SEED   # what deberta-convert digest prints of these weights
 python recipe.py vectors CONFIG SEED       # the digests for all heads, and numbers of every parameter of mlm, as JSON
 
-CONFIG is base, large, xlarge or a config.json; HEAD is base, mlm, emd, seqcls, tokcls or qa.
+CONFIG is base, large, xlarge or a config.json; HEAD is base, mlm, emd, seqcls, tokcls or qa, of versions 2 and 3 also mc or rtd.
 """
 
 import json
@@ -40,6 +40,11 @@ SIZES = {
 }
 SIZES = {name: PUBLISHED | size for name, size in SIZES.items()}
 HEADS = ("base", "mlm", "emd", "seqcls", "tokcls", "qa")
+HEADS_2 = (*HEADS, "mc", "rtd")
+
+
+def is_version_2(config):
+    return config.get("model_type") == "deberta-v2"
 
 
 class Stream:
@@ -94,7 +99,8 @@ def numbers(name, shape, config, seed):
         return norm(name, shape[0], seed)
     stream = Stream(seed, name)
     width, rows = shape[-1], math.prod(shape[:-1])
-    middle, heavy, scale = law(name, width)
+    # A convolution's kernel [out, in / groups, k] is a linear layer of so many inputs.
+    middle, heavy, scale = law(name, math.prod(shape[1:]))
     scales = factors(name, rows, config, seed) * np.float32(scale)
     out = np.empty((rows, width), np.float32)
     step = max(CHUNK // width, 1)
@@ -125,7 +131,7 @@ def norm(name, size, seed):
     return shift
 
 
-def law(name, width):
+def law(name, inputs):
     """The middle, whether the tails are heavy, and the factor of what comes from the stream."""
     if name.endswith("rel_embeddings.weight"):
         return 0.0, True, 0.5 / HEAVY
@@ -137,11 +143,11 @@ def law(name, width):
         return -0.3, True, 0.2 / HEAVY
     if name.endswith(("predictions.bias", "lm_head.bias")):
         return 0.0, True, 0.5 / HEAVY
-    if name.endswith("q_bias"):
+    if name.endswith(("q_bias", ".query_proj.bias", ".key_proj.bias")):
         return 0.0, False, 0.3 / BELL
     if name.endswith("bias"):
         return 0.0, True, 0.03 / HEAVY
-    return 0.0, False, gain(name) / math.sqrt(width) / BELL
+    return 0.0, False, gain(name) / math.sqrt(inputs) / BELL
 
 
 def gain(name):
@@ -151,10 +157,17 @@ def gain(name):
         ("output.dense.weight", 0.5),
         ("pos_proj.weight", 1.8),
         ("pos_q_proj.weight", 1.8),
+        ("pos_key_proj.weight", 1.8),
+        ("pos_query_proj.weight", 1.8),
     ]:
         if name.endswith(end):
             return gain
     return 1.0
+
+
+# Those of queries and keys, of tokens and of positions.
+PROJECTIONS = ("in_proj", "pos_proj", "pos_q_proj", "query_proj", "key_proj", "pos_key_proj", "pos_query_proj")
+PROJECTIONS = tuple(f".{name}.weight" for name in PROJECTIONS)
 
 
 def factors(name, rows, config, seed):
@@ -164,7 +177,7 @@ def factors(name, rows, config, seed):
         return Stream(seed, f"{name}/rows").uniform(0, rows) + np.float32(0.5)
     if name.endswith("rel_embeddings.weight"):
         return np.where(abs(at - rows // 2) <= 1, np.float32(4), np.float32(1))
-    if name.endswith(("in_proj.weight", "pos_proj.weight", "pos_q_proj.weight")):
+    if name.endswith(PROJECTIONS):
         h = config["num_attention_heads"]
         d = config["hidden_size"] // h
         choices = Stream(seed, f"{name.rpartition('.self.')[0]}.self/heads").words(0, h) >> np.uint64(62)
@@ -209,23 +222,37 @@ def parameters(config, head):
     for i in range(layers):
         at = f"{p}encoder.layer.{i}"
         attention = f"{at}.attention.self"
-        shapes[f"{attention}.q_bias"] = shapes[f"{attention}.v_bias"] = (hidden,)
-        linear(f"{attention}.in_proj", 3 * hidden, hidden, bias=False)
-        if get("talking_head", False):
-            for mixing in ("head_logits_proj", "head_weights_proj"):
-                h = config["num_attention_heads"]
-                linear(f"{attention}.{mixing}", h, h, bias=False)
-        if relative and "c2p" in terms:
-            linear(f"{attention}.pos_proj", hidden, hidden, bias=False)
-        if relative and "p2c" in terms:
-            linear(f"{attention}.pos_q_proj", hidden, hidden)
+        if is_version_2(config):
+            for kind in ("query", "key", "value"):
+                linear(f"{attention}.{kind}_proj", hidden, hidden)
+            for term, kind in (("c2p", "key"), ("p2c", "query")):
+                if relative and term in terms and not get("share_att_key", False):
+                    linear(f"{attention}.pos_{kind}_proj", hidden, hidden)
+        else:
+            shapes[f"{attention}.q_bias"] = shapes[f"{attention}.v_bias"] = (hidden,)
+            linear(f"{attention}.in_proj", 3 * hidden, hidden, bias=False)
+            if get("talking_head", False):
+                for mixing in ("head_logits_proj", "head_weights_proj"):
+                    h = config["num_attention_heads"]
+                    linear(f"{attention}.{mixing}", h, h, bias=False)
+            if relative and "c2p" in terms:
+                linear(f"{attention}.pos_proj", hidden, hidden, bias=False)
+            if relative and "p2c" in terms:
+                linear(f"{attention}.pos_q_proj", hidden, hidden)
         linear(f"{at}.attention.output.dense", hidden, hidden)
         layer_norm(f"{at}.attention.output.LayerNorm", hidden)
         linear(f"{at}.intermediate.dense", inner, hidden)
         linear(f"{at}.output.dense", hidden, inner)
         layer_norm(f"{at}.output.LayerNorm", hidden)
+    buckets, kernel = (get(key, 0) if is_version_2(config) else 0 for key in ("position_buckets", "conv_kernel_size"))
     if relative:
-        shapes[f"{p}encoder.rel_embeddings.weight"] = (2 * largest, hidden)
+        shapes[f"{p}encoder.rel_embeddings.weight"] = (2 * (buckets if buckets > 0 else largest), hidden)
+    if is_version_2(config) and "layer_norm" in (word.strip() for word in get("norm_rel_ebd", "none").lower().split("|")):
+        layer_norm(f"{p}encoder.LayerNorm", hidden)
+    if kernel > 0:
+        shapes[f"{p}encoder.conv.conv.weight"] = (hidden, hidden // get("conv_groups", 1), kernel)
+        shapes[f"{p}encoder.conv.conv.bias"] = (hidden,)
+        layer_norm(f"{p}encoder.conv.LayerNorm", hidden)
     if head == "mlm" and get("legacy", True):
         shapes["cls.predictions.bias"] = (vocabulary,)
         linear("cls.predictions.transform.dense", width, hidden)
@@ -238,12 +265,16 @@ def parameters(config, head):
         layer_norm("lm_predictions.lm_head.LayerNorm", hidden)
     elif head == "qa":
         linear("qa_outputs", 2, hidden)
+    elif head == "rtd":
+        linear("mask_predictions.dense", hidden, hidden)
+        layer_norm("mask_predictions.LayerNorm", hidden)
+        linear("mask_predictions.classifier", 1, hidden)
     elif head != "base":
         labels = len(config["id2label"]) if config.get("id2label") else get("num_labels", 2)
-        if head == "seqcls":
+        if head in ("seqcls", "mc"):
             pooled = get("pooler_hidden_size", hidden)
             linear("pooler.dense", pooled, pooled)
-        linear("classifier", labels, hidden)
+        linear("classifier", 1 if head == "mc" else labels, hidden)
     return shapes
 
 
@@ -279,7 +310,7 @@ def digest_of(lines):
 def vectors(config, seed):
     """The digests for all heads; of every parameter of a masked LM the bits of its first numbers, its last and some between."""
     lines = ['{"digests": {']
-    digests = [f"  {json.dumps(head)}: {json.dumps(digest(config, head, seed))}" for head in HEADS]
+    digests = [f"  {json.dumps(head)}: {json.dumps(digest(config, head, seed))}" for head in (HEADS_2 if is_version_2(config) else HEADS)]
     lines += [",\n".join(digests), "}, \"numbers\": {"]
     numbers = []
     for name, array in weights(config, "mlm", seed):

@@ -22,7 +22,8 @@ use crate::tensor::Dtype;
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// base, large or xlarge for the sizes that Microsoft published, or a config.json
+    /// base, large, xlarge, v2-xlarge, v2-xxlarge, v3-xsmall, v3-small, v3-base, v3-large or mdeberta-v3-base for the
+    /// sizes that Microsoft published, or a config.json
     #[arg(long, value_name = "CONFIG")]
     config: PathBuf,
     /// What stands on the base model; emd makes what published checkpoints hold: lm_predictions and the positions of the

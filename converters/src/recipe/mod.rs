@@ -130,7 +130,7 @@ impl TensorFile for Made {
 /// The configuration that a name stands for, or that a file holds.
 ///
 /// # Errors
-/// No such file; what is no configuration of DeBERTa v1.
+/// No such file; what is no configuration of DeBERTa.
 pub fn configuration(name: &Path) -> Result<ConfigFile> {
     match name.to_str().and_then(Size::from_name) {
         Some(size) if !name.exists() => {
@@ -152,7 +152,7 @@ mod tests {
             "intermediate_size": 12, "max_position_embeddings": 9, "relative_attention": true, "pos_att_type": "c2p|p2c",
             "position_biased_input": false, "talking_head": true, "embedding_size": 6, "type_vocab_size": 2}"#;
         let config = ConfigFile::parse(Path::new("c.json"), text.to_owned()).unwrap();
-        for head in Head::ALL {
+        for head in Head::of(config.config.family) {
             let checkpoint = Recipe::new(&config, head, 3).unwrap().checkpoint().unwrap();
             checkpoint.require_complete().unwrap();
             assert_eq!(checkpoint.head, head);
@@ -161,5 +161,19 @@ mod tests {
         }
         let decoder = Recipe::new(&config, Head::MaskDecoder, 3).unwrap().checkpoint().unwrap();
         assert!(decoder.bound.iter().all(|bound| bound.param.module != Module::Predictions));
+    }
+
+    #[test]
+    fn every_head_of_version_2_is_a_complete_checkpoint() {
+        let text = r#"{"model_type": "deberta-v2", "vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "relative_attention": true,
+            "pos_att_type": "c2p|p2c", "position_biased_input": false, "position_buckets": 4, "conv_kernel_size": 3,
+            "conv_groups": 2, "norm_rel_ebd": "layer_norm", "num_labels": 1}"#;
+        let config = ConfigFile::parse(Path::new("c.json"), text.to_owned()).unwrap();
+        for head in Head::of(config.config.family) {
+            let checkpoint = Recipe::new(&config, head, 3).unwrap().checkpoint().unwrap();
+            checkpoint.require_complete().unwrap();
+            assert_eq!(checkpoint.head, head);
+        }
     }
 }

@@ -145,7 +145,7 @@ fn law(param: &Param, name: &str, rows: usize, width: usize, config: &DebertaCon
         }
         (Role::Bias, Module::IntermediateDense) => (-0.3, true, 0.2 / HEAVY),
         (Role::Bias, Module::Predictions | Module::LmHead) => (0.0, true, 0.5 / HEAVY),
-        (Role::Bias, Module::SelfAttention) if param.rows == Rows::Heads(&[Part::Query]) => {
+        (Role::Bias, _) if matches!(param.rows, Rows::Heads([Part::Query | Part::Key])) => {
             (0.0, false, 0.3 / BELL)
         }
         (Role::Bias, _) => (0.0, true, 0.03 / HEAVY),
@@ -160,7 +160,7 @@ fn gain(module: Module) -> f64 {
         Module::AttentionDense => 0.2,
         Module::IntermediateDense => 1.5,
         Module::OutputDense => 0.5,
-        Module::PosProj | Module::PosQProj => 1.8,
+        Module::PosProj | Module::PosQProj | Module::PosKeyProj | Module::PosQueryProj => 1.8,
         _ => 1.0,
     }
 }

@@ -80,7 +80,7 @@ mod tests {
             let traces = |folder: &Path| Golden::open(folder).unwrap().traces.len();
             assert_eq!(traces(folder.path()), traces(&root.join(name)), "{name}");
         }
-        for size in Size::ALL {
+        for size in Size::ALL.into_iter().filter(|size| files(size.name()).is_ok()) {
             let recipe = recipe(size.name(), Path::new(size.name())).unwrap();
             let layers = recipe.config.config.num_hidden_layers;
             assert!(size.config_text().contains(&format!("\"num_hidden_layers\": {layers},")), "{size:?}");
