@@ -14,24 +14,29 @@ use deberta_tests::{fail, fixture, snapshot};
 use crate::CONVERT;
 
 /// A model folder that can be spoiled.
-struct Model {
-    folder: tempfile::TempDir,
-    weights: PathBuf,
+pub(crate) struct Model {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) weights: PathBuf,
 }
 
 impl Model {
     /// A copy of the weights `name` of a fixture and its configuration.
     fn of(fixture_name: &str, name: &str) -> Model {
+        Model::from_folder(&fixture(fixture_name), name)
+    }
+
+    /// A copy of the weights `name` of a folder and its configuration.
+    pub(crate) fn from_folder(original: &Path, name: &str) -> Model {
         let folder = tempfile::tempdir().unwrap();
         for file in ["config.json", name] {
-            fs::copy(fixture(fixture_name).join(file), folder.path().join(file)).unwrap();
+            fs::copy(original.join(file), folder.path().join(file)).unwrap();
         }
         let weights = folder.path().join(name);
         Model { folder, weights }
     }
 
     /// The message with which a conversion to `to` fails, after checking that it leaves everything as it was.
-    fn refused(&self, to: &str) -> String {
+    pub(crate) fn refused(&self, to: &str) -> String {
         let before = snapshot(self.folder.path());
         let start = Instant::now();
         let out = self.folder.path().join("out");
@@ -54,10 +59,10 @@ impl Model {
 }
 
 /// Tensors by name, and how to write them again in the format they came from.
-struct Tensors(BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
+pub(crate) struct Tensors(pub(crate) BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    fn read(path: &Path) -> Tensors {
+    pub(crate) fn read(path: &Path) -> Tensors {
         let (_, file) = open_file(Mapped::open(path).unwrap()).unwrap();
         let entries = file.tensors().iter().enumerate().map(|(index, info)| {
             let bytes = file.read(index).unwrap().into_owned();
@@ -66,7 +71,7 @@ impl Tensors {
         Tensors(entries.collect())
     }
 
-    fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         let infos: Vec<TensorInfo> = self
             .0
             .iter()

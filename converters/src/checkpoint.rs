@@ -104,18 +104,24 @@ impl Checkpoint {
         let mut notes = if naming == Naming::Torch { prefixes.describe() } else { Vec::new() };
 
         let parts = Parts::of(names(), naming, prefixes);
+        let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
+        let told = |head: &Head| *head != Head::Base && head.in_transformers() && head.is_of(config.family);
+        let head = head.or(declared.filter(told)).unwrap_or_else(|| parts.head(config));
+        if let Some(reason) = config.obstacle(head).filter(|_| !head.is_of(config.family)) {
+            return Err(Error::new(Kind::Request, reason).in_file(&source.path));
+        }
+
         let mut config = config.clone();
-        if parts.has(Module::LmPredictions) && config.legacy && !parts.has(Module::Cls) {
+        // Beside mask_predictions, lm_predictions is there whatever `legacy` says.
+        let [new, legacy] =
+            [Module::LmPredictions, Module::Cls].map(|part| parts.has(part) && head != Head::ReplacedTokens);
+        if new && !legacy && config.legacy {
             config.legacy = false;
             notes.push("the head is lm_predictions: read with legacy = false".to_owned());
-        } else if parts.has(Module::Cls) && !config.legacy && !parts.has(Module::LmPredictions) {
+        } else if legacy && !new && !config.legacy {
             config.legacy = true;
             notes.push("the head is cls.predictions: read with legacy = true".to_owned());
         }
-        let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
-        let head = head
-            .or(declared.filter(|&head| head != Head::Base && head.in_transformers()))
-            .unwrap_or_else(|| parts.head());
 
         let matcher =
             Matcher { config: &config, head, naming, prefixes, files: &files, recovered: &recovered };
@@ -222,24 +228,32 @@ impl Checkpoint {
     fn require(&self, problems: &[&Problem]) -> Result<()> {
         let Some(&first) = problems.first() else { return Ok(()) };
         let unexpected = self.unexpected();
-        let (first, mut message) =
-            if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
-                (
-                    first,
-                    format!(
-                        "{}; this looks like a quantized model, whose weights cannot be recovered",
-                        first.what
-                    ),
-                )
-            } else if let Some(other) = naming::other_model(unexpected) {
-                (first, format!("{}; this looks like {other}", first.what))
-            } else if let Some(message) = self.missing_head(problems) {
-                (first, message)
-            } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
-                (tensor, message)
-            } else {
-                (first, first.what.to_string())
-            };
+        let (first, mut message) = if self
+            .files
+            .iter()
+            .filter_map(|file| file.graph())
+            .any(onnx::is_quantized)
+        {
+            (
+                first,
+                format!(
+                    "{}; this looks like a quantized model, whose weights cannot be recovered",
+                    first.what
+                ),
+            )
+        } else if let Some(other) = naming::other_model(&self.config, unexpected) {
+            (first, format!("{}; {other}", first.what))
+        } else if self.naming == Naming::Onnx && !self.config.has_in_proj() {
+            let why = "not every weight of a graph of DeBERTa version 2 or 3 is recognised: take its PyTorch, TensorFlow or \
+                     safetensors file";
+            (first, format!("{}; {why}", first.what))
+        } else if let Some(message) = self.missing_head(problems) {
+            (first, message)
+        } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
+            (tensor, message)
+        } else {
+            (first, first.what.to_string())
+        };
         if problems.len() > 1 {
             message.push_str(&format!(
                 "; {} problems in all, which `deberta-convert inspect` lists",
@@ -251,8 +265,8 @@ impl Checkpoint {
 
     /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
     fn missing_head(&self, problems: &[&Problem]) -> Option<String> {
-        let head_params =
-            params(&self.config, self.head).iter().filter(|param| param.module.in_head()).count();
+        let params = params(&self.config, self.head);
+        let head_params = params.iter().filter(|param| param.module.in_head() && param.required).count();
         let all_missing = problems.iter().all(|problem| problem.what == ProblemKind::Missing);
         (self.head != Head::Base && all_missing && problems.len() == head_params).then(|| {
             format!(

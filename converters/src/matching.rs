@@ -82,6 +82,8 @@ pub enum ProblemKind {
     Layout(String),
     /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
     NotCounting,
+    /// It is what this parameter is more than the generator's, and the parameter itself is not there.
+    Difference(String),
 }
 
 /// As its words.
@@ -99,7 +101,7 @@ impl fmt::Display for ProblemKind {
             ProblemKind::Shape { expected, found } => {
                 write!(f, "shape {found:?}, the configuration implies {expected:?}")?;
                 let reversed = found.iter().rev().eq(expected.iter());
-                f.write_str(if reversed && expected.len() == 2 { " (it is transposed)" } else { "" })
+                f.write_str(if reversed && expected.len() >= 2 { " (it is transposed)" } else { "" })
             }
             ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
             ProblemKind::DiffersFrom { name, decoder } => {
@@ -114,6 +116,11 @@ impl fmt::Display for ProblemKind {
                 write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
             }
             ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
+            ProblemKind::Difference(name) => write!(
+                f,
+                "is only what \"{name}\" is more than the generator's: add the two, and store the sum under that name \
+                 (the generator is in pytorch_model.generator.bin)"
+            ),
         }
     }
 }
@@ -140,14 +147,17 @@ impl Parts {
         self.0.contains(&part)
     }
 
-    /// The class that has these parts.
-    pub(crate) fn head(&self) -> Head {
+    /// The class of a configuration that has these parts. A pooler and a classifier with one label are those of
+    /// MultipleChoice, too, which only the configuration can tell.
+    pub(crate) fn head(&self, config: &DebertaConfig) -> Head {
         if self.has(Module::QaOutputs) {
             Head::QuestionAnswering
         } else if self.has(Module::Classifier) && self.has(Module::Pooler) {
             Head::SequenceClassification
         } else if self.has(Module::Classifier) {
             Head::TokenClassification
+        } else if self.has(Module::MaskPredictions) && Head::ReplacedTokens.is_of(config.family) {
+            Head::ReplacedTokens
         } else if self.has(Module::Cls) || self.has(Module::LmPredictions) {
             Head::MaskedLm
         } else {
@@ -206,6 +216,7 @@ impl Matcher<'_> {
 
         let mut matched = Matched::default();
         let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
+        let mut differences = Vec::new();
         for (file, tensors) in self.files.iter().enumerate() {
             matched.aside.extend_from_slice(tensors.extras());
             for (index, info) in tensors.tensors().iter().enumerate() {
@@ -213,6 +224,8 @@ impl Matcher<'_> {
                 let found = self.find(info, place, &lookup, &tied);
                 if found.is_empty() && self.is_position_ids(&info.name) {
                     self.set_aside_position_ids(info, place, &mut matched)?;
+                } else if let Some(name) = self.difference(&info.name, &lookup).filter(|_| found.is_empty()) {
+                    differences.push((info.name.clone(), name));
                 } else if found.is_empty() && !self.is_constant(info) {
                     matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
                 }
@@ -228,6 +241,16 @@ impl Matcher<'_> {
             list.sort_by_key(|candidate| candidate.rank);
             self.bind(param, list, &mut matched);
         }
+        for (tensor, of) in differences {
+            let missing =
+                |problem: &&mut Problem| problem.what == ProblemKind::Missing && problem.tensor == of;
+            if let Some(problem) = matched.problems.iter_mut().find(missing) {
+                *problem = Problem { tensor, what: ProblemKind::Difference(of) };
+            } else {
+                let what = "what a table is more than the generator's (GDES): needed for training alone";
+                matched.aside.push(Extra { name: tensor, what: what.to_owned() });
+            }
+        }
         matched.problems.extend(unexpected);
         Ok(matched)
     }
@@ -237,7 +260,7 @@ impl Matcher<'_> {
         for (index, param) in params.iter().enumerate() {
             let names: Vec<Stored> = match self.naming {
                 Naming::Torch | Naming::Onnx => torch::accepted(param),
-                Naming::Keras => keras::accepted(param, self.head),
+                Naming::Keras => keras::accepted(param),
             };
             for (rank, stored) in names.into_iter().enumerate() {
                 lookup.insert(stored.name, (index, rank, stored.transposed));
@@ -360,8 +383,16 @@ impl Matcher<'_> {
     fn stored_name(&self, param: &Param) -> String {
         match self.naming {
             Naming::Torch | Naming::Onnx => torch::stored(param).name,
-            Naming::Keras => keras::stored(param, self.head).name,
+            Naming::Keras => keras::stored(param).name,
         }
+    }
+
+    /// The name of the parameter of which the tensor `name` is the difference from the generator's. Microsoft trains
+    /// embeddings so, and calls the difference `_weight`.
+    fn difference(&self, name: &str, lookup: &Lookup) -> Option<String> {
+        let stem = name.strip_suffix("_embeddings._weight").filter(|_| self.naming == Naming::Torch)?;
+        let name = self.prefixes.strip(&format!("{stem}_embeddings.weight")).canonical(self.head);
+        lookup.contains_key(&name).then_some(name)
     }
 
     fn is_position_ids(&self, name: &str) -> bool {

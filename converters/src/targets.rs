@@ -14,7 +14,7 @@ pub(crate) struct Target {
     pub(crate) bound: usize,
     /// Its name, dtype and shape in the file.
     pub(crate) info: TensorInfo,
-    /// Whether it is the transpose of the canonical matrix.
+    /// Whether its axes are those of the canonical tensor in reverse.
     pub(crate) transposed: bool,
     /// Whether another tensor of the output holds the same parameter already.
     pub(crate) repeated: bool,
@@ -56,8 +56,8 @@ pub(crate) fn targets(input: &Checkpoint, to: Format, dtype: Option<Dtype>) -> R
                 (vec![name], transposed)
             }
             Format::TensorFlow if keras::has_variable(&bound.param) => {
-                let transposed = keras::stored(&bound.param, input.head).transposed;
-                (keras::datasets(&bound.param, input.head), transposed)
+                let transposed = keras::stored(&bound.param).transposed;
+                (keras::datasets(&bound.param, input.config.family, input.head), transposed)
             }
             Format::TensorFlow => (vec![format!("{}/{}", keras_format::KEPT_ASIDE, bound.param.name)], false),
         };

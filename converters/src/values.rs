@@ -18,7 +18,8 @@ pub struct Values<'a> {
     pub dtype: Dtype,
     /// The canonical shape.
     pub shape: Vec<usize>,
-    /// Whether `bytes` hold the transpose of the canonical matrix.
+    /// Whether the axes of what `bytes` hold are those of `shape` in reverse: the transpose of a matrix, `[k, in, out]` of a
+    /// convolution's `[out, in, k]`.
     pub transposed: bool,
 }
 
@@ -67,7 +68,7 @@ impl Values<'_> {
     /// what the change of dtype did to them.
     ///
     /// # Errors
-    /// A finite value that `dtype` cannot hold (it would become infinite); a tensor of more than two axes that would have
+    /// A finite value that `dtype` cannot hold (it would become infinite); a tensor of more than three axes that would have
     /// to be transposed; an error of `each`.
     pub fn strips(
         &self,
@@ -94,11 +95,18 @@ impl Values<'_> {
         if transposed == self.transposed || self.bytes.is_empty() || self.shape.len() < 2 {
             return self.bytes.chunks(STRIP).try_for_each(each);
         }
-        let &[rows, columns] = self.shape.as_slice() else {
-            let (shape, axes) = (&self.shape, self.shape.len());
-            return Err(Error::unsupported(format!(
-                "shape {shape:?} has {axes} axes and cannot be transposed as a matrix with 2"
-            )));
+        let (rows, columns) = match *self.shape.as_slice() {
+            [rows, columns] => (rows, columns),
+            [a, b, c] => {
+                let wanted = if transposed { [c, b, a] } else { [a, b, c] };
+                return self.reversed(wanted, each);
+            }
+            _ => {
+                let (shape, axes) = (&self.shape, self.shape.len());
+                return Err(Error::unsupported(format!(
+                    "shape {shape:?} has {axes} axes, and a tensor with more than 3 is never transposed"
+                )));
+            }
         };
         // The rows of what is wanted are the columns of what is stored.
         let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
@@ -116,6 +124,35 @@ impl Values<'_> {
             each(strip)?;
         }
         Ok(())
+    }
+
+    /// Gives `each` the elements of a tensor with three axes, in the order of the axes `wanted`, the reverse of those that
+    /// the bytes have.
+    fn reversed(
+        &self,
+        [first, second, third]: [usize; 3],
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let size = self.dtype.size();
+        let count = [first, second, third].into_iter().try_fold(size, usize::checked_mul);
+        if count != Some(self.bytes.len()) {
+            let (shape, bytes) = (&self.shape, self.bytes.len());
+            return Err(Error::malformed(format!("shape {shape:?} is not that of {bytes} bytes")));
+        }
+        let mut strip = Vec::with_capacity(STRIP.min(self.bytes.len()));
+        for i in 0..first {
+            for j in 0..second {
+                for k in 0..third {
+                    let at = ((k * second + j) * first + i) * size;
+                    strip.extend_from_slice(self.bytes.get(at..at + size).unwrap_or_default());
+                }
+                if strip.len() + third * size > STRIP {
+                    each(&strip)?;
+                    strip.clear();
+                }
+            }
+        }
+        each(&strip)
     }
 }
 
@@ -285,7 +322,41 @@ mod tests {
     }
 
     #[test]
-    fn tensors_that_are_no_matrices_are_not_transposed_in_silence() {
+    fn axes_of_kernels_are_reversed() {
+        for dtype in [Dtype::F16, Dtype::F32, Dtype::F64] {
+            for shape in [[2, 3, 4], [1, 5, 1], [3, 1, 2], [4, 4, 1], [600, 700, 3]] {
+                let [a, b, c] = shape;
+                let element = |at: usize| at.to_le_bytes()[..dtype.size()].to_vec();
+                let canonical: Vec<u8> = (0..a * b * c).flat_map(element).collect();
+                let mut stored = Vec::new();
+                for k in 0..c {
+                    for j in 0..b {
+                        (0..a).for_each(|i| stored.extend(element((i * b + j) * c + k)));
+                    }
+                }
+                let of = |bytes: &[u8], transposed| Values {
+                    bytes: bytes.to_vec().into(),
+                    dtype,
+                    shape: shape.to_vec(),
+                    transposed,
+                };
+                assert!(collect(&of(&stored, true), dtype, false).0 == canonical, "{shape:?}");
+                assert!(collect(&of(&stored, true), dtype, true).0 == stored, "{shape:?}");
+                assert!(collect(&of(&canonical, false), dtype, true).0 == stored, "{shape:?}");
+            }
+        }
+        let lies = Values {
+            bytes: vec![0; 8].into(),
+            dtype: Dtype::F32,
+            shape: vec![usize::MAX, 2, 2],
+            transposed: true,
+        };
+        let error = lies.strips(Dtype::F32, false, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("is not that of 8 bytes"), "{error}");
+    }
+
+    #[test]
+    fn tensors_of_more_axes_are_not_transposed_in_silence() {
         let of = |shape: &[usize]| Values {
             bytes: f32s(&[0.0; 24]).into(),
             dtype: Dtype::F32,
@@ -293,9 +364,9 @@ mod tests {
             transposed: true,
         };
         let strips = |values: &Values<'_>, transposed| values.strips(Dtype::F32, transposed, |_| Ok(()));
-        let error = strips(&of(&[2, 3, 4]), false).unwrap_err().to_string();
-        assert_eq!(error, "shape [2, 3, 4] has 3 axes and cannot be transposed as a matrix with 2");
-        strips(&of(&[2, 3, 4]), true).unwrap();
+        let error = strips(&of(&[2, 3, 2, 2]), false).unwrap_err().to_string();
+        assert_eq!(error, "shape [2, 3, 2, 2] has 4 axes, and a tensor with more than 3 is never transposed");
+        strips(&of(&[2, 3, 2, 2]), true).unwrap();
         strips(&of(&[24]), false).unwrap();
     }
 

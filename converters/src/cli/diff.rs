@@ -1,5 +1,6 @@
 //! `diff`: whether two checkpoints are the same model.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -152,12 +153,23 @@ fn side(checkpoint: &Checkpoint, digests: &[crate::digest::TensorDigest]) -> Sid
 
 /// The settings that change what the same weights compute.
 fn settings(a: &DebertaConfig, b: &DebertaConfig) -> Vec<Setting> {
+    /// `none` for what is off.
+    fn or_none<T: Debug>(setting: Option<T>) -> String {
+        setting.map_or_else(|| "none".to_owned(), |setting| format!("{setting:?}"))
+    }
     macro_rules! settings {
         ($($key:ident),*) => {
-            [$((stringify!($key), format!("{:?}", a.$key), format!("{:?}", b.$key))),*]
+            |config: &DebertaConfig| [
+                ("model_type", config.model_type().to_owned()),
+                $((stringify!($key), format!("{:?}", config.$key)),)*
+                ("position_buckets", or_none(config.position_buckets)),
+                ("conv_kernel_size", or_none(config.convolution.map(|conv| conv.kernel))),
+                ("conv_groups", or_none(config.convolution.map(|conv| conv.groups))),
+                ("conv_act", or_none(config.convolution.map(|conv| conv.act))),
+            ]
         };
     }
-    settings!(
+    let settings = settings!(
         num_attention_heads,
         hidden_act,
         layer_norm_eps,
@@ -168,12 +180,12 @@ fn settings(a: &DebertaConfig, b: &DebertaConfig) -> Vec<Setting> {
         pos_att_type,
         pooler_hidden_act,
         talking_head,
-        legacy
-    )
-    .into_iter()
-    .filter(|(_, a, b)| a != b)
-    .map(|(key, a, b)| Setting { key, a, b })
-    .collect()
+        legacy,
+        share_att_key,
+        norm_rel_ebd
+    );
+    let pairs = settings(a).into_iter().zip(settings(b));
+    pairs.filter(|(a, b)| a != b).map(|((key, a), (_, b))| Setting { key, a, b }).collect()
 }
 
 fn difference(a: &Checkpoint, bound_a: &Bound, b: &Checkpoint, bound_b: &Bound) -> Result<Difference> {

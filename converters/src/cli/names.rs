@@ -53,6 +53,9 @@ impl NamesArgs {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
                 let head = self.head.map_or(Head::Base, Head::from);
+                if let Some(reason) = config.obstacle(head).filter(|_| !head.is_of(config.family)) {
+                    return Err(Error::new(Kind::Request, reason).in_file(path));
+                }
                 vec![(
                     head.class_name(config.family).to_owned(),
                     rows(&config, head, |dimension| dimension.to_string(), |_| true),
@@ -74,7 +77,13 @@ const EVERYTHING: &str = r#"{"vocab_size": 1009, "hidden_size": 24, "embedding_s
     "num_hidden_layers": 1, "intermediate_size": 100, "max_position_embeddings": 40, "max_relative_positions": 13,
     "type_vocab_size": 3, "num_labels": 5, "relative_attention": true, "pos_att_type": ["c2p", "p2c"], "talking_head": true}"#;
 
-const LETTERS: [(usize, &str); 11] = [
+/// The same for versions 2 and 3.
+const EVERYTHING_2: &str = r#"{"model_type": "deberta-v2", "vocab_size": 1009, "hidden_size": 24, "embedding_size": 20,
+    "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 100, "max_position_embeddings": 40,
+    "type_vocab_size": 3, "num_labels": 5, "relative_attention": true, "pos_att_type": ["c2p", "p2c"], "position_buckets": 17,
+    "norm_rel_ebd": "layer_norm", "conv_kernel_size": 7, "conv_groups": 2}"#;
+
+const LETTERS: [(usize, &str); 14] = [
     (1009, "V"),
     (24, "H"),
     (72, "3H"),
@@ -83,6 +92,9 @@ const LETTERS: [(usize, &str); 11] = [
     (100, "I"),
     (40, "P"),
     (26, "2K"),
+    (34, "2S"),
+    (7, "k"),
+    (12, "H/g"),
     (3, "T"),
     (5, "C"),
     (2, "2"),
@@ -96,28 +108,36 @@ fn scheme() -> Result<Vec<(String, Vec<Row>)>> {
             .find(|(number, _)| *number == dimension)
             .map_or_else(|| dimension.to_string(), |(_, l)| (*l).to_owned())
     };
-    let config = |legacy: bool| {
-        let mut config = DebertaConfig::from_json(EVERYTHING)
-            .map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+    let config = |text: &str, legacy: bool| {
+        let mut config =
+            DebertaConfig::from_json(text).map_err(|error| Error::new(Kind::Config, error.to_string()))?;
         config.legacy = legacy;
         Ok::<_, Error>(config)
     };
     let mut sections = Vec::new();
-    for (title, head, legacy) in [
-        ("Base model (under a head: prefix `deberta.`)", Head::Base, true),
-        ("DebertaForMaskedLM, legacy = true", Head::MaskedLm, true),
-        ("DebertaForMaskedLM, legacy = false", Head::MaskedLm, false),
-        ("DebertaForSequenceClassification", Head::SequenceClassification, true),
-        ("DebertaForTokenClassification", Head::TokenClassification, true),
-        ("DebertaForQuestionAnswering", Head::QuestionAnswering, true),
+    for (title, text, head, legacy) in [
+        ("Base model (under a head: prefix `deberta.`)", EVERYTHING, Head::Base, true),
+        ("DebertaForMaskedLM, legacy = true", EVERYTHING, Head::MaskedLm, true),
+        ("DebertaForMaskedLM, legacy = false", EVERYTHING, Head::MaskedLm, false),
+        ("DebertaForSequenceClassification", EVERYTHING, Head::SequenceClassification, true),
+        ("DebertaForTokenClassification", EVERYTHING, Head::TokenClassification, true),
+        ("DebertaForQuestionAnswering", EVERYTHING, Head::QuestionAnswering, true),
+        (
+            "Versions 2 and 3, base model (the heads above have the same names)",
+            EVERYTHING_2,
+            Head::Base,
+            true,
+        ),
+        ("DebertaV2ForMultipleChoice", EVERYTHING_2, Head::MultipleChoice, true),
+        ("ReplacedTokenDetectionModel (Microsoft)", EVERYTHING_2, Head::ReplacedTokens, true),
     ] {
-        let config = config(legacy)?;
+        let config = config(text, legacy)?;
         let mut rows = rows(&config, head, letter, |module| head == Head::Base || module.in_head());
         for row in &mut rows {
             row.canonical = row.canonical.replace(".layer.0.", ".layer.i.");
             row.onnx = row.onnx.replace(".layer.0.", ".layer.i.");
             row.keras = row.keras.take().map(|name| name.replace("layer_._0", "layer_._i"));
-            if head == Head::MaskedLm && !legacy {
+            if (head == Head::MaskedLm && !legacy) || head == Head::ReplacedTokens {
                 row.keras = None;
             }
         }
@@ -133,7 +153,7 @@ fn rows(
     listed: impl Fn(Module) -> bool,
 ) -> Vec<Row> {
     let row = |param: Param| {
-        let stored = keras::stored(&param, head);
+        let stored = keras::stored(&param);
         let in_keras = !matches!(param.module, Module::HeadLogitsProj | Module::HeadWeightsProj);
         Row {
             shape: param.shape.iter().map(|&dimension| show(dimension)).collect(),
@@ -165,8 +185,9 @@ fn markdown(sections: &[(String, Vec<Row>)]) -> Result<String> {
     let mut out = String::from(
         "# Names of parameters\n\n\
          Generated by `deberta-convert names --format markdown`.\n\n\
-         V words, H hidden size, E embedding size, P positions, K largest relative distance, T token types, I intermediate\n\
-         size, h heads, C labels, i the layer. PyTorch and safetensors use the canonical name; so do the initialisers of\n\
+         V words, H hidden size, E embedding size, P positions, K largest relative distance, S buckets or else K,\n\
+         T token types, I intermediate size, h heads, C labels, k the kernel and g the groups of the convolution, i the\n\
+         layer. PyTorch and safetensors use the canonical name; so do the initialisers of\n\
          ONNX files. A Keras path stands after `<layer>/<scope>/` in an h5 file (`formats/keras.md`).\n",
     );
     for (title, rows) in sections {

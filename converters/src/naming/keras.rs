@@ -1,24 +1,22 @@
 //! Keras names: variable paths, and the groups of an h5 file that hold them.
 //!
-//! Source: transformers 4.57.6, `modeling_tf_deberta.py` for the variables, `modeling_tf_utils.py`
-//! (`load_tf_weights_from_h5`) for which part of a path is compared: everything after the scope.
+//! Source: transformers 4.57.6, `modeling_tf_deberta.py` and `modeling_tf_deberta_v2.py` for the variables,
+//! `modeling_tf_utils.py` (`load_tf_weights_from_h5`) for which part of a path is compared: everything after the scope.
 
-use deberta_reference::{DebertaConfig, Head, Module, Param, Role};
+use deberta_reference::{DebertaConfig, Family, Head, Module, Param, Role};
 
 use super::Stored;
 
 /// The variable path that TensorFlow gives `param`, without layer and scope:
 /// `deberta/encoder/layer_._0/output/dense/kernel:0`.
-pub fn stored(param: &Param, head: Head) -> Stored {
-    let (prefix, name) = match param.name.strip_prefix(head.base_prefix()) {
-        Some(rest) if !param.module.in_head() => ("deberta/", rest),
-        _ => ("", param.name.as_str()),
-    };
+pub fn stored(param: &Param) -> Stored {
+    let prefix = if param.module.in_head() { "" } else { "deberta/" };
     let transposed = matches!(param.role, Role::LinearWeight | Role::Convolution);
     if param.role == Role::RelativeEmbedding {
         return Stored { name: format!("{prefix}encoder/rel_embeddings.weight:0"), transposed };
     }
-    let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+    let module = module(param).at("", param.layer.unwrap_or_default());
+    let leaf = param.name.rsplit('.').next().unwrap_or_default();
     let leaf = match param.role {
         Role::LinearWeight | Role::Convolution => "kernel",
         Role::LayerNormScale => "gamma",
@@ -26,13 +24,22 @@ pub fn stored(param: &Param, head: Head) -> Stored {
         Role::PositionEmbedding | Role::TokenTypeEmbedding => "embeddings",
         Role::WordEmbedding | Role::Bias | Role::RelativeEmbedding => leaf,
     };
-    Stored { name: format!("{prefix}{}/{leaf}:0", variable_scope(module)), transposed }
+    Stored { name: format!("{prefix}{}/{leaf}:0", variable_scope(&module)), transposed }
+}
+
+/// The module of `param` as TensorFlow has it: the projections of positions are called as in version 1 in version 2, too.
+fn module(param: &Param) -> Module {
+    match param.module {
+        Module::PosKeyProj => Module::PosProj,
+        Module::PosQueryProj => Module::PosQProj,
+        other => other,
+    }
 }
 
 /// All variable paths under which `param` is accepted; the first is [`stored`]. Versions of transformers differ
 /// in the leaf of the embedding tables.
-pub fn accepted(param: &Param, head: Head) -> Vec<Stored> {
-    let first = stored(param, head);
+pub fn accepted(param: &Param) -> Vec<Stored> {
+    let first = stored(param);
     let other = match param.role {
         Role::WordEmbedding => Some(("/weight:0", "/embeddings:0")),
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Some(("/embeddings:0", "/weight:0")),
@@ -50,9 +57,9 @@ pub fn layers(head: Head) -> &'static [&'static str] {
     match head {
         Head::Base => &["deberta"],
         Head::MaskedLm | Head::MaskDecoder => &["deberta", "cls"],
+        Head::ReplacedTokens => &["deberta", "mask_predictions"],
         Head::SequenceClassification => &["deberta", "pooler", "cls_dropout", "classifier"],
         Head::MultipleChoice => &["deberta", "dropout", "pooler", "classifier"],
-        Head::ReplacedTokens => &["deberta", "lm_predictions", "mask_predictions"],
         Head::TokenClassification => &["deberta", "dropout", "classifier"],
         Head::QuestionAnswering => &["deberta", "qa_outputs"],
     }
@@ -60,9 +67,9 @@ pub fn layers(head: Head) -> &'static [&'static str] {
 
 /// The datasets of an h5 file of this class that hold `param`, in layers of [`layers`]. A masked-LM file
 /// repeats the embeddings in layer `cls`, because its head uses them.
-pub fn datasets(param: &Param, head: Head) -> Vec<String> {
-    let variable = stored(param, head).name;
-    let scope = scope(head);
+pub fn datasets(param: &Param, family: Family, head: Head) -> Vec<String> {
+    let variable = stored(param).name;
+    let scope = scope(family, head);
     let layer = variable.split('/').next().unwrap_or_default();
     let mut paths = vec![format!("{layer}/{scope}/{variable}")];
     if head == Head::MaskedLm && variable.starts_with("deberta/embeddings/") {
@@ -112,6 +119,11 @@ pub fn obstacle(config: &DebertaConfig, head: Head) -> Option<String> {
                 .to_owned(),
         );
     }
+    if head == Head::ReplacedTokens {
+        return Some(
+            "TensorFlow's DeBERTa has no mask_predictions head: PyTorch and safetensors hold it".to_owned(),
+        );
+    }
     if head == Head::MaskedLm && !config.tie_word_embeddings {
         return Some(
             "TensorFlow's DeBERTa cannot hold a decoder that is not tied to the word embeddings".to_owned(),
@@ -126,16 +138,21 @@ pub fn has_variable(param: &Param) -> bool {
     param.required
 }
 
-/// The scope of all variables: the class name in snake case.
-fn scope(head: Head) -> &'static str {
-    match head {
-        Head::Base => "tf_deberta_model",
-        Head::MaskedLm | Head::MaskDecoder => "tf_deberta_for_masked_lm",
-        Head::SequenceClassification => "tf_deberta_for_sequence_classification",
-        Head::TokenClassification => "tf_deberta_for_token_classification",
-        Head::QuestionAnswering => "tf_deberta_for_question_answering",
-        Head::MultipleChoice | Head::ReplacedTokens => "tf_deberta_v2",
+/// The scope of all variables: the name of TensorFlow's class in snake case, `tf_deberta_v2_for_masked_lm`. Words begin at a
+/// capital letter that a small one follows, or that follows a small letter or a digit.
+fn scope(family: Family, head: Head) -> String {
+    let class = head.architecture(family);
+    let mut scope = "tf".to_owned();
+    let mut before = 'F';
+    for (at, letter) in class.char_indices() {
+        let small_next = class[at + letter.len_utf8()..].starts_with(|next: char| next.is_ascii_lowercase());
+        if letter.is_ascii_uppercase() && (!before.is_ascii_uppercase() || small_next) {
+            scope.push('_');
+        }
+        scope.push(letter.to_ascii_lowercase());
+        before = letter;
     }
+    scope
 }
 
 /// The scope of a module: `encoder.layer.0.output` is `encoder/layer_._0/output`.
@@ -162,7 +179,7 @@ mod tests {
 
     fn stored_names(json: &str, head: Head) -> Vec<(String, Stored)> {
         let config = DebertaConfig::from_json(json).unwrap();
-        params(&config, head).into_iter().map(|param| (param.name.clone(), stored(&param, head))).collect()
+        params(&config, head).into_iter().map(|param| (param.name.clone(), stored(&param))).collect()
     }
 
     #[test]
@@ -201,6 +218,55 @@ mod tests {
     }
 
     #[test]
+    fn version_2_has_names_of_version_1_and_its_own() {
+        let json = r#"{"model_type": "deberta-v2", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1,
+            "relative_attention": true, "pos_att_type": "c2p|p2c", "conv_kernel_size": 3, "norm_rel_ebd": "layer_norm"}"#;
+        let names = stored_names(json, Head::MultipleChoice);
+        let stored = |name: &str| {
+            let (_, stored) = names.iter().find(|(param, _)| param == name).unwrap();
+            (stored.name.as_str(), stored.transposed)
+        };
+        let attention = "deberta.encoder.layer.0.attention.self";
+        assert_eq!(
+            stored(&format!("{attention}.pos_key_proj.weight")),
+            ("deberta/encoder/layer_._0/attention/self/pos_proj/kernel:0", true)
+        );
+        assert_eq!(
+            stored(&format!("{attention}.pos_query_proj.bias")),
+            ("deberta/encoder/layer_._0/attention/self/pos_q_proj/bias:0", false)
+        );
+        assert_eq!(stored("deberta.encoder.conv.conv.weight"), ("deberta/encoder/conv/conv/kernel:0", true));
+        assert_eq!(stored("deberta.encoder.LayerNorm.weight"), ("deberta/encoder/LayerNorm/gamma:0", false));
+        assert_eq!(stored("pooler.dense.weight"), ("pooler/dense/kernel:0", true));
+    }
+
+    #[test]
+    fn scopes_are_class_names_in_snake_case() {
+        let scopes: Vec<String> = Family::ALL
+            .into_iter()
+            .flat_map(|family| Head::of(family).map(move |head| (family, head)))
+            .filter(|(_, head)| head.in_transformers())
+            .map(|(family, head)| scope(family, head))
+            .collect();
+        assert_eq!(
+            scopes,
+            [
+                "tf_deberta_model",
+                "tf_deberta_for_masked_lm",
+                "tf_deberta_for_sequence_classification",
+                "tf_deberta_for_token_classification",
+                "tf_deberta_for_question_answering",
+                "tf_deberta_v2_model",
+                "tf_deberta_v2_for_masked_lm",
+                "tf_deberta_v2_for_sequence_classification",
+                "tf_deberta_v2_for_token_classification",
+                "tf_deberta_v2_for_question_answering",
+                "tf_deberta_v2_for_multiple_choice"
+            ]
+        );
+    }
+
+    #[test]
     fn the_base_model_has_its_own_layer() {
         let (_, stored) = stored_names("{}", Head::Base).swap_remove(0);
         assert_eq!(stored.name, "deberta/embeddings/word_embeddings/weight:0");
@@ -211,7 +277,7 @@ mod tests {
         let config = DebertaConfig::from_json("{}").unwrap();
         let word = params(&config, Head::MaskedLm).swap_remove(0);
         assert_eq!(
-            datasets(&word, Head::MaskedLm),
+            datasets(&word, Family::V1, Head::MaskedLm),
             [
                 "deberta/tf_deberta_for_masked_lm/deberta/embeddings/word_embeddings/weight:0",
                 "cls/tf_deberta_for_masked_lm/deberta/embeddings/word_embeddings/weight:0"

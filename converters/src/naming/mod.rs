@@ -3,6 +3,8 @@
 //! Only the direction parameter → stored name is written down. The inverse is built by enumerating
 //! [`deberta_reference::params()`], so that missing and unexpected tensors fall out of it.
 
+use deberta_reference::DebertaConfig;
+
 pub mod keras;
 pub mod onnx;
 pub mod torch;
@@ -15,20 +17,32 @@ pub const CONFIG_KEY: &str = "config.json";
 pub struct Stored {
     /// The name in the file's own naming.
     pub name: String,
-    /// Whether the file holds the transpose of the canonical matrix.
+    /// Whether the axes of the file's tensor are those of the canonical one in reverse: the transpose of a matrix.
     pub transposed: bool,
 }
 
-/// The model whose tensors these are, told by names that no DeBERTa of version 1 has.
-pub fn other_model<'a>(unexpected: impl Iterator<Item = &'a str>) -> Option<&'static str> {
-    const OTHERS: [(&str, &str); 2] = [
-        ("attention.self.query_proj", "DeBERTa version 2 or 3"),
-        ("attention.self.query.", "a BERT or RoBERTa checkpoint"),
+/// What other model these tensors are of, told by names that no model of this configuration has.
+pub fn other_model<'a>(
+    config: &DebertaConfig,
+    unexpected: impl Iterator<Item = &'a str>,
+) -> Option<&'static str> {
+    const OTHERS: [(&str, &str); 3] = [
+        (
+            "attention.self.query_proj",
+            "the tensors are those of DeBERTa version 2 or 3, the configuration is one of version 1 (model_type deberta)",
+        ),
+        (
+            "attention.self.in_proj",
+            "the tensors are those of DeBERTa version 1, the configuration is one of version 2 or 3 (model_type deberta-v2)",
+        ),
+        ("attention.self.query.", "this looks like a BERT or RoBERTa checkpoint"),
     ];
     // Keras' paths have slashes.
     let names: Vec<String> = unexpected.map(|name| name.replace('/', ".")).collect();
-    let found = OTHERS.iter().find(|(part, _)| names.iter().any(|name| name.contains(part)));
-    found.map(|(_, model)| *model)
+    let own = if config.has_in_proj() { "attention.self.in_proj" } else { "attention.self.query_proj" };
+    let mut others = OTHERS.iter().filter(|(part, _)| *part != own);
+    let found = others.find(|(part, _)| names.iter().any(|name| name.contains(part)));
+    found.map(|(_, words)| *words)
 }
 
 /// The naming that a file follows. It is told by the names, not by the format: safetensors files hold either.

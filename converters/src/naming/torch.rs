@@ -2,9 +2,9 @@
 //!
 //! Accepted besides the canonical name: `LayerNorm.gamma` and `LayerNorm.beta` (before transformers 1.0), the
 //! prefix `module.` of `DataParallel`, and for the base model `bert.` or nothing instead of `deberta.`
-//! (Microsoft's original code).
+//! (Microsoft's original code), which also calls the classifier of `mask_predictions` a `classifer`.
 
-use deberta_reference::{Head, Param, Role};
+use deberta_reference::{Head, Module, Param, Role};
 
 use super::Stored;
 
@@ -16,15 +16,14 @@ pub fn stored(param: &Param) -> Stored {
 /// All names under which `param` is accepted once prefixes are canonical; the first is [`stored`].
 pub fn accepted(param: &Param) -> Vec<Stored> {
     let mut names = vec![stored(param)];
-    let old = match param.role {
-        Role::LayerNormScale => Some((".weight", ".gamma")),
-        Role::LayerNormShift => Some((".bias", ".beta")),
+    let old = match (param.role, param.module) {
+        (Role::LayerNormScale, _) => Some((".weight", ".gamma")),
+        (Role::LayerNormShift, _) => Some((".bias", ".beta")),
+        (_, Module::MaskPredictionsClassifier) => Some((".classifier.", ".classifer.")),
         _ => None,
     };
-    if let Some((new, old)) = old
-        && let Some(stem) = param.name.strip_suffix(new)
-    {
-        names.push(Stored { name: format!("{stem}{old}"), transposed: false });
+    if let Some((new, old)) = old {
+        names.push(Stored { name: param.name.replace(new, old), transposed: false });
     }
     names
 }
@@ -41,14 +40,14 @@ pub struct Prefixes {
 impl Prefixes {
     /// The prefixes of a file with these names.
     pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Prefixes {
-        const ANCHOR: &str = "embeddings.word_embeddings.weight";
+        const ANCHOR: [&str; 2] = ["embeddings.word_embeddings.weight", "embeddings.word_embeddings._weight"];
         let wrapped = names.clone().next().is_some() && names.clone().all(|name| name.starts_with("module."));
         let wrapper = if wrapped { "module." } else { "" };
         let holds = |base: &str| {
             names.clone().any(|name| {
                 name.strip_prefix(wrapper)
                     .and_then(|name| name.strip_prefix(base))
-                    .is_some_and(|name| name == ANCHOR)
+                    .is_some_and(|name| ANCHOR.contains(&name))
             })
         };
         let base = ["deberta.", "bert.", ""].into_iter().find(|base| holds(base)).unwrap_or("deberta.");

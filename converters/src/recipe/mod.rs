@@ -159,6 +159,8 @@ mod tests {
             let positions = checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
             assert_eq!(positions, head == Head::MaskDecoder);
         }
+        let error = Recipe::new(&config, Head::MultipleChoice, 3).unwrap().checkpoint().err().unwrap();
+        assert!(error.to_string().contains("\"deberta\" has no class with the head mc"), "{error}");
         let decoder = Recipe::new(&config, Head::MaskDecoder, 3).unwrap().checkpoint().unwrap();
         assert!(decoder.bound.iter().all(|bound| bound.param.module != Module::Predictions));
     }
