@@ -47,6 +47,7 @@ def check_all(arguments, folder):
     cases = [*committed(REPOSITORY), *random_cases(folder / "random")]
     all_staged = {case.name: stage(case, folder) for case in cases}
     seqcls, mlm = all_staged["seqcls"], all_staged["mlm"]
+    convolved = all_staged["random/v2-seqcls-conv"]
     new_heads = [s for s in all_staged.values() if s.case.new_head]
     borrow_truth(all_staged["tf-safetensors"], seqcls)
 
@@ -68,7 +69,7 @@ def check_all(arguments, folder):
     for staged in all_staged.values():
         convert_pairs(staged, converter, report, pt, tf)
         options.inspect(staged, converter, report)
-    for staged in (seqcls, mlm):
+    for staged in (seqcls, mlm, convolved):
         options.dtypes(staged, converter, report, pt, tf)
         options.sharded_output(staged, converter, report, pt)
     for staged in new_heads:

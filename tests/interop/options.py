@@ -46,6 +46,7 @@ def sharded_output(staged, converter, report, pt):
 def remap(staged, converter, report, pt, tf):
     """lm_predictions becomes cls.predictions on request, and back; without the request TensorFlow gets an error."""
     name, source, pt_source = staged.case.name, staged.case.sources["pt"], staged.case.sources["pt"]
+    cls = staged.case.cls
     for to in FORMATS:
         label = f"{name}: pt -> {to} --mlm-head remap"
         out = staged.out(f"remapped-{to}")
@@ -56,11 +57,12 @@ def remap(staged, converter, report, pt, tf):
         if not report.check(label, error):
             continue
         if to == "tf":
-            model = dict(folder=out, cls="DebertaForMaskedLM", truth=staged.out("remapped.npz.safetensors"))
-            tf.add(f"{label}: TFDebertaForMaskedLM loads all of it", "check_load", before=staged.out("remapped.npz"), **model)
+            model = dict(folder=out, cls=cls, truth=staged.out("remapped.npz.safetensors"))
+            tf.add(f"{label}: TF{cls} loads all of it", "check_load", before=staged.out("remapped.npz"), **model)
         else:
-            pt.add(f"{label}: DebertaForMaskedLM computes what the head computed", "check_remap", folder=out, truth=staged.truth)
-            pt.add(f"{label}: the base is untouched", "check_remapped_base", folder=out, truth=staged.truth)
+            same = dict(folder=out, truth=staged.truth, cls=cls)
+            pt.add(f"{label}: {cls} computes what the head computed", "check_remap", **same)
+            pt.add(f"{label}: the base is untouched", "check_remapped_base", **same)
     back = staged.out("remapped-back")
     there = staged.out("remapped-pt") / FILE_NAMES["pt"]
     if not there.exists():
@@ -72,7 +74,8 @@ def remap(staged, converter, report, pt, tf):
 
 
 def queue_remap_preparation(staged, pt):
-    pt.add(None, "write_remapped_reference", truth=staged.truth, config=staged.config, target=staged.out("remapped.npz"))
+    model = dict(truth=staged.truth, config=staged.config, cls=staged.case.cls)
+    pt.add(None, "write_remapped_reference", target=staged.out("remapped.npz"), **model)
 
 
 SQUARE = {

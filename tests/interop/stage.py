@@ -55,7 +55,7 @@ def prepare_pytorch(staged, pt):
         name = case.name.removeprefix("random/")
         cls, config, dtype = RANDOM[name]
         files = {form: case.sources[form] for form in ("pt", "st")}
-        pt.add(None, "make", cls=cls, config=config, dtype=dtype, seed=list(RANDOM).index(name), layout=name, **files)
+        pt.add(None, "make", cls=cls, config=config, dtype=dtype, seed=list(RANDOM).index(name), layout=name.removeprefix("v2-"), **files)
     readable = [form for form in ("st", "pt", "pt-legacy") if form in case.sources]
     for form in readable:
         target = staged.truth if form == readable[0] else staged.out(f"truth.{form}.safetensors")

@@ -12,7 +12,6 @@ import tensorflow as tf
 import tf_keras
 import transformers
 from safetensors.numpy import load_file
-from transformers import DebertaConfig
 from worker import expect, same_names, serve
 
 transformers.logging.set_verbosity_error()
@@ -24,7 +23,8 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 def make(cls, truth, config, h5, named):
     """Writes the model as `h5`, and as the safetensors file `named` with TensorFlow's names."""
     tf_keras.backend.clear_session()
-    model = keras_model.build(cls, DebertaConfig.from_pretrained(config), load_file(truth))
+    config_class = getattr(transformers, "TF" + cls).config_class
+    model = keras_model.build(cls, config_class.from_pretrained(config), load_file(truth))
     for file in (h5, named):
         model.save_pretrained(Path(file).parent, safe_serialization=file == named)
         shutil.copyfile(config, Path(file).with_name("config.json"))
