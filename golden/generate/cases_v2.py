@@ -195,8 +195,9 @@ def v2_model_pair_masks():
         "blocks": plain("blocks", n=9) | {"attention_mask": floats(blocks)},
     }
     reason = "transformers multiplies the embeddings by the mask of pairs, which only fits as many tokens as features"
-    of_rows = frozenset(["causal", "blocks"])
-    return model(TINY_V2, inputs, few=["rows"], mask_of_rows=of_rows, no_tensorflow=dict.fromkeys(of_rows, reason))
+    of_rows = ["causal", "blocks"]
+    absent = dict.fromkeys(of_rows, reason)
+    return model(TINY_V2, inputs, few=["rows"], mask_of_rows=frozenset(of_rows), no_tensorflow=absent)
 
 
 @case
