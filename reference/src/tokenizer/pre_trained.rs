@@ -50,8 +50,11 @@ pub trait Vocabulary: Debug + Send + Sync {
         token.clone()
     }
 
-    /// Takes note of an added token and its id.
+    /// Takes note of an added token and its id, which another one may have had.
     fn note(&mut self, id: u32, token: &AddedToken);
+
+    /// Takes note of a token that has become one of the special tokens.
+    fn note_special(&mut self, _content: &str) {}
 }
 
 /// A slow tokenizer: a vocabulary and what surrounds it.
@@ -162,11 +165,10 @@ impl<V: Vocabulary + ?Sized> PreTrainedTokenizer<V> {
         let tokens: Vec<AddedToken> = tokens.map(|token| self.vocabulary.normalized(token)).collect();
         let new = self.insert(&tokens);
         for token in tokens {
-            let Some(id) = self.added.id(&token.content) else { continue };
-            if token.special
-                && self.special.insert(token.content.clone(), id).is_none()
-                && id as usize >= self.vocab_size()
-            {
+            let Some(id) = self.added.id(&token.content).filter(|_| token.special) else { continue };
+            self.vocabulary.note_special(&token.content);
+            let new = self.special.insert(token.content.clone(), id).is_none();
+            if new && id as usize >= self.vocab_size() {
                 self.additional.push(token.content);
             }
         }

@@ -82,13 +82,15 @@ impl Settings {
         let mut settings = Settings::from_config(&file, &config)?;
         if let Some(decoder) = config.get("added_tokens_decoder") {
             settings.read_added_tokens_decoder(&file, decoder)?;
-            settings.replace_special(&config);
+            settings.replace_special(0, &config);
         } else {
             let mut named = config;
             settings.read_special_tokens_map(&folder.join("special_tokens_map.json"), &mut named)?;
             settings.read_added_tokens(&folder.join("added_tokens.json"), &named)?;
+            // Of these the special tokens do not take flags over.
+            let without_flags = settings.added_tokens_decoder.len();
             settings.read_serialized(&folder.join("tokenizer.json"))?;
-            settings.replace_special(&named);
+            settings.replace_special(without_flags, &named);
         }
         Ok(settings)
     }
@@ -231,9 +233,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Gives flags to the special tokens that a file names by their text alone: those of the added token of that text.
-    fn replace_special(&mut self, named: &Map<String, Value>) {
-        let decoder = self.added_tokens_decoder.clone();
+    /// Gives flags to the special tokens that a file names by their text alone: those of the added token of that text,
+    /// the first so many left out.
+    fn replace_special(&mut self, without_flags: usize, named: &Map<String, Value>) {
+        let decoder = self.added_tokens_decoder.get(without_flags..).unwrap_or_default().to_vec();
         let added = |content: &str| {
             decoder.iter().rev().map(|(_, token)| token).find(|token| token.content == content)
         };

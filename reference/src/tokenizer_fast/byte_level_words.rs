@@ -7,6 +7,7 @@ use tokenizers::{
     Encoding, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizerWrapper, Token, Tokenizer,
 };
 
+use super::lists::Lists;
 use crate::tokenizer::byte_level::alphabet::byte_alphabet;
 use crate::tokenizer::byte_level::cache::Caches;
 use crate::tokenizer::byte_level::words::{Unicode, words};
@@ -44,7 +45,7 @@ impl ByteLevelWords {
         offsets: bool,
     ) -> tokenizers::Result<Encoding> {
         let pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
-        let mut lists = Lists { ids: Vec::with_capacity(text.len() / 4), ..Lists::default() };
+        let mut lists = Lists::with_capacity(text.len() / 4);
         let mut failure = None;
         for (piece, _, added) in pieces.get_splits(OffsetReferential::Original, OffsetType::Byte) {
             if let Some(tokens) = added {
@@ -67,7 +68,7 @@ impl ByteLevelWords {
             self.caches.each(words(&piece, Unicode::V16), merge, |word, parts| {
                 lists.ids.extend(parts.iter().map(|part| part.id));
                 if offsets {
-                    lists.follow(tokenizer, word, parts, std::mem::take(&mut inserted));
+                    follow(&mut lists, tokenizer, word, parts, std::mem::take(&mut inserted));
                 }
             });
         }
@@ -99,66 +100,16 @@ struct Part {
     end: usize,
 }
 
-/// What is known of the tokens of a text. Without offsets, `ids` alone.
-#[derive(Default)]
-struct Lists {
-    ids: Vec<u32>,
-    tokens: Vec<String>,
-    /// In characters of the text.
-    offsets: Vec<(usize, usize)>,
-    words: Vec<Option<u32>>,
-    /// Words so far, added tokens included.
-    word: u32,
-    /// Characters of the text so far.
-    at: usize,
-}
-
-impl Lists {
-    /// Follows an added token that was found in the text.
-    fn follow_added(&mut self, found: &str, tokens: &[Token]) {
-        let end = self.at + found.chars().count();
-        for token in tokens {
-            self.push(token.value.clone(), self.at, end);
-        }
-        (self.at, self.word) = (end, self.word.wrapping_add(1));
+/// Follows a word, whose first `inserted` characters are not in the text.
+fn follow(lists: &mut Lists, tokenizer: &Tokenizer, word: &str, parts: &[Part], inserted: usize) {
+    let mut characters = Characters::of(word);
+    for part in parts {
+        let (start, end) = characters.range(part.start, part.end);
+        let (start, end) = (start.saturating_sub(inserted), end.saturating_sub(inserted).max(1));
+        let token = tokenizer.get_model().id_to_token(part.id).unwrap_or_default();
+        lists.push(token, start, end, 0);
     }
-
-    /// Follows a word, whose first `inserted` characters are not in the text.
-    fn follow(&mut self, tokenizer: &Tokenizer, word: &str, parts: &[Part], inserted: usize) {
-        let mut characters = Characters::of(word);
-        for part in parts {
-            let (start, end) = characters.range(part.start, part.end);
-            let (start, end) = (start.saturating_sub(inserted), end.saturating_sub(inserted).max(1));
-            let token = tokenizer.get_model().id_to_token(part.id).unwrap_or_default();
-            self.push(token, self.at + start, self.at + end);
-        }
-        self.at += characters.begun_before(word.len()) - inserted;
-        self.word = self.word.wrapping_add(1);
-    }
-
-    fn push(&mut self, token: String, start: usize, end: usize) {
-        self.tokens.push(token);
-        self.offsets.push((start, end));
-        self.words.push(Some(self.word));
-    }
-
-    fn into_encoding(mut self) -> Encoding {
-        let n = self.ids.len();
-        self.tokens.resize(n, String::new());
-        self.words.resize(n, None);
-        self.offsets.resize(n, (0, 0));
-        Encoding::new(
-            self.ids,
-            vec![0; n],
-            self.tokens,
-            self.words,
-            self.offsets,
-            vec![0; n],
-            vec![1; n],
-            Vec::new(),
-            Default::default(),
-        )
-    }
+    lists.end_words(characters.begun_before(word.len()) - inserted, 1);
 }
 
 /// From bytes to characters, from the front of a text to its end.

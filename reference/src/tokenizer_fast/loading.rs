@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use serde_json::Value;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
@@ -88,7 +88,8 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             let special = token.special || names.contains(&token.content);
             to_backend(&AddedToken { special, ..token })
         });
-        let tokens: Vec<_> = tokens.collect();
+        let tokens = tokens.collect();
+        let tokens = as_first_given(&tokenizer, tokens);
         tokenizer.add_tokens(tokens).map_err(backend)?;
 
         let unk_token = settings.content("unk_token")?;
@@ -117,7 +118,10 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
 /// the flags that the tokenizer has for it.
 pub(super) fn lacking(tokenizer: &Tokenizer, settings: &Settings) -> Vec<AddedToken> {
     let added = tokenizer.get_added_tokens_decoder();
-    let known = |content: &str| added.values().any(|token| token.content == content);
+    let known = |content: &str| {
+        let mut given = settings.added_tokens_decoder.iter().map(|(_, token)| token);
+        added.values().any(|token| token.content == content) || given.any(|token| token.content == content)
+    };
     let given = settings.special.iter().filter_map(|(_, given)| given.as_ref());
     let given = given.chain(&settings.additional_special_tokens);
     let special = given.filter_map(|given| match given {
@@ -125,4 +129,21 @@ pub(super) fn lacking(tokenizer: &Tokenizer, settings: &Settings) -> Vec<AddedTo
         Given::Text(content) => (!known(content)).then(|| AddedToken::new(content, true)),
     });
     special.collect()
+}
+
+/// Tokens to be added. A special token that is given again is looked for where it was before, in normalized text or not.
+///
+/// As `tokenizers` 0.22 does it: 0.23 looks for it where the last one says.
+pub(super) fn as_first_given(
+    tokenizer: &Tokenizer,
+    mut tokens: Vec<tokenizers::AddedToken>,
+) -> Vec<tokenizers::AddedToken> {
+    let added = tokenizer.get_added_tokens_decoder();
+    let special = added.values().filter(|token| token.special);
+    let mut first: HashMap<String, bool> =
+        special.map(|token| (token.content.clone(), token.normalized)).collect();
+    for token in tokens.iter_mut().filter(|token| token.special) {
+        token.normalized = *first.entry(token.content.clone()).or_insert(token.normalized);
+    }
+    tokens
 }

@@ -14,7 +14,9 @@ use tokenizers::{
 mod byte_level;
 mod byte_level_words;
 mod checks;
+mod lists;
 mod loading;
+mod metaspace_words;
 mod normalization;
 mod sentence_piece;
 
@@ -100,7 +102,8 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
     pub fn add_tokens(&mut self, tokens: &[AddedToken]) -> Result<usize> {
         let special = tokens.iter().filter(|token| token.special).map(|token| token.content.clone());
         self.special.extend(special);
-        let changed = self.tokenizer.add_tokens(tokens.iter().map(to_backend)).map_err(backend)?;
+        let tokens = loading::as_first_given(&self.tokenizer, tokens.iter().map(to_backend).collect());
+        let changed = self.tokenizer.add_tokens(tokens).map_err(backend)?;
         self.encoder.note(&self.tokenizer);
         Ok(changed)
     }
@@ -208,6 +211,11 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         let token = added.get_added_tokens_decoder().get(&id).map(|token| token.content.clone());
         let token = token.or_else(|| self.tokenizer.get_model().id_to_token(id))?;
         (!skip_special_tokens || !added.is_special_token(&token)).then_some(token)
+    }
+
+    /// The tokenizer of the crate, which has no post-processor: it puts no special tokens in.
+    pub fn backend(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// What a reader should know of the files, such as that transformers 5 wrote tokenizer.json.

@@ -16,6 +16,7 @@ use tokenizers::{
 };
 
 use super::loading::{lacking, read_tokenizer, template};
+use super::metaspace_words::MetaspaceWords;
 use super::normalization::Normalization;
 use super::{Encoder, PreTrainedTokenizerFast, backend, to_backend};
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ pub type DebertaV2TokenizerFast = PreTrainedTokenizerFast<SentencePieceFast>;
 /// How [`DebertaV2TokenizerFast`] encodes.
 #[derive(Debug)]
 pub struct SentencePieceFast {
+    /// The fast way; none for a tokenizer of a kind that the crate alone can encode.
+    words: Option<MetaspaceWords>,
     normalization: Normalization,
     /// spm.model, if there is one.
     vocab_file: Option<PathBuf>,
@@ -41,6 +44,7 @@ pub struct SentencePieceFast {
 impl SentencePieceFast {
     fn of(tokenizer: &Tokenizer, vocab_file: &Path) -> SentencePieceFast {
         SentencePieceFast {
+            words: MetaspaceWords::of(tokenizer),
             normalization: Normalization::of(tokenizer.get_normalizer()),
             vocab_file: vocab_file.is_file().then(|| vocab_file.to_path_buf()),
         }
@@ -48,11 +52,16 @@ impl SentencePieceFast {
 }
 
 impl Encoder for SentencePieceFast {
-    fn encode(&self, tokenizer: &Tokenizer, text: &str, _offsets: bool) -> tokenizers::Result<Encoding> {
-        tokenizer.encode_char_offsets(text, false)
+    fn encode(&self, tokenizer: &Tokenizer, text: &str, offsets: bool) -> tokenizers::Result<Encoding> {
+        match &self.words {
+            Some(words) => words.encode(tokenizer, text, offsets),
+            None => tokenizer.encode_char_offsets(text, false),
+        }
     }
 
-    fn note(&mut self, _tokenizer: &Tokenizer) {}
+    fn note(&mut self, tokenizer: &Tokenizer) {
+        self.words = MetaspaceWords::of(tokenizer);
+    }
 
     fn warnings(&self) -> Vec<String> {
         self.normalization.warning().into_iter().collect()
@@ -140,8 +149,8 @@ impl DebertaV2TokenizerFast {
     }
 
     /// How characters are normalized, which is not the same in transformers 4 and 5.
-    pub fn normalization(&self) -> &Normalization {
-        &self.encoder.normalization
+    pub fn normalization(&self) -> Normalization {
+        self.encoder.normalization
     }
 
     /// Copies spm.model into an existing folder, its name after `filename_prefix` and `-`. Gives the path.

@@ -118,7 +118,8 @@ impl Charsmap {
                     return Err(problem);
                 }
                 if self.ends(unit) && self.text(family).is_none() {
-                    return Err(format!("unit {family}: no text begins at {}", self.unit(family)));
+                    let begins = self.unit(family) & !(1 << 31);
+                    return Err(format!("unit {family}: no text begins at {begins}"));
                 }
             }
             *byte += 1;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::model::{Kind, Model};
+use super::model::{Kind, Model, Piece};
 use super::normalizer::Normalizer;
 use super::trie::Trie;
 use super::unigram::Unigram;
@@ -14,6 +14,9 @@ use crate::tokenizer::AddedToken;
 use crate::tokenizer::files::fault;
 use crate::tokenizer::pre_trained::PreTrainedTokenizer;
 use crate::tokenizer::settings::Settings;
+
+/// The score of an unknown character is so much below that of the worst piece.
+const UNKNOWN_PENALTY: f32 = 10.0;
 
 impl DebertaV2Tokenizer {
     /// Reads a folder: spm.model, and as far as they exist tokenizer_config.json, special_tokens_map.json,
@@ -51,23 +54,36 @@ impl DebertaV2Tokenizer {
                 .map_err(|problem| fault(vocab_file, "normalizer_spec.precompiled_charsmap", problem))?,
             denormalizer: denormalizer(&model)
                 .map_err(|problem| fault(vocab_file, "denormalizer_spec.precompiled_charsmap", problem))?,
-            unigram: Unigram::new(&model),
+            unigram: unigram(&model),
             ids: (0..).take(model.pieces.len()).collect(),
             model,
             bytes,
             added: HashMap::new(),
-            special: texts.clone(),
-            kept: Vec::new(),
+            kept: texts.iter().map(|text| (None, text.clone())).collect(),
+            special: texts,
             unk_token: settings.content("unk_token")?,
         };
-        let mut tokenizer = PreTrainedTokenizer::with_vocabulary(vocabulary, settings, &special, vocab_file)?;
-        // A token that a file calls special, but that is none of the special tokens, is put in lower case.
-        let normalized = settings.added_tokens_decoder.iter().map(|(_, token)| token);
-        let normalized = normalized.filter(|token| token.normalized && !token.special);
-        tokenizer.vocabulary.kept =
-            texts.into_iter().chain(normalized.map(|token| token.content.clone())).collect();
-        Ok(tokenizer)
+        PreTrainedTokenizer::with_vocabulary(vocabulary, settings, &special, vocab_file)
     }
+}
+
+/// The pieces that texts are cut into: normal and user-defined ones.
+fn unigram(model: &Model) -> Unigram<f32> {
+    let normal = model.pieces.iter().filter(|piece| piece.kind == Kind::Normal);
+    let lowest = normal.fold(f32::MAX, |lowest, piece| lowest.min(piece.score));
+    let score = |piece: &Piece| {
+        if piece.kind == Kind::UserDefined {
+            // Whatever the pieces within it score, they do not add up to more.
+            (0.1 * piece.text.len() as f64 - 0.1) as f32
+        } else {
+            piece.score
+        }
+    };
+    let scores = model.pieces.iter().map(score).collect();
+    let cut = |piece: &Piece| matches!(piece.kind, Kind::Normal | Kind::UserDefined);
+    let pieces = (0..).zip(&model.pieces).filter(|(_, piece)| cut(piece));
+    let pieces = pieces.map(|(id, piece)| (piece.text.as_str(), id));
+    Unigram::new(pieces, scores, model.unk_id, lowest - UNKNOWN_PENALTY)
 }
 
 fn normalizer(model: &Model) -> std::result::Result<Normalizer, String> {

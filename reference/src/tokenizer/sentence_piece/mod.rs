@@ -22,7 +22,7 @@ pub(crate) mod model;
 mod normalizer;
 mod punctuation;
 mod trie;
-mod unigram;
+pub(crate) mod unigram;
 
 use super::added_tokens::{AddedToken, is_python_space};
 use super::files::fault;
@@ -79,15 +79,15 @@ pub struct SentencePiece {
     bytes: Vec<u8>,
     normalizer: Normalizer,
     denormalizer: Option<Normalizer>,
-    unigram: Unigram,
+    unigram: Unigram<f32>,
     /// The id of every piece: its number, or that of the added token that it spells.
     ids: Vec<u32>,
     /// The ids of added tokens.
     added: HashMap<String, u32>,
     /// The special tokens that the tokenizer was made with.
     special: Vec<String>,
-    /// What lower case leaves as it is: the special tokens, then other added tokens that are normalized.
-    kept: Vec<String>,
+    /// What lower case leaves as it is: the special tokens, then other added tokens that are normalized, with their ids.
+    kept: Vec<(Option<u32>, String)>,
     unk_token: String,
 }
 
@@ -163,7 +163,12 @@ impl Vocabulary for SentencePiece {
     }
 
     fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.do_lower_case { Cow::Owned(lower_outside(text, &self.kept)) } else { Cow::Borrowed(text) }
+        if self.do_lower_case {
+            let kept: Vec<&str> = self.kept.iter().map(|(_, kept)| kept.as_str()).collect();
+            Cow::Owned(lower_outside(text, &kept))
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 
     fn tokenize(&self, text: &str, tokens: &mut Vec<String>) {
@@ -210,10 +215,14 @@ impl Vocabulary for SentencePiece {
             *entry = id;
         }
         self.added.insert(token.content.clone(), id);
-        let kept = token.special || token.normalized;
-        if kept && !self.kept.contains(&token.content) {
-            self.kept.push(token.content.clone());
+        self.kept.retain(|(other, _)| *other != Some(id));
+        if token.normalized && !token.special {
+            self.kept.push((Some(id), token.content.clone()));
         }
+    }
+
+    fn note_special(&mut self, content: &str) {
+        self.kept.push((None, content.to_string()));
     }
 }
 

@@ -69,6 +69,15 @@ impl Trie {
         Some((child, Some(node.piece).filter(|piece| *piece != NONE)))
     }
 
+    /// The number of a piece.
+    pub(super) fn find(&self, text: &[u8]) -> Option<u32> {
+        let mut found = (Trie::ROOT, None);
+        for byte in text {
+            found = self.step(found.0, *byte)?;
+        }
+        found.1
+    }
+
     /// The length of the longest piece that a text begins with.
     pub(super) fn longest(&self, text: &[u8]) -> Option<usize> {
         let (mut at, mut longest) = (Trie::ROOT, None);

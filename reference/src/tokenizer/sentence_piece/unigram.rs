@@ -2,29 +2,27 @@
 //!
 //! Kudo 2018, "Subword Regularization: Improving Neural Network Translation Models with Multiple Subword Candidates",
 //! section 3.2, by Viterbi's algorithm.
-//! Source: sentencepiece 0.2.3, `unigram_model.cc`, `Model::EncodeOptimized`: sums are f32, and of two equal ways the one
-//! found first stays.
+//! Source: sentencepiece 0.2.3, `unigram_model.cc`, `Model::EncodeOptimized`, where sums are f32, and `tokenizers`,
+//! `models/unigram/model.rs`, where they are f64. Of two equal ways the one found first stays.
 
-use super::model::{Kind, Model};
+use std::ops::Add;
+
 use super::trie::Trie;
 
-/// The score of an unknown character, below that of the worst piece.
-const UNKNOWN_PENALTY: f32 = 10.0;
-
-/// The pieces that a text can be cut into.
+/// The pieces that a text can be cut into, with scores that are numbers of the type `S`.
 #[derive(Debug)]
-pub(super) struct Unigram {
+pub(crate) struct Unigram<S> {
     trie: Trie,
     /// By the pieces' ids.
-    scores: Vec<f32>,
+    scores: Vec<S>,
     unk_id: u32,
-    unk_score: f32,
+    unk_score: S,
 }
 
 /// The last piece of the best way to a place in a text.
 #[derive(Clone, Copy)]
-struct Best {
-    score: f32,
+struct Best<S> {
+    score: S,
     /// Where the piece starts; [`NOWHERE`] if there is no way to the place yet.
     start: u32,
     id: u32,
@@ -32,32 +30,30 @@ struct Best {
 
 const NOWHERE: u32 = u32::MAX;
 
-impl Unigram {
-    pub(super) fn new(model: &Model) -> Unigram {
-        let found = |kind| matches!(kind, Kind::Normal | Kind::UserDefined);
-        let pieces = (0..).zip(&model.pieces).filter(|(_, piece)| found(piece.kind));
-        let normal = model.pieces.iter().filter(|piece| piece.kind == Kind::Normal);
-        let lowest = normal.fold(f32::MAX, |lowest, piece| lowest.min(piece.score));
-        let score = |piece: &super::model::Piece| {
-            if piece.kind == Kind::UserDefined {
-                // Whatever the pieces within it score, they do not add up to more.
-                (0.1 * piece.text.len() as f64 - 0.1) as f32
-            } else {
-                piece.score
-            }
-        };
-        Unigram {
-            trie: Trie::new(pieces.map(|(id, piece)| (piece.text.as_str(), id))),
-            scores: model.pieces.iter().map(score).collect(),
-            unk_id: model.unk_id,
-            unk_score: lowest - UNKNOWN_PENALTY,
-        }
+impl<S: Copy + Default + PartialOrd + Add<Output = S>> Unigram<S> {
+    /// The pieces that texts are cut into, with their ids, and the scores of all. An unknown character has the id `unk_id`.
+    pub(crate) fn new<'p>(
+        pieces: impl Iterator<Item = (&'p str, u32)>,
+        scores: Vec<S>,
+        unk_id: u32,
+        unk_score: S,
+    ) -> Unigram<S> {
+        Unigram { trie: Trie::new(pieces), scores, unk_id, unk_score }
+    }
+
+    /// The id of a piece.
+    pub(crate) fn id(&self, piece: &str) -> Option<u32> {
+        self.trie.find(piece.as_bytes())
+    }
+
+    pub(crate) fn unk_id(&self) -> u32 {
+        self.unk_id
     }
 
     /// Calls `emit` with each piece of the best way, its place in the text and its id; of the unknown ones with each
     /// character.
-    pub(super) fn encode(&self, text: &str, mut emit: impl FnMut(&str, u32)) {
-        let mut best = vec![Best { score: 0.0, start: NOWHERE, id: 0 }; text.len() + 1];
+    pub(crate) fn encode(&self, text: &str, mut emit: impl FnMut(&str, u32)) {
+        let mut best = vec![Best { score: S::default(), start: NOWHERE, id: 0 }; text.len() + 1];
         for (start, character) in text.char_indices() {
             self.extend(text.as_bytes(), start, character.len_utf8(), &mut best);
         }
@@ -78,8 +74,8 @@ impl Unigram {
 
     /// Follows all pieces from the character at `start` on, of so many bytes.
     #[inline]
-    fn extend(&self, text: &[u8], start: usize, character: usize, best: &mut [Best]) {
-        let Some((so_far, beyond)) = best.get_mut(start..).and_then(<[Best]>::split_first_mut) else {
+    fn extend(&self, text: &[u8], start: usize, character: usize, best: &mut [Best<S>]) {
+        let Some((so_far, beyond)) = best.get_mut(start..).and_then(<[Best<S>]>::split_first_mut) else {
             return;
         };
         let (so_far, from) = (so_far.score, u32::try_from(start).unwrap_or(NOWHERE));
@@ -101,8 +97,8 @@ impl Unigram {
     }
 }
 
-impl Best {
-    fn improve(&mut self, other: Best) {
+impl<S: PartialOrd> Best<S> {
+    fn improve(&mut self, other: Best<S>) {
         if self.start == NOWHERE || other.score > self.score {
             *self = other;
         }
