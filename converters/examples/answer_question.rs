@@ -1,14 +1,14 @@
 //! Finds the answer to a question in a text:
 //! `cargo run --release --example answer_question -- FOLDER "Where does Ada live?" "Ada lives in London."`
 //!
-//! FOLDER holds a question answering model and its tokenizer (vocab.json, merges.txt).
+//! FOLDER holds a question answering model and its tokenizer (tokenizer.json; spm.model; or vocab.json and merges.txt).
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
-use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, Probe, Tokenizer};
 
 mod program;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn answer(folder: &str, question: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let tokenizer = Tokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(question, Some(text), &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForQuestionAnswering>(folder)?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;

@@ -1,13 +1,13 @@
 //! Classifies a text, or a pair of texts: `cargo run --release --example classify_text -- FOLDER "I love you." "I like you."`
 //!
-//! FOLDER holds a sequence classifier and its tokenizer (vocab.json, merges.txt).
+//! FOLDER holds a sequence classifier and its tokenizer (tokenizer.json; spm.model; or vocab.json and merges.txt).
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
-use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, Probe, Tokenizer};
 
 mod program;
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn classify(folder: &str, text: &str, pair: Option<&str>) -> Result<(), Box<dyn Error>> {
-    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let tokenizer = Tokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, pair, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;
     let output = model.forward(&Encoding::inputs(&[encoding])?, &mut Probe::off())?;

@@ -1,13 +1,13 @@
 //! Labels every token of a text: `cargo run --release --example classify_tokens -- FOLDER "Ada lives in London."`
 //!
-//! FOLDER holds a token classifier and its tokenizer (vocab.json, merges.txt).
+//! FOLDER holds a token classifier and its tokenizer (tokenizer.json; spm.model; or vocab.json and merges.txt).
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
-use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, Probe, Tokenizer};
 use ndarray::Axis;
 
 mod program;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn classify(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let tokenizer = Tokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForTokenClassification>(folder)?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;

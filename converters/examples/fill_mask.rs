@@ -1,6 +1,6 @@
 //! Fills the masks of a text: `cargo run --release --example fill_mask -- FOLDER "Paris is the [MASK] of France."`
 //!
-//! FOLDER holds a masked language model and its tokenizer (vocab.json, merges.txt). A checkpoint as Microsoft publishes
+//! FOLDER holds a masked language model and its tokenizer (tokenizer.json; spm.model; or vocab.json and merges.txt). A checkpoint as Microsoft publishes
 //! them is run with the enhanced mask decoder that it was trained with.
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use deberta_converters::loading::Parameters;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
 use deberta_reference::{
-    DebertaForMaskedLM, DebertaPreTrainedModel, DebertaTokenizer, EnhancedMaskDecoder, Head, Probe,
+    DebertaForMaskedLM, DebertaPreTrainedModel, EnhancedMaskDecoder, Head, Probe, Tokenizer,
 };
 use ndarray::Axis;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn fill_mask(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+    let tokenizer = Tokenizer::from_pretrained(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;
 

@@ -5,10 +5,10 @@
 //! ```
 //! use deberta_converters::loading::from_pretrained;
 //! use deberta_reference::tokenizer::{EncodeOptions, Encoding};
-//! use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, DebertaTokenizer, Probe};
+//! use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, Probe, Tokenizer};
 //!
 //! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/trained/nli");
-//! let tokenizer = DebertaTokenizer::from_pretrained(folder)?;
+//! let tokenizer = Tokenizer::from_pretrained(folder)?;
 //! let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;
 //! let texts = ("Ada owns a red kite and lives in Selby.", "The kite is red.");
 //! let encoding = tokenizer.encode_plus(texts.0, Some(texts.1), &EncodeOptions::default())?;

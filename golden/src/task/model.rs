@@ -10,7 +10,8 @@ use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::{
-    DebertaConfig, DebertaTokenizerFast, EncodeOptions, Encoding, PreTrainedTokenizerBase, TruncationStrategy,
+    DebertaConfig, EncodeOptions, Encoding, FastTokenizer, PreTrainedTokenizerBase, Tokenizer,
+    TruncationStrategy,
 };
 
 use serde_json::Value;
@@ -51,7 +52,7 @@ pub struct TaskModel {
 
 /// What makes sequences of texts.
 pub struct Texts {
-    tokenizer: DebertaTokenizerFast,
+    tokenizer: Box<FastTokenizer>,
     folder: PathBuf,
     /// The longest sequence.
     pub max_length: usize,
@@ -182,14 +183,13 @@ impl Texts {
             true => place.path.as_path(),
             false => place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")),
         };
-        let above =
-            beside.parent().filter(|_| beside.ends_with("onnx") && !beside.join("vocab.json").exists());
+        let above = beside.parent().filter(|_| beside.ends_with("onnx") && !has_tokenizer(beside));
         let folder = place.tokenizer.as_deref().or(above).unwrap_or(beside);
         let wrong = |error: deberta_reference::Error| {
             let message = format!("no tokenizer: {error}; --tokenizer names its folder");
             Error::new(Kind::Model, message)
         };
-        let tokenizer = DebertaTokenizerFast::from_pretrained(folder).map_err(wrong)?;
+        let tokenizer = Tokenizer::fast_from_pretrained(folder).map_err(wrong)?;
         let positions = config.max_position_embeddings;
         let max_length = max_length.unwrap_or(positions);
         if config.position_biased_input && max_length > positions {
@@ -214,7 +214,7 @@ impl Texts {
     }
 
     /// The tokenizer.
-    pub fn tokenizer(&self) -> &DebertaTokenizerFast {
+    pub fn tokenizer(&self) -> &FastTokenizer {
         &self.tokenizer
     }
 
@@ -260,4 +260,9 @@ impl Texts {
     fn failed(&self, error: &deberta_reference::Error) -> Error {
         Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
     }
+}
+
+/// Whether a folder has a vocabulary.
+fn has_tokenizer(folder: &Path) -> bool {
+    ["vocab.json", "spm.model", "tokenizer.json"].iter().any(|name| folder.join(name).exists())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{DebertaTokenizer, EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy};
+use deberta_reference::{EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy, Tokenizer};
 use ndarray::{Array2, ArrayD};
 
 use super::candidate::Candidate;
@@ -50,7 +50,7 @@ fn compare(candidate: &Candidate<'_>, case: &Case, given: &InlineInputs) -> Resu
 /// The inputs as a model takes them.
 fn inputs(given: &InlineInputs, folder: &Path) -> Result<Inputs> {
     if let Some(texts) = &given.texts {
-        let tokenizer = DebertaTokenizer::from_pretrained(folder)
+        let tokenizer = Tokenizer::slow_from_pretrained(folder)
             .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(folder))?;
         let batch: Vec<_> = texts
             .iter()

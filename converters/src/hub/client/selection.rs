@@ -8,7 +8,7 @@ use crate::format::Format;
 use crate::hub::Wanted;
 
 /// The files beside the weights: configuration and tokenizer.
-const ACCOMPANYING: [&str; 8] = [
+const ACCOMPANYING: [&str; 9] = [
     "config.json",
     "model_config.json",
     "tokenizer.json",
@@ -17,6 +17,7 @@ const ACCOMPANYING: [&str; 8] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "spm.model",
 ];
 
 /// The files of the configuration and the tokenizer among `files`.
