@@ -11,12 +11,13 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import transformers
-from transformers import DebertaTokenizer, DebertaTokenizerFast
+from transformers import DebertaTokenizer, DebertaTokenizerFast, DebertaV2Tokenizer, DebertaV2TokenizerFast
 
+import folders
+import sentence_piece
 import texts
-from folders import folders
 
-CLASSES = {"slow": DebertaTokenizer, "fast": DebertaTokenizerFast}
+CLASSES = {1: {"slow": DebertaTokenizer, "fast": DebertaTokenizerFast}, 2: {"slow": DebertaV2Tokenizer, "fast": DebertaV2TokenizerFast}}
 LISTS = ["input_ids", "token_type_ids", "attention_mask", "special_tokens_mask"]
 
 
@@ -25,24 +26,38 @@ def main():
     parser.add_argument("--tokenize", required=True, type=Path, help="the example program `tokenize`")
     parser.add_argument("--vocabulary", required=True, type=Path, help="folder with vocab.json and merges.txt of DeBERTa")
     parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--version", type=int, choices=(1, 2), help="the classes to check; both if absent")
+    parser.add_argument("--only", help="check the folders alone whose name contains this")
     parser.add_argument("--seed", type=int, default=20)
     arguments = parser.parse_args()
     transformers.logging.set_verbosity(50)
 
     failed = 0
     with tempfile.TemporaryDirectory(prefix="deberta-tokenizer-") as temporary:
-        for folder, share in folders(arguments.vocabulary, Path(temporary)):
-            requests = list(questions(folder.name, int(arguments.texts * share), arguments.seed, folder.name == "plain"))
-            answers = {}
-            for name, tokenizer in CLASSES.items():
-                asked = [dict(request) for request in requests]
-                answers[name] = expected(tokenizer, folder, asked)
-                failed += compare(arguments.tokenize, folder, name, asked, answers[name])
-            slow, fast = ([answer.get("input_ids") for answer in answers[name]] for name in CLASSES)
-            apart = sum(a != b for a, b in zip(slow, fast))
-            print(f"{folder.name}: {apart} of {len(requests)} answers differ between transformers' two classes", flush=True)
+        root = Path(temporary)
+        versions = {1: lambda: folders.folders(arguments.vocabulary, root), 2: lambda: sentence_piece.folders(root)}
+        for version, classes in CLASSES.items():
+            if arguments.version in (None, version):
+                for folder, share in versions[version]():
+                    if (arguments.only or "") in folder.name:
+                        failed += check(arguments, classes, folder, share)
     print("no differences" if failed == 0 else f"{failed} differences")
     sys.exit(failed > 0)
+
+
+def check(arguments, classes, folder, share):
+    """Asks for one folder; gives the number of answers that differ."""
+    everything = folder.name in ("plain", "v2-v2", "v2-v3", "v2-v3-both")
+    requests = list(questions(folder.name, int(arguments.texts * share), arguments.seed, everything))
+    failed, answers = 0, {}
+    for name, tokenizer in classes.items():
+        asked = [dict(request) for request in requests]
+        answers[name] = expected(tokenizer, folder, asked)
+        failed += compare(arguments.tokenize, folder, name, asked, answers[name])
+    slow, fast = ([answer.get("input_ids") for answer in answers[name]] for name in classes)
+    apart = sum(a != b for a, b in zip(slow, fast))
+    print(f"{folder.name}: {apart} of {len(requests)} answers differ between transformers' two classes", flush=True)
+    return failed
 
 
 def questions(name, count, seed, everything):
@@ -54,7 +69,7 @@ def questions(name, count, seed, everything):
         if rng.random() < 0.3:
             yield option_request(rng, text, rng.choice(singles))
         if rng.random() < 0.2:
-            ids = [rng.choice((rng.randrange(300), rng.randrange(50265), 50264, 50270)) for _ in range(rng.randint(0, 12))]
+            ids = [rng.choice((rng.randrange(300), rng.randrange(50265), rng.randrange(1000, 2000), 50264, 50270)) for _ in range(rng.randint(0, 12))]
             clean = rng.choice((None, None, True, False))
             yield {"ids": ids, "skip_special_tokens": rng.random() < 0.5, "clean_up_tokenization_spaces": clean}
             yield {"decode": text, "skip_special_tokens": rng.random() < 0.5, "clean_up_tokenization_spaces": clean}

@@ -1,4 +1,4 @@
-"""Tokenizer folders of every kind that transformers reads."""
+"""Tokenizer folders of version 1, of every kind that transformers reads."""
 
 import json
 import shutil

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks DebertaTokenizer and DebertaTokenizerFast against transformers; see README.md. Arguments go to check.py.
+# Checks the four classes of tokenizers against transformers; see README.md. Arguments go to check.py.
 #
 # DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt
 # DEBERTA_TOKENIZE     program to check instead of a release build of the example `tokenize`

@@ -13,6 +13,7 @@ WORDS = (
     "C++ e-mail user@example.com https://example.com/a?b=c#d naïve Straße Ελληνικά русский עברית العربية हिन्दी ไทย 日本語 "
     "中文 한국어 Việt ½ ² Ⅷ ٣٤ ᠠ 𝔘𝔫𝔦 ﬁ ǅ İ ı ß \\ud83d \\u00e9 Ġ Ċ âĢ Ã© _ __init__ ::: --- ... !? “q” «q» $9 £5 #x @y 100,000"
 ).split()
+SENTENCE_PIECE = ["▁", "▁▁", "<0x41>", "<0xF0>", "<ctrl>", "New York", "x▁y", "don't", "…", "ﬁ", "ĳ", "Ａ１", "［ＵＮＫ］", "\u200b", "aaaaaaa", "tokenizertokenizer", "<unk>", "Σας ΣΑΣ", "Straße", "STRASSE", "Lonely", "[unk]", "[Mask]", "\ufffd", " lead", "中文"]
 COMBINING = [*map(chr, (*range(0x300, 0x310), 0x345, 0x5B0, 0x64B, 0x93C, 0x94D, 0xE31, 0x1AB0, 0x20DD, 0x302A, 0xFE20))]
 
 
@@ -26,7 +27,7 @@ def character(rng):
 
 
 def piece(rng):
-    kind = rng.randrange(14)
+    kind = rng.randrange(15)
     if kind < 4:
         return rng.choice(WORDS)
     if kind == 4:
@@ -47,6 +48,8 @@ def piece(rng):
         return "".join(chr(rng.randrange(128)) for _ in range(rng.randint(1, 8)))
     if kind == 12:
         return rng.choice((rng.choice(WORDS), rng.choice(CONTRACTIONS), character(rng))) * rng.randint(1, 5)
+    if kind == 13:
+        return rng.choice(SENTENCE_PIECE)
     return "".join(rng.choice("[]MASKCLEP <>xbw '") for _ in range(rng.randint(1, 9)))
 
 
