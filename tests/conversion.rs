@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use deberta_converters::format::{TensorFile, open_file};
 use deberta_converters::mapped::Mapped;
 use deberta_tests::cases::each;
-use deberta_tests::{fail, fixture, fixtures, run, shared_fixtures, shared_fixtures_of_version_2, snapshot, succeed};
+use deberta_tests::{
+    fail, fixture, fixtures, run, shared_fixtures, shared_fixtures_of_version_2, snapshot, succeed,
+};
 
 use crate::CONVERT;
 
@@ -15,8 +17,14 @@ const FORMATS: [(&str, &str); 3] =
     [("pt", "pytorch_model.bin"), ("tf", "tf_model.h5"), ("st", "model.safetensors")];
 
 fn cases() -> Vec<PathBuf> {
-    [fixtures("transformers"), fixtures("microsoft"), goldens_2(), shared_fixtures(), shared_fixtures_of_version_2()]
-        .concat()
+    [
+        fixtures("transformers"),
+        fixtures("microsoft"),
+        goldens_2(),
+        shared_fixtures(),
+        shared_fixtures_of_version_2(),
+    ]
+    .concat()
 }
 
 /// The recorded models of versions 2 and 3.

@@ -199,7 +199,8 @@ fn the_masked_lm_head_of_version_2_moves_as_version_1s_does() {
 
 #[test]
 fn graphs_of_version_2_hold_every_weight_or_are_refused() {
-    let folders = shared_fixtures_of_version_2().into_iter().filter(|folder| folder.join("model.onnx").exists());
+    let folders =
+        shared_fixtures_of_version_2().into_iter().filter(|folder| folder.join("model.onnx").exists());
     for folder in folders {
         let [graph, weights] = ["model.onnx", "model.safetensors"].map(|name| folder.join(name));
         let read = run(CONVERT, &["digest", graph.to_str().unwrap()]);

@@ -115,7 +115,7 @@ impl Replay<'_> {
     fn hidden_states(&self) -> Vec<(String, String)> {
         let base = self.asked.class.head.base_prefix();
         let layers = (0..=self.config.num_hidden_layers)
-            .map(|i| (format!("outputs.hidden_states.{i}"), Stage::state_path(base, i, &self.config)));
+            .map(|i| (format!("outputs.hidden_states.{i}"), Stage::state_path(base, i, self.config)));
         layers.filter(|(output, _)| self.file.names().any(|name| name == output)).collect()
     }
 
