@@ -26,6 +26,8 @@ class Case:
     no_pytorch: dict[str, str] = field(default_factory=dict)
     # what the configuration is overridden with while recording
     recorded_with: dict = field(default_factory=dict)
+    # what a number may be off by beside 5e-6: a share of the largest of its tensor, as case.yaml has it
+    scale: str = ""
     # the head that Microsoft's code alone has and a trace of its own, by the ending of the trace's file: emd or rtd
     microsoft: str = ""
     # inputs whose [b, n, n] mask multiplies the embeddings as [b, n]: 1 for rows with any allowed key

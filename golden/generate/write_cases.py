@@ -36,7 +36,7 @@ def describe(folder, case):
         f"producer: {quoted(producers)}",
         f"digest: {quoted(digest(folder))}",
         "tolerances:",
-        "  default: {atol: 5.0e-6}",
+        "  default: {atol: 5.0e-6" + (f", scale: {case.scale}" if case.scale else "") + "}",
         "traces:",
     ]
     for file, metadata in traces.items():

@@ -19,17 +19,19 @@ def main():
 
 
 def inputs(models, names):
-    """The tokens of the texts, padded to one length."""
-    import vocabulary
+    """The tokens of the texts, padded to one length; the choices of one question are one sequence more."""
+    import families
 
     for name in names or traces.MODELS:
-        tokenizer = vocabulary.load(models / name)
+        tokenizer = families.of_folder(name).vocabulary.load(models / name)
         encodings = [tokenizer(*text) for text in traces.TEXTS[name]]
         longest = max(len(encoding["input_ids"]) for encoding in encodings)
         batch = {
             key: [encoding[key] + [0] * (longest - len(encoding[key])) for encoding in encodings]
             for key in ("input_ids", "attention_mask")
         }
+        if name == "v3-choices":
+            batch = {key: [rows] for key, rows in batch.items()}
         (models / name / "inputs.json").write_text(json.dumps({"texts": batch}))
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the trained models, their goldens and the sample data anew: about 20 minutes on two cores. Makes two virtual
-# environments of golden/generate's pinned requirements, unless DEBERTA_GOLDEN_PT and DEBERTA_GOLDEN_TF name Python
-# interpreters that have them. DEBERTA_CONVERT names the program that is built otherwise.
+# Makes the trained models, their goldens and the sample data anew: about 40 minutes on two cores. Makes two virtual
+# environments of the pinned requirements, unless DEBERTA_GOLDEN_PT and DEBERTA_GOLDEN_TF name Python interpreters that
+# have them. DEBERTA_CONVERT names the program that is built otherwise.
 #
 #     golden/trained/generate/run.sh FOLDER
 set -euo pipefail
@@ -13,16 +13,15 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export PYTHONDONTWRITEBYTECODE=1
 
-environment() { # environment NAME: the interpreter of a new virtual environment of requirements-NAME.txt
+environment() { # environment NAME REQUIREMENTS: the interpreter of a new virtual environment
     python3 -m venv "$scratch/$1" >&2
-    "$scratch/$1/bin/pip" install --quiet --disable-pip-version-check --requirement \
-        "$root/golden/generate/requirements-$1.txt" >&2
+    "$scratch/$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
     echo "$scratch/$1/bin/python"
 }
 pt=${DEBERTA_GOLDEN_PT:-}
-if [[ -z $pt ]]; then pt=$(environment pt); fi
+if [[ -z $pt ]]; then pt=$(environment pt "$here/requirements.txt"); fi
 tf=${DEBERTA_GOLDEN_TF:-}
-if [[ -z $tf ]]; then tf=$(environment tf); fi
+if [[ -z $tf ]]; then tf=$(environment tf "$root/golden/generate/requirements-tf.txt"); fi
 if [[ -z ${DEBERTA_CONVERT:-} ]]; then
     cargo build --quiet --locked --manifest-path "$root/Cargo.toml" --package deberta-converters
     target=$(cargo metadata --format-version 1 --no-deps --manifest-path "$root/Cargo.toml" |
@@ -40,5 +39,8 @@ mkdir -p "$models"
 "$pt" "$here/record.py" cases "$models"
 for pair in st2pt st2tf st2onnx; do
     "$DEBERTA_CONVERT" "$pair" "$models/nli" -o "$models/nli/" --force
+done
+for pair in st2pt st2tf; do
+    "$DEBERTA_CONVERT" "$pair" "$models/v3-nli" -o "$models/v3-nli/" --force
 done
 rm -rf "$models/work"

@@ -16,6 +16,12 @@ MODELS = {
     "entities": "People, places and firms.",
     "questions": "Answers in a text, or none.",
     "choices": "One number that says how well an answer fits a text.",
+    "v3-nli": "Natural language inference by version 3, in three formats, with all files of its tokenizer.",
+    "v3-entities": "People, places and firms, by version 3.",
+    "v3-questions": "Answers in a text, or none, by version 3.",
+    "v3-choices": "Which of four answers fits a text, by version 3.",
+    "v3-masked-lm": "A masked language model of version 3 that learned who lives where.",
+    "v3-replaced-tokens": "A discriminator of version 3, which tells what is not so of who lives where.",
 }
 # A sentence, or a pair of them, that the model was not trained on.
 TEXTS = {
@@ -35,6 +41,13 @@ TEXTS = {
     ],
     "choices": [["Ada lives in Selby. Ben likes soup.", f"Where does Ada live? {town}"] for town in ("Selby", "Upton")],
 }
+TEXTS |= {f"v3-{name}": TEXTS[name] for name in ("nli", "entities", "questions", "choices")}
+TEXTS["v3-masked-lm"] = [["Ada likes [MASK] and lives in Caldmoor."], ["Peter likes [MASK]."]]
+TEXTS["v3-replaced-tokens"] = [
+    ["Ada lives in Norwick and works as a carpenter."],
+    ["Peter likes plums and lives in Marston."],
+]
+NO_CLASS = {"": "transformers has no such class"}
 
 
 def described(models, names):
@@ -42,13 +55,19 @@ def described(models, names):
     for name in names or MODELS:
         folder = models / name
         config = json.loads((folder / "config.json").read_text())
+        cls = config.get("architectures", ["ReplacedTokenDetectionModel"])[0]
+        detects = cls == "ReplacedTokenDetectionModel"
         yield name, Case(
             MODELS[name],
-            config["architectures"][0],
+            cls,
             {key: value for key, value in config.items() if key not in ("architectures", "model_type")},
             json_inputs(folder / "inputs.json"),
-            no_tensorflow=no_tensorflow(name),
-            microsoft="emd" if name == "masked-lm" else "",
+            no_tensorflow=NO_CLASS if detects else no_tensorflow(name),
+            no_pytorch=NO_CLASS if detects else {},
+            recorded_with={"legacy": False, "tie_word_embeddings": False} if detects else {},
+            # logits of up to 34
+            scale="1.0e-6" if name.startswith("v3-") else "",
+            microsoft="rtd" if detects else "emd" if name == "masked-lm" else "",
             outputs_only=frozenset({"texts"}),
         )
 

@@ -1,4 +1,4 @@
-"""The byte-level vocabulary of the trained models: vocab.json and merges.txt, trained on the synthetic text."""
+"""The byte-level vocabulary of the models of version 1: vocab.json and merges.txt, trained on the synthetic text."""
 
 import json
 
@@ -9,6 +9,7 @@ from transformers import DebertaTokenizerFast
 
 SIZE = 640
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+FILES = ("vocab.json", "merges.txt")
 
 
 def corpus():
@@ -41,3 +42,8 @@ def write(folder):
 def load(folder, words=False):
     """The tokenizer; for words that stand alone it puts the space before each, as in running text."""
     return DebertaTokenizerFast.from_pretrained(folder, add_prefix_space=words)
+
+
+def rows(tokenizer):
+    """The vocab_size of the configuration."""
+    return len(tokenizer)
