@@ -14,13 +14,14 @@ use deberta_tests::{Run, fixture, run_command, succeed};
 use crate::{CONVERT, VERIFY};
 
 /// Programs by their names.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("deberta-convert", CONVERT),
     ("deberta-verify", VERIFY),
     ("fill_mask", env!("CARGO_BIN_EXE_fill-mask-under-test")),
     ("classify_text", env!("CARGO_BIN_EXE_classify-text-under-test")),
     ("classify_tokens", env!("CARGO_BIN_EXE_classify-tokens-under-test")),
     ("answer_question", env!("CARGO_BIN_EXE_answer-question-under-test")),
+    ("choose_answer", env!("CARGO_BIN_EXE_choose-answer-under-test")),
 ];
 
 /// What is in commands that need a backend which this program was built without.

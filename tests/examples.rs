@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const FILL_MASK: &str = env!("CARGO_BIN_EXE_fill-mask-under-test");
+const CHOOSE_ANSWER: &str = env!("CARGO_BIN_EXE_choose-answer-under-test");
 const CLASSIFY_TEXT: &str = env!("CARGO_BIN_EXE_classify-text-under-test");
 const CLASSIFY_TOKENS: &str = env!("CARGO_BIN_EXE_classify-tokens-under-test");
 const ANSWER_QUESTION: &str = env!("CARGO_BIN_EXE_answer-question-under-test");
@@ -198,6 +199,32 @@ fn trained_models_make_sense() {
     assert!(printed.starts_with("\"Selby\""), "{printed}");
 }
 
+#[test]
+fn trained_models_of_version_3_make_sense() {
+    let trained = |name: &str| format!("{}/../golden/trained/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = "Clara lives in Caldmoor. Jonas likes apples. Jonas works as a potter.";
+    let question = ["Which food does Jonas like?", "cheese", "apples", "soup"];
+    let printed = succeed(CHOOSE_ANSWER, &[&[trained("v3-choices").as_str(), text], &question[..]].concat());
+    assert_eq!(likeliest(&printed), "apples", "{printed}");
+
+    let printed =
+        succeed(FILL_MASK, &[&trained("v3-masked-lm"), "Ada lives in [MASK] and works as a carpenter."]);
+    assert!(printed.lines().nth(1).unwrap().contains("Cal"), "{printed}");
+
+    let pair = ["Ada owns a red kite and lives in Selby.", "The kite is red."];
+    let printed = succeed(CLASSIFY_TEXT, &[&trained("v3-nli"), pair[0], pair[1]]);
+    assert_eq!(likeliest(&printed), "ENTAILMENT", "{printed}");
+    let printed = succeed(CLASSIFY_TEXT, &[&trained("v3-nli"), pair[0], "The kite is blue."]);
+    assert_eq!(likeliest(&printed), "CONTRADICTION", "{printed}");
+
+    let printed = succeed(CLASSIFY_TOKENS, &[&trained("v3-entities"), "In Selby a baker saw Ada ."]);
+    assert!(printed.contains(" B-LOC  logit") && printed.contains(" B-PER  logit"), "{printed}");
+
+    let text = "Ben likes honey. Ada lives in Selby. Clara slept well.";
+    let printed = succeed(ANSWER_QUESTION, &[&trained("v3-questions"), "Where does Ada live?", text]);
+    assert!(printed.starts_with("\"Selby\""), "{printed}");
+}
+
 /// The label with the highest share.
 fn likeliest(printed: &str) -> &str {
     let share = |line: &str| line.split('%').next().unwrap().trim().parse::<f64>().unwrap();
@@ -239,6 +266,7 @@ fn usage_is_printed_when_asked_for_and_when_arguments_are_wrong() {
         (CLASSIFY_TEXT, "usage: classify_text FOLDER TEXT [TEXT]"),
         (CLASSIFY_TOKENS, "usage: classify_tokens FOLDER TEXT"),
         (ANSWER_QUESTION, "usage: answer_question FOLDER QUESTION TEXT"),
+        (CHOOSE_ANSWER, "usage: choose_answer FOLDER TEXT QUESTION ANSWER ANSWER…"),
         (TOKENIZE, "usage: tokenize FOLDER slow|fast [--bench FILE]"),
     ] {
         assert_eq!(succeed(program, &["--help"]), format!("{usage}\n"));
