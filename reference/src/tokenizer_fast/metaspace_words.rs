@@ -4,6 +4,8 @@
 //! That is exact where nothing reaches beyond a word. Where something may, the crate encodes the whole text: a mark over a
 //! space, a word that is normalized to nothing, an added token that is looked for in normalized text.
 
+use std::cell::Cell;
+
 use tokenizers::normalizer::Range;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{
@@ -151,11 +153,13 @@ impl MetaspaceWords {
         let mut whole = true;
         let beyond = || vec![Part { word: BEYOND, ..Part::default() }];
         let cut = |word: &str| self.cut(tokenizer, word).unwrap_or_else(beyond);
-        self.caches.each(self.words(inner.trim_end()), cut, |word, parts| {
+        let skipped = Cell::new("");
+        self.caches.each(self.words(inner.trim_end(), &skipped), cut, |word, parts| {
             let unknown = |part: &Part| part.word == BEYOND || offsets && part.start == NOWHERE;
             whole &= !parts.first().is_some_and(unknown);
             lists.ids.extend(parts.iter().map(|part| part.id));
             if offsets && whole {
+                lists.end_words(skipped.get().chars().count(), 0);
                 follow(lists, tokenizer, word, parts);
             }
         });
@@ -166,13 +170,22 @@ impl MetaspaceWords {
         whole
     }
 
-    /// Spaces and the word behind them, and so on; there are no spaces before the first word.
-    fn words<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+    /// The words of a text, each with the last space before it, or the last line end if that is two characters. What is
+    /// before that is in `skipped` until the next word. The first word of a text may have no space.
+    fn words<'t>(&self, text: &'t str, skipped: &Cell<&'t str>) -> impl Iterator<Item = &'t str> {
         let mut rest = text;
         std::iter::from_fn(move || {
             let word = rest.find(|character| !self.is_space(character)).unwrap_or(rest.len());
             let length = rest.get(word..)?.find(|character| self.is_space(character));
+            let spaces = rest.get(..word)?;
+            let last = if spaces.ends_with("\r\n") {
+                2
+            } else {
+                spaces.chars().next_back().map_or(0, char::len_utf8)
+            };
             let (first, behind) = rest.split_at_checked(length.map_or(rest.len(), |length| word + length))?;
+            let (before, first) = first.split_at_checked(word - last)?;
+            skipped.set(before);
             rest = behind;
             Some(first).filter(|first| !first.is_empty())
         })

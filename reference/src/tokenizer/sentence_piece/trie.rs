@@ -9,7 +9,7 @@ const NONE: u32 = u32::MAX;
 const BLOCK: usize = 256;
 /// So many free nodes are tried for the children of a node before they get a new block.
 const TRIES: usize = 32;
-/// Free nodes before the last so many stay free.
+/// Free nodes before the last so many are left to children that are alone.
 const WINDOW: usize = 16 * BLOCK;
 
 /// A trie.
@@ -129,7 +129,9 @@ impl Builder {
         while self.taken.get(self.first_free) == Some(&true) {
             self.first_free += 1;
         }
-        let window = self.first_free.max(self.nodes.len().saturating_sub(WINDOW));
+        // A child that is alone fits anywhere.
+        let window = if bytes.len() == 1 { 0 } else { self.nodes.len().saturating_sub(WINDOW) };
+        let window = self.first_free.max(window);
         let free = (window..self.nodes.len()).filter(|at| self.is_free(*at)).take(TRIES);
         let fits = |base: &usize| bytes.iter().all(|byte| self.is_free(base ^ usize::from(*byte)));
         let base = free.map(|at| at ^ first).find(fits).unwrap_or_else(|| {
