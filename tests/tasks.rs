@@ -50,6 +50,8 @@ fn every_trained_model_is_good_at_its_task() {
         ("stsb", "similarity", "stsb/dev.tsv", "pearson=0.9"),
         ("tokens", "entities", "conll/test.txt", "f1=0.9"),
         ("race", "choices", "race", "accuracy=0.9"),
+        ("race", "v3-choices", "race", "accuracy=0.9"),
+        ("mnli", "v3-nli", "mnli/dev_matched.tsv", "accuracy=0.7"),
         ("squad", "questions", "squad/dev-v2.json", "f1=90"),
         ("mlm", "masked-lm", "text/known.txt", "accuracy=0.9"),
     ] {

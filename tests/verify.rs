@@ -165,6 +165,25 @@ fn bench_reports_times() {
 }
 
 #[test]
+fn every_class_of_version_2_is_measured() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
+    for (case, class) in [
+        ("v2-model-conv", "DebertaV2Model"),
+        ("v2-masked-lm", "DebertaV2ForMaskedLM"),
+        ("v2-mask-decoder", "EnhancedMaskDecoder"),
+        ("v2-multiple-choice", "DebertaV2ForMultipleChoice"),
+        ("v2-replaced-tokens", "ReplacedTokenDetectionModel"),
+        ("v2-question-answering", "TFDebertaV2ForQuestionAnswering"),
+    ] {
+        let model = data.join(case);
+        let arguments = ["bench", "--model", text(&model), "--class", class, "--batch", "2", "--seq", "5"];
+        let json = succeed(VERIFY, &[&arguments[..], &["--runs", "1", "--format", "json"]].concat());
+        let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(measured["class"], class);
+    }
+}
+
+#[test]
 fn what_cannot_be_run_exits_with_2_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.safetensors");

@@ -132,6 +132,9 @@ fn tensors_of_another_version_than_the_configurations_are_told() {
             files.push(Path::new(&out).join(file));
         }
         let config = other.join("config.json");
+        if own == "version 1" {
+            files.push(fixture("onnx/mlm/torchscript.onnx"));
+        }
         for file in files {
             let [file, config] = [&file, &config].map(|path| path.to_str().unwrap());
             let error = fail(CONVERT, &["digest", file, "--config", config]);

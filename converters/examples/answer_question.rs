@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
-use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, Probe, Tokenizer};
+use deberta_reference::{DebertaForQuestionAnswering, DebertaPreTrainedModel, Probe};
 
 mod program;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn answer(folder: &str, question: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    let tokenizer = program::tokenizer(folder)?;
     let encoding = tokenizer.encode_plus(question, Some(text), &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForQuestionAnswering>(folder)?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;

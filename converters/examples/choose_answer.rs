@@ -7,7 +7,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
-use deberta_reference::tokenizer::{EncodeOptions, Encoding, PaddingStrategy, Tokenizer};
+use deberta_reference::tokenizer::{EncodeOptions, Encoding, PaddingStrategy};
 use deberta_reference::{DebertaForMultipleChoice, DebertaPreTrainedModel, Inputs, Probe};
 
 mod program;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn choose(folder: &str, text: &str, question: &str, answers: &[&str]) -> Result<(), Box<dyn Error>> {
-    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    let tokenizer = program::tokenizer(folder)?;
     let answered: Vec<String> = answers.iter().map(|answer| format!("{question} {answer}")).collect();
     let pairs: Vec<(&str, Option<&str>)> =
         answered.iter().map(|answered| (text, Some(answered.as_str()))).collect();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding};
-use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, Probe, Tokenizer};
+use deberta_reference::{DebertaForSequenceClassification, DebertaPreTrainedModel, Probe};
 
 mod program;
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn classify(folder: &str, text: &str, pair: Option<&str>) -> Result<(), Box<dyn Error>> {
-    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    let tokenizer = program::tokenizer(folder)?;
     let encoding = tokenizer.encode_plus(text, pair, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForSequenceClassification>(folder)?;
     let output = model.forward(&Encoding::inputs(&[encoding])?, &mut Probe::off())?;

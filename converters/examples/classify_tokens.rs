@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use deberta_converters::loading::from_pretrained;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
-use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, Probe, Tokenizer};
+use deberta_reference::{DebertaForTokenClassification, DebertaPreTrainedModel, Probe};
 use ndarray::Axis;
 
 mod program;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn classify(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    let tokenizer = program::tokenizer(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let (model, _) = from_pretrained::<DebertaForTokenClassification>(folder)?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;

@@ -9,9 +9,7 @@ use std::process::ExitCode;
 
 use deberta_converters::loading::Parameters;
 use deberta_reference::tokenizer::{EncodeOptions, Encoding, PreTrainedTokenizerBase};
-use deberta_reference::{
-    DebertaForMaskedLM, DebertaPreTrainedModel, EnhancedMaskDecoder, Head, Probe, Tokenizer,
-};
+use deberta_reference::{DebertaForMaskedLM, DebertaPreTrainedModel, EnhancedMaskDecoder, Head, Probe};
 use ndarray::Axis;
 
 mod program;
@@ -28,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn fill_mask(folder: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    let tokenizer = program::tokenizer(folder)?;
     let encoding = tokenizer.encode_plus(text, None, &EncodeOptions::default())?;
     let inputs = Encoding::inputs(std::slice::from_ref(&encoding))?;
 

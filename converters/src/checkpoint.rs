@@ -59,6 +59,8 @@ pub struct Checkpoint {
     pub problems: Vec<Problem>,
     /// What a reader of the result should know.
     pub notes: Vec<String>,
+    /// What other model the tensors are of, if their names tell one.
+    other_model: Option<&'static str>,
     files: Vec<Box<dyn TensorFile>>,
 }
 
@@ -123,10 +125,24 @@ impl Checkpoint {
             notes.push("the head is cls.predictions: read with legacy = true".to_owned());
         }
 
+        let other_model = naming::other_model(&config, names());
         let matcher =
             Matcher { config: &config, head, naming, prefixes, files: &files, recovered: &recovered };
         let Matched { bound, copies, aside, problems } = matcher.run()?;
-        Ok(Checkpoint { source, format, naming, config, head, bound, copies, aside, problems, notes, files })
+        Ok(Checkpoint {
+            source,
+            format,
+            naming,
+            config,
+            head,
+            bound,
+            copies,
+            aside,
+            problems,
+            notes,
+            other_model,
+            files,
+        })
     }
 
     /// The values of `bound`.
@@ -227,7 +243,6 @@ impl Checkpoint {
 
     fn require(&self, problems: &[&Problem]) -> Result<()> {
         let Some(&first) = problems.first() else { return Ok(()) };
-        let unexpected = self.unexpected();
         let (first, mut message) = if self
             .files
             .iter()
@@ -241,7 +256,7 @@ impl Checkpoint {
                     first.what
                 ),
             )
-        } else if let Some(other) = naming::other_model(&self.config, unexpected) {
+        } else if let Some(other) = self.other_model {
             (first, format!("{}; {other}", first.what))
         } else if self.naming == Naming::Onnx && !self.config.has_in_proj() {
             let why = "not every weight of a graph of DeBERTa version 2 or 3 is recognised: take its PyTorch, TensorFlow or \

@@ -32,11 +32,11 @@ impl DebertaConfig {
             far: FarPositions::default(),
         });
         let span = self.position_buckets.unwrap_or_else(|| self.max_relative());
-        Distances { span, whole_table: !self.has_in_proj(), buckets }
+        Distances { span, records_all: !self.has_in_proj(), buckets }
     }
 }
 
-/// What becomes of distances |i - j| ≥ M, the largest one, that are sorted into buckets. Below that, all code agrees.
+/// What becomes of distances |i - j| ≥ M, the largest one, where they are sorted into buckets. Nearer ones are not touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FarPositions {
     /// The logarithm runs on, until the table ends: i - j ≤ -M has row 0, which training on n ≤ M never touches.
@@ -65,8 +65,9 @@ pub enum BucketRounding {
 pub struct Distances {
     /// S
     span: usize,
-    /// Whether all rows are projected and recorded, however many tokens there are: version 2.
-    whole_table: bool,
+    /// Whether the classes project, and traces record, all rows, however many tokens there are: version 2. Where nothing is
+    /// recorded, those in use are enough.
+    records_all: bool,
     buckets: Option<Buckets>,
 }
 
@@ -135,7 +136,7 @@ impl Distances {
     pub fn window(self, n: usize) -> Window {
         let farthest = n.saturating_sub(1) as isize;
         let rows =
-            if self.whole_table { self.row(-farthest)..self.row(farthest) + 1 } else { self.projected(n) };
+            if self.records_all { self.row(-farthest)..self.row(farthest) + 1 } else { self.projected(n) };
         let (before, after) = match self.buckets {
             Some(buckets) => (buckets.mid, buckets.mid),
             None => (self.span - 1, self.span),
@@ -147,7 +148,7 @@ impl Distances {
     /// The rows that the classes project for n tokens, which is what is recorded: the 2 s around the middle with
     /// s = min(n, K) in version 1, all in version 2.
     pub fn projected(self, n: usize) -> Range<usize> {
-        let span = if self.whole_table { self.span } else { n.min(self.span) };
+        let span = if self.records_all { self.span } else { n.min(self.span) };
         self.span - span..self.span + span
     }
 }

@@ -4,7 +4,6 @@ use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView1, ArrayView2, Axis, Ix2,
 
 use crate::config::DebertaConfig;
 use crate::error::{InputError, Result};
-use crate::real::Real;
 
 /// The arguments of `forward` and `call`, by their names in transformers. Exactly one of `input_ids` and
 /// `inputs_embeds` is given; everything else may be absent.
@@ -70,14 +69,15 @@ impl Inputs {
         Inputs { input_ids: Some(input_ids), ..Inputs::default() }
     }
 
-    /// The scores of all answers [b c, 1] by question: [b, c].
-    pub(crate) fn by_question<F: Real>(&self, scores: Array2<F>) -> Result<Array2<F>> {
-        let rows = scores.dim().0;
+    /// c, if the sequences make whole questions with c choices each.
+    pub(crate) fn check_choices(&self) -> Result<usize> {
+        let of_embeddings = || self.inputs_embeds.as_ref().map(|embeds| embeds.dim().0);
+        let sequences = self.input_ids.as_ref().map(|ids| ids.dim().0).or_else(of_embeddings).unwrap_or(0);
         let choices = self.choices.ok_or(InputError::NoChoices)?;
-        if choices == 0 || !rows.is_multiple_of(choices) {
-            return Err(InputError::Choices { choices, sequences: rows }.into());
+        if choices == 0 || !sequences.is_multiple_of(choices) {
+            return Err(InputError::Choices { choices, sequences }.into());
         }
-        Ok(Array2::from_shape_fn((rows / choices, choices), |(b, c)| scores[[b * choices + c, 0]]))
+        Ok(choices)
     }
 
     /// The tokens, b and n.

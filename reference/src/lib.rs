@@ -19,7 +19,7 @@
 //! The operations that they call are in `ops.rs`, one function each. Below that there is only speed: `gemm` (the matrix
 //! product), `special.rs` (exp and erf), [`real`]. Around them: [`inputs`], [`outputs`], [`weights`] and [`probe`].
 //!
-//! About 40 % of the crate are tokenizers, [`tokenizer`] and [`tokenizer_fast`]. The model does not use them.
+//! Almost half of the crate are tokenizers, [`tokenizer`] and [`tokenizer_fast`]. The model does not use them.
 //!
 //! # Axes and classes
 //!
@@ -42,7 +42,7 @@
 //! | `DebertaV2Tokenizer` | [`tokenizer`], `tokenizer/sentence_piece` |
 //! | `DebertaV2TokenizerFast` | [`tokenizer_fast`] |
 //! | `AutoTokenizer` | [`Tokenizer`] |
-//! | `PreTrainedTokenizerBase`, what both can do | `tokenizer/base.rs` |
+//! | `PreTrainedTokenizerBase`, what all can do | `tokenizer/base.rs` |
 //!
 //! `docs/equations.md` has the equations with the functions that compute them; `docs/activations.md` the names under which
 //! a [`Probe`] records what they return.

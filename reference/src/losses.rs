@@ -17,15 +17,17 @@ const IGNORED: i64 = -100;
 /// Mean cross-entropy over the tokens whose label is not -100. `logits` [b, n, C], `labels` [b, n]. Masked language
 /// modelling is the same with C = V. Source: `CrossEntropyLoss`.
 pub(crate) fn token_classification<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
-    let classes = classes_of(logits, labels)?;
-    Ok(arr0(mean_cross_entropy(logits, &classes, |class| class != IGNORED)?).into_dyn())
+    tokens(logits, labels, |class| class != IGNORED)
 }
 
-/// Mean cross-entropy over the tokens whose label is above 0. `logits` [b, n, V], `labels` [b, n]. Source: Microsoft's
-/// `masked_language_model.py`.
-pub(crate) fn masked_tokens<F: Real>(logits: &ArrayD<F>, labels: &Labels) -> Result<ArrayD<F>> {
+/// The same over the tokens whose label `counts`.
+pub(crate) fn tokens<F: Real>(
+    logits: &ArrayD<F>,
+    labels: &Labels,
+    counts: impl Fn(i64) -> bool,
+) -> Result<ArrayD<F>> {
     let classes = classes_of(logits, labels)?;
-    Ok(arr0(mean_cross_entropy(logits, &classes, |class| class > 0)?).into_dyn())
+    Ok(arr0(mean_cross_entropy(logits, &classes, counts)?).into_dyn())
 }
 
 /// Mean binary cross-entropy over the tokens of the mask: whether the label is a token, above 0, and another one than

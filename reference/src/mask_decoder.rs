@@ -47,8 +47,8 @@ impl DebertaConfig {
 }
 
 /// Masked language modelling as DeBERTa was trained for, for checkpoints with `lm_predictions` and
-/// `position_embeddings`: those that Microsoft publishes. `legacy` does not matter. Masked attention rows are zero if not
-/// chosen otherwise, as in Microsoft's code.
+/// `position_embeddings`: those that Microsoft publishes. `legacy` does not matter. Masked attention rows are zero, far
+/// positions clamped and buckets rounded as in Microsoft's code, if not chosen otherwise.
 pub struct EnhancedMaskDecoder {
     deberta: DebertaModel,
     head: PredictionHead,
@@ -109,14 +109,11 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
         Ok(LogitsOutput { loss: None, logits, hidden_states, attentions: base.attentions })
     }
 
-    /// The mean cross-entropy over the labels that are not -100; in version 2, as in Microsoft's code, over those above 0.
+    /// The mean cross-entropy over the labels that count, [`DebertaConfig::counts_label`].
     fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut LogitsOutput<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
-            output.loss = Some(if self.config().has_in_proj() {
-                losses::token_classification(&output.logits, labels)?
-            } else {
-                losses::masked_tokens(&output.logits, labels)?
-            });
+            let counts = |label| self.config().counts_label(Self::HEAD, label);
+            output.loss = Some(losses::tokens(&output.logits, labels, counts)?);
         }
         Ok(())
     }

@@ -52,7 +52,8 @@ pub trait DebertaPreTrainedModel: Sized {
     }
 
     /// Chooses what becomes of attention rows whose every key is masked; if not chosen, uniform as in PyTorch, and zero in
-    /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder).
+    /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder) and
+    /// [`ReplacedTokenDetectionModel`](crate::ReplacedTokenDetectionModel).
     fn with_masked_rows(mut self, masked_rows: MaskedRows) -> Self {
         self.base_mut().masked_rows = masked_rows;
         self

@@ -134,14 +134,15 @@ impl PositionLayers {
         if relative.recorded.is_some() {
             return Ok(Arc::new(self.project(relative, window, probe)?));
         }
-        let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = projected.clone().and_then(|known| known.downcast::<Positions<F>>().ok());
+        let known = self.projected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = known.and_then(|known| known.downcast::<Positions<F>>().ok());
         let contains = |known: &Range<usize>| known.start <= window.start && window.end <= known.end;
         if let Some(positions) = known.filter(|known| contains(&known.rows)) {
             return Ok(positions);
         }
+        // Not while the lock is held: the threads that share the product may come here for another text, and wait for it.
         let positions = Arc::new(self.project(relative, window, &mut Probe::off())?);
-        *projected = Some(Arc::clone(&positions) as _);
+        *self.projected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&positions) as _);
         Ok(positions)
     }
 

@@ -55,6 +55,11 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
         Self(self.0.with_masked_rows(masked_rows))
     }
 
+    /// Chooses the rounding of buckets, as in [`DebertaPreTrainedModel::with_bucket_rounding`]; TensorFlow's if not chosen.
+    pub fn with_bucket_rounding(self, rounding: BucketRounding) -> Self {
+        Self(self.0.with_bucket_rounding(rounding))
+    }
+
     /// Chooses the rows of far positions, as in [`DebertaPreTrainedModel::with_far_positions`].
     pub fn with_far_positions(self, far: FarPositions) -> Self {
         Self(self.0.with_far_positions(far))

@@ -70,7 +70,9 @@ fn malformed_models_are_errors_with_file_and_place() {
     let mut no_text = vec![0_u32; 512];
     no_text[usize::from(b'a')] = u32::from(b'a') | 1 << 8 | (0x100 ^ u32::from(b'a')) << 10;
     no_text[256] = 1 << 31 | 77;
-    let cases: [(Vec<u8>, &str); 17] = [
+    let mut long_text = no_text.clone();
+    long_text[256] = 1 << 31;
+    let cases: [(Vec<u8>, &str); 18] = [
         (vec![], "pieces: 0 pieces of the type unknown, one is needed"),
         (special()[..9].to_vec(), "failed to decode Protobuf message"),
         (vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "failed to decode Protobuf message"),
@@ -94,6 +96,10 @@ fn malformed_models_are_errors_with_file_and_place() {
             "normalizer_spec.precompiled_charsmap: unit 97 leads to 4193, the trie has 256",
         ),
         (charsmap(&no_text, b"\0"), "normalizer_spec.precompiled_charsmap: unit 256: no text begins at 77"),
+        (
+            charsmap(&long_text, &[b'x'; 300]),
+            "normalizer_spec.precompiled_charsmap: unit 256: a text of more than 256 bytes at 0",
+        ),
     ];
     for (bytes, expected) in cases {
         let folder = TempDir::new().unwrap();

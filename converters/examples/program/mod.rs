@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use deberta_reference::tokenizer::Tokenizer;
+
 /// Runs `work` on the arguments of the process. It returns nothing if they are too few or too many; `--help` alone
 /// prints `usage`.
 pub(crate) fn run(usage: &str, work: impl FnOnce(&[&str]) -> Option<Result<(), Box<dyn Error>>>) -> ExitCode {
@@ -19,4 +21,11 @@ pub(crate) fn run(usage: &str, work: impl FnOnce(&[&str]) -> Option<Result<(), B
             ExitCode::FAILURE
         }
     }
+}
+
+/// The tokenizer of a model's folder. Prints what a reader should know of its files.
+pub(crate) fn tokenizer(folder: &str) -> Result<Tokenizer, Box<dyn Error>> {
+    let tokenizer = Tokenizer::from_pretrained(folder)?;
+    tokenizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    Ok(tokenizer)
 }

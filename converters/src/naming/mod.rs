@@ -22,24 +22,21 @@ pub struct Stored {
 }
 
 /// What other model these tensors are of, told by names that no model of this configuration has.
-pub fn other_model<'a>(
-    config: &DebertaConfig,
-    unexpected: impl Iterator<Item = &'a str>,
-) -> Option<&'static str> {
+pub fn other_model<'a>(config: &DebertaConfig, names: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     const OTHERS: [(&str, &str); 3] = [
         (
             "attention.self.query_proj",
             "the tensors are those of DeBERTa version 2 or 3, the configuration is one of version 1 (model_type deberta)",
         ),
         (
-            "attention.self.in_proj",
+            "attention.self.q_bias",
             "the tensors are those of DeBERTa version 1, the configuration is one of version 2 or 3 (model_type deberta-v2)",
         ),
         ("attention.self.query.", "this looks like a BERT or RoBERTa checkpoint"),
     ];
     // Keras' paths have slashes.
-    let names: Vec<String> = unexpected.map(|name| name.replace('/', ".")).collect();
-    let own = if config.has_in_proj() { "attention.self.in_proj" } else { "attention.self.query_proj" };
+    let names: Vec<String> = names.map(|name| name.replace('/', ".")).collect();
+    let own = if config.has_in_proj() { "attention.self.q_bias" } else { "attention.self.query_proj" };
     let mut others = OTHERS.iter().filter(|(part, _)| *part != own);
     let found = others.find(|(part, _)| names.iter().any(|name| name.contains(part)));
     found.map(|(_, words)| *words)

@@ -180,7 +180,7 @@ trait Run {
     fn run_f64(&self, inputs: &Inputs, probe: &mut Probe<'_, f64>) -> Outputs<f64>;
 }
 
-/// A class of transformers' PyTorch code, or Microsoft's mask decoder.
+/// A class of transformers' PyTorch code, or one of Microsoft's.
 struct PyTorch<M>(M);
 
 impl<M: DebertaPreTrainedModel> Run for PyTorch<M> {
@@ -210,47 +210,59 @@ fn named<F: Real>(output: &impl ModelOutput<F>) -> Vec<(String, ArrayD<F>)> {
 type Loaded = reference::Result<(Box<dyn Run + Send + Sync>, LoadReport)>;
 
 fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows: MaskedRows) -> Loaded {
+    // The class as a whole says how its code computes.
+    let conventions = (class, rows);
     match (class.code, class.head) {
-        (Code::TensorFlow, Head::Base) => tensorflow::<DebertaModel>(config, parameters, rows),
-        (Code::TensorFlow, Head::MaskedLm) => tensorflow::<DebertaForMaskedLM>(config, parameters, rows),
+        (Code::TensorFlow, Head::Base) => tensorflow::<DebertaModel>(config, parameters, conventions),
+        (Code::TensorFlow, Head::MaskedLm) => {
+            tensorflow::<DebertaForMaskedLM>(config, parameters, conventions)
+        }
         (Code::TensorFlow, Head::SequenceClassification) => {
-            tensorflow::<DebertaForSequenceClassification>(config, parameters, rows)
+            tensorflow::<DebertaForSequenceClassification>(config, parameters, conventions)
         }
         (Code::TensorFlow, Head::TokenClassification) => {
-            tensorflow::<DebertaForTokenClassification>(config, parameters, rows)
+            tensorflow::<DebertaForTokenClassification>(config, parameters, conventions)
         }
         (Code::TensorFlow, Head::QuestionAnswering) => {
-            tensorflow::<DebertaForQuestionAnswering>(config, parameters, rows)
+            tensorflow::<DebertaForQuestionAnswering>(config, parameters, conventions)
         }
         (Code::TensorFlow, Head::MultipleChoice) => {
-            tensorflow::<DebertaForMultipleChoice>(config, parameters, rows)
+            tensorflow::<DebertaForMultipleChoice>(config, parameters, conventions)
         }
-        (_, Head::Base) => pytorch::<DebertaModel>(config, parameters, rows),
-        (_, Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, rows),
-        (_, Head::MaskDecoder) => pytorch::<EnhancedMaskDecoder>(config, parameters, rows),
+        (_, Head::Base) => pytorch::<DebertaModel>(config, parameters, conventions),
+        (_, Head::MaskedLm) => pytorch::<DebertaForMaskedLM>(config, parameters, conventions),
+        (_, Head::MaskDecoder) => pytorch::<EnhancedMaskDecoder>(config, parameters, conventions),
         (_, Head::SequenceClassification) => {
-            pytorch::<DebertaForSequenceClassification>(config, parameters, rows)
+            pytorch::<DebertaForSequenceClassification>(config, parameters, conventions)
         }
-        (_, Head::TokenClassification) => pytorch::<DebertaForTokenClassification>(config, parameters, rows),
-        (_, Head::QuestionAnswering) => pytorch::<DebertaForQuestionAnswering>(config, parameters, rows),
-        (_, Head::MultipleChoice) => pytorch::<DebertaForMultipleChoice>(config, parameters, rows),
-        (_, Head::ReplacedTokens) => pytorch::<ReplacedTokenDetectionModel>(config, parameters, rows),
+        (_, Head::TokenClassification) => {
+            pytorch::<DebertaForTokenClassification>(config, parameters, conventions)
+        }
+        (_, Head::QuestionAnswering) => {
+            pytorch::<DebertaForQuestionAnswering>(config, parameters, conventions)
+        }
+        (_, Head::MultipleChoice) => pytorch::<DebertaForMultipleChoice>(config, parameters, conventions),
+        (_, Head::ReplacedTokens) => pytorch::<ReplacedTokenDetectionModel>(config, parameters, conventions),
     }
 }
 
 fn pytorch<M: DebertaPreTrainedModel + Send + Sync + 'static>(
     config: DebertaConfig,
     parameters: &dyn TensorSource,
-    rows: MaskedRows,
+    (class, rows): (Class, MaskedRows),
 ) -> Loaded {
     let (model, report) = M::from_pretrained(config, parameters)?;
-    Ok((Box::new(PyTorch(model.with_masked_rows(rows))), report))
+    let model = model
+        .with_masked_rows(rows)
+        .with_far_positions(class.far_positions())
+        .with_bucket_rounding(class.bucket_rounding());
+    Ok((Box::new(PyTorch(model)), report))
 }
 
 fn tensorflow<M: TFLoss + Send + Sync + 'static>(
     config: DebertaConfig,
     parameters: &dyn TensorSource,
-    rows: MaskedRows,
+    (_, rows): (Class, MaskedRows),
 ) -> Loaded {
     let (model, report) = TFDebertaPreTrainedModel::<M>::from_pretrained(config, parameters)?;
     Ok((Box::new(model.with_masked_rows(rows)), report))

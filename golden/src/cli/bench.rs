@@ -74,7 +74,9 @@ struct Measured {
 impl BenchArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
         let Loaded { model, class, vocabulary, load_ms } = self.load()?;
-        let inputs = Inputs::from_ids(self.ids(vocabulary)?);
+        // All sequences are the choices of one question, where the class chooses.
+        let choices = (class.head == Head::MultipleChoice).then(|| usize::try_from(self.batch).unwrap_or(1));
+        let inputs = Inputs { choices, ..Inputs::from_ids(self.ids(vocabulary)?) };
         let run = || -> Result<f64> {
             let start = Instant::now();
             model.run_only(&inputs).map_err(|error| error.in_file(&self.model.model))?;

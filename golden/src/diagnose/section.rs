@@ -260,7 +260,7 @@ impl Part {
             Some(Stage::Embeddings) => {
                 let config =
                     DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
-                let mut part = Model::empty_base(config, model.masked_rows);
+                let mut part = model.empty_base(config);
                 copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
                 let inputs = Inputs { labels: None, output_attentions: false, ..inputs.clone() };
                 let names = vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))];
@@ -325,7 +325,7 @@ fn one_layer(model: &Model, layer: usize) -> Model {
         convolution: config.convolution.filter(|_| layer == 0),
         ..config.clone()
     };
-    let mut part = Model::empty_base(config, model.masked_rows);
+    let mut part = model.empty_base(config);
     copy(model, &mut part, |param| match param.layer {
         Some(number) => number == layer,
         None => Stage::Table.has(param.module) || Stage::Layer(layer).has(param.module),

@@ -245,11 +245,13 @@ pub(crate) fn swapped_layers(model: &Model, a: usize, b: usize) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deberta_reference::{DebertaConfig, MaskedRows};
+    use deberta_reference::{DebertaConfig, Family, Head, MaskedRows};
+
+    use crate::trace::class::Class;
 
     fn model() -> Model {
         let config = DebertaConfig::from_json("{}").unwrap();
-        let mut model = Model::empty_base(config, MaskedRows::Uniform);
+        let mut model = Model::empty(config, Class::of_head(Family::V1, Head::Base), MaskedRows::Uniform);
         model.insert("square", Tensor::new(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
         model.insert("wide", Tensor::new(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         model

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
-    DebertaConfig, Head, MaskedRows, Module, Param, Part, Role, Rows, Tensor, TensorSource, params,
+    DebertaConfig, MaskedRows, Module, Param, Part, Role, Rows, Tensor, TensorSource, params,
 };
 
 use crate::backend::Reference;
@@ -41,10 +41,10 @@ impl Model {
         Ok(model)
     }
 
-    /// A base model without parameters.
-    pub(crate) fn empty_base(config: DebertaConfig, masked_rows: MaskedRows) -> Model {
-        let class = Class::of_head(config.family, Head::Base);
-        Model::empty(config, class, masked_rows)
+    /// A base model of the same code with another configuration and no parameters.
+    pub(crate) fn empty_base(&self, config: DebertaConfig) -> Model {
+        let class = self.class.base(config.family);
+        Model::empty(config, class, self.masked_rows)
     }
 
     /// A model without parameters.

@@ -1,7 +1,7 @@
 //! Reading comprehension with choices: which of four answers fits the article?
 //!
-//! transformers has no `DebertaForMultipleChoice` for version 1. A sequence classifier with one label scores every
-//! choice by itself, as that class would, and the highest score is the answer.
+//! The highest score is the answer. Multiple choice scores every choice by itself; so does a sequence classifier with one
+//! label, which is what version 1 has, for which transformers lacks the class.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -193,11 +193,15 @@ fn filled(question: &str, option: &str) -> String {
 
 impl Task for Race {
     fn class(&self, checkpoint: &Checkpoint) -> Class {
-        Class::of_head(checkpoint.config.family, Head::SequenceClassification)
+        let chooses = checkpoint.head == Head::MultipleChoice;
+        let head = if chooses { Head::MultipleChoice } else { Head::SequenceClassification };
+        Class::of_head(checkpoint.config.family, head)
     }
 
     fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
-        model.require_one_label("it scores every choice by itself")?;
+        if model.class.head != Head::MultipleChoice {
+            model.require_one_label("it scores every choice by itself")?;
+        }
         let mut prepared = Prepared::default();
         for question in &self.questions {
             let filled = question.options.each_ref().map(|option| filled(&question.question, option));

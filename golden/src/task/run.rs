@@ -2,7 +2,7 @@
 
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
-use deberta_reference::Inputs;
+use deberta_reference::{Head, Inputs};
 use ndarray::{Array2, ArrayViewD, Axis};
 
 use super::metric::threshold::Threshold;
@@ -51,9 +51,10 @@ impl Evaluation {
         request: &TaskRequest,
         progress: &dyn Progress,
     ) -> Result<Evaluation> {
-        let model = TaskModel::load(place, &|checkpoint| task.class(checkpoint))?;
+        let mut model = TaskModel::load(place, &|checkpoint| task.class(checkpoint))?;
         let usual = task.usual_length().map(|usual| usual.min(model.config.max_position_embeddings));
         let texts = Texts::open(place, &model.config, request.max_length.or(usual))?;
+        model.notes.extend(texts.tokenizer().warnings());
         let Prepared { sequences, truncated } = task.prepare(&model, &texts)?;
         let total = sequences.len();
         let tell = |done: usize| progress.step(&format!("{}: {done} of {total} sequences", model.name));
@@ -117,6 +118,8 @@ fn inputs(model: &TaskModel, batch: &[&Sequence]) -> Result<Inputs> {
     let types = model.config.type_vocab_size > 0;
     Ok(Inputs {
         attention_mask: Some(mask.into_dyn()),
+        // Multiple choice scores every sequence by itself.
+        choices: (model.class.head == Head::MultipleChoice).then_some(1),
         token_type_ids: if types {
             Some(rows(0, |sequence, at| sequence.types.get(at).copied())?)
         } else {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Family, Head, MaskedRows};
+use deberta_reference::{BucketRounding, Family, FarPositions, Head, MaskedRows};
 
 use crate::trace::file::Trace;
 
@@ -110,6 +110,28 @@ impl Class {
             (_, Some(name)) => Class::from_name(name).map(Some),
             (_, None) => Ok(None),
         }
+    }
+
+    /// What its code makes of distances beyond the largest one.
+    pub fn far_positions(self) -> FarPositions {
+        match self.code {
+            Code::PyTorch | Code::TensorFlow => FarPositions::Spill,
+            Code::Microsoft => FarPositions::Clamp,
+        }
+    }
+
+    /// Where its code rounds the logarithm of buckets.
+    pub fn bucket_rounding(self) -> BucketRounding {
+        match self.code {
+            Code::PyTorch => BucketRounding::PyTorch,
+            Code::TensorFlow => BucketRounding::TensorFlow,
+            Code::Microsoft => BucketRounding::Microsoft,
+        }
+    }
+
+    /// The base model of the same code.
+    pub fn base(self, family: Family) -> Class {
+        Class { family: Some(family), head: Head::Base, code: self.code }
     }
 
     /// What its code makes of attention rows whose every key is masked.

@@ -3,7 +3,7 @@
 //! What padded positions compute is a convention ([`deberta_reference::MaskedRows`]) that differs between frameworks
 //! and releases, so they are judged apart. A number belongs to padding if it depends on what a padded position computes.
 
-use deberta_reference::{Head, Inputs, Labels};
+use deberta_reference::{DebertaConfig, Head, Inputs, Labels};
 use ndarray::Axis;
 
 use crate::trace::inputs::dims;
@@ -26,8 +26,18 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// The positions of `inputs`. The head decides which of them the logits and the loss depend on.
+    /// The positions of `inputs`. The head decides which of them the logits and the loss depend on; the loss perhaps on more
+    /// than the model's does.
     pub fn of(inputs: &Inputs, head: Head) -> Padding {
+        Padding::counting(inputs, head, &|label| label != -100)
+    }
+
+    /// The positions of `inputs` for a model, whose loss counts certain labels.
+    pub fn of_model(inputs: &Inputs, config: &DebertaConfig, head: Head) -> Padding {
+        Padding::counting(inputs, head, &|label| config.counts_label(head, label))
+    }
+
+    fn counting(inputs: &Inputs, head: Head, counts: &dyn Fn(i64) -> bool) -> Padding {
         let (sequences, length) = dims(inputs).unwrap_or_default();
         let mut real = vec![true; sequences * length];
         if let Some(mask) = &inputs.attention_mask {
@@ -40,7 +50,8 @@ impl Padding {
         }
         let choices = inputs.choices.unwrap_or(1).max(1);
         let mut tokens = Padding { sequences, length, real, head, choices, loss_on_padding: Vec::new() };
-        let of_sequence: Vec<bool> = (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b)).collect();
+        let of_sequence: Vec<bool> =
+            (0..sequences).map(|b| tokens.loss_uses_padding(inputs, b, counts)).collect();
         tokens.loss_on_padding = of_sequence.chunks(choices).map(|chunk| chunk.contains(&true)).collect();
         tokens
     }
@@ -115,7 +126,7 @@ impl Padding {
         pairs
     }
 
-    fn loss_uses_padding(&self, inputs: &Inputs, sequence: usize) -> bool {
+    fn loss_uses_padding(&self, inputs: &Inputs, sequence: usize, counts: &dyn Fn(i64) -> bool) -> bool {
         let n = self.length;
         let positions = self.real.get(sequence * n..(sequence + 1) * n).unwrap_or_default();
         match self.head {
@@ -130,7 +141,7 @@ impl Padding {
                     .iter()
                     .skip(sequence * n)
                     .zip(positions)
-                    .any(|(&label, &real)| label != -100 && !real),
+                    .any(|(&label, &real)| counts(label) && !real),
                 _ => positions.contains(&false),
             },
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
-use deberta_reference::{Inputs, MaskedRows};
+use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
@@ -30,13 +30,13 @@ pub(super) struct Stated {
 }
 
 impl Asked {
-    /// What the `inputs.*` of a trace ask of a class.
+    /// What the `inputs.*` of a trace ask of a class with a configuration.
     ///
     /// # Errors
     /// Inputs that no class has.
-    pub(super) fn of(class: Class, rows: MaskedRows, trace: &Trace) -> Result<Asked> {
+    pub(super) fn of(class: Class, rows: MaskedRows, config: &DebertaConfig, trace: &Trace) -> Result<Asked> {
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs(trace)? };
-        let padding = Padding::of(&inputs, class.head);
+        let padding = Padding::of_model(&inputs, config, class.head);
         Ok(Asked { class, rows, inputs, padding })
     }
 }

@@ -62,7 +62,7 @@ impl Candidate<'_> {
         let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint)?;
-        let Asked { inputs, padding, .. } = Asked::of(class, rows, &golden)?;
+        let Asked { inputs, padding, .. } = Asked::of(class, rows, &checkpoint.config, &golden)?;
         let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
         let comparison =
@@ -89,7 +89,7 @@ impl Candidate<'_> {
         };
         let parameters = Parameters::new(recipe.checkpoint()?)?;
         let (class, rows) = stated.or_of(parameters.checkpoint())?;
-        let asked = Asked::of(class, rows, &recorded)?;
+        let asked = Asked::of(class, rows, &parameters.checkpoint().config, &recorded)?;
         let mut whole = Reference::load(&parameters, class, rows)?.run(&asked.inputs, &["*"], Vec::new())?;
         whole.tensors.splice(0..0, recorded.tensors);
         Ok(whole)

@@ -44,9 +44,9 @@ impl Candidate<'_> {
         let (class, rows) = stated.or_of(parameters.checkpoint())?;
         report.class = class.to_string();
         report.masked_rows = rows.to_string();
-        let asked = Asked::of(class, rows, &recorded).map_err(in_trace)?;
-
         let config = &parameters.checkpoint().config;
+        let asked = Asked::of(class, rows, config, &recorded).map_err(in_trace)?;
+
         note_lacking(&missing(&file, config, class, &asked.inputs), report);
         let tolerances = &self.golden.tolerances;
         let comparison = Comparison { tolerances, precision: self.precision, padding: &asked.padding };

@@ -23,8 +23,8 @@ impl DebertaConfig {
         warnings
     }
 
-    /// Checks what single keys do not show. `head_size` is what the file says that a head is wide.
-    pub(super) fn check(&self, head_size: Option<usize>) -> Result<()> {
+    /// Checks what single keys do not show.
+    pub(super) fn check(&self) -> Result<()> {
         let fail = |message: String| Err(ConfigError(message));
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return fail(format!(
@@ -43,15 +43,6 @@ impl DebertaConfig {
         }
         if let Some(pad) = self.pad_token_id.filter(|&pad| pad >= self.vocab_size) {
             return fail(format!("pad_token_id: {pad} is outside the vocabulary of {}", self.vocab_size));
-        }
-        if let Some(size) = head_size.filter(|&size| size != self.head_size()) {
-            return fail(format!(
-                "attention_head_size {size} is not {}, hidden_size {} / num_attention_heads {}: the attention's output \
-                 would have another width than its dense layer takes",
-                self.head_size(),
-                self.hidden_size,
-                self.num_attention_heads
-            ));
         }
         if let Some(ConvConfig { kernel, groups, .. }) = self.convolution {
             if kernel.is_multiple_of(2) {
@@ -76,5 +67,19 @@ impl DebertaConfig {
             }
         }
         Ok(())
+    }
+
+    /// Checks what the file says that a head is wide.
+    pub(super) fn check_head_size(&self, size: usize) -> Result<()> {
+        if size == self.head_size() {
+            return Ok(());
+        }
+        Err(ConfigError(format!(
+            "attention_head_size {size} is not {}, hidden_size {} / num_attention_heads {}: the attention's output would \
+             have another width than its dense layer takes",
+            self.head_size(),
+            self.hidden_size,
+            self.num_attention_heads
+        )))
     }
 }

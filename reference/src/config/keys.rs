@@ -37,6 +37,8 @@ pub enum ProblemType {
 /// No dimension of a real model comes near; a hostile one must not make us count for hours.
 pub(super) const LARGEST_DIMENSION: u64 = 1 << 28;
 pub(super) const MOST_LAYERS: u64 = 4096;
+/// A token is convolved with as many others, each a copy of its features.
+const LARGEST_KERNEL: usize = 4096;
 
 /// Typed access to the keys of a configuration file. An absent key and `null` mean the default.
 pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);
@@ -59,33 +61,44 @@ impl Keys<'_> {
         let own = [
             ("position_buckets", self.positive("position_buckets")?.is_some()),
             ("share_att_key", self.boolean("share_att_key", false)?),
+            ("norm_rel_ebd", self.norm_rel_ebd()?),
             ("conv_kernel_size", self.positive("conv_kernel_size")?.is_some()),
         ];
         let own = own.into_iter().find(|(_, on)| *on).map(|(key, _)| key);
-        let Some(model_type) = self.get("model_type") else {
-            return Ok(if own.is_some() { Family::V2 } else { Family::V1 });
+        let family = match self.get("model_type") {
+            None if own.is_some() => Family::V2,
+            None => Family::V1,
+            Some(model_type) => match (model_type.as_str().and_then(Family::of_model_type), own) {
+                (Some(Family::V1), Some(key)) => {
+                    return Err(ConfigError(format!(
+                        "model_type is {model_type}, but {key} belongs to {}: one of them is wrong",
+                        Family::V2.model_type()
+                    )));
+                }
+                (Some(family), _) => family,
+                (None, _) => {
+                    return Err(ConfigError(format!(
+                        "model_type is {model_type}, this toolkit handles {}",
+                        Family::ALL.map(|family| format!("{:?}", family.model_type())).join(" and ")
+                    )));
+                }
+            },
         };
-        match (model_type.as_str().and_then(Family::of_model_type), own) {
-            (None, _) => Err(ConfigError(format!(
-                "model_type is {model_type}, this toolkit handles {}",
-                Family::ALL.map(|family| format!("{:?}", family.model_type())).join(" and ")
-            ))),
-            (Some(Family::V1), Some(key)) => Err(ConfigError(format!(
-                "model_type is {model_type}, but {key} belongs to {}: one of them is wrong",
-                Family::V2.model_type()
-            ))),
-            (Some(Family::V2), _) => {
-                // transformers compares the numbers with 0, and takes the words apart.
-                let fatal = ["position_buckets", "conv_kernel_size", "norm_rel_ebd"];
-                fatal.into_iter().try_for_each(|key| self.not_null(key)).map(|()| Family::V2)
-            }
-            (Some(Family::V1), None) => Ok(Family::V1),
+        if family == Family::V2 {
+            // transformers compares and multiplies the numbers, and takes the words apart.
+            let numbers = ["position_buckets", "conv_kernel_size", "conv_groups", "attention_head_size"];
+            let words = ["norm_rel_ebd", "conv_act"];
+            numbers.into_iter().chain(words).try_for_each(|key| self.not_null(key))?;
         }
+        Ok(family)
     }
 
     /// The convolution of `conv_kernel_size`, `conv_groups` and `conv_act`, if there is one.
     pub(super) fn convolution(&self) -> Result<Option<ConvConfig>> {
         let Some(kernel) = self.positive("conv_kernel_size")? else { return Ok(None) };
+        if kernel > LARGEST_KERNEL {
+            return Err(ConfigError(format!("conv_kernel_size: {kernel} is more than {LARGEST_KERNEL}")));
+        }
         let groups = self.dimension("conv_groups", 1)?;
         let act = self.activation("conv_act")?.unwrap_or(Activation::Tanh);
         Ok(Some(ConvConfig { kernel, groups, act }))

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 pub use crate::activation::Activation;
 use crate::family::Family;
+use crate::head::Head;
 
 mod checks;
 mod keys;
@@ -60,7 +61,7 @@ pub struct DebertaConfig {
     /// Whether absolute position embeddings are added to the input.
     pub position_biased_input: bool,
     /// The position terms of the attention, as the file gives them: `c2p`, `p2c`, and whatever else, because
-    /// the scale of the attention counts every entry.
+    /// the scale of the attention may count every entry. See [`DebertaConfig::scale_terms`].
     pub pos_att_type: Vec<String>,
     /// Dropout of the pooler; training only.
     pub pooler_dropout: f64,
@@ -82,7 +83,7 @@ pub struct DebertaConfig {
     pub convolution: Option<ConvConfig>,
     /// E, the width of the embedding tables; H unless the file says otherwise.
     pub embedding_size: usize,
-    /// Whether heads are mixed before and after the softmax.
+    /// Whether heads are mixed before and after the softmax. Version 1.
     pub talking_head: bool,
     /// Dropout before the classifier; `hidden_dropout_prob` when absent.
     pub cls_dropout: Option<f64>,
@@ -185,7 +186,10 @@ impl DebertaConfig {
             problem_type: keys.problem_type()?,
             architectures: keys.strings("architectures")?,
         };
-        config.check(if version_2 { keys.positive("attention_head_size")? } else { None })?;
+        config.check()?;
+        if version_2 {
+            config.check_head_size(keys.dimension("attention_head_size", config.head_size())?)?;
+        }
         Ok(config)
     }
 
@@ -197,6 +201,15 @@ impl DebertaConfig {
     /// Whether queries, keys and values are one projection, `in_proj`, interleaved by heads, and not three.
     pub fn has_in_proj(&self) -> bool {
         self.family == Family::V1
+    }
+
+    /// Whether a label counts in the loss of masked words under a head: all but -100 do, but in the enhanced mask decoder of
+    /// version 2 those above 0, as in Microsoft's code.
+    pub fn counts_label(&self, head: Head, label: i64) -> bool {
+        match (self.family, head) {
+            (Family::V2, Head::MaskDecoder) => label > 0,
+            _ => label != -100,
+        }
     }
 
     /// How many terms the scores are the sum of, as far as their scale is concerned, computed or not: content to content,
@@ -334,7 +347,11 @@ mod tests {
     #[test]
     fn version_2_refuses_what_does_not_work() {
         let refused = |keys: &str| error(&format!(r#"{{"model_type": "deberta-v2", {keys}}}"#));
-        assert!(refused(r#""norm_rel_ebd": null"#).contains("null makes transformers fail"));
+        for key in ["norm_rel_ebd", "conv_act", "attention_head_size"] {
+            assert!(refused(&format!(r#""{key}": null"#)).contains("null makes transformers fail"));
+        }
+        assert!(error(r#"{"share_att_key": true, "norm_rel_ebd": null}"#).contains("null makes"));
+        assert!(refused(r#""conv_kernel_size": 5001"#).contains("5001 is more than 4096"));
         assert!(refused(r#""conv_kernel_size": 4"#).contains("even"));
         assert!(refused(r#""conv_kernel_size": 3, "conv_groups": 7"#).contains("1536"));
         assert!(refused(r#""attention_head_size": 32"#).contains("attention_head_size 32 is not 64"));

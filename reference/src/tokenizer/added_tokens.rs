@@ -1,4 +1,4 @@
-//! Added tokens: pieces of text that are tokens of their own, whatever the merges say.
+//! Added tokens: pieces of text that are tokens of their own, whatever the vocabulary says.
 //!
 //! Source: transformers 4.57.6, `tokenization_utils.py`, classes `Trie` and `PreTrainedTokenizer`.
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use foldhash::HashMap;
 
-/// A token that is found in a text before byte-pair encoding sees it.
+/// A token that is found in a text before the vocabulary sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedToken {
     /// The text of the token.
@@ -17,7 +17,7 @@ pub struct AddedToken {
     pub lstrip: bool,
     /// Whether it takes the white space after it.
     pub rstrip: bool,
-    /// Whether it is looked for in normalized text, after all tokens that are not; DeBERTa normalizes nothing.
+    /// Whether it is looked for in normalized text, after all tokens that are not; version 1 normalizes nothing.
     pub normalized: bool,
     /// Whether it is special: decoding can leave it out.
     pub special: bool,

@@ -38,7 +38,8 @@ pub enum Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a folder: by the fast class if it has a tokenizer.json, and else by the slow class, whose files it has then.
+    /// Reads a folder by the class that `AutoTokenizer` takes: the fast one, [`Tokenizer::fast_from_pretrained`]. Where the
+    /// slow class makes other tokens, their documentation says so.
     ///
     /// spm.model is a vocabulary of version 2, vocab.json one of version 1. Where both are there, or neither, the
     /// `tokenizer_class` of tokenizer_config.json decides, then the `model_type` of config.json, then the model of
@@ -47,12 +48,7 @@ impl Tokenizer {
     /// # Errors
     /// If a file is missing or malformed; the error names it and the place.
     pub fn from_pretrained(folder: impl AsRef<Path>) -> Result<Tokenizer> {
-        let folder = folder.as_ref();
-        if folder.join("tokenizer.json").is_file() {
-            Ok(Tokenizer::Fast(Tokenizer::fast_from_pretrained(folder)?))
-        } else {
-            Ok(Tokenizer::Slow(Tokenizer::slow_from_pretrained(folder)?))
-        }
+        Ok(Tokenizer::Fast(Tokenizer::fast_from_pretrained(folder)?))
     }
 
     /// Reads a folder by the slow class, which needs the vocabulary: spm.model, or vocab.json and merges.txt.

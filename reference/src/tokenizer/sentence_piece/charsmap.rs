@@ -14,6 +14,8 @@
 
 /// Longer keys are refused, in bytes.
 const LONGEST_KEY: usize = 256;
+/// Longer texts that keys are normalized to are refused, in bytes: a text must not grow without bounds. NFKC's longest has 33.
+const LONGEST_TEXT: usize = 256;
 
 /// A map of characters.
 #[derive(Debug)]
@@ -100,7 +102,8 @@ impl Charsmap {
     /// The text of the key that ends in a family.
     fn text(&self, family: usize) -> Option<&str> {
         let text = self.texts.get((self.unit(family) & !(1 << 31)) as usize..)?;
-        text.split('\0').next()
+        let end = text.bytes().take(LONGEST_TEXT + 1).position(|byte| byte == 0);
+        text.get(..end.unwrap_or(text.len()))
     }
 
     /// Follows every path: an error if one leads out of the units or is longer than [`LONGEST_KEY`], as one that goes
@@ -117,9 +120,17 @@ impl Charsmap {
                     let problem = format!("unit {unit} leads to {family}, the trie has {}", self.units.len());
                     return Err(problem);
                 }
-                if self.ends(unit) && self.text(family).is_none() {
-                    let begins = self.unit(family) & !(1 << 31);
-                    return Err(format!("unit {family}: no text begins at {begins}"));
+                let begins = self.unit(family) & !(1 << 31);
+                match self.text(family).filter(|_| self.ends(unit)) {
+                    None if self.ends(unit) => {
+                        return Err(format!("unit {family}: no text begins at {begins}"));
+                    }
+                    Some(text) if text.len() > LONGEST_TEXT => {
+                        return Err(format!(
+                            "unit {family}: a text of more than {LONGEST_TEXT} bytes at {begins}"
+                        ));
+                    }
+                    _ => {}
                 }
             }
             *byte += 1;

@@ -59,7 +59,8 @@ impl DebertaV2Tokenizer {
             model,
             bytes,
             added: HashMap::new(),
-            kept: texts.iter().map(|text| (None, text.clone())).collect(),
+            kept: texts.clone(),
+            kept_at: HashMap::new(),
             special: texts,
             unk_token: settings.content("unk_token")?,
         };

@@ -35,11 +35,11 @@ pub(super) fn lower(text: &str) -> String {
 /// as it is.
 ///
 /// `Σ` at the end of a word becomes `σ` so, not `ς`, which `str.lower` makes of it.
-pub(super) fn lower_outside(text: &str, kept: &[&str]) -> String {
+pub(super) fn lower_outside(text: &str, kept: &[String]) -> String {
     let mut lower = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let stands = |kept: &&&str| !kept.is_empty() && rest.starts_with(**kept);
+        let stands = |kept: &&String| !kept.is_empty() && rest.starts_with(kept.as_str());
         let length = if let Some(kept) = kept.iter().find(stands) {
             lower.push_str(kept);
             kept.len()
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn special_tokens_and_new_letters_stay() {
-        let kept = ["[MASK]", "[M"];
+        let kept = ["[MASK]", "[M"].map(str::to_owned);
         assert_eq!(lower_outside("A[MASK]B [Mx ΣΑΣ\u{a7dc}İ", &kept), "a[MASK]b [Mx σασ\u{a7dc}i\u{307}");
         assert_eq!(lower("ΣΑΣ\u{a7dc}ÄΣ"), "σας\u{a7dc}äς");
         assert_eq!(lower(""), "");

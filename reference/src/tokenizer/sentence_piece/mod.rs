@@ -86,8 +86,10 @@ pub struct SentencePiece {
     added: HashMap<String, u32>,
     /// The special tokens that the tokenizer was made with.
     special: Vec<String>,
-    /// What lower case leaves as it is: the special tokens, then other added tokens that are normalized, with their ids.
-    kept: Vec<(Option<u32>, String)>,
+    /// What lower case leaves as it is: the special tokens, then other added tokens that are normalized.
+    kept: Vec<String>,
+    /// Where in `kept` an added token is, by its id; an empty text is there if it is no more.
+    kept_at: HashMap<u32, usize>,
     unk_token: String,
 }
 
@@ -163,12 +165,7 @@ impl Vocabulary for SentencePiece {
     }
 
     fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.do_lower_case {
-            let kept: Vec<&str> = self.kept.iter().map(|(_, kept)| kept.as_str()).collect();
-            Cow::Owned(lower_outside(text, &kept))
-        } else {
-            Cow::Borrowed(text)
-        }
+        if self.do_lower_case { Cow::Owned(lower_outside(text, &self.kept)) } else { Cow::Borrowed(text) }
     }
 
     fn tokenize(&self, text: &str, tokens: &mut Vec<String>) {
@@ -215,14 +212,17 @@ impl Vocabulary for SentencePiece {
             *entry = id;
         }
         self.added.insert(token.content.clone(), id);
-        self.kept.retain(|(other, _)| *other != Some(id));
+        if let Some(before) = self.kept_at.remove(&id).and_then(|at| self.kept.get_mut(at)) {
+            before.clear();
+        }
         if token.normalized && !token.special {
-            self.kept.push((Some(id), token.content.clone()));
+            self.kept_at.insert(id, self.kept.len());
+            self.kept.push(token.content.clone());
         }
     }
 
     fn note_special(&mut self, content: &str) {
-        self.kept.push((None, content.to_string()));
+        self.kept.push(content.to_string());
     }
 }
 
