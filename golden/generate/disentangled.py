@@ -1,8 +1,10 @@
 """The encoder on the layers of transformers with the conventions of Microsoft's code: attention whose queries come from
-other states than its keys and values, and attention rows that are 0 where every key is masked (XSoftmax).
+other states than its keys and values, attention rows that are 0 where every key is masked (XSoftmax), and far distances
+that are clamped before they are sorted into buckets.
 
-Source: microsoft/DeBERTa, DeBERTa/deberta/disentangled_attention.py and bert.py. Scores of position are gathered from
-the products with the table, before which the queries are divided; transformers rounds elsewhere.
+Source: microsoft/DeBERTa of 2023, DeBERTa/deberta/disentangled_attention.py, da_utils.py and bert.py. Scores of
+position are gathered from the products with the table, before which the queries are divided; transformers rounds
+elsewhere.
 """
 
 import math
@@ -43,13 +45,24 @@ def positions(encoder, n):
     table = encoder.get_rel_embedding()
     if table is None:
         return None
-    if hasattr(encoder, "position_buckets"):
-        span, distances = table.shape[0] // 2, encoder.get_rel_pos(table.new_empty(1, n, 0))[0]
-    else:
-        largest = table.shape[0] // 2
-        span, distances = min(n, largest), torch.arange(n)[:, None] - torch.arange(n)[None, :]
+    span, distances = table.shape[0] // 2, torch.arange(n)[:, None] - torch.arange(n)[None, :]
+    if not hasattr(encoder, "position_buckets"):  # version 1
+        largest, span = span, min(n, span)
         table = table[largest - span : largest + span]
+    elif encoder.position_buckets > 0:
+        distances = buckets(distances, encoder.position_buckets // 2, encoder.max_relative_positions - 1)
     return table[None], (distances + span).clamp(0, 2 * span - 1)
+
+
+def buckets(distances, mid, farthest):
+    """The log buckets of distances, which are clamped to ±`farthest`; up to `mid`, a distance is its own bucket. The
+    ratio of a distance to `mid` is f32, that of `farthest` f64, and the logarithms of both are rounded to f32 once:
+    torch.log of f32 may be off in the last digit, on some processors and not on others."""
+    distances = distances.clamp(-farthest, farthest)
+    far = distances.abs().clamp(min=mid)
+    log = torch.log((far / mid).double()).float() / math.log(farthest / mid)
+    log_buckets = distances.sign() * (torch.ceil(log * (mid - 1)) + mid)
+    return torch.where(far > mid, log_buckets, distances).long()
 
 
 def layer(module, states, queries, allowed, relative, keep):
