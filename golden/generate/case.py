@@ -30,6 +30,8 @@ class Case:
     scale: str = ""
     # the head that Microsoft's code alone has and a trace of its own, by the ending of the trace's file: emd or rtd
     microsoft: str = ""
+    # inputs with distances that Microsoft's code clamps; of their traces of it, the parts of the attention are left out
+    clamped: frozenset[str] = frozenset()
     # inputs whose [b, n, n] mask multiplies the embeddings as [b, n]: 1 for rows with any allowed key
     mask_of_rows: frozenset[str] = frozenset()
 

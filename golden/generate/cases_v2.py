@@ -337,7 +337,7 @@ def v2_multiple_choice():
 # The heads of Microsoft's code
 
 
-def decoder(config, inputs):
+def decoder(config, inputs, **more):
     """A case of the enhanced mask decoder. Its labels are -100 or above 0: Microsoft's loss leaves out 0, too."""
     inputs |= {"loss": padded("loss") | {"labels": masked_labels("decoder", 3, 12, lowest=1)}}
     return make(
@@ -348,6 +348,7 @@ def decoder(config, inputs):
         no_pytorch={name: "the mask decoder alone" for name in inputs if name != "plain"},
         no_tensorflow={"": NO_NEW_HEAD},
         microsoft="emd",
+        **more,
     )
 
 
@@ -356,7 +357,11 @@ def v2_mask_decoder():
     """A pre-training checkpoint as Microsoft publishes it: the last layer decodes twice, from absolute positions. The
     PyTorch traces are what transformers makes of it."""
     places = plain("positions", n=9) | {"position_ids": integers([[8, 7, 6, 5, 4, 3, 2, 1, 20]])}
-    return decoder(BASE_V2 | {"num_hidden_layers": 3}, {"plain": plain(), "position-ids": places})
+    # Distances of 21 to 23 are beyond the relative positions, of which there are as many as positions: 21.
+    long = plain("long", n=24) | {"position_ids": integers([[*range(21), 18, 19, 20]])}
+    long |= {"labels": masked_labels("long", 1, 24, lowest=1)}
+    inputs = {"plain": plain(), "position-ids": places, "long": long}
+    return decoder(BASE_V2 | {"num_hidden_layers": 3}, inputs, clamped=frozenset(["long"]))
 
 
 @case
@@ -365,22 +370,29 @@ def v2_mask_decoder_conv():
     return decoder(TINY_V2 | CONVOLUTION, {"plain": plain()})
 
 
+def before_replacement(input_ids):
+    """Labels of the detection of replaced tokens: three tenths are 0, as many other tokens, the rest the same."""
+    labels, random = input_ids.copy(), generator("replaced")
+    replaced = random.random(labels.shape)
+    labels[replaced < 0.6] = random.integers(1, 61, labels.shape)[replaced < 0.6]
+    labels[replaced < 0.3] = 0
+    labels[0, 1] = -100
+    return labels
+
+
 @case
 def v2_replaced_tokens():
     """A discriminator as Microsoft publishes v3: which tokens a generator replaced. The checkpoint has the head of
     masked language modelling and absolute positions, too, which this class does not use. A label is the token that
     the text had, or 0 or less where the generator was not asked."""
-    tokens = padded("replaced")
-    labels = tokens["input_ids"].copy()
-    random = generator("replaced")
-    replaced = random.random(labels.shape)
-    labels[replaced < 0.6] = random.integers(1, 61, labels.shape)[replaced < 0.6]
-    labels[replaced < 0.3] = 0
-    labels[0, 1] = -100
+    inputs = {"plain": plain(n=16), "padded": padded(), "loss": padded("replaced"), "long": plain("long", n=24)}
+    for name in ("loss", "long"):
+        inputs[name]["labels"] = before_replacement(inputs[name]["input_ids"])
     return make(
         "ReplacedTokenDetectionModel",
         BASE_V2,
-        {"plain": plain(n=16), "padded": padded(), "loss": tokens | {"labels": labels}},
+        inputs,
+        clamped=frozenset(["long"]),
         recorded_with=NEW_HEAD,
         no_pytorch={"": "transformers has no such class"},
         no_tensorflow={"": "transformers has no such class"},

@@ -60,8 +60,12 @@ def write_traces(case, model, rest, folder):
                 record = {k: v for k, v in record.items() if k.startswith("outputs.") or k.endswith(FEW)}
             save(folder / f"{input_name}.safetensors", arguments, record, case.cls)
         if case.microsoft:
-            record = run_microsoft(case, model, rest, arguments)
-            save(folder / f"{input_name}.{case.microsoft}.safetensors", arguments, record, case.cls, case.microsoft)
+            record, more = run_microsoft(case, model, rest, arguments), {}
+            if input_name in case.clamped:
+                record = {k: v for k, v in record.items() if ".attention.self." not in k}
+                more = {"far_positions": "clamped"}
+            path = folder / f"{input_name}.{case.microsoft}.safetensors"
+            save(path, arguments, record, case.cls, case.microsoft, **more)
 
 
 def architectures(case):
@@ -157,14 +161,14 @@ def of_positions(name, config):
     return f"{place}.{named}" if term in config.pos_att_type else None
 
 
-def save(path, arguments, recorded, cls, microsoft=""):
+def save(path, arguments, recorded, cls, microsoft="", **more):
     tensors = {f"inputs.{k}": v for k, v in arguments.items()} | recorded
     arrays = {k: v.detach().numpy() for k, v in tensors.items()}
     for name, array in arrays.items():
         assert np.isfinite(array).all(), f"{path}: {name} is not finite"
     framework, rows = ("microsoft", "zero") if microsoft else ("pytorch", "uniform")
     metadata = {"format": "deberta-trace-1", "framework": framework, "producer": PRODUCERS[microsoft], "class": cls}
-    safetensors_file.write(path, arrays, metadata | {"masked_rows": rows})
+    safetensors_file.write(path, arrays, metadata | {"masked_rows": rows} | more)
 
 
 if __name__ == "__main__":
