@@ -135,6 +135,17 @@ fn inputs_with_choices_are_for_multiple_choice_alone() {
         other.stderr
     );
     assert!(!output.exists());
+
+    // A configuration of version 1 beside tensors of version 2.
+    for file in ["model.safetensors", "config.json"] {
+        let case = if file == "config.json" { "model" } else { "v2-model" };
+        std::fs::copy(data.join(case).join(file), folder.path().join(file)).unwrap();
+    }
+    let (model, trace) = (folder.path(), data.join("v2-model/plain.safetensors"));
+    let mixed =
+        run(VERIFY, &["record", "--model", text(model), "--inputs", text(&trace), "-o", text(&output)]);
+    assert!(mixed.code == 2, "{}", mixed.stderr);
+    assert!(mixed.stderr.contains("the tensors are those of DeBERTa version 2 or 3"), "{}", mixed.stderr);
 }
 
 #[test]

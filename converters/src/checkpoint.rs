@@ -109,7 +109,7 @@ impl Checkpoint {
         let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
         let told = |head: &Head| *head != Head::Base && head.in_transformers() && head.is_of(config.family);
         let head = head.or(declared.filter(told)).unwrap_or_else(|| parts.head(config));
-        if let Some(reason) = config.obstacle(head).filter(|_| !head.is_of(config.family)) {
+        if let Some(reason) = config.lacks(head) {
             return Err(Error::new(Kind::Request, reason).in_file(&source.path));
         }
 

@@ -334,7 +334,7 @@ impl DebertaPreTrainedModel for DebertaForMultipleChoice {
         })
     }
 
-    /// The mean cross-entropy over the choices; labels [b].
+    /// The mean cross-entropy over the choices; labels `[b]`.
     fn add_loss<F: Real>(&self, inputs: &Inputs, output: &mut Self::Output<F>) -> Result<()> {
         if let Some(labels) = &inputs.labels {
             output.loss = Some(losses::token_classification(&output.logits, labels)?);

@@ -5,13 +5,18 @@ use crate::error::{Error, Result};
 use crate::params::Head;
 
 impl DebertaConfig {
-    /// Why the class of `head` cannot be built, if it cannot. transformers fails with an error about shapes then.
+    /// That the family has no class with this head, in words, if it has none.
+    pub fn lacks(&self, head: Head) -> Option<String> {
+        let lacks = !head.is_of(self.family);
+        lacks.then(|| format!("{:?} has no class with the head {}", self.model_type(), head.word()))
+    }
+
+    /// Why the class of `head` cannot be built, if it cannot: the family has no such class, or transformers fails with an
+    /// error about shapes.
     pub fn obstacle(&self, head: Head) -> Option<String> {
         let (e, h) = (self.embedding_size, self.hidden_size);
         match head {
-            _ if !head.is_of(self.family) => {
-                Some(format!("{:?} has no class with the head {}", self.model_type(), head.word()))
-            }
+            _ if !head.is_of(self.family) => self.lacks(head),
             Head::MaskedLm | Head::MaskDecoder if e != h && !head.is_legacy(self) => {
                 Some(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"))
             }

@@ -53,7 +53,7 @@ impl NamesArgs {
             Some(path) => {
                 let config = ConfigFile::read(path)?.config;
                 let head = self.head.map_or(Head::Base, Head::from);
-                if let Some(reason) = config.obstacle(head).filter(|_| !head.is_of(config.family)) {
+                if let Some(reason) = config.lacks(head) {
                     return Err(Error::new(Kind::Request, reason).in_file(path));
                 }
                 vec![(

@@ -56,12 +56,13 @@ impl Class {
     /// Checks that a checkpoint can be of the class.
     ///
     /// # Errors
-    /// A class of the other family.
+    /// A class of the other family; where the tensors are of that family, too, what they lack of the configuration's.
     pub fn require(self, checkpoint: &Checkpoint) -> Result<()> {
         let family = checkpoint.config.family;
         if self.family.is_none_or(|own| own == family) && self.head.is_of(family) {
             return Ok(());
         }
+        checkpoint.require_parameters()?;
         let message = format!("model_type is {:?}, this is no {self}", family.model_type());
         Err(Error::new(Kind::Model, message).in_file(&checkpoint.source.path))
     }

@@ -61,8 +61,9 @@ impl DebertaConfig {
             let (mid, far) = (buckets / 2, self.max_relative() - 1);
             if mid == 0 || mid >= far {
                 return fail(format!(
-                    "position_buckets {buckets}: distances from {mid} to {far} cannot be sorted into buckets, since half of \
-                     the buckets is not between 0 and the largest distance"
+                    "position_buckets {buckets}: half of them, {mid}, must be above 0 and below {far}, which is \
+                     max_relative_positions {} less 1",
+                    self.max_relative()
                 ));
             }
         }
