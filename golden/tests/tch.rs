@@ -13,7 +13,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_golden::backend::Tch;
 use deberta_golden::fault::{Model, faults};
-use deberta_golden::trace::class::{Code, masked_rows_of};
+use deberta_golden::trace::class::masked_rows_of;
 use deberta_golden::trace::file;
 use deberta_golden::trace::inputs::inputs;
 use deberta_golden::{Backend as _, Class, Data, Reference, Tensor, Trace};
@@ -31,6 +31,8 @@ fn data() -> PathBuf {
 fn models(root: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = root.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.join("model.safetensors").exists());
+    // libtorch does not compute version 2 yet.
+    folders.retain(|folder| !folder.file_name().unwrap().to_str().unwrap().starts_with("v2-"));
     folders.sort();
     folders
 }
@@ -269,7 +271,7 @@ fn inputs_that_do_not_fit_are_refused_as_by_the_reference() {
 fn refused_alike(case: &str, all: &[Inputs], least: usize) {
     let folder = data().join(case);
     let class = recorded(&folder)[0].class;
-    for class in [class, Class { code: Code::TensorFlow, ..class }] {
+    for class in [Some(class), class.in_tensorflow()].into_iter().flatten() {
         let parameters = parameters(&folder, class);
         let tch = Tch::load(&parameters, class, class.masked_rows()).unwrap();
         let reference = Reference::load(&parameters, class, class.masked_rows()).unwrap();

@@ -51,6 +51,10 @@ impl Head {
             reference::Head::QuestionAnswering => {
                 Head::QuestionAnswering { qa_outputs: weights.linear("qa_outputs")? }
             }
+            reference::Head::MultipleChoice | reference::Head::ReplacedTokens => {
+                let reason = format!("libtorch does not compute the head {} yet", head.word());
+                return Err(reference::Error::Unsupported(reason).into());
+            }
         })
     }
 

@@ -82,7 +82,7 @@ impl Script {
         let names: Vec<String> = match script.compute(&Inputs::from_ids(Array2::zeros((1, 2)))) {
             Ok(computed) => computed.into_iter().map(|(name, _)| name).collect(),
             Err(error) if matches!(error.kind(), Kind::Model | Kind::Request) => {
-                outputs_of(class).iter().map(|&name| name.to_owned()).collect()
+                outputs_of(class.head).iter().map(|&name| name.to_owned()).collect()
             }
             Err(error) => return Err(error),
         };
@@ -98,7 +98,7 @@ impl Script {
         let value = tch::no_grad(|| self.module.forward_is(&values)).map_err(|error| {
             Error::new(Kind::Model, format!("the program does not run: {}", Failure::Torch(error)))
         })?;
-        named(value, self.class.head)
+        named(value, self.class)
     }
 
     /// The values for all arguments: a mask of ones, token types of zero and positions 0, 1, 2, … where none are given.
@@ -237,7 +237,7 @@ fn outputs_of(head: Head) -> &'static [&'static str] {
 
 /// The outputs by their names: those that a dictionary has, or those that the class returns, hidden states and attentions behind
 /// them.
-fn named(value: IValue, head: Head) -> Result<Vec<(String, tch::Tensor)>> {
+fn named(value: IValue, class: Class) -> Result<Vec<(String, tch::Tensor)>> {
     let mut values = match value {
         IValue::GenericDict(pairs) => return of_dictionary(pairs),
         IValue::Tuple(values) | IValue::GenericList(values) => values,
@@ -245,12 +245,12 @@ fn named(value: IValue, head: Head) -> Result<Vec<(String, tch::Tensor)>> {
         single => vec![single],
     }
     .into_iter();
-    let own = outputs_of(head);
+    let own = outputs_of(class.head);
     let mut outputs = Vec::new();
     for name in own {
         match values.next() {
             Some(IValue::Tensor(tensor)) => outputs.push(((*name).to_owned(), tensor)),
-            _ => return Err(strange(&format!("{head} returns {} first", own.join(" and ")))),
+            _ => return Err(strange(&format!("{class} returns {} first", own.join(" and ")))),
         }
     }
     for layers in values {
