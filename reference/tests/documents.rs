@@ -1,34 +1,17 @@
-//! docs/activations.md and docs/equations.md say what the code does: names, shapes, conditions and order of all probe
-//! points and outputs; the functions that compute each equation.
+//! docs/activations.md says what the code does: names, shapes, conditions and order of all probe points and outputs.
 
 // Tests unwrap and panic: that is how they fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod tables;
+
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
-use std::path::Path;
 
 use deberta_reference::tf::TFLoss;
 use deberta_reference::*;
 use ndarray::{Array1, Array2, Array3, ArrayD};
-
-fn read(path: &str) -> String {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The cells of every row of the tables of a document, without the rows of headings.
-fn rows(text: &str) -> Vec<Vec<&str>> {
-    let lines: Vec<&str> = text.lines().collect();
-    let heading = |at: usize| lines.get(at + 1).is_some_and(|next| next.starts_with("|---"));
-    let table = lines.iter().enumerate().filter(|(at, line)| line.starts_with("| ") && !heading(*at));
-    table.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
-}
-
-/// What stands in backticks.
-fn code(cell: &str) -> Vec<&str> {
-    cell.split('`').skip(1).step_by(2).collect()
-}
+use tables::{code, read, rows};
 
 /// A row of docs/activations.md.
 struct Point {
@@ -391,95 +374,4 @@ fn the_activations_are_those_of_the_document() {
     let unseen: Vec<String> =
         unseen.iter().map(|(row, x)| format!("{} {}", points[*row].name, points[*row].shapes[*x])).collect();
     assert!(unseen.is_empty(), "in the document, but never seen: {unseen:?}");
-}
-
-/// The bodies of everything at the start of a line of `source` that is `impl`, `mod` or `trait` of `name`.
-fn bodies<'s>(source: &'s str, name: &str) -> Vec<&'s str> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    for line in source.split_inclusive('\n') {
-        // `impl<M: TFLoss> Name<M> {`: what is in angle brackets is not what it is of.
-        let mut depth = 0;
-        let head = line.split('{').next().unwrap_or("").replace(
-            |c: char| {
-                depth += i32::from(c == '<') - i32::from(c == '>');
-                depth > 0 || c == '>'
-            },
-            " ",
-        );
-        let words: Vec<&str> = head.split_whitespace().collect();
-        let is_of = words.contains(&name) && ["impl", "mod", "trait"].iter().any(|kind| words.contains(kind));
-        if is_of && !line.starts_with([' ', '/']) {
-            let end = source[at..].find("\n}\n").map_or(source.len(), |end| at + end);
-            found.push(&source[at..end]);
-        }
-        at += line.len();
-    }
-    found
-}
-
-/// Whether `source` defines the function `path`: `name`, or `Type::name`, or `module::name`.
-fn defines(source: &str, path: &str) -> bool {
-    let defined = |text: &str, name: &str| {
-        text.lines().any(|line| {
-            let rest = line.split_once("fn ").map(|(before, rest)| (before.trim(), rest));
-            rest.is_some_and(|(before, rest)| {
-                ["", "pub", "pub(crate)"].contains(&before)
-                    && rest.strip_prefix(name).is_some_and(|rest| rest.starts_with(['(', '<']))
-            })
-        })
-    };
-    match path.rsplit_once("::") {
-        Some((place, name)) => bodies(source, place).iter().any(|body| defined(body, name)),
-        None => source.lines().any(|line| !line.starts_with(' ') && defined(line, path)),
-    }
-}
-
-#[test]
-fn the_functions_of_the_equations_exist() {
-    let text = read("docs/equations.md");
-    let rows = rows(&text);
-    assert!(rows.len() > 40, "{} equations", rows.len());
-    let mut files = BTreeSet::new();
-    for cells in rows {
-        let [equation, place, original] = cells[..] else { panic!("not three cells: {cells:?}") };
-        assert!(!equation.is_empty() && !original.is_empty(), "an empty cell: {cells:?}");
-        let link = place.split_once("](../reference/src/").and_then(|(name, rest)| {
-            let (file, _) = rest.split_once(')')?;
-            (name.trim_start_matches('[') == file).then_some(file)
-        });
-        let file = link.unwrap_or_else(|| panic!("{equation}: no link to a file of reference/src: {place}"));
-        let source = read(&format!("reference/src/{file}"));
-        let functions = code(place);
-        assert!(!functions.is_empty(), "{equation}: no function");
-        for function in functions {
-            assert!(defines(&source, function), "{equation}: no function {function} in {file}");
-        }
-        files.insert(file.to_owned());
-    }
-    for file in [
-        "attention.rs",
-        "projections.rs",
-        "relative.rs",
-        "embeddings.rs",
-        "encoder.rs",
-        "heads.rs",
-        "losses.rs",
-        "mask_decoder.rs",
-        "replaced_tokens.rs",
-        "convolution.rs",
-    ] {
-        assert!(files.contains(file), "no equation of {file}");
-    }
-}
-
-#[test]
-fn functions_are_looked_for_where_they_are_said_to_be() {
-    let source = "impl A {\n    fn a(&self) {}\n}\n\nimpl<T: B> C<T> for D {\n    pub fn c<F>() {}\n}\n\npub(crate) fn e() {}\n";
-    for path in ["A::a", "D::c", "C::c", "e"] {
-        assert!(defines(source, path), "{path}");
-    }
-    for path in ["A::c", "B::c", "D::a", "a", "A::e", "T::c", "d", "E"] {
-        assert!(!defines(source, path), "{path}");
-    }
 }
