@@ -49,6 +49,7 @@
 
 pub mod activation;
 pub mod config;
+pub mod conventions;
 pub mod distances;
 pub mod error;
 pub mod family;
@@ -84,6 +85,7 @@ mod special;
 mod tensor;
 
 pub use config::{ConvConfig, DebertaConfig};
+pub use conventions::Conventions;
 pub use distances::{BucketRounding, FarPositions};
 pub use error::{Error, InputError, Result};
 pub use family::Family;

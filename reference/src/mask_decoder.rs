@@ -14,14 +14,13 @@
 //! `emd.0` and `emd.1`.
 
 use crate::config::DebertaConfig;
-use crate::distances::{BucketRounding, FarPositions};
+use crate::conventions::Conventions;
 use crate::embeddings::position_embeddings;
 use crate::error::Result;
 use crate::heads::PredictionHead;
 use crate::inputs::Inputs;
 use crate::losses;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
-use crate::ops::MaskedRows;
 use crate::outputs::LogitsOutput;
 use crate::params::Head;
 use crate::probe::Probe;
@@ -70,9 +69,7 @@ impl DebertaPreTrainedModel for EnhancedMaskDecoder {
                 .then(|| weights.at("deberta.embeddings.position_embeddings").matrix("weight"))
                 .transpose()?,
             deberta: DebertaModel::at(config, &weights.at("deberta"))?
-                .with_masked_rows(MaskedRows::Zero)
-                .with_far_positions(FarPositions::Clamp)
-                .with_bucket_rounding(BucketRounding::Microsoft),
+                .with_conventions(Conventions::MICROSOFT),
         })
     }
 

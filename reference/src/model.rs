@@ -3,7 +3,8 @@
 
 use crate::attention::Surroundings;
 use crate::config::DebertaConfig;
-use crate::distances::{BucketRounding, Distances, FarPositions};
+use crate::conventions::Conventions;
+use crate::distances::Distances;
 use crate::embeddings::DebertaEmbeddings;
 use crate::encoder::DebertaEncoder;
 use crate::error::Result;
@@ -59,21 +60,16 @@ pub trait DebertaPreTrainedModel: Sized {
         self
     }
 
-    /// Chooses which rows of the relative position table stand for distances beyond the largest one, where they are sorted
-    /// into buckets; if not chosen, those of transformers, and in
+    /// Chooses everything in which frameworks differ; if not chosen, [`Conventions::PYTORCH`], and in
     /// [`EnhancedMaskDecoder`](crate::EnhancedMaskDecoder) and
-    /// [`ReplacedTokenDetectionModel`](crate::ReplacedTokenDetectionModel) those of Microsoft's code.
-    fn with_far_positions(mut self, far: FarPositions) -> Self {
-        let distances = &mut self.base_mut().distances;
-        *distances = distances.with_far_positions(far);
-        self
-    }
-
-    /// Chooses where the logarithm of buckets is rounded; if not chosen, as in PyTorch, and in Microsoft's two classes as in
-    /// Microsoft's code.
-    fn with_bucket_rounding(mut self, rounding: BucketRounding) -> Self {
-        let distances = &mut self.base_mut().distances;
-        *distances = distances.with_rounding(rounding);
+    /// [`ReplacedTokenDetectionModel`](crate::ReplacedTokenDetectionModel) [`Conventions::MICROSOFT`].
+    fn with_conventions(mut self, conventions: Conventions) -> Self {
+        let base = self.base_mut();
+        base.masked_rows = conventions.masked_rows;
+        base.distances = base
+            .distances
+            .with_far_positions(conventions.far_positions)
+            .with_rounding(conventions.bucket_rounding);
         self
     }
 

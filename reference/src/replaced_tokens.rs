@@ -13,13 +13,13 @@
 use ndarray::{Axis, s};
 
 use crate::config::{Activation, DebertaConfig};
-use crate::distances::{BucketRounding, FarPositions};
+use crate::conventions::Conventions;
 use crate::error::Result;
 use crate::inputs::Inputs;
 use crate::losses;
 use crate::model::{DebertaModel, DebertaPreTrainedModel};
 use crate::obstacles::unless;
-use crate::ops::{LayerNorm, Linear, MaskedRows, activate};
+use crate::ops::{LayerNorm, Linear, activate};
 use crate::outputs::LogitsOutput;
 use crate::params::Head;
 use crate::probe::Probe;
@@ -53,9 +53,7 @@ impl DebertaPreTrainedModel for ReplacedTokenDetectionModel {
             act: config.hidden_act,
             classifier: head.linear("classifier")?,
             deberta: DebertaModel::at(config, &weights.at("deberta"))?
-                .with_masked_rows(MaskedRows::Zero)
-                .with_far_positions(FarPositions::Clamp)
-                .with_bucket_rounding(BucketRounding::Microsoft),
+                .with_conventions(Conventions::MICROSOFT),
         })
     }
 

@@ -2,7 +2,7 @@
 //! key is masked are zero, the losses are TensorFlow's, and so is the rounding of buckets.
 
 use crate::config::DebertaConfig;
-use crate::distances::{BucketRounding, FarPositions};
+use crate::conventions::Conventions;
 use crate::error::Result;
 use crate::heads::{
     DebertaForMaskedLM, DebertaForMultipleChoice, DebertaForQuestionAnswering,
@@ -41,8 +41,7 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
     pub fn from_pretrained(config: DebertaConfig, source: &dyn TensorSource) -> Result<(Self, LoadReport)> {
         unless(config.obstacle_in_tensorflow())?;
         let (model, report) = M::from_pretrained(config.as_in_tensorflow(), source)?;
-        let model = model.with_masked_rows(MaskedRows::Zero);
-        Ok((Self(model.with_bucket_rounding(BucketRounding::TensorFlow)), report))
+        Ok((Self(model.with_conventions(Conventions::TENSORFLOW)), report))
     }
 
     /// The configuration.
@@ -55,14 +54,9 @@ impl<M: TFLoss> TFDebertaPreTrainedModel<M> {
         Self(self.0.with_masked_rows(masked_rows))
     }
 
-    /// Chooses the rounding of buckets, as in [`DebertaPreTrainedModel::with_bucket_rounding`]; TensorFlow's if not chosen.
-    pub fn with_bucket_rounding(self, rounding: BucketRounding) -> Self {
-        Self(self.0.with_bucket_rounding(rounding))
-    }
-
-    /// Chooses the rows of far positions, as in [`DebertaPreTrainedModel::with_far_positions`].
-    pub fn with_far_positions(self, far: FarPositions) -> Self {
-        Self(self.0.with_far_positions(far))
+    /// Chooses everything in which frameworks differ; [`Conventions::TENSORFLOW`] if not chosen.
+    pub fn with_conventions(self, conventions: Conventions) -> Self {
+        Self(self.0.with_conventions(conventions))
     }
 
     /// Computes the output, and the loss if `inputs` has labels, as TensorFlow does.

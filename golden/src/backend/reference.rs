@@ -3,7 +3,7 @@
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_reference::{
-    self as reference, DebertaConfig, DebertaForMaskedLM, DebertaForMultipleChoice,
+    self as reference, Conventions, DebertaConfig, DebertaForMaskedLM, DebertaForMultipleChoice,
     DebertaForQuestionAnswering, DebertaForSequenceClassification, DebertaForTokenClassification,
     DebertaModel, DebertaPreTrainedModel, EnhancedMaskDecoder, Head, Inputs, LoadReport, MaskedRows,
     ModelOutput, Probe, Real, ReplacedTokenDetectionModel, TFDebertaPreTrainedModel, TensorSource,
@@ -210,8 +210,7 @@ fn named<F: Real>(output: &impl ModelOutput<F>) -> Vec<(String, ArrayD<F>)> {
 type Loaded = reference::Result<(Box<dyn Run + Send + Sync>, LoadReport)>;
 
 fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows: MaskedRows) -> Loaded {
-    // The class as a whole says how its code computes.
-    let conventions = (class, rows);
+    let conventions = Conventions { masked_rows: rows, ..class.conventions() };
     match (class.code, class.head) {
         (Code::TensorFlow, Head::Base) => tensorflow::<DebertaModel>(config, parameters, conventions),
         (Code::TensorFlow, Head::MaskedLm) => {
@@ -249,23 +248,19 @@ fn load(config: DebertaConfig, parameters: &dyn TensorSource, class: Class, rows
 fn pytorch<M: DebertaPreTrainedModel + Send + Sync + 'static>(
     config: DebertaConfig,
     parameters: &dyn TensorSource,
-    (class, rows): (Class, MaskedRows),
+    conventions: Conventions,
 ) -> Loaded {
     let (model, report) = M::from_pretrained(config, parameters)?;
-    let model = model
-        .with_masked_rows(rows)
-        .with_far_positions(class.far_positions())
-        .with_bucket_rounding(class.bucket_rounding());
-    Ok((Box::new(PyTorch(model)), report))
+    Ok((Box::new(PyTorch(model.with_conventions(conventions))), report))
 }
 
 fn tensorflow<M: TFLoss + Send + Sync + 'static>(
     config: DebertaConfig,
     parameters: &dyn TensorSource,
-    (_, rows): (Class, MaskedRows),
+    conventions: Conventions,
 ) -> Loaded {
     let (model, report) = TFDebertaPreTrainedModel::<M>::from_pretrained(config, parameters)?;
-    Ok((Box::new(model.with_masked_rows(rows)), report))
+    Ok((Box::new(model.with_conventions(conventions)), report))
 }
 
 fn request(error: reference::Error) -> Error {

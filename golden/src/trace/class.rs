@@ -4,7 +4,7 @@ use std::fmt;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{BucketRounding, Family, FarPositions, Head, MaskedRows};
+use deberta_reference::{Conventions, Family, Head, MaskedRows};
 
 use crate::trace::file::Trace;
 
@@ -113,20 +113,12 @@ impl Class {
         }
     }
 
-    /// What its code makes of distances beyond the largest one.
-    pub fn far_positions(self) -> FarPositions {
+    /// What its code does where others do something else.
+    pub fn conventions(self) -> Conventions {
         match self.code {
-            Code::PyTorch | Code::TensorFlow => FarPositions::Spill,
-            Code::Microsoft => FarPositions::Clamp,
-        }
-    }
-
-    /// Where its code rounds the logarithm of buckets.
-    pub fn bucket_rounding(self) -> BucketRounding {
-        match self.code {
-            Code::PyTorch => BucketRounding::PyTorch,
-            Code::TensorFlow => BucketRounding::TensorFlow,
-            Code::Microsoft => BucketRounding::Microsoft,
+            Code::PyTorch => Conventions::PYTORCH,
+            Code::TensorFlow => Conventions::TENSORFLOW,
+            Code::Microsoft => Conventions::MICROSOFT,
         }
     }
 
@@ -137,10 +129,7 @@ impl Class {
 
     /// What its code makes of attention rows whose every key is masked.
     pub fn masked_rows(self) -> MaskedRows {
-        match self.code {
-            Code::PyTorch => MaskedRows::Uniform,
-            Code::TensorFlow | Code::Microsoft => MaskedRows::Zero,
-        }
+        self.conventions().masked_rows
     }
 }
 
