@@ -129,6 +129,11 @@ impl Head {
         self == Head::MaskedLm && config.legacy
     }
 
+    /// Whether the head sees the first token of a sequence alone, through a pooler.
+    pub fn has_pooler(self) -> bool {
+        matches!(self, Head::SequenceClassification | Head::MultipleChoice)
+    }
+
     /// What the base model's parameters start with under this head.
     pub fn base_prefix(self) -> &'static str {
         if self == Head::Base { "" } else { "deberta." }

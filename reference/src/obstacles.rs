@@ -20,12 +20,10 @@ impl DebertaConfig {
             Head::MaskedLm | Head::MaskDecoder if e != h && !head.is_legacy(self) => {
                 Some(format!("lm_predictions decodes hidden states of size {h} by embeddings of size {e}"))
             }
-            Head::SequenceClassification | Head::MultipleChoice if self.pooler_hidden_size != h => {
-                Some(format!(
-                    "pooler_hidden_size {} is not hidden_size {h}: the pooler takes hidden states",
-                    self.pooler_hidden_size
-                ))
-            }
+            _ if head.has_pooler() && self.pooler_hidden_size != h => Some(format!(
+                "pooler_hidden_size {} is not hidden_size {h}: the pooler takes hidden states",
+                self.pooler_hidden_size
+            )),
             _ => None,
         }
     }

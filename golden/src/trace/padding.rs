@@ -133,9 +133,7 @@ impl Padding {
             // The softmax is over all positions.
             Head::QuestionAnswering => positions.contains(&false),
             // The loss is over the tokens alone; each needs the first one.
-            Head::SequenceClassification | Head::MultipleChoice | Head::ReplacedTokens => {
-                positions.first() == Some(&false)
-            }
+            head if head.has_pooler() || head == Head::ReplacedTokens => positions.first() == Some(&false),
             _ => match &inputs.labels {
                 Some(Labels::Classes(labels)) => labels
                     .iter()

@@ -89,8 +89,7 @@ const TABLE: &[Line] = {
     const LEGACY: fn(&Subject<'_>) -> bool = |subject| subject.head.is_legacy(subject.config);
     const LM: fn(&Subject<'_>) -> bool =
         |subject| matches!(subject.head, Head::MaskedLm | Head::MaskDecoder) && !LEGACY(subject);
-    const POOLED: fn(&Subject<'_>) -> bool =
-        |subject| matches!(subject.head, Head::SequenceClassification | Head::MultipleChoice);
+    const POOLED: fn(&Subject<'_>) -> bool = |subject| subject.head.has_pooler();
     &[
         (WordEmbeddings, Hooked, Tokens, |subject| subject.inputs.input_ids.is_some()),
         (PositionEmbeddings, Hooked, Positions, |subject| subject.config.position_biased_input),
@@ -229,9 +228,10 @@ impl Named {
 
     /// Its axes under a head.
     pub fn axes(self, head: Head) -> Axes {
-        let pooled = matches!(head, Head::SequenceClassification | Head::MultipleChoice);
         match self {
-            Named::Point(_, Module::Classifier) | Named::Output("logits") if pooled => Axes::FirstToken,
+            Named::Point(_, Module::Classifier) | Named::Output("logits") if head.has_pooler() => {
+                Axes::FirstToken
+            }
             Named::Output("logits") if head == Head::ReplacedTokens => Axes::WithFirstToken,
             Named::Point(_, module) => {
                 let line = TABLE.iter().find(|(known, ..)| *known == module);
