@@ -75,18 +75,21 @@ impl Convolution {
     fn convolve<F: Real>(&self, x: &Array3<F>) -> Array3<F> {
         let (b, n, hidden) = x.dim();
         let width = hidden / self.config.groups;
-        let mut o = Array3::zeros((b, n, hidden));
-        for first in (0..hidden).step_by(width) {
+        let part = |first: usize| {
             let around = self.neighbours(x, first..first + width); //                    [b, n, H / groups K]
             let depth = self.weight.columns;
             let weight = &self.weight.values()[first * depth..][..width * depth];
             let bias = &self.bias[first..][..width];
             let mut part = Array3::zeros((b, n, width));
             gemm::linear(&row_major(&around), weight, Some(bias), depth, row_major_mut(&mut part));
-            if width == hidden {
-                return part;
-            }
-            o.slice_mut(s![.., .., first..first + width]).assign(&part);
+            part
+        };
+        if width == hidden {
+            return part(0);
+        }
+        let mut o = Array3::zeros((b, n, hidden));
+        for first in (0..hidden).step_by(width) {
+            o.slice_mut(s![.., .., first..first + width]).assign(&part(first));
         }
         o
     }

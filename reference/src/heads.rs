@@ -319,11 +319,10 @@ impl DebertaPreTrainedModel for DebertaForMultipleChoice {
     }
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        inputs.check_choices()?;
+        let choices = inputs.check_choices()?;
         let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
         let pooled = self.pooler.forward(&base.last_hidden_state, probe)?; // [b c, H]
         let scores = probe.keep("classifier", self.classifier.forward(&pooled))?; // [b c, 1]
-        let choices = inputs.check_choices()?;
         let by_question = |(b, c)| scores[[b * choices + c, 0]]; // [b, c]
         let logits = Array2::from_shape_fn((scores.len() / choices, choices), by_question).into_dyn();
         Ok(LogitsOutput {
