@@ -16,7 +16,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::lists::Lists;
 use crate::tokenizer::byte_level::cache::Caches;
-use crate::tokenizer::sentence_piece::unigram::Unigram;
+use crate::tokenizer::sentence_piece::unigram::{UNKNOWN_PENALTY, Unigram};
 
 /// A tokenizer that normalizes, and cuts pieces, as `DebertaV2Converter` writes it.
 #[derive(Debug)]
@@ -50,8 +50,6 @@ const BEYOND: u32 = u32::MAX;
 const NOWHERE: usize = usize::MAX;
 /// A character that is none.
 const UNASSIGNED: &str = "\u{10ffff}";
-/// The score of an unknown character is so much below that of the worst piece.
-const UNKNOWN_PENALTY: f64 = 10.0;
 
 /// What may be normalized to a space.
 const SPACES: [char; 28] = [
@@ -327,7 +325,7 @@ fn unigram(model: &ModelWrapper) -> Option<Unigram<f64>> {
     let pieces = unigram.iter().map(|(text, _)| text.as_str()).zip(0..);
     let scores: Vec<f64> = unigram.iter().map(|(_, score)| *score).collect();
     (unigram.token_to_id(UNASSIGNED).is_none())
-        .then(|| Unigram::new(pieces, scores, unk_id, unigram.min_score - UNKNOWN_PENALTY))
+        .then(|| Unigram::new(pieces, scores, unk_id, unigram.min_score - f64::from(UNKNOWN_PENALTY)))
 }
 
 /// How many characters begin before each byte of a text, and before its end.

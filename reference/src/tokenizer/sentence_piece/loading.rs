@@ -7,16 +7,13 @@ use foldhash::{HashMap, HashMapExt};
 use super::model::{Kind, Model, Piece};
 use super::normalizer::Normalizer;
 use super::trie::Trie;
-use super::unigram::Unigram;
+use super::unigram::{UNKNOWN_PENALTY, Unigram};
 use super::{DebertaV2Tokenizer, SentencePiece};
 use crate::error::Result;
 use crate::tokenizer::AddedToken;
 use crate::tokenizer::files::fault;
 use crate::tokenizer::pre_trained::PreTrainedTokenizer;
 use crate::tokenizer::settings::Settings;
-
-/// The score of an unknown character is so much below that of the worst piece.
-const UNKNOWN_PENALTY: f32 = 10.0;
 
 impl DebertaV2Tokenizer {
     /// Reads a folder: spm.model, and as far as they exist tokenizer_config.json, special_tokens_map.json,

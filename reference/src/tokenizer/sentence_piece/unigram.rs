@@ -9,6 +9,9 @@ use std::ops::Add;
 
 use super::trie::Trie;
 
+/// The score of an unknown character is so much below that of the worst piece.
+pub(crate) const UNKNOWN_PENALTY: f32 = 10.0;
+
 /// The pieces that a text can be cut into, with scores that are numbers of the type `S`.
 #[derive(Debug)]
 pub(crate) struct Unigram<S> {
