@@ -1,6 +1,7 @@
 //! Where frameworks compute the same model differently, on purpose or by rounding.
 
 use crate::distances::{BucketRounding, FarPositions};
+use crate::head::Head;
 use crate::ops::MaskedRows;
 
 /// What somebody's code does where others do something else.
@@ -12,6 +13,13 @@ pub struct Conventions {
     pub far_positions: FarPositions,
     /// Where the logarithm of buckets is rounded.
     pub bucket_rounding: BucketRounding,
+}
+
+impl Head {
+    /// What the code that its class is from does: transformers' for PyTorch, or Microsoft's.
+    pub fn conventions(self) -> Conventions {
+        if self.in_transformers() { Conventions::PYTORCH } else { Conventions::MICROSOFT }
+    }
 }
 
 impl Conventions {

@@ -16,6 +16,7 @@
 use std::ops::Range;
 
 use crate::config::DebertaConfig;
+use crate::error::{Error, Result};
 
 impl DebertaConfig {
     /// √(d (1 + position terms)), by which queries are divided.
@@ -131,6 +132,39 @@ impl Distances {
         let (span, last) = (self.span as isize, 2 * self.span as isize - 1);
         bucket.saturating_add(span).clamp(0, last) as usize
     }
+
+    /// Whether all rows are projected and recorded, however many tokens there are.
+    pub fn records_all(self) -> bool {
+        self.records_all
+    }
+
+    /// The rows of the distances from -D to D, if there are buckets. D is the distance from which on, on both sides, every
+    /// farther one has the same row.
+    ///
+    /// # Errors
+    /// A D that is larger than any text: more than [`Distances::MOST_LOOKED_UP`].
+    pub fn lookup(self) -> Result<Option<Vec<usize>>> {
+        if self.buckets.is_none() {
+            return Ok(None);
+        }
+        let ends = |distance: isize| (self.row(-distance), self.row(distance));
+        let (mut near, mut far) = (0, isize::MAX / 2);
+        while near < far {
+            let middle = near + (far - near) / 2;
+            (near, far) =
+                if ends(middle) == ends(isize::MAX / 2) { (near, middle) } else { (middle + 1, far) };
+        }
+        if near > Self::MOST_LOOKED_UP {
+            let most = Self::MOST_LOOKED_UP;
+            let why =
+                format!("the buckets of this configuration end at distances of {near}, more than {most}");
+            return Err(Error::Unsupported(why));
+        }
+        Ok(Some((-near..=near).map(|distance| self.row(distance)).collect()))
+    }
+
+    /// The largest distance for which [`Distances::lookup`] has a row.
+    pub const MOST_LOOKED_UP: isize = 1 << 20;
 
     /// The rows for n tokens.
     pub fn window(self, n: usize) -> Window {
@@ -249,6 +283,24 @@ mod tests {
             assert_eq!(window.rows(), k - n.min(k)..k + n.min(k));
             assert_eq!(version_2.projected(n), 0..2 * k);
         }
+    }
+
+    #[test]
+    fn farther_than_the_lookup_nothing_changes() {
+        for (buckets, max, far) in [(256, 512, 512), (8, 20, 20), (7, 30, 91), (2, 9, 1)] {
+            let keys = format!(r#""position_buckets": {buckets}, "max_relative_positions": {max}"#);
+            let distances = distances("deberta-v2", &keys);
+            let lookup = distances.lookup().unwrap().unwrap();
+            assert_eq!(lookup.len() / 2, far, "{keys}");
+            for distance in -1000_isize..1000 {
+                let at = distance.clamp(-(far as isize), far as isize) + far as isize;
+                assert_eq!(lookup[at as usize], distances.row(distance), "{keys} {distance}");
+            }
+        }
+        assert_eq!(distances("deberta-v2", r#""max_relative_positions": 4"#).lookup().unwrap(), None);
+        let endless =
+            distances("deberta-v2", r#""position_buckets": 256, "max_relative_positions": 2000000"#);
+        assert!(endless.lookup().unwrap_err().to_string().contains("1048576"));
     }
 
     #[test]

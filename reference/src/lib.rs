@@ -102,6 +102,7 @@ pub use outputs::{BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringO
 pub use params::{Head, Param, Part, Role, Rows, params, tied_names};
 pub use probe::{Probe, Trace};
 pub use real::Real;
+pub use relative::PositionProjection;
 pub use replaced_tokens::ReplacedTokenDetectionModel;
 pub use tf::{
     TFDebertaForMaskedLM, TFDebertaForMultipleChoice, TFDebertaForQuestionAnswering,

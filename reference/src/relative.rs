@@ -85,6 +85,34 @@ impl<F: Real> Relative<'_, F> {
     }
 }
 
+impl DebertaConfig {
+    /// The modules of a layer's attention that project the table to the keys of positions, and to their queries: what they are
+    /// recorded as, and whose parameters they have.
+    pub fn position_projections(&self) -> [PositionProjection; 2] {
+        let names = match (self.has_in_proj(), self.share_att_key) {
+            (true, _) => [("pos_proj", "pos_proj"), ("pos_q_proj", "pos_q_proj")],
+            (false, true) => [("pos_key_proj", "key_proj"), ("pos_query_proj", "query_proj")],
+            (false, false) => [("pos_key_proj", "pos_key_proj"), ("pos_query_proj", "pos_query_proj")],
+        };
+        names.map(|(name, parameters)| PositionProjection {
+            name,
+            parameters,
+            biased: parameters != "pos_proj",
+        })
+    }
+}
+
+/// A projection of the relative position table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionProjection {
+    /// What it is recorded as.
+    pub name: &'static str,
+    /// The module whose parameters it has.
+    pub parameters: &'static str,
+    /// Whether it has a bias.
+    pub biased: bool,
+}
+
 /// What a layer makes of the table.
 pub(crate) struct PositionLayers {
     /// h
@@ -103,19 +131,16 @@ pub(crate) struct PositionLayers {
 
 impl PositionLayers {
     pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
-        let (names, [key, query]) = match (config.has_in_proj(), config.share_att_key) {
-            (true, _) => (["pos_proj", "pos_q_proj"], ["pos_proj", "pos_q_proj"]),
-            (false, true) => (["pos_key_proj", "pos_query_proj"], ["key_proj", "query_proj"]),
-            (false, false) => (["pos_key_proj", "pos_query_proj"], ["pos_key_proj", "pos_query_proj"]),
-        };
-        let key =
-            || if config.has_in_proj() { weights.linear_without_bias(key) } else { weights.linear(key) };
+        let projections = config.position_projections();
+        let [key, query] = projections.map(|PositionProjection { parameters, biased, .. }| {
+            move || if biased { weights.linear(parameters) } else { weights.linear_without_bias(parameters) }
+        });
         Ok(PositionLayers {
             heads: config.num_attention_heads,
             scale: config.attention_scale(),
             key: config.c2p().then(key).transpose()?,
-            query: config.p2c().then(|| weights.linear(query)).transpose()?,
-            names,
+            query: config.p2c().then(query).transpose()?,
+            names: projections.map(|projection| projection.name),
             projected: Mutex::new(None),
         })
     }
