@@ -1,4 +1,4 @@
-"""The steps of onnx.sh: `make FOLDER`, `export FOLDER PROGRAM`, `run FOLDER TOKENS RUNS`."""
+"""The steps of onnx.sh: `make FOLDER SIZE`, `export FOLDER PROGRAM`, `run FOLDER BATCH TOKENS RUNS`."""
 
 import statistics
 import subprocess
@@ -10,7 +10,20 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def make(folder):
+def configuration(size):
+    """That of a published model."""
+    import transformers
+
+    settings = dict(relative_attention=True, pos_att_type=["c2p", "p2c"], position_biased_input=False, type_vocab_size=0)
+    if size == "base":
+        return transformers.DebertaConfig(**settings)
+    settings |= dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072)
+    return transformers.DebertaV2Config(
+        position_buckets=256, share_att_key=True, norm_rel_ebd="layer_norm", **settings
+    )
+
+
+def make(folder, size):
     """A random model, and PyTorch's export of it."""
     sys.path.insert(0, str(REPOSITORY / "tests" / "fixtures" / "generate"))
     import generate_onnx
@@ -19,10 +32,7 @@ def make(folder):
 
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
-    config = transformers.DebertaConfig(
-        relative_attention=True, pos_att_type=["c2p", "p2c"], position_biased_input=False, type_vocab_size=0
-    )
-    model = transformers.DebertaModel(config)
+    model = transformers.AutoModel.from_config(configuration(size))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.03 if parameter.dim() > 1 else 0.1)
     model.save_pretrained(folder)
@@ -49,15 +59,16 @@ def export(folder, program):
     print(f"export: {statistics.median(ratios[1:]):.2f} times the copy")
 
 
-def run(folder, tokens, runs):
+def run(folder, batch, tokens, runs):
     import numpy as np
+    import onnx
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     sessions = [onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options) for name in ("torch", "ours")]
-    ids = np.random.default_rng(0).integers(0, 50265, (1, tokens))
+    ids = np.random.default_rng(0).integers(0, 50265, (batch, tokens))
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     theirs, ours = [session.run(None, inputs)[0] for session in sessions]
     times = []
@@ -71,7 +82,8 @@ def run(folder, tokens, runs):
     medians = [statistics.median(column) * 1e3 for column in zip(*times)]
     ratio = statistics.median(ours / theirs for theirs, ours in times)
     difference = np.abs(theirs - ours).max()
-    print(f"1 x {tokens}: torch {medians[0]:.0f} ms, ours {medians[1]:.0f} ms, ratio {ratio:.2f}, outputs differ by {difference:.1e}")
+    nodes = [len(onnx.load(folder / f"{name}.onnx").graph.node) for name in ("torch", "ours")]
+    print(f"{batch} x {tokens}: {nodes[0]} and {nodes[1]} nodes, torch {medians[0]:.0f} ms, ours {medians[1]:.0f} ms, ratio {ratio:.2f}, outputs differ by {difference:.1e}")
 
 
 if __name__ == "__main__":
