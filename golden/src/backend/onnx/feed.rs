@@ -27,7 +27,7 @@ pub(super) enum Kind {
 /// What an input gets.
 pub(super) struct Given {
     pub(super) name: String,
-    pub(super) shape: [usize; 2],
+    pub(super) shape: Vec<usize>,
     pub(super) numbers: Numbers,
 }
 
@@ -85,26 +85,32 @@ impl Feed {
             return refused("token_type_ids", "the graph has no such input");
         }
         let value = |input: &Input| {
-            input.given(&match input.name.as_str() {
+            let values = match input.name.as_str() {
                 "input_ids" => ids.clone(),
                 "attention_mask" => mask.clone().unwrap_or_else(|| Array2::ones(ids.dim())),
                 _ => token_type_ids.clone().unwrap_or_else(|| Array2::zeros(ids.dim())),
-            })
+            };
+            input.given(&values, inputs.choices)
         };
         self.inputs.iter().map(value).collect()
     }
 }
 
 impl Input {
-    fn given(&self, values: &Array2<i64>) -> Result<Given> {
-        let (b, n) = values.dim();
+    /// The values [b, n], or those of a class that chooses, [b c, n] for c choices, as [b, c, n].
+    fn given(&self, values: &Array2<i64>, choices: Option<usize>) -> Result<Given> {
+        let (rows, n) = values.dim();
+        let given = match choices {
+            Some(choices) => vec![rows / choices.max(1), choices, n],
+            None => vec![rows, n],
+        };
         let fits = |(dim, length): (&Option<usize>, &usize)| dim.is_none_or(|dim| dim == *length);
         if let Some(shape) = &self.shape
-            && !(shape.len() == 2 && shape.iter().zip(&[b, n]).all(fits))
+            && !(shape.len() == given.len() && shape.iter().zip(&given).all(fits))
         {
             let dims = shape.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string()));
             let dims = dims.collect::<Vec<_>>().join(", ");
-            let why = format!("{} is declared [{dims}]: the graph does not take [{b}, {n}]", self.name);
+            let why = format!("{} is declared [{dims}]: the graph does not take {given:?}", self.name);
             return Err(Error::new(ErrorKind::Model, why));
         }
         let narrow = |&value: &i64| {
@@ -121,7 +127,7 @@ impl Input {
             Kind::I64 => Numbers::I64(values.iter().copied().collect()),
             Kind::F32 => Numbers::F32(values.iter().map(|&value| value as f32).collect()),
         };
-        Ok(Given { name: self.name.clone(), shape: [b, n], numbers })
+        Ok(Given { name: self.name.clone(), shape: given, numbers })
     }
 }
 

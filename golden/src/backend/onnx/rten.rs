@@ -6,12 +6,12 @@ use deberta_converters::error::Result;
 use rten::{
     DataType, Dimension, Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView, ValueType,
 };
-use rten_tensor::NdTensor;
+use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
 use super::feed::{Given, Input, Kind, Numbers};
 use super::runtime::{Runtime, no_numbers, not_run, not_taken};
-use crate::trace::tensor::{Data, Tensor};
+use crate::trace::tensor::{self, Data};
 
 /// A graph that `rten` has loaded.
 pub(super) struct Rten {
@@ -71,11 +71,11 @@ impl Runtime for Rten {
         self.model.output_ids().iter().filter_map(|&id| self.name(id)).map(str::to_owned).collect()
     }
 
-    fn run(&self, given: Vec<Given>, outputs: &[String]) -> Result<Vec<Tensor>> {
+    fn run(&self, given: Vec<Given>, outputs: &[String]) -> Result<Vec<tensor::Tensor>> {
         let value = |Given { name, shape, numbers }: Given| {
             let value: rten::Value = match numbers {
-                Numbers::F32(numbers) => NdTensor::from_data(shape, numbers).into(),
-                Numbers::I32(numbers) => NdTensor::from_data(shape, numbers).into(),
+                Numbers::F32(numbers) => Tensor::from_data(&shape, numbers).into(),
+                Numbers::I32(numbers) => Tensor::from_data(&shape, numbers).into(),
                 #[cfg(feature = "onnxruntime")]
                 Numbers::I64(_) => return Err(not_run(&format!("{name}: rten has no i64"))),
             };
@@ -86,11 +86,11 @@ impl Runtime for Rten {
         let ids = ids.collect::<Result<Vec<NodeId>>>()?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         let computed = self.model.run(values, &ids, Some(options)).map_err(|error| not_run(&error))?;
-        outputs.iter().zip(computed).map(|(name, value)| tensor(name, value)).collect()
+        outputs.iter().zip(computed).map(|(name, value)| read(name, value)).collect()
     }
 }
 
-fn tensor(name: &str, value: rten::Value) -> Result<Tensor> {
+fn read(name: &str, value: rten::Value) -> Result<tensor::Tensor> {
     let (shape, data) = match value {
         rten::Value::FloatTensor(values) => (values.shape().to_vec(), Data::Floats(values.into_data())),
         rten::Value::Int32Tensor(values) => {
@@ -99,5 +99,5 @@ fn tensor(name: &str, value: rten::Value) -> Result<Tensor> {
         }
         other => return Err(no_numbers(name, &other.dtype())),
     };
-    Ok(Tensor { name: name.to_owned(), shape, data })
+    Ok(tensor::Tensor { name: name.to_owned(), shape, data })
 }

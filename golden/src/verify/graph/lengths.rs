@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
-use deberta_reference::{DebertaConfig, Inputs};
+use deberta_reference::{DebertaConfig, Head, Inputs};
 use ndarray::Array2;
 
 use super::candidate::{Attempt, GraphCandidate, Weights};
@@ -24,7 +24,8 @@ const MOST_SCORES: usize = 1 << 26;
 /// Sequences of one length, of which some have padding.
 struct Batch {
     length: usize,
-    /// For every sequence, how many tokens of padding stand in front of it and behind it.
+    /// For every sequence, how many tokens of padding stand in front of it and behind it. Where the class chooses, they are the
+    /// choices of one question.
     padding: Vec<(usize, usize)>,
 }
 
@@ -70,7 +71,8 @@ fn compare(
     batch: &Batch,
     run: &mut RunReport,
 ) -> Result<()> {
-    let inputs = batch.inputs(weights.config())?;
+    let choices = (weights.class.head == Head::MultipleChoice).then_some(batch.padding.len());
+    let inputs = Inputs { choices, ..batch.inputs(weights.config())? };
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
     let (tolerances, padding) = (Tolerances::default(), Padding::of(&inputs, weights.class.head));
@@ -90,17 +92,19 @@ fn compare(
     Ok(())
 }
 
-/// One token; more tokens than twice the heads, where a wrong axis shows; as many as there are positions; batches of two
-/// and three with padding behind, in front, and on both sides.
+/// One token; more tokens than twice the heads, where a wrong axis shows; as many as there are positions, or where distances are
+/// sorted into buckets, one more than the largest distance needs; batches of two and three with padding behind, in front, and on
+/// both sides.
 fn batches(config: &DebertaConfig, class: Class) -> Vec<Batch> {
     let (heads, positions) = (config.num_attention_heads, config.max_position_embeddings);
     let most = if config.uses_positions(class.head) { positions } else { usize::MAX };
+    let longest = if config.position_buckets.is_some() { config.max_relative() + 2 } else { positions };
     let alone = |length: usize| Batch { length, padding: vec![(0, 0)] };
     let (short, long) = ((heads + 2).min(most), (2 * heads + 3).min(most));
     let batches = vec![
         alone(1),
         alone((2 * heads + 1).min(most)),
-        alone(positions),
+        alone(longest.min(most)),
         Batch { length: short, padding: vec![(0, 0), (0, short / 2)] },
         Batch { length: long, padding: vec![(0, 0), (long / 3, 0), (1.min(long / 2), long / 3)] },
     ];
