@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 struct Asked<'a> {
     head: Head,
     dtype: Dtype,
+    compute: Option<Dtype>,
     masked_rows: Option<MaskedRows>,
     activations: Option<&'a str>,
     config_text: Option<&'a str>,
@@ -32,6 +33,7 @@ fn graph(config: &DebertaConfig, asked: Asked<'_>) -> Result<ModelProto> {
     let options = forward::Options {
         masked_rows: asked.masked_rows,
         activations: asked.activations.map(str::to_owned),
+        compute: asked.compute,
         config: asked.config_text.map(str::to_owned),
     };
     let model = forward::model(config, asked.head, asked.dtype, &options)?;
@@ -68,6 +70,24 @@ fn configurations() -> Vec<(String, Value)> {
         let json = json!({"hidden_act": act, "pooler_hidden_act": act});
         configurations.push((format!("act-{act}"), json));
     }
+    let buckets = json!({"position_buckets": 8, "max_relative_positions": 20});
+    let version_2 = [
+        ("v2", json!({})),
+        ("v2-shared", json!({"share_att_key": true, "norm_rel_ebd": "layer_norm"})),
+        ("v2-conv", json!({"conv_kernel_size": 3, "conv_act": "gelu"})),
+        ("v2-conv-groups", json!({"conv_kernel_size": 5, "conv_groups": 2})),
+        ("v2-c2p", json!({"pos_att_type": "c2p"})),
+        ("v2-p2c", json!({"pos_att_type": "p2c"})),
+        ("v2-no-buckets", json!({"position_buckets": -1})),
+        ("v2-absolute", json!({"relative_attention": false, "position_biased_input": true})),
+        ("v2-lm-predictions", json!({"legacy": false})),
+    ];
+    for (name, json) in version_2 {
+        let mut map = buckets.as_object().unwrap().clone();
+        map.insert("model_type".to_owned(), "deberta-v2".into());
+        map.extend(json.as_object().unwrap().clone());
+        configurations.push((name.to_owned(), map.into()));
+    }
     configurations
 }
 
@@ -77,10 +97,16 @@ const COMMON: &str = r#"{"vocab_size": 101, "hidden_size": 24, "num_hidden_layer
     "position_biased_input": false, "pos_att_type": ["c2p", "p2c"], "num_labels": 5}"#;
 
 /// Every class by name, as it is exported when nothing else is asked for.
-fn classes() -> Vec<(&'static str, Asked<'static>)> {
-    let of =
-        |head| Asked { head, dtype: Dtype::F32, masked_rows: None, activations: None, config_text: None };
-    Head::of(Family::V1).map(|head| (head.class_name(Family::V1), of(head))).collect()
+fn classes(family: Family) -> Vec<(&'static str, Asked<'static>)> {
+    let of = |head| Asked {
+        head,
+        dtype: Dtype::F32,
+        compute: None,
+        masked_rows: None,
+        activations: None,
+        config_text: None,
+    };
+    Head::of(family).map(|head| (head.class_name(family), of(head))).collect()
 }
 
 /// Every dtype with either masked rows, and no, all and some activations.
@@ -104,7 +130,7 @@ fn graphs() -> Vec<(String, String)> {
         let mut map: Map<String, Value> = serde_json::from_str(COMMON).unwrap();
         map.extend(changes.as_object().unwrap().clone());
         let config = DebertaConfig::from_map(&map).unwrap();
-        for (class, asked) in classes() {
+        for (class, asked) in classes(config.family) {
             let mut add = |name: String, asked| {
                 let graph = graph(&config, asked);
                 let made = graph.is_ok();
@@ -118,7 +144,11 @@ fn graphs() -> Vec<(String, String)> {
             for (option, asked) in options(asked) {
                 add(format!("{name}/{option}"), asked);
             }
-            if name.starts_with("relative/") || name.starts_with("lm-predictions/") {
+            if ["relative/", "lm-predictions/", "v2-shared/"].iter().any(|first| name.starts_with(first)) {
+                for dtype in [Dtype::F16, Dtype::BF16] {
+                    let asked = Asked { dtype, compute: Some(Dtype::F32), ..asked };
+                    add(format!("{name}/{dtype}/compute-f32"), asked);
+                }
                 add(format!("{name}/f64"), Asked { dtype: Dtype::F64, ..asked });
                 add(format!("{name}/config"), Asked { config_text: Some("{}"), ..asked });
                 add(format!("{name}/no-activation"), Asked { activations: Some("nothing"), ..asked });

@@ -33,8 +33,6 @@ fn golden() -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|folder| folder.join("model.safetensors").exists())
-        // Graphs of version 2 are not written yet.
-        .filter(|folder| !folder.file_name().unwrap().to_str().unwrap().starts_with("v2-"))
         .filter(|folder| fs::read(folder.join("model.safetensors")).is_ok_and(|bytes| holds_weights(&bytes)))
         .collect();
     folders.sort();

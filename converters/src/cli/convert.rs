@@ -61,6 +61,10 @@ struct OnnxArgs {
     /// any text; all of them without one
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "*")]
     activations: Option<String>,
+    /// Dtype to compute in, where it is not that of the weights: f32 for weights in f16 or bf16, which a runtime widens when
+    /// it loads them. CPUs have no bf16 arithmetic, so --dtype bf16 runs on them with --compute f32 alone
+    #[arg(long, value_name = "DTYPE")]
+    compute: Option<Dtype>,
     /// Write the weights to a file of their own beside the model; models over 2 GB always are written so
     #[arg(long)]
     external_data: bool,
@@ -122,6 +126,7 @@ impl ConvertArgs {
             ("--head emd", self.model.head == Some(HeadName(Head::MaskDecoder))),
             ("--masked-rows", self.onnx.masked_rows.is_some()),
             ("--activations", self.onnx.activations.is_some()),
+            ("--compute", self.onnx.compute.is_some()),
             ("--external-data", self.onnx.external_data),
         ];
         match given.iter().find(|(_, given)| *given && to != Format::Onnx) {
@@ -140,6 +145,7 @@ impl OnnxArgs {
         let forward = forward::Options {
             masked_rows: self.masked_rows.as_deref().and_then(MaskedRows::from_word),
             activations: self.activations,
+            compute: self.compute,
             config: Some(config),
         };
         OnnxRequest { forward, external_data: self.external_data }

@@ -1,16 +1,15 @@
 //! What is computed once for all layers: the inputs, the mask, relative positions.
 
-use deberta_reference::MaskedRows;
+use deberta_reference::{Conventions, MaskedRows};
 
 use super::graph::{Attribute, Graph, Module, Value};
 use super::relative::{Positions, positions};
+use crate::error::Result;
 use crate::tensor::Dtype;
 
 /// What the layers need besides hidden states.
 pub(super) struct Around {
-    /// [b, n]
-    pub(super) input_ids: Value,
-    /// [b, n]
+    /// [b, n], as `input_ids` of the graph
     pub(super) attention_mask: Value,
     /// [b, n], if T > 0
     pub(super) token_type_ids: Option<Value>,
@@ -25,18 +24,19 @@ pub(super) struct Around {
 }
 
 /// The inputs of the graph, and what is computed from them once for all layers.
-pub(super) fn around(g: &mut Graph<'_>, deberta: &Module, masked_rows: MaskedRows) -> Around {
+pub(super) fn around(g: &mut Graph<'_>, deberta: &Module, conventions: Conventions) -> Result<Around> {
     let at = Module::new("inputs");
-    let input_ids = g.input("input_ids");
+    g.input_ids = g.input("input_ids");
     let attention_mask = g.input("attention_mask");
     let token_type_ids = (g.config.type_vocab_size > 0).then(|| g.input("token_type_ids"));
-    let shape = g.node(&Module::new("input_ids"), "Shape", &[&input_ids], &[]);
+    let shape = g.node(&Module::new("input_ids"), "Shape", &[&g.input_ids.clone()], &[]);
     let one = g.integer(1);
     let n = g.node(&at, "Gather", &[&shape, &one], &[Attribute::Int("axis", 0)]);
     let mask = mask(g, &at, &attention_mask);
-    let rows = (masked_rows == MaskedRows::Zero).then(|| rows(g, &at, &attention_mask));
-    let positions = (g.config.c2p() || g.config.p2c()).then(|| positions(g, &deberta.at("encoder"), &n));
-    Around { input_ids, attention_mask, token_type_ids, n, mask, rows, positions }
+    let rows = (conventions.masked_rows == MaskedRows::Zero).then(|| rows(g, &at, &attention_mask));
+    let is_relative = g.config.c2p() || g.config.p2c();
+    let positions = is_relative.then(|| positions(g, &deberta.at("encoder"), &n, conventions)).transpose()?;
+    Ok(Around { attention_mask, token_type_ids, n, mask, rows, positions })
 }
 
 /// What is added to the scores [b, 1, n, n]: 0 where query i may attend to key j, the lowest number elsewhere. The sum

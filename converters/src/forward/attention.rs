@@ -31,9 +31,7 @@ pub(super) fn attention(
     g.keep(at, "c2c", &scores, &pairs);
     if let Some(positions) = around.positions.as_ref().filter(|_| config.c2p()) {
         // c2p[i, j] = (q pos_keyᵀ)[i, δ(i, j)]
-        let proj = at.at("pos_proj");
-        let key = relative::keys(g, &proj, positions); //                                          [h, 2s, d]
-        let key = g.transpose(&proj, &key, &[0, 2, 1]);
+        let key = relative::keys(g, at, positions); //                                   [h, d, 2s]
         let all = g.node(at, "MatMul", &[&q, &key], &[]); //                             [b, h, n, 2s]
         let c2p = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 3)]);
         g.keep(at, "c2p", &c2p, &pairs);
@@ -41,7 +39,7 @@ pub(super) fn attention(
     }
     if let Some(positions) = around.positions.as_ref().filter(|_| config.p2c()) {
         // p2c[i, j] = (pos_query kᵀ)[δ(i, j), j]
-        let query = relative::queries(g, &at.at("pos_q_proj"), positions); //             [h, 2s, d]
+        let query = relative::queries(g, at, positions); //                              [h, 2s, d]
         let all = g.node(at, "MatMul", &[&query, &k_transposed], &[]); //                [b, h, 2s, n]
         let p2c = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 2)]);
         g.keep(at, "p2c", &p2c, &pairs);

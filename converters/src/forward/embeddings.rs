@@ -9,7 +9,7 @@ pub(super) fn embeddings(g: &mut Graph<'_>, at: &Module, around: &Around) -> Val
     let (e, h) = (config.embedding_size, config.hidden_size);
     let wide = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
 
-    let mut x = gather(g, &at.at("word_embeddings"), &around.input_ids); //              [b, n, E]
+    let mut x = gather(g, &at.at("word_embeddings"), &g.input_ids.clone()); //              [b, n, E]
     g.keep(at, "word_embeddings", &x, &wide(e));
     if config.position_biased_input {
         let positions = position_embeddings(g, at, around); //                           [1, n, E]
@@ -31,11 +31,16 @@ pub(super) fn embeddings(g: &mut Graph<'_>, at: &Module, around: &Around) -> Val
     let norm = at.at("LayerNorm");
     let x = g.layer_norm(&norm, &x);
     g.keep(&norm, "", &x, &wide(h));
-    let mask = g.cast(at, &around.attention_mask, g.dtype);
-    let mask = g.reshape(at, &mask, &[-1, 1]); //                                        [b n, 1]
-    let x = g.node(at, "Mul", &[&x, &mask], &[]);
+    let x = times_mask(g, at, &x, around);
     g.keep(at, "", &x, &wide(h));
     x
+}
+
+/// m x, m being the mask: [b n, H].
+pub(super) fn times_mask(g: &mut Graph<'_>, at: &Module, x: &Value, around: &Around) -> Value {
+    let mask = g.cast(at, &around.attention_mask, g.dtype);
+    let mask = g.reshape(at, &mask, &[-1, 1]); //                                        [b n, 1]
+    g.node(at, "Mul", &[x, &mask], &[])
 }
 
 /// The rows of the table [P, E] for positions 0, 1, …, n - 1: [1, n, E]. More than P tokens are an error of the runtime.

@@ -2,15 +2,20 @@
 
 use super::around::Around;
 use super::attention::attention;
+use super::convolution::convolution;
 use super::embeddings::position_embeddings;
 use super::functions::activate;
 use super::graph::{Dim, Graph, Module, Value};
 
-/// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ): the input and the output of the last layer, [b n, H].
+/// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ), but x₁ = convolution(x₀, layer₀(x₀)) if there is one: the input and the output of the
+/// last layer, [b n, H].
 pub(super) fn encoder(g: &mut Graph<'_>, at: &Module, embeddings: Value, around: &Around) -> [Value; 2] {
     let (mut before, mut x) = (embeddings.clone(), embeddings);
     for i in 0..g.config.num_hidden_layers {
-        let next = layer(g, &at.at(&format!("layer.{i}")), &x, None, around);
+        let mut next = layer(g, &at.at(&format!("layer.{i}")), &x, None, around);
+        if let Some(config) = g.config.convolution.filter(|_| i == 0) {
+            next = convolution(g, &at.at("conv"), config, &x, &next, around);
+        }
         before = std::mem::replace(&mut x, next);
     }
     [before, x]
@@ -33,7 +38,7 @@ pub(super) fn mask_decoder(
     let q = g.node(&at, "Add", &[&tokens, &positions], &[]);
     let mut q = g.reshape(&at, &q, &[-1, g.config.hidden_size as i64]); //               [b n, H]
     for step in 0..steps {
-        q = layer(g, &last.applied_at(&format!("emd.{step}")), h, Some(&q), around);
+        q = layer(g, &Module::new(&format!("emd.{step}")).with_weights_of(&last), h, Some(&q), around);
     }
     q
 }

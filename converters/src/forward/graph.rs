@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use deberta_reference::DebertaConfig;
 use deberta_reference::probe::matches;
+use deberta_reference::{DebertaConfig, Head};
 
+use super::Options;
 use crate::format::onnx::proto::attribute_proto::AttributeType;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
@@ -30,9 +31,9 @@ impl Module {
         Module { path: path.to_owned(), weights: path.to_owned() }
     }
 
-    /// The same weights at work in another place.
-    pub(super) fn applied_at(&self, path: &str) -> Module {
-        Module { path: path.to_owned(), weights: self.weights.clone() }
+    /// This module with the weights of another one.
+    pub(super) fn with_weights_of(&self, other: &Module) -> Module {
+        Module { path: self.path.clone(), weights: other.weights.clone() }
     }
 
     /// A module of this one.
@@ -57,8 +58,12 @@ fn join(path: &str, name: &str) -> String {
 /// The length of an axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Dim {
-    /// b
+    /// b; where every question has several choices, b c
     Batch,
+    /// b, where every question has several choices
+    Questions,
+    /// c
+    Choices,
     /// n
     Sequence,
     /// 2s, the relative positions in reach
@@ -78,8 +83,14 @@ pub(super) enum Attribute<'a> {
 /// The graph so far.
 pub(super) struct Graph<'c> {
     pub(super) config: &'c DebertaConfig,
-    /// The dtype of weights and hidden states.
+    /// The dtype of hidden states, and of weights as nodes take them.
     pub(super) dtype: Dtype,
+    /// The dtype of weights as they are stored.
+    stored: Dtype,
+    /// Whether the inputs are [b, c, n], the choices of one question after another.
+    has_choices: bool,
+    /// The tokens [b, n] or [b c, n].
+    pub(super) input_ids: Value,
     activations: Option<String>,
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -91,11 +102,14 @@ pub(super) struct Graph<'c> {
 }
 
 impl<'c> Graph<'c> {
-    pub(super) fn new(config: &'c DebertaConfig, dtype: Dtype, activations: Option<String>) -> Self {
+    pub(super) fn new(config: &'c DebertaConfig, head: Head, stored: Dtype, options: &Options) -> Self {
         Graph {
             config,
-            dtype,
-            activations,
+            dtype: options.compute.unwrap_or(stored),
+            stored,
+            has_choices: head == Head::MultipleChoice,
+            input_ids: Value("input_ids".to_owned()),
+            activations: options.activations.clone(),
             nodes: Vec::new(),
             constants: Vec::new(),
             inputs: Vec::new(),
@@ -105,10 +119,21 @@ impl<'c> Graph<'c> {
         }
     }
 
-    /// An input of integers [b, n].
+    /// An input of integers [b, n], or [b, c, n] taken as [b c, n].
     pub(super) fn input(&mut self, name: &str) -> Value {
-        self.inputs.push(value_info(name, Dtype::I64, &[Dim::Batch, Dim::Sequence]));
-        Value(name.to_owned())
+        let input = Value(name.to_owned());
+        if !self.has_choices {
+            self.inputs.push(self.value_info(name, Dtype::I64, &[Dim::Batch, Dim::Sequence]));
+            return input;
+        }
+        let dims = [Dim::Questions, Dim::Choices, Dim::Sequence];
+        self.inputs.push(self.value_info(name, Dtype::I64, &dims));
+        let at = Module::new("input_ids");
+        let shape = self.node(&at, "Shape", &[&Value("input_ids".to_owned())], &[]);
+        let (rest, last) = (self.integers(&[-1]), self.integers(&[2]));
+        let n = self.node(&at, "Gather", &[&shape, &last], &[Attribute::Int("axis", 0)]);
+        let shape = self.node(&at, "Concat", &[&rest, &n], &[Attribute::Int("axis", 0)]);
+        self.node(&at, "Reshape", &[&input, &shape], &[])
     }
 
     /// Adds a node with one result, or finds the one that computes the same.
@@ -238,14 +263,18 @@ impl<'c> Graph<'c> {
         self.node(at, "Gemm", &[x, &weight, &bias], &[Attribute::Int("transB", 1)])
     }
 
-    /// y = x Wᵀ.
+    /// y = x Wᵀ, [k, in] to [k, out].
     pub(super) fn linear_without_bias(&mut self, at: &Module, x: &Value) -> Value {
         self.node(at, "Gemm", &[x, &at.parameter("weight")], &[Attribute::Int("transB", 1)])
     }
 
     /// y = w (x - mean) / √(variance + ε) + b, over the features; mean and variance in f32.
     pub(super) fn layer_norm(&mut self, at: &Module, x: &Value) -> Value {
-        let operands = [x, &at.parameter("weight"), &at.parameter("bias")];
+        self.normalise(at, [x, &at.parameter("weight"), &at.parameter("bias")])
+    }
+
+    /// y = w (x - mean) / √(variance + ε) + b, from x, w and b.
+    pub(super) fn normalise(&mut self, at: &Module, operands: [&Value; 3]) -> Value {
         let eps = self.config.layer_norm_eps as f32;
         let attributes = [Attribute::Int("axis", -1), Attribute::Float("epsilon", eps)];
         self.node(at, "LayerNormalization", &operands, &attributes)
@@ -269,13 +298,24 @@ impl<'c> Graph<'c> {
             op_type: Some(operation.to_owned()),
             ..NodeProto::default()
         });
-        self.outputs.push(value_info(name, self.dtype, dims));
+        self.outputs.push(self.value_info(name, self.dtype, dims));
+    }
+
+    /// The shape [b, c].
+    pub(super) fn choices_shape(&mut self) -> Value {
+        let at = Module::new("input_ids");
+        let shape = self.node(&at, "Shape", &[&Value("input_ids".to_owned())], &[]);
+        let first_two = self.integers(&[0, 1]);
+        self.node(&at, "Gather", &[&shape, &first_two], &[Attribute::Int("axis", 0)])
     }
 
     /// The shape [b, n, …].
     pub(super) fn tokens_shape(&mut self, rest: &[usize]) -> Value {
         let at = Module::new("input_ids");
-        let shape = self.node(&at, "Shape", &[&Value("input_ids".to_owned())], &[]);
+        let shape = self.node(&at, "Shape", &[&self.input_ids.clone()], &[]);
+        if rest.is_empty() {
+            return shape;
+        }
         let rest = self.integers(&rest.iter().map(|&length| length as i64).collect::<Vec<_>>());
         self.node(&at, "Concat", &[&shape, &rest], &[Attribute::Int("axis", 0)])
     }
@@ -303,8 +343,35 @@ impl<'c> Graph<'c> {
         self.outputs.len()
     }
 
+    fn value_info(&self, name: &str, dtype: Dtype, dims: &[Dim]) -> ValueInfoProto {
+        let symbol = |name: &str| dimension::Value::DimParam(name.to_owned());
+        let dim = |dim: &Dim| {
+            let value = match *dim {
+                Dim::Batch if self.has_choices => symbol("rows"),
+                Dim::Batch | Dim::Questions => symbol("batch"),
+                Dim::Choices => symbol("choices"),
+                Dim::Sequence => symbol("sequence"),
+                Dim::Positions => symbol("positions"),
+                Dim::Of(length) => dimension::Value::DimValue(length as i64),
+            };
+            Dimension { value: Some(value), denotation: None }
+        };
+        let tensor = TensorType {
+            elem_type: Some(data_type(dtype).into()),
+            shape: Some(TensorShapeProto { dim: dims.iter().map(dim).collect() }),
+        };
+        ValueInfoProto {
+            name: Some(name.to_owned()),
+            r#type: Some(TypeProto { value: Some(TypeValue::TensorType(tensor)), denotation: None }),
+            ..ValueInfoProto::default()
+        }
+    }
+
     /// The graph, without the nodes and constants that no output needs.
-    pub(super) fn finish(self, name: &str) -> GraphProto {
+    pub(super) fn finish(mut self, name: &str) -> GraphProto {
+        if self.dtype != self.stored {
+            self.widen_parameters();
+        }
         let mut needed: HashSet<String> =
             self.outputs.iter().map(|output| output.name().to_owned()).collect();
         let mut nodes: Vec<NodeProto> = Vec::with_capacity(self.nodes.len());
@@ -326,6 +393,47 @@ impl<'c> Graph<'c> {
     }
 }
 
+impl Graph<'_> {
+    /// Has every parameter cast to the dtype that is computed in: a runtime does it when it loads the model. Rows of a table are
+    /// cast after they are taken, so that one which does not do so casts few of them.
+    fn widen_parameters(&mut self) {
+        let made = self.nodes.iter().flat_map(|node| &node.output);
+        let given = self.inputs.iter().map(|input| input.name());
+        let constants = self.constants.iter().map(|constant| constant.name());
+        let known: HashSet<String> =
+            made.map(String::as_str).chain(given).chain(constants).map(str::to_owned).collect();
+        let cast = |input: &str, output: &str| NodeProto {
+            input: vec![input.to_owned()],
+            output: vec![output.to_owned()],
+            name: Some(format!("/{output}/Cast")),
+            op_type: Some("Cast".to_owned()),
+            attribute: vec![attribute(&Attribute::Int("to", i64::from(i32::from(data_type(self.dtype)))))],
+            ..NodeProto::default()
+        };
+        let (mut nodes, mut widened) = (Vec::with_capacity(self.nodes.len()), HashSet::new());
+        for mut node in std::mem::take(&mut self.nodes) {
+            let is_table = node.op_type() == "Gather";
+            let mut after = None;
+            for input in node.input.iter_mut().filter(|input| !known.contains(*input)) {
+                if is_table && let Some(output) = node.output.first_mut() {
+                    let stored = format!("{output} as stored");
+                    after = Some(cast(&stored, output));
+                    *output = stored;
+                } else {
+                    let wide = format!("{input} as {}", self.dtype);
+                    if widened.insert(input.clone()) {
+                        nodes.push(cast(input, &wide));
+                    }
+                    *input = wide;
+                }
+            }
+            nodes.push(node);
+            nodes.extend(after);
+        }
+        self.nodes = nodes;
+    }
+}
+
 fn attribute(attribute: &Attribute<'_>) -> AttributeProto {
     let named = |name: &str, kind: AttributeType| AttributeProto {
         name: Some(name.to_owned()),
@@ -340,27 +448,5 @@ fn attribute(attribute: &Attribute<'_>) -> AttributeProto {
         Attribute::Float(name, value) => {
             AttributeProto { f: Some(value), ..named(name, AttributeType::Float) }
         }
-    }
-}
-
-fn value_info(name: &str, dtype: Dtype, dims: &[Dim]) -> ValueInfoProto {
-    let symbol = |name: &str| dimension::Value::DimParam(name.to_owned());
-    let dim = |dim: &Dim| {
-        let value = match *dim {
-            Dim::Batch => symbol("batch"),
-            Dim::Sequence => symbol("sequence"),
-            Dim::Positions => symbol("positions"),
-            Dim::Of(length) => dimension::Value::DimValue(length as i64),
-        };
-        Dimension { value: Some(value), denotation: None }
-    };
-    let tensor = TensorType {
-        elem_type: Some(data_type(dtype).into()),
-        shape: Some(TensorShapeProto { dim: dims.iter().map(dim).collect() }),
-    };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto { value: Some(TypeValue::TensorType(tensor)), denotation: None }),
-        ..ValueInfoProto::default()
     }
 }

@@ -48,9 +48,25 @@ fn decode(g: &mut Graph<'_>, at: &Module, x: &Value, table: &Value, bias: &Value
     g.node(at, "Gemm", &[x, table, bias], &[Attribute::Int("transB", 1)])
 }
 
-/// `logits` [b, labels] of a sequence, from its first token.
+/// `logits` [b, labels] of a sequence.
 pub(super) fn sequence_classification(g: &mut Graph<'_>, x: &Value) {
-    let (h, labels) = (g.config.hidden_size, g.config.num_labels);
+    let labels = g.config.num_labels;
+    let logits = classify_first(g, x, labels);
+    g.output("logits", &logits, &[Dim::Batch, Dim::Of(labels)]);
+}
+
+/// `logits` [b, c] of the choices of a question.
+pub(super) fn multiple_choice(g: &mut Graph<'_>, x: &Value) {
+    let at = Module::new("classifier");
+    let logits = classify_first(g, x, 1); //                                             [b c, 1]
+    let choices = g.choices_shape();
+    let logits = g.node(&at, "Reshape", &[&logits, &choices], &[]);
+    g.output("logits", &logits, &[Dim::Questions, Dim::Choices]);
+}
+
+/// What the pooler and the classifier make of the first token: [b, labels].
+fn classify_first(g: &mut Graph<'_>, x: &Value, labels: usize) -> Value {
+    let h = g.config.hidden_size;
     let pooler = Module::new("pooler");
     // pooled = act(W x₀ + b), x₀ being the hidden state of the first token              [b, H]
     let shape = g.tokens_shape(&[h]);
@@ -64,7 +80,34 @@ pub(super) fn sequence_classification(g: &mut Graph<'_>, x: &Value) {
     let classifier = Module::new("classifier");
     let logits = g.linear(&classifier, &pooled);
     g.keep(&classifier, "", &logits, &[Dim::Batch, Dim::Of(labels)]);
-    g.output("logits", &logits, &[Dim::Batch, Dim::Of(labels)]);
+    logits
+}
+
+/// `logits` [b, n] of every token: above 0 for one that was replaced.
+pub(super) fn replaced_tokens(g: &mut Graph<'_>, x: &Value) {
+    let h = g.config.hidden_size;
+    let tokens = |width| [Dim::Batch, Dim::Sequence, Dim::Of(width)];
+    let at = Module::new("mask_predictions");
+    let shape = g.tokens_shape(&[h]);
+    let x = g.node(&at, "Reshape", &[x, &shape], &[]); //                                [b, n, H]
+    let zero = g.integers(&[0]);
+    let first = g.node(&at, "Gather", &[&x, &zero], &[Attribute::Int("axis", 1)]); //    [b, 1, H]
+    // z = act(W LayerNorm(h₀ + hᵢ) + b)                                                 [b n, H]
+    let x = g.node(&at, "Add", &[&x, &first], &[]);
+    let x = g.reshape(&at, &x, &[-1, h as i64]);
+    let norm = at.at("LayerNorm");
+    let x = g.layer_norm(&norm, &x);
+    g.keep(&norm, "", &x, &tokens(h));
+    let x = g.linear(&at.at("dense"), &x);
+    g.keep(&at, "dense", &x, &tokens(h));
+    let z = activate(g, &at, g.config.hidden_act, &x);
+    // logit = classifier z                                                              [b n, 1]
+    let logits = g.linear(&at.at("classifier"), &z);
+    g.keep(&at, "classifier", &logits, &tokens(1));
+    let shape = g.tokens_shape(&[]);
+    let logits = g.node(&at, "Reshape", &[&logits, &shape], &[]); //                     [b, n]
+    g.keep(&at, "", &logits, &[Dim::Batch, Dim::Sequence]);
+    g.output("logits", &logits, &[Dim::Batch, Dim::Sequence]);
 }
 
 /// `logits` [b, n, labels] of every token.

@@ -5,7 +5,7 @@
 //! in PyTorch, and its bias. No length is written into the graph. Weights are initializers by their canonical names;
 //! they are not part of what is built here.
 
-use deberta_reference::{DebertaConfig, Head, MaskedRows};
+use deberta_reference::{Conventions, DebertaConfig, Head, MaskedRows};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
@@ -16,6 +16,7 @@ use graph::{Dim, Graph, Module};
 
 mod around;
 mod attention;
+mod convolution;
 mod embeddings;
 mod encoder;
 mod functions;
@@ -37,10 +38,13 @@ pub const CLASS_KEY: &str = "deberta.class";
 /// What a graph may be asked to be, besides right.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What becomes of attention rows whose every key is masked. If absent: uniform, but zero in the mask decoder.
+    /// What becomes of attention rows whose every key is masked. If absent, what the code of the class does: uniform, but zero
+    /// in Microsoft's classes.
     pub masked_rows: Option<MaskedRows>,
     /// The activations that are outputs, too: a pattern of their names, in which `*` stands for any text.
     pub activations: Option<String>,
+    /// The dtype that is computed in, if it is another one than that of the weights: f32 for halves.
+    pub compute: Option<Dtype>,
     /// The text of `config.json`, which goes into the metadata.
     pub config: Option<String>,
 }
@@ -58,7 +62,7 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
     };
     let mut metadata = vec![
         entry(CLASS_KEY, head.class_name(config.family)),
-        entry("deberta.masked_rows", masked_rows(head, options).word()),
+        entry("deberta.masked_rows", conventions(head, options).masked_rows.word()),
     ];
     metadata.extend(options.config.as_ref().map(|text| entry(CONFIG_KEY, text)));
     Ok(ModelProto {
@@ -72,18 +76,18 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
     })
 }
 
-fn masked_rows(head: Head, options: &Options) -> MaskedRows {
-    let default = if head == Head::MaskDecoder { MaskedRows::Zero } else { MaskedRows::Uniform };
-    options.masked_rows.unwrap_or(default)
+fn conventions(head: Head, options: &Options) -> Conventions {
+    let own = head.conventions();
+    Conventions { masked_rows: options.masked_rows.unwrap_or(own.masked_rows), ..own }
 }
 
 fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<GraphProto> {
-    refuse(config, head, dtype)?;
-    let mut graph = Graph::new(config, dtype, options.activations.clone());
+    refuse(config, head, dtype, options)?;
+    let mut graph = Graph::new(config, head, dtype, options);
     let g = &mut graph;
     let deberta = Module::new(head.base_prefix().trim_end_matches('.'));
 
-    let around = around(g, &deberta, masked_rows(head, options));
+    let around = around(g, &deberta, conventions(head, options))?;
     let x = embeddings::embeddings(g, &deberta.at("embeddings"), &around);
     let [before, mut x] = encoder::encoder(g, &deberta.at("encoder"), x, &around);
     let steps = config.decoder_steps(head);
@@ -100,7 +104,8 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         Head::SequenceClassification => heads::sequence_classification(g, &x),
         Head::TokenClassification => heads::token_classification(g, &x),
         Head::QuestionAnswering => heads::question_answering(g, &x),
-        Head::MultipleChoice | Head::ReplacedTokens => {}
+        Head::MultipleChoice => heads::multiple_choice(g, &x),
+        Head::ReplacedTokens => heads::replaced_tokens(g, &x),
     }
     let outputs = if head == Head::QuestionAnswering { 2 } else { 1 };
     if let Some(pattern) = &options.activations
@@ -115,13 +120,15 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
 }
 
 /// What cannot be made.
-fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype) -> Result<()> {
+fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<()> {
     let fail = |message: String| Err(Error::new(Kind::Request, message));
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
     }
-    if !config.has_in_proj() {
-        return fail(format!("graphs of {} are not written yet", config.model_type()));
+    if let Some(compute) = options.compute.filter(|&compute| compute != dtype && compute != Dtype::F32) {
+        return fail(format!(
+            "a graph of weights in {dtype} computes in {dtype} or in f32, not in {compute}"
+        ));
     }
     config.obstacle(head).map_or(Ok(()), fail)
 }

@@ -123,6 +123,32 @@ def half(converter, report):
         report.check(f"{name} f16: close to f32", "" if difference <= 2e-2 else f"differs by {difference}")
 
 
+def stored(converter, report):
+    """Halves that are computed with in f32, against the same weights in f32."""
+    data = REPOSITORY / "golden" / "data"
+    for source in (data / "masked-lm", data / "v2-masked-lm", data / "v2-model-conv", data / "v2-multiple-choice"):
+        for dtype in ("f16", "bf16"):
+            label = f"{source.name} {dtype} computed in f32"
+            ledger, halves = converter.export(source / "model.safetensors", "--dtype", dtype, "--compute", "f32")
+            if not report.check(f"{label}: export", ledger if ledger.startswith("exit") else ""):
+                continue
+            onnx.checker.check_model(str(halves), full_check=True)
+            report.check(f"{label}: initializers", "" if DTYPES[dtype] in dtypes(halves) else str(dtypes(halves)))
+            wide = halves.with_name("wide.onnx")
+            ledger = converter.run("convert", halves, "--to", "onnx", "--dtype", "f32", "-o", wide)
+            if not report.check(f"{label}: import", ledger if ledger.startswith("exit") else ""):
+                continue
+            shape = (2, 3, 9) if "choice" in source.name else (6, 9)
+            ids = np.arange(2, 56).reshape(shape)
+            given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            results = [onnxruntime.InferenceSession(str(model)).run(None, given)[0] for model in (halves, wide)]
+            difference = np.abs(results[0] - results[1]).max()
+            report.check(label, "" if difference <= LIMIT else f"differs by {difference}")
+
+
+DTYPES = {"f16": "FLOAT16", "bf16": "BFLOAT16"}
+
+
 def external(converter, report):
     source = TRANSFORMERS / "mlm" / "model.safetensors"
     _, one = converter.export(source)
@@ -165,7 +191,7 @@ def main():
     report = Report()
     with tempfile.TemporaryDirectory(prefix="deberta-onnx-") as folder:
         converter = Converter(arguments.convert.resolve(), arguments.verify.resolve(), Path(folder))
-        for stage in (golden, half, external, control, imports.stage, variety.stage):
+        for stage in (golden, half, stored, external, control, imports.stage, variety.stage):
             stage(converter, report)
         if arguments.large:
             large.stage(converter, report)
