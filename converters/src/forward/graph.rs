@@ -259,8 +259,14 @@ impl<'c> Graph<'c> {
 
     /// y = x Wᵀ + b: [k, in] to [k, out], W being stored as it is in PyTorch.
     pub(super) fn linear(&mut self, at: &Module, x: &Value) -> Value {
-        let (weight, bias) = (at.parameter("weight"), at.parameter("bias"));
-        self.node(at, "Gemm", &[x, &weight, &bias], &[Attribute::Int("transB", 1)])
+        self.linear_with(at, x, [&at.parameter("weight"), &at.parameter("bias")])
+    }
+
+    /// The same with these parameters. The bias is added by a node of its own, on all threads: ONNX Runtime's `Gemm` writes it to
+    /// every row of y first, on one.
+    pub(super) fn linear_with(&mut self, at: &Module, x: &Value, [weight, bias]: [&Value; 2]) -> Value {
+        let product = self.node(at, "Gemm", &[x, weight], &[Attribute::Int("transB", 1)]);
+        self.node(at, "Add", &[&product, bias], &[])
     }
 
     /// y = x Wᵀ, [k, in] to [k, out].

@@ -16,7 +16,8 @@ pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value, legacy: bool) {
         g.keep(&module, "transform", &x, &tokens(e));
         let decoder = module.at("decoder");
         let table = if config.tie_word_embeddings { tied } else { decoder.parameter("weight") };
-        let logits = decode(g, &decoder, &x, &table, &module.parameter("bias"));
+        // logits = x Eᵀ + b, E being a table of words                                   [b n, V]
+        let logits = g.linear_with(&decoder, &x, [&table, &module.parameter("bias")]);
         g.keep(&decoder, "", &logits, &tokens(v));
         g.keep(&module, "", &logits, &tokens(v));
         g.keep(&root, "cls", &logits, &tokens(v));
@@ -24,7 +25,7 @@ pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value, legacy: bool) {
     } else {
         let module = Module::new("lm_predictions.lm_head");
         let x = transform(g, &module, x);
-        let logits = decode(g, &module, &x, &tied, &module.parameter("bias"));
+        let logits = g.linear_with(&module, &x, [&tied, &module.parameter("bias")]);
         g.keep(&module, "", &logits, &tokens(v));
         g.keep(&root, "lm_predictions", &logits, &tokens(v));
         logits
@@ -41,11 +42,6 @@ fn transform(g: &mut Graph<'_>, at: &Module, x: &Value) -> Value {
     let x = g.layer_norm(&at.at("LayerNorm"), &x);
     g.keep(at, "LayerNorm", &x, &tokens);
     x
-}
-
-/// logits = x Eᵀ + b, E being a table of words [V, E]: [b n, E] to [b n, V].
-fn decode(g: &mut Graph<'_>, at: &Module, x: &Value, table: &Value, bias: &Value) -> Value {
-    g.node(at, "Gemm", &[x, table, bias], &[Attribute::Int("transB", 1)])
 }
 
 /// `logits` [b, labels] of a sequence.
