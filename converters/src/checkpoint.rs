@@ -254,8 +254,8 @@ impl Checkpoint {
                 )
             } else if let Some(other) = self.other_model {
                 (first, format!("{}; {other}", first.what))
-            } else if let Some(why) = self.why_positions_are_missing(first) {
-                (first, format!("{}: {why}", first.what))
+            } else if let Some((missing, why)) = self.missing_positions(problems) {
+                (missing, format!("{}: {why}", missing.what))
             } else if let Some(message) = self.missing_head(problems) {
                 (first, message)
             } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
@@ -272,25 +272,30 @@ impl Checkpoint {
         Err(Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path))
     }
 
-    /// Why a graph may be without a parameter from which relative positions are made.
-    fn why_positions_are_missing(&self, problem: &Problem) -> Option<&'static str> {
+    /// The first parameter that a graph is without and relative positions are made from, and why it may be.
+    fn missing_positions<'p>(&self, problems: &[&'p Problem]) -> Option<(&'p Problem, &'static str)> {
         use Module::*;
-        let (_, module) = locate(problem.tensor.rsplit_once('.')?.0)?;
-        let positions =
-            matches!(module, RelEmbeddings | TableLayerNorm | PosProj | PosQProj | PosKeyProj | PosQueryProj);
-        if self.naming != Naming::Onnx || problem.what != ProblemKind::Missing || !positions {
-            None
-        } else if !self.config.c2p() && !self.config.p2c() {
-            Some("nothing in this model computes with it, so that graphs do not hold it")
+        let makes_positions = |problem: &&Problem| {
+            let module = problem.tensor.rsplit_once('.').and_then(|(path, _)| locate(path));
+            module.is_some_and(|(_, module)| {
+                matches!(
+                    module,
+                    RelEmbeddings | TableLayerNorm | PosProj | PosQProj | PosKeyProj | PosQueryProj
+                )
+            })
+        };
+        let mut missing = problems.iter().copied().filter(|problem| problem.what == ProblemKind::Missing);
+        let missing = missing.find(makes_positions).filter(|_| self.naming == Naming::Onnx)?;
+        let why = if !self.config.c2p() && !self.config.p2c() {
+            "nothing in this model computes with it, so that graphs do not hold it"
         } else if self.unexpected().next().is_some() {
-            Some(
-                "the graph holds only what was computed from it, since relative positions depend on weights alone, and \
-                 the exporter or an optimizer folded them into constants; export without constant folding, or take the \
-                 PyTorch, TensorFlow or safetensors file",
-            )
+            "the graph holds only what was computed from it, since relative positions depend on weights alone, and \
+             the exporter or an optimizer folded them into constants; export without constant folding, or take the \
+             PyTorch, TensorFlow or safetensors file"
         } else {
-            None
-        }
+            return None;
+        };
+        Some((missing, why))
     }
 
     /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
