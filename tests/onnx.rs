@@ -9,9 +9,11 @@ use deberta_converters::format::{TensorFile, onnx};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::naming::onnx::recover;
 use deberta_tests::cases::each;
-use deberta_tests::{fail, fixture, fixtures, shared_fixtures, succeed};
-use onnx_protobuf::{ModelProto, TensorProto};
+use deberta_tests::{fail, fixture, fixtures, shared_fixtures, shared_fixtures_of_version_2, succeed};
+use onnx_protobuf::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use protobuf::Message;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::CONVERT;
 
@@ -45,6 +47,33 @@ fn holds_weights(bytes: &[u8]) -> bool {
     !String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).contains("inputs.")
 }
 
+/// Every file of PyTorch's exporters, and the weights that it was made from.
+fn exported() -> Vec<(PathBuf, PathBuf)> {
+    let folders = [fixtures("onnx"), fixtures("onnx-v2")].concat();
+    let files = folders.iter().flat_map(|folder| EXPORTERS.map(|exporter| folder.join(exporter)));
+    files.filter(|file| file.exists()).map(|file| (file.clone(), weights_of(&file))).collect()
+}
+
+/// The weights that a file of PyTorch's exporters was made from.
+fn weights_of(file: &Path) -> PathBuf {
+    let folder = file.parent().unwrap();
+    let case = folder.file_name().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data");
+    let places = [folder.to_owned(), fixture("transformers").join(case), golden.join(case)];
+    places.iter().map(|place| place.join("model.safetensors")).find(|file| file.exists()).unwrap()
+}
+
+/// A copy of `file` beside its configuration, with another graph.
+fn rewritten(file: &Path, rewrite: impl FnOnce(&mut GraphProto)) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(file.with_file_name("config.json"), folder.path().join("config.json")).unwrap();
+    let mut model = decode(file);
+    rewrite(model.graph.mut_or_insert_default());
+    let path = folder.path().join("model.onnx");
+    fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+    (folder, path)
+}
+
 /// Exports `input` to a folder and returns the model.
 fn export(input: &Path, out: &Path, more: &[&str]) -> PathBuf {
     let mut args = vec!["st2onnx".to_owned(), arg(input), "-o".to_owned(), format!("{}/", out.display())];
@@ -59,17 +88,9 @@ fn decode(path: &Path) -> ModelProto {
 
 #[test]
 fn files_that_pytorch_exported_hold_the_models_they_were_made_from() {
-    let mut files = Vec::new();
-    for folder in fixtures("onnx") {
-        let beside = folder.join("model.safetensors");
-        let source = if beside.exists() {
-            beside
-        } else {
-            fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors")
-        };
-        files.extend(EXPORTERS.map(|exporter| (folder.join(exporter), source.clone())));
-    }
-    for folder in shared_fixtures().iter().filter(|folder| folder.join("model.onnx").exists()) {
+    let mut files = exported();
+    let shared = [shared_fixtures(), shared_fixtures_of_version_2()].concat();
+    for folder in shared.iter().filter(|folder| folder.join("model.onnx").exists()) {
         files.push((folder.join("model.onnx"), folder.join("model.safetensors")));
     }
     let imported = each(files, |(exported, source)| assert_eq!(digest(exported), digest(source)));
@@ -283,22 +304,155 @@ fn weights_that_were_changed_after_the_export_are_noted() {
 
 #[test]
 fn nodes_without_names_are_told_by_their_place() {
-    let folders = fixtures("onnx").into_iter().filter(|folder| !folder.ends_with("fresh"));
-    let files = folders.flat_map(|folder| EXPORTERS.map(|exporter| (folder.clone(), exporter)));
-    each(files, |(folder, exporter)| {
-        let source = fixture("transformers").join(folder.file_name().unwrap()).join("model.safetensors");
-        let out = tempfile::tempdir().unwrap();
-        fs::copy(folder.join("config.json"), out.path().join("config.json")).unwrap();
-        let mut model = decode(&folder.join(exporter));
-        for node in &mut model.graph.mut_or_insert_default().node {
-            node.name.clear();
-            // What this decoder does not know is the metadata with the module paths.
-            node.special_fields.mut_unknown_fields().clear();
-        }
-        let path = out.path().join("model.onnx");
-        fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
-        assert_eq!(digest(&path), digest(&source));
+    let files = exported().into_iter().filter(|(file, _)| !file.parent().unwrap().ends_with("fresh"));
+    each(files, |(file, source)| {
+        let (_folder, path) = rewritten(file, |graph| {
+            for node in &mut graph.node {
+                node.name.clear();
+                // What this decoder does not know is the metadata with the module paths.
+                node.special_fields.mut_unknown_fields().clear();
+            }
+        });
+        assert_eq!(digest(&path), digest(source));
     });
+}
+
+#[test]
+fn tensors_without_names_are_told_by_the_nodes() {
+    each(exported(), |(file, source)| {
+        let (_folder, path) = rewritten(file, |graph| {
+            let initializers = graph.initializer.iter().map(|tensor| tensor.name.clone());
+            let merged = graph.node.iter().filter(|node| node.op_type == "Identity");
+            let names: Vec<String> = initializers.chain(merged.map(|node| node.output[0].clone())).collect();
+            for (number, name) in names.iter().enumerate() {
+                rename(graph, name, &format!("tensor_{number}"));
+            }
+        });
+        assert_eq!(digest(&path), digest(source));
+    });
+}
+
+/// Gives a value another name everywhere.
+fn rename(graph: &mut GraphProto, old: &str, new: &str) {
+    let tensors = graph.initializer.iter_mut().map(|tensor| &mut tensor.name);
+    let values = graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
+    for name in tensors.chain(values).filter(|name| *name == old) {
+        *name = new.to_owned();
+    }
+}
+
+#[test]
+fn halves_behind_a_cast_are_read_as_they_are_stored() {
+    each(exported(), |(file, source)| {
+        let out = tempfile::tempdir().unwrap();
+        let half = out.path().join("model.safetensors");
+        fs::copy(file.with_file_name("config.json"), out.path().join("config.json")).unwrap();
+        let bytes = fs::read(source).unwrap();
+        let weights = SafeTensors::deserialize(&bytes).unwrap();
+        let halves: Vec<_> =
+            weights.iter().map(|(name, view)| (name, view.shape().to_vec(), to_bf16(view.data()))).collect();
+        let views = halves
+            .iter()
+            .map(|(name, shape, data)| (*name, TensorView::new(Dtype::BF16, shape.clone(), data).unwrap()));
+        safetensors::serialize_to_file(views, None, &half).unwrap();
+        for canonical in [true, false] {
+            let (_folder, path) = rewritten(file, |graph| store_halves(graph, canonical));
+            assert_eq!(digest(&path), digest(&half), "{canonical}");
+        }
+    });
+}
+
+/// The numbers of an f32 tensor in bf16: the nearest, of two the even one.
+fn to_bf16(bytes: &[u8]) -> Vec<u8> {
+    let bits = bytes.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes));
+    bits.flat_map(|bits| (((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16).to_le_bytes()).collect()
+}
+
+/// Stores every tensor in bf16, under its name or another, and casts it to f32, under another name or its own.
+fn store_halves(graph: &mut GraphProto, canonical: bool) {
+    let is_weight = |tensor: &TensorProto| tensor.data_type == 1 && !tensor.dims.is_empty();
+    let mut names: Vec<String> = graph
+        .initializer
+        .iter()
+        .filter(|tensor| is_weight(tensor))
+        .map(|tensor| tensor.name.clone())
+        .collect();
+    if canonical {
+        names.iter().for_each(|name| rename(graph, name, &format!("{name}_f32")));
+        names.iter_mut().for_each(|name| name.push_str("_f32"));
+    }
+    for name in names {
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        let stored = name.strip_suffix("_f32").map_or(format!("{name}_half"), str::to_owned);
+        tensor.name = stored.clone();
+        tensor.data_type = 16;
+        tensor.raw_data = to_bf16(&tensor.raw_data);
+        let mut to = AttributeProto { name: "to".to_owned(), i: 1, ..Default::default() };
+        to.type_ = onnx_protobuf::attribute_proto::AttributeType::INT.into();
+        let cast = NodeProto {
+            op_type: "Cast".to_owned(),
+            input: vec![stored],
+            output: vec![name],
+            attribute: vec![to],
+            ..Default::default()
+        };
+        graph.node.insert(0, cast);
+    }
+}
+
+#[test]
+fn projections_that_are_stored_twice_must_be_equal() {
+    let file = fixture("onnx-v2/v2-multiple-choice/torchscript.onnx");
+    let separate = |graph: &mut GraphProto| {
+        let (merged, nodes) = std::mem::take(&mut graph.node).into_iter().partition(|node: &NodeProto| {
+            node.op_type == "Identity" && graph.initializer.iter().any(|tensor| tensor.name == node.input[0])
+        });
+        graph.node = nodes;
+        let merged: Vec<NodeProto> = merged;
+        assert!(merged.len() >= 4, "{}", merged.len());
+        for node in merged {
+            let mut copy =
+                graph.initializer.iter().find(|tensor| tensor.name == node.input[0]).unwrap().clone();
+            copy.name = node.output[0].clone();
+            graph.initializer.push(copy);
+        }
+    };
+    let (_folder, path) = rewritten(&file, separate);
+    assert_eq!(digest(&path), digest(&weights_of(&file)));
+    let (_folder, path) = rewritten(&file, |graph| {
+        separate(graph);
+        let second =
+            graph.node.iter().find(|node| node.name.ends_with("layer.1/attention/self/query_proj_1/MatMul"));
+        let name = second.unwrap().input[1].clone();
+        let copy = graph.initializer.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        copy.raw_data[5] ^= 1;
+    });
+    let message = fail(CONVERT, &["digest", &arg(&path)]);
+    assert!(message.contains("which it must repeat") && message.matches("MatMul_").count() == 2, "{message}");
+}
+
+#[test]
+fn what_was_folded_into_constants_is_named() {
+    let file = fixture("onnx-v2/v2-model-no-buckets/folded.onnx");
+    let message = fail(CONVERT, &["digest", &arg(&file)]);
+    let expected =
+        "tensor \"encoder.rel_embeddings.weight\": missing: the graph holds only what was computed from it";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn a_normalised_table_is_not_the_table() {
+    let file = fixture("onnx-v2/v2-multiple-choice/torchscript.onnx");
+    let (_folder, path) = rewritten(&file, |graph| {
+        // As if the LayerNorm had been computed: what it makes is a tensor of the same shape.
+        let place =
+            graph.node.iter().position(|node| node.name.ends_with("encoder/LayerNorm/LayerNormalization"));
+        let norm = graph.node.remove(place.unwrap());
+        let table = graph.initializer.iter_mut().find(|tensor| tensor.name == norm.input[0]).unwrap();
+        table.name = norm.output[0].clone();
+    });
+    let message = fail(CONVERT, &["digest", &arg(&path)]);
+    assert!(message.contains("encoder.rel_embeddings.weight\": missing"), "{message}");
 }
 
 /// Reads everything that a damaged file claims to hold. Errors are fine, panics are not.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Module, Param, Role, params};
+use deberta_reference::{DebertaConfig, Head, Module, Param, Role, locate, params};
 
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
@@ -243,32 +243,26 @@ impl Checkpoint {
 
     fn require(&self, problems: &[&Problem]) -> Result<()> {
         let Some(&first) = problems.first() else { return Ok(()) };
-        let (first, mut message) = if self
-            .files
-            .iter()
-            .filter_map(|file| file.graph())
-            .any(onnx::is_quantized)
-        {
-            (
-                first,
-                format!(
-                    "{}; this looks like a quantized model, whose weights cannot be recovered",
-                    first.what
-                ),
-            )
-        } else if let Some(other) = self.other_model {
-            (first, format!("{}; {other}", first.what))
-        } else if self.naming == Naming::Onnx && !self.config.has_in_proj() {
-            let why = "not every weight of a graph of DeBERTa version 2 or 3 is recognised: take its PyTorch, TensorFlow or \
-                     safetensors file";
-            (first, format!("{}; {why}", first.what))
-        } else if let Some(message) = self.missing_head(problems) {
-            (first, message)
-        } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
-            (tensor, message)
-        } else {
-            (first, first.what.to_string())
-        };
+        let (first, mut message) =
+            if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
+                (
+                    first,
+                    format!(
+                        "{}; this looks like a quantized model, whose weights cannot be recovered",
+                        first.what
+                    ),
+                )
+            } else if let Some(other) = self.other_model {
+                (first, format!("{}; {other}", first.what))
+            } else if let Some((missing, why)) = self.missing_positions(problems) {
+                (missing, format!("{}: {why}", missing.what))
+            } else if let Some(message) = self.missing_head(problems) {
+                (first, message)
+            } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
+                (tensor, message)
+            } else {
+                (first, first.what.to_string())
+            };
         if problems.len() > 1 {
             message.push_str(&format!(
                 "; {} problems in all, which `deberta-convert inspect` lists",
@@ -278,12 +272,41 @@ impl Checkpoint {
         Err(Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path))
     }
 
+    /// The first parameter that a graph is without and relative positions are made from, and why it may be.
+    fn missing_positions<'p>(&self, problems: &[&'p Problem]) -> Option<(&'p Problem, &'static str)> {
+        use Module::*;
+        let makes_positions = |problem: &&Problem| {
+            let module = problem.tensor.rsplit_once('.').and_then(|(path, _)| locate(path));
+            module.is_some_and(|(_, module)| {
+                matches!(
+                    module,
+                    RelEmbeddings | TableLayerNorm | PosProj | PosQProj | PosKeyProj | PosQueryProj
+                )
+            })
+        };
+        let mut missing = problems.iter().copied().filter(|problem| problem.what == ProblemKind::Missing);
+        let missing = missing.find(makes_positions).filter(|_| self.naming == Naming::Onnx)?;
+        let why = if !self.config.c2p() && !self.config.p2c() {
+            "nothing in this model computes with it, so that graphs do not hold it"
+        } else if self.unexpected().next().is_some() {
+            "the graph holds only what was computed from it, since relative positions depend on weights alone, and \
+             the exporter or an optimizer folded them into constants; export without constant folding, or take the \
+             PyTorch, TensorFlow or safetensors file"
+        } else {
+            return None;
+        };
+        Some((missing, why))
+    }
+
     /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
     fn missing_head(&self, problems: &[&Problem]) -> Option<String> {
         let params = params(&self.config, self.head);
-        let head_params = params.iter().filter(|param| param.module.in_head() && param.required).count();
-        let all_missing = problems.iter().all(|problem| problem.what == ProblemKind::Missing);
-        (self.head != Head::Base && all_missing && problems.len() == head_params).then(|| {
+        let head_params = params.iter().filter(|param| param.module.in_head() && param.required);
+        let names: Vec<String> = head_params.map(|param| self.naming.stored(param).name).collect();
+        let all_missing = problems
+            .iter()
+            .all(|problem| problem.what == ProblemKind::Missing && names.contains(&problem.tensor));
+        (self.head != Head::Base && all_missing && problems.len() == names.len()).then(|| {
             format!(
                 "missing, like all of the head: a {} made from these weights would have a random head \
                  (--head base converts the base model alone)",

@@ -208,10 +208,13 @@ impl Matcher<'_> {
             .into_iter()
             .filter_map(|tied| Some((tied.name, params.iter().position(|param| param.name == tied.of)?)))
             .collect();
-        if self.naming == Naming::Onnx
-            && let Some(table) = params.iter().position(|param| param.role == Role::WordEmbedding)
-        {
-            tied.insert(onnx::LM_HEAD_DECODER.to_owned(), table);
+        if self.naming == Naming::Onnx {
+            let table = |role| params.iter().position(|param| param.role == role);
+            tied.extend(table(Role::WordEmbedding).map(|words| (onnx::LM_HEAD_DECODER.to_owned(), words)));
+            // A table that a graph holds normalised is not the parameter.
+            let positions = table(Role::RelativeEmbedding).filter(|_| !self.config.norm_rel_ebd);
+            let name = format!("{}{}", self.head.base_prefix(), onnx::TABLE_OF_LAYERS);
+            tied.extend(positions.map(|positions| (name, positions)));
         }
 
         let mut matched = Matched::default();
@@ -333,7 +336,7 @@ impl Matcher<'_> {
         let names = if self.naming == Naming::Onnx { usize::MAX } else { SECOND_NAME };
         let Some((first, info)) = candidates.next().filter(|(first, _)| first.rank < names) else {
             if param.required {
-                matched.problems.push(problem(&self.stored_name(&param), ProblemKind::Missing));
+                matched.problems.push(problem(&self.naming.stored(&param).name, ProblemKind::Missing));
             }
             return;
         };
@@ -377,14 +380,6 @@ impl Matcher<'_> {
             place: first.place,
             param,
         });
-    }
-
-    /// The name that the file should give `param`.
-    fn stored_name(&self, param: &Param) -> String {
-        match self.naming {
-            Naming::Torch | Naming::Onnx => torch::stored(param).name,
-            Naming::Keras => keras::stored(param).name,
-        }
     }
 
     /// The name of the parameter of which the tensor `name` is the difference from the generator's. Microsoft trains

@@ -3,7 +3,7 @@
 //! Only the direction parameter → stored name is written down. The inverse is built by enumerating
 //! [`deberta_reference::params()`], so that missing and unexpected tensors fall out of it.
 
-use deberta_reference::DebertaConfig;
+use deberta_reference::{DebertaConfig, Param};
 
 pub mod keras;
 pub mod onnx;
@@ -62,5 +62,13 @@ impl Naming {
             keras += usize::from(name.ends_with(":0") && name.contains('/'));
         }
         if keras * 2 > total { Naming::Keras } else { Naming::Torch }
+    }
+
+    /// What a file of this naming should call `param`.
+    pub(crate) fn stored(self, param: &Param) -> Stored {
+        match self {
+            Naming::Torch | Naming::Onnx => torch::stored(param),
+            Naming::Keras => keras::stored(param),
+        }
     }
 }

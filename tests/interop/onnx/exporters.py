@@ -15,18 +15,24 @@ try:
 except ImportError:
     optimum = None
 
+# What Optimum calls the task of a class, by its name without the family's.
 TASKS = {
-    "DebertaModel": "feature-extraction",
-    "DebertaForMaskedLM": "fill-mask",
-    "DebertaForSequenceClassification": "text-classification",
-    "DebertaForTokenClassification": "token-classification",
-    "DebertaForQuestionAnswering": "question-answering",
+    "Model": "feature-extraction",
+    "ForMaskedLM": "fill-mask",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForMultipleChoice": "multiple-choice",
 }
 
 
-def by_pytorch(dynamo, external_data=False):
+def head(model):
+    return type(model).__name__.removeprefix("DebertaV2").removeprefix("Deberta")
+
+
+def by_pytorch(dynamo, **options):
     def export(model, folder, out):
-        generate_onnx.export(model, str(out), dynamo, external_data)
+        generate_onnx.export(model, str(out), dynamo, **options)
 
     return export
 
@@ -35,7 +41,7 @@ def by_optimum(**options):
     def export(model, folder, out):
         with tempfile.TemporaryDirectory() as target, contextlib.redirect_stdout(io.StringIO()):
             optimum.main_export(
-                str(folder), output=target, task=TASKS[type(model).__name__], do_validation=False, sequence_length=8, **options
+                str(folder), output=target, task=TASKS[head(model)], do_validation=False, sequence_length=8, **options
             )
             shutil.move(Path(target) / "model.onnx", out)
 

@@ -10,9 +10,11 @@
 use crate::format::TensorFile;
 use crate::format::onnx::proto::GraphProto;
 
+mod path;
 mod structure;
 mod walk;
 
+pub use path::TABLE_OF_LAYERS;
 use walk::Walk;
 pub use walk::{Layout, Recovered};
 

@@ -7,7 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::walk::{Layout, Recovered, Use, Walk, layout, unpadded};
+use super::path::{TABLE_OF_LAYERS, parameter};
+use super::walk::{Recovered, Use, Walk, layout};
 use crate::format::onnx::proto::NodeProto;
 use crate::tensor::TensorInfo;
 
@@ -22,20 +23,16 @@ pub(super) fn complete(walk: &Walk<'_>, tensors: &[TensorInfo], recovered: &mut 
         if let [one] = names.as_slice()
             && let Some((module, "weight" | "bias")) = one.name.rsplit_once('.')
         {
-            modules.insert(&info.name, module.to_owned());
+            modules.extend(walk.follow(info).values.into_iter().map(|value| (value, module.to_owned())));
         }
     }
     let mut places = Places { walk, modules, visits: 0 };
     for (info, names) in tensors.iter().zip(recovered) {
         if names.is_empty() && info.dtype.is_float() && info.shape.iter().any(|&dimension| dimension > 1) {
-            let (mut uses, mut aliases) = (Vec::new(), Vec::new());
-            walk.follow(info, &mut uses, &mut aliases);
+            let uses = walk.follow(info).uses.into_iter();
             let found: HashSet<Recovered> = uses
-                .iter()
                 .filter_map(|operand| {
-                    let name = places.name(operand, info)?;
-                    let layout = layout(operand).unwrap_or(Layout::Unknown);
-                    Some(Recovered { name, layout, shape: unpadded(&info.shape) })
+                    Some(Recovered::new(places.name(&operand, info)?, layout(&operand), info))
                 })
                 .collect();
             names.extend(found);
@@ -46,7 +43,7 @@ pub(super) fn complete(walk: &Walk<'_>, tensors: &[TensorInfo], recovered: &mut 
 
 struct Places<'w, 'g> {
     walk: &'w Walk<'g>,
-    /// The module of every tensor whose name is known.
+    /// The module of every tensor whose name is known, by the values that have its elements.
     modules: HashMap<&'g str, String>,
     visits: usize,
 }
@@ -55,25 +52,29 @@ impl<'g> Places<'_, 'g> {
     fn name(&mut self, operand: &Use<'g>, info: &TensorInfo) -> Option<String> {
         let node = operand.node;
         match (node.op_type(), operand.operand, info.shape.len()) {
-            ("MatMul" | "Gemm", 1, 2) => match self.module_of_bias(node) {
+            ("MatMul" | "FusedMatMul" | "Gemm", 1, 2) => match self.module_of_bias(node) {
                 // The decoder's bias belongs to the head.
                 Some(module) if module == "cls.predictions" => Some(format!("{module}.decoder.weight")),
                 Some(module) => Some(format!("{module}.weight")),
                 None => self.linear_without_bias(node),
             },
             ("Add", this, 4) => {
-                let part = self.walk.part_of_projection(node, 1 - this.min(1), *info.shape.last()?)?;
-                let name = match part {
-                    0 => "q_bias",
-                    2 => "v_bias",
-                    _ => return None,
-                };
-                Some(format!("{}.{name}", self.attention(node)?))
+                let bias = self.walk.bias_of_projection(node, this, info)?;
+                Some(format!("{}.{bias}", self.attention(node)?))
             }
             ("Slice", 0, 2) => {
                 let next = self.next_module(node)?;
-                next.starts_with("encoder.layer.").then(|| "encoder.rel_embeddings.weight".to_owned())
+                next.starts_with("encoder.layer.").then(|| TABLE_OF_LAYERS.to_owned())
             }
+            // A model has one convolution.
+            ("Conv", this, rank) => parameter("encoder.conv.conv", node, this, rank),
+            ("MatMul" | "FusedMatMul" | "Gemm", 0, rank) => {
+                parameter(&self.module_of_bias(node)?, node, 0, rank)
+            }
+            ("LayerNormalization", 0, rank) => {
+                parameter(self.modules.get(node.input.get(1)?.as_str())?, node, 0, rank)
+            }
+            ("ReduceMean" | "Sub", 0, rank) => parameter(&self.next_module(node)?, node, 0, rank),
             _ => None,
         }
     }
@@ -84,8 +85,14 @@ impl<'g> Places<'_, 'g> {
             return self.modules.get(bias.as_str()).cloned();
         }
         let [sum] = self.consumers(node)[..] else { return None };
-        let mut biases = sum.input.iter().filter_map(|name| self.modules.get(name.as_str()));
-        biases.next().filter(|_| sum.op_type() == "Add").cloned()
+        let biases = match sum.op_type() {
+            "Add" => sum.input.get(..),
+            // ONNX Runtime adds the bias inside of the operation that follows.
+            "BiasGelu" | "FastGelu" => sum.input.get(1..2),
+            "SkipLayerNormalization" => sum.input.get(4..5),
+            _ => None,
+        };
+        biases.into_iter().flatten().find_map(|name| self.modules.get(name.as_str())).cloned()
     }
 
     /// What a product without a bias is, by where it comes from and where it goes.

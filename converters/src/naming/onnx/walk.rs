@@ -1,10 +1,8 @@
 //! The nodes of a graph around a tensor, and what they say of it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
 
-use deberta_reference::Module;
-
+use super::path::{TABLE_OF_LAYERS, local, module_of, parameter};
 use crate::format::TensorFile;
 use crate::format::onnx::proto::{GraphProto, NodeProto};
 use crate::tensor::{Dtype, TensorInfo};
@@ -17,8 +15,21 @@ pub struct Recovered {
     pub name: String,
     /// How a matrix is stored.
     pub layout: Layout,
-    /// The shape, without the axes of length 1 that an exporter put around a bias.
+    /// The shape, without the axes of length 1 that an exporter put around a bias or the table of relative positions.
     pub shape: Vec<usize>,
+}
+
+impl Recovered {
+    pub(super) fn new(name: String, layout: Option<Layout>, info: &TensorInfo) -> Recovered {
+        let shape = match info.shape[..] {
+            // A bias with axes of length 1 around its heads.
+            [1, heads, 1, size] => vec![heads.saturating_mul(size)],
+            // The table of relative positions as one batch.
+            [1, rows, size] if name.starts_with(TABLE_OF_LAYERS) => vec![rows, size],
+            _ => info.shape.clone(),
+        };
+        Recovered { name, layout: layout.unwrap_or(Layout::Unknown), shape }
+    }
 }
 
 /// How a graph stores a matrix.
@@ -52,6 +63,14 @@ pub(super) struct Walk<'g> {
     integers: HashMap<&'g str, i64>,
 }
 
+/// Where a tensor goes.
+pub(super) struct Followed<'g> {
+    /// What it is an operand of.
+    pub(super) uses: Vec<Use<'g>>,
+    /// The values that have its elements, itself first.
+    pub(super) values: Vec<&'g str>,
+}
+
 /// An operand that a tensor becomes.
 pub(super) struct Use<'g> {
     pub(super) node: &'g NodeProto,
@@ -83,58 +102,50 @@ impl<'g> Walk<'g> {
         walk
     }
 
-    pub(super) fn recover(&self, info: &TensorInfo) -> Vec<Recovered> {
-        let (mut uses, mut names) = (Vec::new(), vec![info.name.as_str()]);
-        self.follow(info, &mut uses, &mut names);
-
+    pub(super) fn recover(&self, info: &'g TensorInfo) -> Vec<Recovered> {
+        let Followed { uses, values } = self.follow(info);
         let layouts: Vec<Option<Layout>> = uses.iter().map(layout).collect();
         let agreed = layouts.iter().flatten().copied().reduce(|one, other| one.and(Some(other)));
         let (mut found, mut known) = (BTreeSet::new(), BTreeSet::new());
-        for name in names.into_iter().filter_map(local) {
+        for name in values.into_iter().filter_map(local) {
             known.insert(name.clone());
-            let layout = agreed.unwrap_or(Layout::Unknown);
-            found.insert(Recovered { name, layout, shape: unpadded(&info.shape) });
+            found.insert(Recovered::new(name, agreed, info));
         }
         for (operand, layout) in uses.iter().zip(layouts) {
             let Some(name) = self.name(operand, info) else { continue };
-            let layout = layout.unwrap_or(Layout::Unknown);
             if known.insert(name.clone()) {
-                found.insert(Recovered { name, layout, shape: unpadded(&info.shape) });
+                found.insert(Recovered::new(name, layout, info));
             }
         }
         found.into_iter().collect()
     }
 
-    /// Collects what the tensor is an operand of, through nodes that do not change its elements, and the names that
-    /// it has on the way.
-    pub(super) fn follow(&self, info: &'g TensorInfo, uses: &mut Vec<Use<'g>>, names: &mut Vec<&'g str>) {
+    /// What a tensor is an operand of, directly or through nodes that do not change its elements.
+    pub(super) fn follow(&self, info: &'g TensorInfo) -> Followed<'g> {
+        let mut followed = Followed { uses: Vec::new(), values: Vec::new() };
         let mut seen: BTreeSet<(&str, bool)> = BTreeSet::new();
         let mut ahead: Vec<(&str, bool)> = vec![(&info.name, false)];
         while let Some((value, turned)) = ahead.pop() {
             if !seen.insert((value, turned)) {
                 continue;
             }
+            followed.values.push(value);
             for &(index, operand) in self.consumers.get(value).into_iter().flatten() {
                 let Some(node) = self.graph.node.get(index) else { continue };
-                let next = match node.op_type() {
-                    "Identity" | "Cast" => Some(turned),
-                    "Transpose" if info.shape.len() == 2 && turns(node) => Some(!turned),
-                    "Reshape" | "Unsqueeze" | "Squeeze" if info.shape.len() == 1 && operand == 0 => {
-                        Some(turned)
-                    }
+                let next = match (node.op_type(), info.shape.len()) {
+                    _ if operand > 0 => None,
+                    ("Identity" | "Cast", _) => Some(turned),
+                    ("Transpose", 2) if turns(node) => Some(!turned),
+                    ("Reshape", 1) | ("Unsqueeze" | "Squeeze", 1..=3) => Some(turned),
                     _ => None,
                 };
                 match (next, node.output.first()) {
-                    (Some(turned), Some(output)) => {
-                        if node.op_type() == "Identity" {
-                            names.push(output);
-                        }
-                        ahead.push((output, turned));
-                    }
-                    _ => uses.push(Use { node, operand, turned }),
+                    (Some(turned), Some(output)) => ahead.push((output, turned)),
+                    _ => followed.uses.push(Use { node, operand, turned }),
                 }
             }
         }
+        followed
     }
 
     /// The name that the module path and the place of the operand suggest.
@@ -145,29 +156,32 @@ impl<'g> Walk<'g> {
         {
             return Some("embeddings.word_embeddings.weight".to_owned());
         }
-        let module = local(&module_path(operand.node)?)?;
-        let leaf = match (operand.node.op_type(), operand.operand, info.shape.len()) {
-            ("MatMul" | "Gemm", 1, 2) | ("Gather", 0, 2) => "weight",
-            ("LayerNormalization", 1, 1) | ("Mul", _, 1) => "weight",
-            ("LayerNormalization", 2, 1) | ("Gemm", 2, 1) | ("Add", _, 1) => "bias",
-            ("Slice", 0, 2) if module.starts_with("encoder.") && module.ends_with(".attention.self") => {
-                return Some("encoder.rel_embeddings.weight".to_owned());
-            }
-            ("Add", this, 4) => {
-                match self.part_of_projection(operand.node, 1 - this.min(1), *info.shape.last()?)? {
-                    0 => "q_bias",
-                    2 => "v_bias",
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        Some(format!("{module}.{leaf}"))
+        // No operation takes a parameter further behind.
+        let module = if operand.operand < 3 { module_of(operand.node)? } else { return None };
+        if let ("Add", this, 4) = (operand.node.op_type(), operand.operand, info.shape.len()) {
+            let bias = self.bias_of_projection(operand.node, this, info)?;
+            return Some(format!("{module}.{bias}"));
+        }
+        parameter(&module, operand.node, operand.operand, info.shape.len())
+    }
+
+    /// Which bias is added to a part of version 1's projection to queries, keys and values, as operand `this`.
+    pub(super) fn bias_of_projection(
+        &self,
+        sum: &NodeProto,
+        this: usize,
+        info: &TensorInfo,
+    ) -> Option<&'static str> {
+        match self.part_of_projection(sum, 1 - this.min(1), *info.shape.last()?)? {
+            0 => Some("q_bias"),
+            2 => Some("v_bias"),
+            _ => None,
+        }
     }
 
     /// Which third of the projection to queries, keys and values an operand is, if it is one whose last axis has
     /// `size` elements: the number of an output of `Split`, or where `Slice` starts.
-    pub(super) fn part_of_projection(&self, node: &NodeProto, operand: usize, size: usize) -> Option<i64> {
+    fn part_of_projection(&self, node: &NodeProto, operand: usize, size: usize) -> Option<i64> {
         let &(index, result) = self.producers.get(node.input.get(operand)?.as_str())?;
         let part = self.graph.node.get(index)?;
         match (part.op_type(), part.input.as_slice()) {
@@ -236,8 +250,8 @@ pub(super) fn layout(operand: &Use<'_>) -> Option<Layout> {
         // y = x W, where W has an input in every row; y = W x the other way round.
         ("MatMul", 1) => true,
         ("MatMul", 0) => false,
-        ("Gemm", 1) => integer(node, "transB") == 0,
-        ("Gemm", 0) => integer(node, "transA") != 0,
+        ("Gemm" | "FusedMatMul", 1) => integer(node, "transB") == 0,
+        ("Gemm" | "FusedMatMul", 0) => integer(node, "transA") != 0,
         ("Gather", 0) => integer(node, "axis") != 0,
         ("Slice", 0) => false,
         _ => return None,
@@ -255,73 +269,9 @@ fn integer(node: &NodeProto, name: &str) -> i64 {
     node.attribute.iter().find(|attribute| attribute.name() == name).map_or(0, |attribute| attribute.i())
 }
 
-/// The path of the module that a node belongs to, with dots.
-fn module_path(node: &NodeProto) -> Option<String> {
-    // ['', 'm', 'm.deberta', …, 'm.deberta.encoder.layer.0.intermediate.dense', 'linear_4']
-    const SCOPES: &str = "pkg.torch.onnx.name_scopes";
-    if let Some(scopes) = node.metadata_props.iter().find(|entry| entry.key() == SCOPES) {
-        let mut scopes = scopes.value().trim_matches(['[', ']']).rsplit(", ");
-        let module = scopes.nth(1)?;
-        return Some(module.trim_matches(['\'', '"']).to_owned());
-    }
-    // /m/deberta/encoder/layer.0/intermediate/dense/MatMul
-    let (module, _) = node.name().strip_prefix('/')?.rsplit_once('/')?;
-    Some(module.replace('/', "."))
-}
-
-/// The parts of a model: how the paths of modules begin that are in no layer.
-static PARTS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
-    let modules = Module::ALL.iter().filter(|module| !module.in_layers());
-    modules.filter_map(|module| module.path().split('.').next()).collect()
-});
-
-/// The name from the model's own parts on, without whatever was put before it.
-fn local(name: &str) -> Option<String> {
-    let mut rest = name;
-    loop {
-        let first = rest.split('.').next()?;
-        if PARTS.contains(first) {
-            return Some(rest.to_owned());
-        }
-        (_, rest) = rest.split_once('.')?;
-    }
-}
-
-/// `[1, h, 1, d]` is a bias of length h d.
-pub(super) fn unpadded(shape: &[usize]) -> Vec<usize> {
-    match shape {
-        &[1, heads, 1, size] => vec![heads.saturating_mul(size)],
-        other => other.to_vec(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_put_before_a_name_is_taken_off() {
-        for prefix in ["", "deberta.", "m.deberta.", "a.b.c."] {
-            let name = format!("{prefix}encoder.layer.0.output.dense.bias");
-            assert_eq!(local(&name).as_deref(), Some("encoder.layer.0.output.dense.bias"));
-        }
-        assert_eq!(local("onnx::MatMul_1431"), None);
-        assert_eq!(local(""), None);
-    }
-
-    #[test]
-    fn module_paths_are_in_names_or_in_metadata() {
-        let named =
-            NodeProto { name: Some("/m/encoder/layer.0/output/dense/MatMul".into()), ..Default::default() };
-        assert_eq!(module_path(&named).as_deref(), Some("m.encoder.layer.0.output.dense"));
-        let mut scoped = NodeProto { name: Some("node_linear_4".into()), ..Default::default() };
-        assert_eq!(module_path(&scoped), None);
-        scoped.metadata_props = vec![crate::format::onnx::proto::StringStringEntryProto {
-            key: Some("pkg.torch.onnx.name_scopes".into()),
-            value: Some("['', 'm', 'm.pooler', 'm.pooler.dense', 'linear']".into()),
-        }];
-        assert_eq!(module_path(&scoped).as_deref(), Some("m.pooler.dense"));
-    }
 
     #[test]
     fn nodes_that_disagree_about_a_layout_leave_it_unknown() {

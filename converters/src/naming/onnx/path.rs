@@ -1,0 +1,133 @@
+//! The paths of modules, which nodes and tensors keep, and the parameters of a module by the operands of its nodes.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use deberta_reference::{Module, locate};
+
+use crate::format::onnx::proto::NodeProto;
+
+/// The name of the table of relative positions.
+const TABLE: &str = "encoder.rel_embeddings.weight";
+
+/// The table of relative positions as the layers take it: normalised, if the configuration says so.
+pub const TABLE_OF_LAYERS: &str = "encoder.rel_embeddings";
+
+/// The parameter of `module` that is this operand of a node, a tensor with `rank` dimensions.
+pub(super) fn parameter(module: &str, node: &NodeProto, operand: usize, rank: usize) -> Option<String> {
+    let leaf = match (node.op_type(), operand, rank) {
+        ("MatMul" | "FusedMatMul" | "Gemm", 1, 2) | ("Gather", 0, 2) | ("Conv", 1, 3) => "weight",
+        ("LayerNormalization", 1, 1) | ("Mul", _, 1) => "weight",
+        ("LayerNormalization" | "Gemm" | "Conv", 2, 1) | ("Add", _, 1) => "bias",
+        ("Slice", 0, 2) if module.starts_with("encoder.") && module.ends_with(".attention.self") => {
+            return Some(TABLE_OF_LAYERS.to_owned());
+        }
+        (_, 0, 2 | 3) => return table(module, node.op_type()).map(str::to_owned),
+        _ => return None,
+    };
+    Some(format!("{module}.{leaf}"))
+}
+
+/// The name of a table that `module` projects or normalises, `[2S, H]` or `[1, 2S, H]`. Version 2 projects all rows at
+/// once. Before opset 17 a LayerNorm is written out, and starts by subtracting the mean.
+fn table(module: &str, operation: &str) -> Option<&'static str> {
+    use Module::*;
+    let (_, module) = locate(module)?;
+    match operation {
+        "MatMul" | "FusedMatMul" | "Gemm" => {
+            matches!(module, QueryProj | KeyProj | PosQueryProj | PosKeyProj).then_some(TABLE_OF_LAYERS)
+        }
+        "LayerNormalization" | "ReduceMean" | "Sub" => (module == TableLayerNorm).then_some(TABLE),
+        _ => None,
+    }
+}
+
+/// The path of the module that a node belongs to, with dots, from the model's own parts on.
+pub(super) fn module_of(node: &NodeProto) -> Option<String> {
+    let path = local(&module_path(node)?)?;
+    // A module that is called once more is `query_proj_1`, and a layer `layer.5_1`.
+    let first_call = |word: &str| match word.rsplit_once('_') {
+        Some((word, call)) if call.parse::<u32>().is_ok() => word.to_owned(),
+        _ => word.to_owned(),
+    };
+    Some(path.split('.').map(first_call).collect::<Vec<_>>().join("."))
+}
+
+/// The whole path of the module that a node belongs to, with dots.
+fn module_path(node: &NodeProto) -> Option<String> {
+    // ['', 'm', 'm.deberta', …, 'm.deberta.encoder.layer.0.intermediate.dense', 'linear_4']
+    const SCOPES: &str = "pkg.torch.onnx.name_scopes";
+    if let Some(scopes) = node.metadata_props.iter().find(|entry| entry.key() == SCOPES) {
+        let mut scopes = scopes.value().trim_matches(['[', ']']).rsplit(", ");
+        let module = scopes.nth(1)?;
+        return Some(module.trim_matches(['\'', '"']).to_owned());
+    }
+    // /m/deberta/encoder/layer.0/intermediate/dense/MatMul
+    let (module, _) = node.name().strip_prefix('/')?.rsplit_once('/')?;
+    Some(module.replace('/', "."))
+}
+
+/// The parts of a model: how the paths of modules begin that are in no layer.
+static PARTS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let modules = Module::ALL.iter().filter(|module| !module.in_layers());
+    modules.filter_map(|module| module.path().split('.').next()).collect()
+});
+
+/// No parameter has a longer name. What is remembered of a file is not longer either, however long its names are.
+const LONGEST: usize = 200;
+
+/// The name from the model's own parts on, without whatever was put before it.
+pub(super) fn local(name: &str) -> Option<String> {
+    let mut rest = name;
+    loop {
+        let first = rest.split('.').next()?;
+        if PARTS.contains(first) {
+            return (rest.len() <= LONGEST).then(|| rest.to_owned());
+        }
+        (_, rest) = rest.split_once('.')?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_before_a_name_is_taken_off() {
+        for prefix in ["", "deberta.", "m.deberta.", "a.b.c."] {
+            let name = format!("{prefix}encoder.layer.0.output.dense.bias");
+            assert_eq!(local(&name).as_deref(), Some("encoder.layer.0.output.dense.bias"));
+        }
+        assert_eq!(local("onnx::MatMul_1431"), None);
+        assert_eq!(local(""), None);
+    }
+
+    #[test]
+    fn module_paths_are_in_names_or_in_metadata() {
+        let named =
+            NodeProto { name: Some("/m/encoder/layer.0/output/dense/MatMul".into()), ..Default::default() };
+        assert_eq!(module_path(&named).as_deref(), Some("m.encoder.layer.0.output.dense"));
+        let mut scoped = NodeProto { name: Some("node_linear_4".into()), ..Default::default() };
+        assert_eq!(module_path(&scoped), None);
+        scoped.metadata_props = vec![crate::format::onnx::proto::StringStringEntryProto {
+            key: Some("pkg.torch.onnx.name_scopes".into()),
+            value: Some("['', 'm', 'm.pooler', 'm.pooler.dense', 'linear']".into()),
+        }];
+        assert_eq!(module_path(&scoped).as_deref(), Some("m.pooler.dense"));
+    }
+
+    #[test]
+    fn modules_that_are_called_again_are_the_same() {
+        for (path, module) in [
+            (
+                "/deberta/encoder/layer.0/attention/self/query_proj_1/MatMul",
+                "encoder.layer.0.attention.self.query_proj",
+            ),
+            ("/m/deberta/encoder/layer.5_1/output/dense/Add", "encoder.layer.5.output.dense"),
+            ("/deberta_1/embeddings/word_embeddings/Gather", "embeddings.word_embeddings"),
+        ] {
+            let node = NodeProto { name: Some(path.into()), ..Default::default() };
+            assert_eq!(module_of(&node).as_deref(), Some(module));
+        }
+    }
+}
