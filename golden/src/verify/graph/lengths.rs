@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Result};
-use deberta_reference::{DebertaConfig, Inputs};
+use deberta_reference::{DebertaConfig, Head, Inputs};
 use ndarray::Array2;
 
 use super::candidate::{Attempt, GraphCandidate, Weights};
@@ -70,7 +70,9 @@ fn compare(
     batch: &Batch,
     run: &mut RunReport,
 ) -> Result<()> {
-    let inputs = batch.inputs(weights.config())?;
+    // All sequences are the choices of one question, where the class chooses.
+    let choices = (weights.class.head == Head::MultipleChoice).then_some(batch.padding.len());
+    let inputs = Inputs { choices, ..batch.inputs(weights.config())? };
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
     let (tolerances, padding) = (Tolerances::default(), Padding::of(&inputs, weights.class.head));
