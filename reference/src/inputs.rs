@@ -70,7 +70,10 @@ impl Inputs {
     }
 
     /// c, if the sequences make whole questions with c choices each.
-    pub(crate) fn check_choices(&self) -> Result<usize> {
+    ///
+    /// # Errors
+    /// No c, one of 0, sequences that are left over.
+    pub fn check_choices(&self) -> Result<usize> {
         let of_embeddings = || self.inputs_embeds.as_ref().map(|embeds| embeds.dim().0);
         let sequences = self.input_ids.as_ref().map(|ids| ids.dim().0).or_else(of_embeddings).unwrap_or(0);
         let choices = self.choices.ok_or(InputError::NoChoices)?;

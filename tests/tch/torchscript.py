@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,15 @@ CASES = (
     "sequence-classification",
     "token-classification",
     "question-answering",
+    "v2-model",
+    "v2-model-separate",
+    "v2-model-conv",
+    "v2-model-absolute",
+    "v2-masked-lm",
+    "v2-sequence-single-label",
+    "v2-token-classification",
+    "v2-question-answering",
+    "v2-multiple-choice",
 )
 
 
@@ -54,7 +64,7 @@ class OneLength(LogitsAlone):
 
 def model(case, **options):
     """The model of a case."""
-    config = transformers.DebertaConfig.from_pretrained(DATA / case)
+    config = transformers.AutoConfig.from_pretrained(DATA / case)
     for name, value in options.items():
         setattr(config, name, value)
     kind = getattr(transformers, json.loads((DATA / case / "config.json").read_text())["architectures"][0])
@@ -62,11 +72,12 @@ def model(case, **options):
 
 
 def example(case):
-    """Inputs to trace with: another length and batch than most goldens have."""
-    vocabulary = json.loads((DATA / case / "config.json").read_text())
-    ids = (torch.arange(10).reshape(2, 5) * 7 + 3) % vocabulary["vocab_size"]
+    """Inputs to trace with: another length and batch than most goldens have, and of multiple choice another number of choices."""
+    config = json.loads((DATA / case / "config.json").read_text())
+    shape = (2, 3, 5) if config["architectures"] == ["DebertaV2ForMultipleChoice"] else (2, 5)
+    ids = (torch.arange(math.prod(shape)).reshape(shape) * 7 + 3) % config["vocab_size"]
     inputs = [ids, torch.ones_like(ids)]
-    if vocabulary.get("type_vocab_size", 0) > 0:
+    if config.get("type_vocab_size", 0) > 0:
         inputs.append(torch.zeros_like(ids))
     return tuple(inputs)
 

@@ -1,7 +1,7 @@
 //! What every backend is called and does.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Inputs, LoadReport, MaskedRows};
+use deberta_reference::{Head, Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
 
 use crate::judge::tolerance::Precision;
@@ -125,6 +125,17 @@ pub trait Graph: Backend {
     /// # Errors
     /// One that it does not have, or not so, by name.
     fn takes(&self, inputs: &Inputs) -> Result<()>;
+}
+
+/// Refuses inputs [b, c, n] for a class that does not choose.
+pub(super) fn check_choices(class: Class, inputs: &Inputs) -> Result<()> {
+    match inputs.choices {
+        Some(choices) if class.head != Head::MultipleChoice => {
+            let message = format!("the tokens have {choices} choices, which {class} does not take");
+            Err(Error::new(Kind::Request, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a trace says of how it was computed.

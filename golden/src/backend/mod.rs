@@ -40,7 +40,11 @@ impl BackendName {
         match self {
             BackendName::Reference => Ok(Box::new(Reference::load(parameters, class, masked_rows)?)),
             #[cfg(feature = "tch")]
-            BackendName::Tch => Ok(Box::new(Tch::load(parameters, class, masked_rows)?)),
+            BackendName::Tch => {
+                let checkpoint = parameters.checkpoint();
+                let model = Tch::load(checkpoint.config.clone(), parameters, class, masked_rows);
+                Ok(Box::new(model.map_err(|error| error.in_file(&checkpoint.source.path))?))
+            }
             #[cfg(not(feature = "tch"))]
             BackendName::Tch => Err(self.cannot("was not built")),
             BackendName::Onnx | BackendName::OnnxRuntime => {

@@ -12,7 +12,7 @@ use deberta_reference::{
 use ndarray::ArrayD;
 use serde::Serialize;
 
-use super::interface::metadata;
+use super::interface::{check_choices, metadata};
 use super::{Backend, BackendName};
 use crate::trace::class::{Class, Code};
 use crate::trace::file::Trace;
@@ -73,18 +73,6 @@ impl Reference {
         Reference { arithmetic, ..self }
     }
 
-    /// Refuses inputs [b, c, n] for a class that does not choose.
-    fn check_choices(&self, inputs: &Inputs) -> Result<()> {
-        match inputs.choices {
-            Some(choices) if self.class.head != Head::MultipleChoice => {
-                let message =
-                    format!("the tokens have {choices} choices, which {} does not take", self.class);
-                Err(Error::new(Kind::Request, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What becomes of attention rows whose every key is masked.
     pub fn masked_rows(&self) -> MaskedRows {
         self.masked_rows
@@ -97,7 +85,7 @@ impl Backend for Reference {
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
-        self.check_choices(inputs)?;
+        check_choices(self.class, inputs)?;
         let (tensors, producer) = match self.arithmetic {
             Arithmetic::F32 => {
                 let run = |probe: &mut Probe<'_>| self.model.run(inputs, probe);
@@ -113,7 +101,7 @@ impl Backend for Reference {
     }
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
-        self.check_choices(inputs)?;
+        check_choices(self.class, inputs)?;
         match self.arithmetic {
             Arithmetic::F32 => self.model.run(inputs, &mut Probe::off()).map(drop),
             Arithmetic::F64 => self.model.run_f64(inputs, &mut Probe::off()).map(drop),

@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 use super::failure::Result;
 use super::inputs::Mask;
 use super::projections::Projections;
-use super::relative::{PositionLayers, Positions};
+use super::relative::{PositionLayers, Relative};
 use super::tensors::keep;
 use super::weights::{Linear, Scope};
 
@@ -29,16 +29,17 @@ pub(super) struct DisentangledSelfAttention {
 pub(super) struct Surroundings<'f> {
     pub(super) mask: &'f Mask,
     pub(super) masked_rows: MaskedRows,
-    /// The relative position table [2 max, H], if there is one.
-    pub(super) relative: Option<&'f Tensor>,
+    /// The relative position table, if there is one.
+    pub(super) relative: Option<Relative>,
 }
 
 impl DisentangledSelfAttention {
     pub(super) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<DisentangledSelfAttention> {
         let talking = |name| config.talking_head.then(|| weights.linear_without_bias(name)).transpose();
+        let projections = Projections::new(config, weights)?;
         Ok(DisentangledSelfAttention {
-            projections: Projections::new(config, weights)?,
-            positions: PositionLayers::new(config, weights)?,
+            positions: PositionLayers::new(config, weights, &projections)?,
+            projections,
             head_logits_proj: talking("head_logits_proj")?,
             head_weights_proj: talking("head_weights_proj")?,
         })
@@ -54,18 +55,18 @@ impl DisentangledSelfAttention {
         probe: &mut Probe<'_>,
     ) -> Result<(Tensor, Tensor)> {
         let [q, k, v] = self.projections.forward(hidden, queries, probe)?; //            [b, h, n, d]
-        let n = hidden.size3()?.1;
-        let positions = around.relative.map(|table| self.positions.positions(table, n, probe)).transpose()?;
+        let relative = around.relative.as_ref();
+        let positions = relative.map(|table| self.positions.positions(table, probe)).transpose()?;
         let mut scores = keep(probe, "c2c", product(&q, &k)?)?; //                       [b, h, n, n]
-        if let Some(Positions { key, query, delta }) = &positions {
+        if let Some((Relative { delta, .. }, positions)) = relative.zip(positions) {
             let all = scores.size();
-            if let Some(key) = key {
+            if let Some(key) = &positions.key {
                 // qᵢ · pos_key[m]                                                       [b, h, n, 2s]
                 let products = product(&q, key)?;
                 let c2p = products.f_gather(-1, &delta.f_expand(all.clone(), false)?, false)?;
                 scores = scores.f_add(&keep(probe, "c2p", c2p)?)?;
             }
-            if let Some(query) = query {
+            if let Some(query) = &positions.query {
                 // kⱼ · pos_query[m]                                                     [b, h, n, 2s]
                 let products = product(&k, query)?;
                 let of_keys = delta.f_transpose(0, 1)?.f_expand(all, false)?; //         [j, i]

@@ -1,34 +1,37 @@
 //! The stack of layers. Source: `DebertaEncoder`, `DebertaLayer`, `DebertaAttention`, `DebertaSelfOutput`,
-//! `DebertaIntermediate`, `DebertaOutput`.
+//! `DebertaIntermediate`, `DebertaOutput`, and the same of version 2.
 
 use deberta_reference::activation::Activation;
 use deberta_reference::{DebertaConfig, Probe};
 use tch::Tensor;
 
 use super::attention::{DisentangledSelfAttention, Surroundings};
+use super::convolution::Convolution;
 use super::failure::Result;
+use super::relative::Table;
 use super::tensors::keep;
 use super::weights::{LayerNorm, Linear, Scope};
 
-/// L layers and the relative position table that they share.
+/// L layers, the relative position table that they share, and perhaps a convolution after the first one.
 pub(super) struct DebertaEncoder {
     pub(super) layers: Vec<DebertaLayer>,
-    /// [2 max, H], with relative attention
-    pub(super) rel_embeddings: Option<Tensor>,
+    /// With relative attention
+    pub(super) table: Option<Table>,
+    convolution: Option<Convolution>,
 }
 
 impl DebertaEncoder {
     pub(super) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<DebertaEncoder> {
         let layer = |i| DebertaLayer::new(config, &weights.at(&format!("layer.{i}")));
-        let table = || weights.at("rel_embeddings").tensor("weight");
         Ok(DebertaEncoder {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            rel_embeddings: config.relative_attention.then(table).transpose()?,
+            table: Table::new(config, weights)?,
+            convolution: Convolution::new(config, &weights.at("conv"))?,
         })
     }
 
-    /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ): the last [b, n, H], those before it, L of [b, n, H], and if `attentions`, the
-    /// probabilities, L of [b, h, n, n].
+    /// x₀ = embeddings, xᵢ₊₁ = layerᵢ(xᵢ), but x₁ = convolution(x₀, layer₀(x₀)) if there is one: the last [b, n, H], those
+    /// before it, L of [b, n, H], and if `attentions`, the probabilities, L of [b, h, n, n].
     pub(super) fn forward(
         &self,
         embeddings: Tensor,
@@ -40,6 +43,10 @@ impl DebertaEncoder {
         let mut x = embeddings;
         for (i, layer) in self.layers.iter().enumerate() {
             let (next, probs) = layer.forward(&x, None, around, &mut probe.at(format_args!("layer.{i}")))?;
+            let next = match self.convolution.as_ref().filter(|_| i == 0) {
+                Some(convolution) => convolution.forward(&x, &next, around.mask, &mut probe.at("conv"))?,
+                None => next,
+            };
             states.push(std::mem::replace(&mut x, next));
             all_probs.extend(attentions.then_some(probs));
         }

@@ -6,7 +6,8 @@ use tch::Tensor;
 
 use super::encoder::activate;
 use super::failure::Result;
-use super::tensors::keep;
+use super::replaced_tokens::MaskPredictions;
+use super::tensors::{keep, length};
 use super::weights::{LayerNorm, Linear, Scope};
 
 /// A head, or none.
@@ -14,9 +15,7 @@ pub(super) enum Head {
     Base,
     MaskedLm(PredictionHead),
     SequenceClassification {
-        /// [H, H]
-        pooler: Linear,
-        act: Activation,
+        pooler: Pooler,
         /// [labels, H]
         classifier: Linear,
     },
@@ -28,6 +27,12 @@ pub(super) enum Head {
         /// [2, H]
         qa_outputs: Linear,
     },
+    MultipleChoice {
+        pooler: Pooler,
+        /// [1, H]
+        classifier: Linear,
+    },
+    ReplacedTokens(MaskPredictions),
 }
 
 /// Outputs by their names in transformers, the first of them computed first.
@@ -41,8 +46,7 @@ impl Head {
                 Head::MaskedLm(PredictionHead::new(config, head.is_legacy(config), weights)?)
             }
             reference::Head::SequenceClassification => Head::SequenceClassification {
-                pooler: weights.at("pooler").linear("dense")?,
-                act: config.pooler_hidden_act,
+                pooler: Pooler::new(config, weights)?,
                 classifier: weights.linear("classifier")?,
             },
             reference::Head::TokenClassification => {
@@ -51,27 +55,28 @@ impl Head {
             reference::Head::QuestionAnswering => {
                 Head::QuestionAnswering { qa_outputs: weights.linear("qa_outputs")? }
             }
-            reference::Head::MultipleChoice | reference::Head::ReplacedTokens => {
-                let reason = format!("libtorch does not compute the head {} yet", head.word());
-                return Err(reference::Error::Unsupported(reason).into());
-            }
+            reference::Head::MultipleChoice => Head::MultipleChoice {
+                pooler: Pooler::new(config, weights)?,
+                classifier: weights.linear("classifier")?,
+            },
+            reference::Head::ReplacedTokens => Head::ReplacedTokens(MaskPredictions::new(config, weights)?),
         })
     }
 
-    /// The outputs without the loss, from the last hidden state x [b, n, H] and the word embeddings [V, E].
+    /// The outputs without the loss, from the last hidden state x [b, n, H], the word embeddings [V, E], and c, the number of
+    /// sequences that are the choices of one question.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         word_embeddings: &Tensor,
+        choices: usize,
         probe: &mut Probe<'_>,
     ) -> Result<Outputs> {
         Ok(match self {
             Head::Base => vec![("last_hidden_state", x.shallow_clone())],
             Head::MaskedLm(head) => vec![("logits", head.forward(x, word_embeddings, probe)?)],
-            Head::SequenceClassification { pooler, act, classifier } => {
-                // pooled = act(W x₀ + b), x₀ being the hidden state of the first token   [b, H]
-                let pooled = keep(probe, "pooler.dense", pooler.forward(&x.f_select(1, 0)?)?)?;
-                let pooled = keep(probe, "pooler", activate(*act, &pooled)?)?;
+            Head::SequenceClassification { pooler, classifier } => {
+                let pooled = pooler.forward(x, probe)?; //                               [b, H]
                 let logits = keep(probe, "classifier", classifier.forward(&pooled)?)?; // [b, labels]
                 vec![("logits", logits)]
             }
@@ -83,7 +88,32 @@ impl Head {
                 let logits = keep(probe, "qa_outputs", qa_outputs.forward(x)?)?; //      [b, n, 2]
                 vec![("start_logits", logits.f_select(2, 0)?), ("end_logits", logits.f_select(2, 1)?)]
             }
+            Head::MultipleChoice { pooler, classifier } => {
+                let pooled = pooler.forward(x, probe)?; //                               [b c, H]
+                let scores = keep(probe, "classifier", classifier.forward(&pooled)?)?; // [b c, 1]
+                vec![("logits", scores.f_reshape([-1, length(choices)])?)] //            [b, c]
+            }
+            Head::ReplacedTokens(head) => vec![("logits", head.forward(x, probe)?)],
         })
+    }
+}
+
+/// What the first token says of the whole sequence. Source: `ContextPooler`.
+pub(super) struct Pooler {
+    /// [H, H]
+    dense: Linear,
+    act: Activation,
+}
+
+impl Pooler {
+    fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Pooler> {
+        Ok(Pooler { dense: weights.at("pooler").linear("dense")?, act: config.pooler_hidden_act })
+    }
+
+    /// pooled = act(W x₀ + b), x₀ being the hidden state of the first token: [b, n, H] to [b, H].
+    fn forward(&self, x: &Tensor, probe: &mut Probe<'_>) -> Result<Tensor> {
+        let pooled = keep(probe, "pooler.dense", self.dense.forward(&x.f_select(1, 0)?)?)?;
+        keep(probe, "pooler", activate(self.act, &pooled)?)
     }
 }
 

@@ -39,14 +39,19 @@ pub(super) fn add(
             (Head::MaskedLm, true) => tensorflow::masked_lm(logits, labels)?,
             (Head::TokenClassification, true) => tensorflow::token_classification(logits, labels)?,
             (Head::SequenceClassification, true) => tensorflow::sequence_classification(logits, labels)?,
-            (Head::MaskedLm | Head::MaskDecoder | Head::TokenClassification, false) => {
+            (Head::MultipleChoice, true) => tensorflow::multiple_choice(logits, labels)?,
+            (Head::MaskDecoder, _) => {
+                let counts = |label| config.counts_label(head, label);
+                cross_entropy(logits, &counted(&classes_of(logits, labels)?, counts)?, Reduction::Mean)?
+            }
+            (Head::MaskedLm | Head::TokenClassification | Head::MultipleChoice, false) => {
                 cross_entropy(logits, &classes_of(logits, labels)?, Reduction::Mean)?
             }
             (Head::SequenceClassification, false) => {
                 sequence_classification(logits, labels, config.problem_type)?
             }
-            (Head::Base | Head::MaskDecoder | Head::QuestionAnswering, _)
-            | (Head::MultipleChoice | Head::ReplacedTokens, _) => return Ok(()),
+            (Head::ReplacedTokens, _) => replaced_tokens(logits, labels, inputs)?,
+            (Head::Base | Head::QuestionAnswering, _) => return Ok(()),
         },
         _ => return Ok(()),
     };
@@ -60,6 +65,31 @@ pub(super) fn add(
     }
     outputs.insert(0, ("loss", loss));
     Ok(())
+}
+
+/// Mean binary cross-entropy over the tokens of the mask: whether the label is a token, above 0, and another one than that of
+/// `input_ids`. `logits` [b, n], `labels` [b, n]. Source: Microsoft's `replaced_token_detection_model.py`.
+fn replaced_tokens(logits: &Tensor, labels: &Labels, inputs: &Inputs) -> Result<Tensor> {
+    let Some(ids) = &inputs.input_ids else {
+        return Err(InputError::Kind { argument: "input_ids", expected: "the tokens, for this loss" }.into());
+    };
+    let labels = classes_of(&logits.f_unsqueeze(2)?, labels)?; //                        [b, n]
+    let replaced = labels.f_gt(0)?.f_logical_and(&labels.f_ne_tensor(&tensor(ids)?)?)?;
+    let (mut logits, mut replaced) = (logits.shallow_clone(), replaced.f_to_kind(Kind::Float)?);
+    if let Some(mask) = &inputs.attention_mask {
+        let positive = tensor(mask)?.f_gt(0)?;
+        // A mask of pairs [b, n, n] has a row for every token.
+        let is_token = if mask.ndim() == 3 { positive.f_any_dim(2, false)? } else { positive };
+        logits = logits.f_masked_select(&is_token)?; //                                  [tokens]
+        replaced = replaced.f_masked_select(&is_token)?;
+    }
+    binary_cross_entropy(&logits, &replaced)
+}
+
+/// The mean of -z ln σ(x) - (1 - z) ln(1 - σ(x)).
+fn binary_cross_entropy(x: &Tensor, z: &Tensor) -> Result<Tensor> {
+    let (none, mean) = (None::<&Tensor>, Reduction::Mean);
+    Ok(x.f_binary_cross_entropy_with_logits(z, none, none, mean)?)
 }
 
 /// The loss that `problem_type` names. `logits` [b, C]. Source: `DebertaForSequenceClassification.forward`.
@@ -79,13 +109,7 @@ fn sequence_classification(
             cross_entropy(logits, &classes_of(logits, labels)?, Reduction::Mean)?
         }
         Some(ProblemType::MultiLabelClassification) => {
-            let labels = values_of(logits, labels)?;
-            logits.f_binary_cross_entropy_with_logits(
-                &labels,
-                None::<&Tensor>,
-                None::<&Tensor>,
-                Reduction::Mean,
-            )?
+            binary_cross_entropy(logits, &values_of(logits, labels)?)?
         }
         None if count == 1 => logits.f_mse_loss(&values_of(logits, labels)?, Reduction::Mean)?,
         None if shape == [b] || shape == [b, 1] => {
@@ -149,6 +173,18 @@ mod tensorflow {
         }
         each_cross_entropy(logits, &classes_of(logits, labels)?, "labels")
     }
+
+    /// One loss a question: [b]. `logits` [b, c].
+    pub(super) fn multiple_choice(logits: &Tensor, labels: &Labels) -> Result<Tensor> {
+        each_cross_entropy(logits, &classes_of(logits, labels)?, "labels")
+    }
+}
+
+/// The classes that count, and -100 in the place of the others.
+fn counted(classes: &Tensor, counts: impl Fn(i64) -> bool) -> Result<Tensor> {
+    let all = Vec::<i64>::try_from(classes.f_reshape([-1])?)?;
+    let counted = all.into_iter().map(|class| if counts(class) { class } else { IGNORED });
+    Ok(Tensor::f_from_slice(&counted.collect::<Vec<_>>())?.f_reshape(classes.size())?)
 }
 
 /// Cross-entropy of the rows of `logits` […, C] and `classes` […]; -100 is ignored.

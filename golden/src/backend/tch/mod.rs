@@ -7,13 +7,12 @@
 //! Weights come from our readers, never from libtorch's: nothing in a checkpoint is executed.
 
 use deberta_converters::error::Kind;
-use deberta_converters::loading::Parameters;
 use deberta_reference::{
     self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
 };
 use ndarray::ArrayD;
 
-use super::interface::metadata;
+use super::interface::{check_choices, metadata};
 use super::reference::tensors as in_trace;
 use super::{Backend, BackendName};
 use crate::trace::class::Class;
@@ -21,6 +20,7 @@ use crate::trace::file::Trace;
 use crate::trace::tensor::Data;
 
 mod attention;
+mod convolution;
 mod declaration;
 mod embeddings;
 mod encoder;
@@ -31,6 +31,7 @@ mod losses;
 mod model;
 mod projections;
 mod relative;
+mod replaced_tokens;
 mod script;
 mod tensors;
 mod weights;
@@ -52,25 +53,11 @@ pub struct Tch {
 }
 
 impl Tch {
-    /// Makes `class` from the parameters of a checkpoint that was opened for its head. They are copied.
-    ///
-    /// # Errors
-    /// A configuration that the class cannot be built from.
-    pub fn load(
-        parameters: &Parameters,
-        class: Class,
-        masked_rows: MaskedRows,
-    ) -> deberta_converters::error::Result<Tch> {
-        let checkpoint = parameters.checkpoint();
-        Tch::of(checkpoint.config.clone(), parameters, class, masked_rows)
-            .map_err(|error| error.in_file(&checkpoint.source.path))
-    }
-
-    /// Makes `class` from parameters of any source.
+    /// Makes `class` from parameters of any source. They are copied.
     ///
     /// # Errors
     /// Missing and misshapen parameters; a configuration that the class cannot be built from.
-    pub fn of(
+    pub fn load(
         config: DebertaConfig,
         parameters: &dyn TensorSource,
         class: Class,
@@ -103,6 +90,7 @@ impl Backend for Tch {
         for (name, value) in replaced {
             activations = activations.replacing(name, value);
         }
+        check_choices(self.class, inputs)?;
         let request = |failure: Failure| failure.of(Kind::Request);
         let outputs = self.model.forward(inputs, &mut activations.probe()).map_err(request)?;
         let outputs = outputs.into_iter().map(|(name, value)| Ok((name, tensors::array(&value)?)));
@@ -112,6 +100,7 @@ impl Backend for Tch {
     }
 
     fn run_only(&self, inputs: &Inputs) -> deberta_converters::error::Result<()> {
+        check_choices(self.class, inputs)?;
         let outputs = self.model.forward(inputs, &mut Probe::off());
         outputs.map(drop).map_err(|failure| failure.of(Kind::Request))
     }

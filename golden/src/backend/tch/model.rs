@@ -1,8 +1,10 @@
-//! A model of any class. Source: `DebertaModel` and the classes with a head on it; the mask decoder is Microsoft's.
+//! A model of any class. Source: `DebertaModel`, `DebertaV2Model` and the classes with a head on it; the mask decoder and
+//! replaced token detection are Microsoft's.
 
+use deberta_reference::distances::Distances;
 use deberta_reference::weights::Weights;
 use deberta_reference::{
-    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
+    self as reference, Conventions, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
 };
 use tch::Tensor;
 
@@ -21,6 +23,7 @@ pub(super) struct Model {
     config: DebertaConfig,
     class: Class,
     masked_rows: MaskedRows,
+    distances: Distances,
     embeddings: DebertaEmbeddings,
     encoder: DebertaEncoder,
     head: Head,
@@ -42,8 +45,15 @@ impl Model {
         class: Class,
         masked_rows: MaskedRows,
     ) -> Result<(Model, LoadReport)> {
-        let config = built_from(config, class)?;
+        let config = if class.code == Code::TensorFlow {
+            unless(config.obstacle_in_tensorflow())?;
+            config.as_in_tensorflow()
+        } else {
+            config
+        };
+        let Conventions { far_positions, bucket_rounding, .. } = class.conventions();
         let (weights, report) = Weights::read(&config, class.head, source)?;
+        unless(config.obstacle(class.head))?;
         let all = Scope::of(&weights);
         let base = all.at(class.head.base_prefix().trim_end_matches('.'));
         let decodes = config.decoder_steps(class.head) > 0;
@@ -53,6 +63,7 @@ impl Model {
             encoder: DebertaEncoder::new(&config, &base.at("encoder"))?,
             head: Head::new(&config, class.head, &all)?,
             positions: decodes.then(positions).transpose()?,
+            distances: config.distances().with_far_positions(far_positions).with_rounding(bucket_rounding),
             config,
             class,
             masked_rows,
@@ -69,24 +80,28 @@ impl Model {
     }
 
     fn forward_without_grad(&self, inputs: &Inputs, probe: &mut Probe<'_>) -> Result<Named> {
+        let choices =
+            if self.class.head == reference::Head::MultipleChoice { inputs.check_choices()? } else { 1 };
         let (tokens, b, n) = tokens(inputs, &self.config)?;
         let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
-        let relative = self.encoder.rel_embeddings.as_ref();
-        let around = Surroundings { mask: &mask, masked_rows: self.masked_rows, relative };
 
         let prefix = self.class.head.base_prefix().trim_end_matches('.');
         let mut base = probe.at(prefix);
         let tokens = (&tokens, b, n);
         let embeddings = self.embeddings.forward(inputs, tokens, &mask, &mut base.at("embeddings"))?;
+        let mut encoder = base.at("encoder");
+        let table = self.encoder.table.as_ref();
+        let relative = table.map(|table| table.relative(self.distances, n, &mut encoder)).transpose()?;
+        let around = Surroundings { mask: &mask, masked_rows: self.masked_rows, relative };
         let attentions = inputs.output_attentions;
         let (last, states, attentions) =
-            self.encoder.forward(embeddings, &around, attentions, &mut base.at("encoder"))?;
+            self.encoder.forward(embeddings, &around, attentions, &mut encoder)?;
 
         let x = match (&self.positions, states.last()) {
             (Some(table), Some(h)) => self.decode(table, inputs, h, &around, probe)?,
             _ => last.shallow_clone(),
         };
-        let mut outputs = self.head.forward(&x, &self.embeddings.word_embeddings, probe)?;
+        let mut outputs = self.head.forward(&x, &self.embeddings.word_embeddings, choices, probe)?;
         losses::add(&mut outputs, inputs, self.class, &self.config)?;
 
         let mut named: Named = outputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
@@ -118,20 +133,7 @@ impl Model {
     }
 }
 
-/// The configuration that a class is built from.
-///
-/// # Errors
-/// One that it cannot be built from.
-fn built_from(config: DebertaConfig, class: Class) -> Result<DebertaConfig> {
-    if !config.has_in_proj() {
-        let reason = format!("libtorch does not compute {} yet: the reference does", config.model_type());
-        return Err(reference::Error::Unsupported(reason).into());
-    }
-    let tensorflow = class.code == Code::TensorFlow;
-    let twin = config.obstacle_in_tensorflow().filter(|_| tensorflow);
-    let config = if tensorflow { config.as_in_tensorflow() } else { config };
-    match twin.or_else(|| config.obstacle(class.head)) {
-        Some(reason) => Err(reference::Error::Unsupported(reason).into()),
-        None => Ok(config),
-    }
+/// Turns an obstacle into an error.
+fn unless(obstacle: Option<String>) -> Result<()> {
+    obstacle.map_or(Ok(()), |reason| Err(reference::Error::Unsupported(reason).into()))
 }

@@ -1,13 +1,64 @@
-//! Keys and queries of relative positions: rows of the relative position table, projected by every layer. Source:
-//! `DisentangledSelfAttention.disentangled_att_bias`.
+//! The relative position table, and the keys and queries that every layer projects its rows to. Source:
+//! `DisentangledSelfAttention.disentangled_att_bias`, `DebertaV2Encoder.get_rel_embedding`.
+
+use std::ops::Range;
 
 use deberta_reference::distances::Distances;
 use deberta_reference::{DebertaConfig, Probe};
 use tch::Tensor;
 
 use super::failure::Result;
-use super::tensors::{heads, keep};
-use super::weights::{Linear, Scope};
+use super::projections::Projections;
+use super::tensors::{heads, keep, length};
+use super::weights::{LayerNorm, Linear, Scope};
+
+/// The relative position table, which all layers share.
+pub(super) struct Table {
+    /// [2S, H]
+    rel_embeddings: Tensor,
+    /// With `norm_rel_ebd`
+    layer_norm: Option<LayerNorm>,
+}
+
+impl Table {
+    /// The table of an encoder, with relative attention.
+    pub(super) fn new(config: &DebertaConfig, encoder: &Scope<'_>) -> Result<Option<Table>> {
+        if !config.relative_attention {
+            return Ok(None);
+        }
+        let norm = || encoder.layer_norm("LayerNorm", config.layer_norm_eps);
+        Ok(Some(Table {
+            rel_embeddings: encoder.at("rel_embeddings").tensor("weight")?,
+            layer_norm: config.norm_rel_ebd.then(norm).transpose()?,
+        }))
+    }
+
+    /// The table for n tokens. `probe` is at the encoder.
+    pub(super) fn relative(&self, distances: Distances, n: usize, probe: &mut Probe<'_>) -> Result<Relative> {
+        // R = the rows, or LayerNorm(R)                                                 [2S, H]
+        let r = match &self.layer_norm {
+            Some(layer_norm) => keep(probe, "LayerNorm", layer_norm.forward(&self.rel_embeddings)?)?,
+            None => self.rel_embeddings.shallow_clone(),
+        };
+        // δ(i, j) = row(i - j)                                                          [n, n]
+        let window = &distances.window(n);
+        let delta = (0..n).flat_map(|i| (0..n).map(move |j| length(window.row(i, j))));
+        let delta = Tensor::f_from_slice(&delta.collect::<Vec<i64>>())?.f_reshape([length(n), length(n)])?;
+        Ok(Relative { table: r, projected: distances.projected(n), window: window.rows(), delta })
+    }
+}
+
+/// The relative position table, as the layers use it on n tokens.
+pub(super) struct Relative {
+    /// R [2S, H]
+    table: Tensor,
+    /// The rows that transformers projects, which is what is recorded.
+    projected: Range<usize>,
+    /// The 2s rows that there are distances for.
+    window: Range<usize>,
+    /// δ [n, n], counted from the first row of the window
+    pub(super) delta: Tensor,
+}
 
 /// What a layer makes of the table.
 pub(super) struct PositionLayers {
@@ -15,54 +66,70 @@ pub(super) struct PositionLayers {
     heads: i64,
     /// [`DebertaConfig::attention_scale`]
     scale: f64,
-    distances: Distances,
-    /// [H, H], if there is a c2p term
-    pos_proj: Option<Linear>,
-    /// [H, H] and a bias, if there is a p2c term
-    pos_q_proj: Option<Linear>,
+    /// [H, H], if there is a c2p term; in version 2 with a bias, perhaps that of the tokens' keys
+    key: Option<Linear>,
+    /// [H, H] and a bias, if there is a p2c term; perhaps that of the tokens' queries
+    query: Option<Linear>,
+    /// What the two are recorded as.
+    names: [&'static str; 2],
 }
 
-/// Rows of the relative position table after the projections of one layer.
+/// The rows of the window after the projections of one layer.
 pub(super) struct Positions {
-    /// pos_key = pos_proj R [1, h, 2s, d], if there is a c2p term
+    /// pos_key = pos_key_proj R [1, h, 2s, d], if there is a c2p term
     pub(super) key: Option<Tensor>,
-    /// pos_query = (pos_q_proj R + b) / scale [1, h, 2s, d], if there is a p2c term
+    /// pos_query = (pos_query_proj R + b) / scale [1, h, 2s, d], if there is a p2c term
     pub(super) query: Option<Tensor>,
-    /// δ [n, n]
-    pub(super) delta: Tensor,
 }
 
 impl PositionLayers {
-    pub(super) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<PositionLayers> {
-        Ok(PositionLayers {
-            heads: i64::try_from(config.num_attention_heads).unwrap_or(1),
-            scale: config.attention_scale(),
-            distances: config.distances(),
-            pos_proj: config.c2p().then(|| weights.linear_without_bias("pos_proj")).transpose()?,
-            pos_q_proj: config.p2c().then(|| weights.linear("pos_q_proj")).transpose()?,
-        })
+    /// `tokens` are the projections of the layer's tokens, which may be those of the positions, too.
+    pub(super) fn new(
+        config: &DebertaConfig,
+        weights: &Scope<'_>,
+        tokens: &Projections,
+    ) -> Result<PositionLayers> {
+        let in_proj = config.has_in_proj();
+        let names = if in_proj { ["pos_proj", "pos_q_proj"] } else { ["pos_key_proj", "pos_query_proj"] };
+        let [key_name, query_name] = names;
+        let (key, query) = match tokens.shared().filter(|_| config.share_att_key) {
+            Some([key, query]) => (config.c2p().then_some(key), config.p2c().then_some(query)),
+            None => {
+                let key =
+                    || if in_proj { weights.linear_without_bias(key_name) } else { weights.linear(key_name) };
+                let query = || weights.linear(query_name);
+                (config.c2p().then(key).transpose()?, config.p2c().then(query).transpose()?)
+            }
+        };
+        let (heads, scale) = (length(config.num_attention_heads), config.attention_scale());
+        Ok(PositionLayers { heads, scale, key, query, names })
     }
 
-    /// R = the rows of the table [2K, H] for n tokens, after the projections, and δ.
-    pub(super) fn positions(&self, table: &Tensor, n: i64, probe: &mut Probe<'_>) -> Result<Positions> {
-        let tokens = usize::try_from(n).unwrap_or_default();
-        let window = &self.distances.window(tokens);
-        let number = |row: usize| i64::try_from(row).unwrap_or(i64::MAX);
-        let (first, rows) = (number(window.rows().start), number(window.len()));
-        let r = table.f_narrow(0, first, rows)?.f_unsqueeze(0)?; //                      [1, 2s, H]
-        let key = match &self.pos_proj {
-            Some(proj) => Some(heads(&keep(probe, "pos_proj", proj.forward(&r)?)?, self.heads, (0, 1))?),
-            None => None,
-        };
-        let query = match &self.pos_q_proj {
-            Some(proj) => {
-                let query = heads(&keep(probe, "pos_q_proj", proj.forward(&r)?)?, self.heads, (0, 1))?;
-                Some(query.f_div_scalar(self.scale)?)
-            }
-            None => None,
-        };
-        let delta = (0..tokens).flat_map(|i| (0..tokens).map(move |j| number(window.row(i, j))));
-        let delta = Tensor::f_from_slice(&delta.collect::<Vec<i64>>())?.f_reshape([n, n])?;
-        Ok(Positions { key, query, delta })
+    /// R = rows of the table, projected.
+    pub(super) fn positions(&self, relative: &Relative, probe: &mut Probe<'_>) -> Result<Positions> {
+        let [key_name, query_name] = self.names;
+        let recorded = self.names.iter().any(|name| probe.wants(name));
+        let rows = if recorded { &relative.projected } else { &relative.window };
+        let r = narrow(&relative.table, 0, rows)?.f_unsqueeze(0)?; //                    [1, rows, H]
+        let first = relative.window.start - rows.start;
+        let window = first..first + relative.window.len();
+        let mut positions = Positions { key: None, query: None };
+        if let Some(proj) = &self.key {
+            // pos_key = pos_key_proj R                                                  [1, h, 2s, d]
+            let key = keep(probe, key_name, proj.forward(&r)?)?;
+            positions.key = Some(narrow(&heads(&key, self.heads, (0, 1))?, 2, &window)?);
+        }
+        if let Some(proj) = &self.query {
+            // pos_query = (pos_query_proj R + b) / scale                                [1, h, 2s, d]
+            let query = keep(probe, query_name, proj.forward(&r)?)?;
+            let query = narrow(&heads(&query, self.heads, (0, 1))?, 2, &window)?;
+            positions.query = Some(query.f_div_scalar(self.scale)?);
+        }
+        Ok(positions)
     }
+}
+
+/// Some places of an axis.
+fn narrow(x: &Tensor, axis: i64, places: &Range<usize>) -> Result<Tensor> {
+    Ok(x.f_narrow(axis, length(places.start), length(places.len()))?)
 }

@@ -17,7 +17,7 @@ use tch::{CModule, IValue};
 use super::declaration::{Argument, Declaration};
 use super::failure::Failure;
 use super::{PRODUCER, tensors};
-use crate::backend::interface::metadata;
+use crate::backend::interface::{check_choices, metadata};
 use crate::backend::reference::flat;
 use crate::backend::{Backend, BackendName, Graph};
 use crate::judge::tolerance::Precision;
@@ -79,7 +79,11 @@ impl Script {
             unknown: Vec::new(),
         };
         // A program for one length fails here, and may be right at that length; one of embeddings takes no tokens.
-        let names: Vec<String> = match script.compute(&Inputs::from_ids(Array2::zeros((1, 2)))) {
+        let two = match class.head {
+            Head::MultipleChoice => Inputs { choices: Some(2), ..Inputs::from_ids(Array2::zeros((2, 2))) },
+            _ => Inputs::from_ids(Array2::zeros((1, 2))),
+        };
+        let names: Vec<String> = match script.compute(&two) {
             Ok(computed) => computed.into_iter().map(|(name, _)| name).collect(),
             Err(error) if matches!(error.kind(), Kind::Model | Kind::Request) => {
                 outputs_of(class.head).iter().map(|&name| name.to_owned()).collect()
@@ -126,27 +130,37 @@ impl Script {
         if let Some(name) = for_loss(inputs).next() {
             return Err(refusal(name, "a program is run without labels"));
         }
+        check_choices(self.class, inputs)?;
+        let choices = match self.class.head {
+            Head::MultipleChoice => Some(inputs.check_choices().map_err(request)?),
+            _ => None,
+        };
         let shape = dims(inputs).ok_or_else(|| refusal("input_ids", "not given"))?;
+        let positions = |ids: &Array2<i64>| match (choices, ids.broadcast(shape)) {
+            (Some(_), Some(of_all)) => tensors::tensor(&of_all.to_owned()),
+            _ => tensors::tensor(ids),
+        };
         let value = |argument: &Argument| -> Result<IValue> {
             let given = match argument.name.as_str() {
                 "input_ids" => input_ids.as_ref().map(tensors::tensor),
                 "inputs_embeds" => inputs_embeds.as_ref().map(tensors::tensor),
                 "attention_mask" => attention_mask.as_ref().map(mask),
                 "token_type_ids" => token_type_ids.as_ref().map(tensors::tensor),
-                "position_ids" => position_ids.as_ref().map(tensors::tensor),
+                "position_ids" => position_ids.as_ref().map(positions),
                 _ => None,
             };
             let otherwise = || match argument.name.as_str() {
                 _ if argument.optional => None,
                 "attention_mask" => Some(tensors::tensor(&Array2::<i64>::ones(shape))),
                 "token_type_ids" => Some(tensors::tensor(&Array2::<i64>::zeros(shape))),
-                "position_ids" => {
-                    Some(tensors::tensor(&Array2::from_shape_fn((1, shape.1), |(_, at)| at as i64)))
-                }
+                "position_ids" => Some(positions(&Array2::from_shape_fn((1, shape.1), |(_, at)| at as i64))),
                 _ => None,
             };
             match given.or_else(otherwise) {
-                Some(tensor) => tensor.map(IValue::Tensor).map_err(|failure| failure.of(Kind::Request)),
+                Some(tensor) => tensor
+                    .and_then(|tensor| by_question(tensor, choices))
+                    .map(IValue::Tensor)
+                    .map_err(|failure| failure.of(Kind::Request)),
                 None if argument.optional => Ok(IValue::None),
                 None => Err(refusal(&argument.name, "the program needs it")),
             }
@@ -302,6 +316,16 @@ fn mask(mask: &ArrayD<f32>) -> super::failure::Result<tch::Tensor> {
         true => tensors::tensor(&mask.mapv(|value| value as i64)),
         false => tensors::tensor(mask),
     }
+}
+
+/// An argument [b c, …] of multiple choice as [b, c, …], any other one as it is.
+fn by_question(tensor: tch::Tensor, choices: Option<usize>) -> super::failure::Result<tch::Tensor> {
+    let (Some(choices), [_, rest @ ..]) = (choices, &tensor.size()[..]) else { return Ok(tensor) };
+    Ok(tensor.f_reshape([&[-1, tensors::length(choices)], rest].concat())?)
+}
+
+fn request(error: deberta_reference::Error) -> Error {
+    Error::new(Kind::Request, error.to_string())
 }
 
 fn unsupported(error: tch::TchError) -> Error {

@@ -38,8 +38,13 @@ pub(super) fn shape(tensor: &Tensor) -> Vec<usize> {
 
 /// The length of each axis as libtorch takes it.
 pub(super) fn lengths(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&axis| length(axis)).collect()
+}
+
+/// A length as libtorch takes it.
+pub(super) fn length(length: usize) -> i64 {
     // No array in memory is as long as that.
-    shape.iter().map(|&length| i64::try_from(length).unwrap_or(i64::MAX)).collect()
+    i64::try_from(length).unwrap_or(i64::MAX)
 }
 
 /// [`Probe::keep`] for a tensor: records the activation `name` of this place and returns it, or its replacement.

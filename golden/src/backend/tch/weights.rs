@@ -62,12 +62,20 @@ impl<'w> Scope<'w> {
 /// A linear layer: y = x Wᵀ + b.
 pub(super) struct Linear {
     /// W [out, in]
-    pub(super) weight: Tensor,
+    weight: Tensor,
     /// b [out]
-    pub(super) bias: Option<Tensor>,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
+    /// The same layer for another use, of the same numbers in memory.
+    pub(super) fn again(&self) -> Linear {
+        Linear {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.as_ref().map(|bias| bias.shallow_clone()),
+        }
+    }
+
     /// x […, in] to y […, out].
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
