@@ -199,9 +199,3 @@ fn the_masked_lm_head_of_version_2_moves_as_version_1s_does() {
     let back = Tensors::read(&Path::new(&back).join("model.safetensors"));
     assert_eq!(back.0, Tensors::read(&model.weights).0);
 }
-
-#[test]
-fn graphs_of_version_2_are_not_written() {
-    let model = model("v2-model");
-    assert!(model.refused("onnx").contains("graphs of deberta-v2 are not written yet"));
-}

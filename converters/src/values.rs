@@ -240,17 +240,18 @@ fn convert(from: &[u8], from_dtype: Dtype, to_dtype: Dtype, to: &mut Vec<u8>) ->
             Ok(rounding)
         }};
     }
+    // Halves by way of f32, as PyTorch makes them of any dtype; `half`'s own way from f64 forgets the last bits of an f32.
     macro_rules! to {
         ($read:expr) => {
             match to_dtype {
                 Dtype::F64 => each!($read, |x: f64| (x.to_le_bytes(), x)),
                 Dtype::F32 => each!($read, |x: f64| ((x as f32).to_le_bytes(), f64::from(x as f32))),
                 Dtype::F16 => each!($read, |x: f64| {
-                    let y = f16::from_f64(x);
+                    let y = f16::from_f32(x as f32);
                     (y.to_le_bytes(), y.to_f64())
                 }),
                 Dtype::BF16 => each!($read, |x: f64| {
-                    let y = bf16::from_f64(x);
+                    let y = bf16::from_f32(x as f32);
                     (y.to_le_bytes(), y.to_f64())
                 }),
                 other => Err(not_float(other)),
@@ -380,6 +381,18 @@ mod tests {
             let expected: Vec<u8> =
                 [0, 2, 4, 1, 3, 5].iter().flat_map(|&i| bytes[i * size..][..size].to_vec()).collect();
             assert_eq!(turned, expected);
+        }
+    }
+
+    #[test]
+    fn halves_are_the_nearest_ones() {
+        // Just above the middle of two halves.
+        for (bits, dtype, half) in
+            [(0xbec4_8007_u32, Dtype::BF16, 0xbec5_u16), (0x3f80_1001, Dtype::F16, 0x3c01)]
+        {
+            let bytes = f32s(&[f32::from_bits(bits)]);
+            let values = Values { bytes: bytes.into(), dtype: Dtype::F32, shape: vec![1], transposed: false };
+            assert_eq!(collect(&values, dtype, false).0, half.to_le_bytes(), "{bits:x}");
         }
     }
 

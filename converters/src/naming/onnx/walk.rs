@@ -106,6 +106,8 @@ impl<'g> Walk<'g> {
         let Followed { uses, values } = self.follow(info);
         let layouts: Vec<Option<Layout>> = uses.iter().map(layout).collect();
         let agreed = layouts.iter().flatten().copied().reduce(|one, other| one.and(Some(other)));
+        // What no node takes has its name from PyTorch, as it was there: a discriminator's `lm_predictions`.
+        let agreed = agreed.or(uses.is_empty().then_some(Layout::Canonical));
         let (mut found, mut known) = (BTreeSet::new(), BTreeSet::new());
         for name in values.into_iter().filter_map(local) {
             known.insert(name.clone());

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use deberta_reference::distances::Distances;
-use deberta_reference::{DebertaConfig, Probe};
+use deberta_reference::{DebertaConfig, PositionProjection, Probe};
 use tch::Tensor;
 
 use super::failure::Result;
@@ -89,20 +89,24 @@ impl PositionLayers {
         weights: &Scope<'_>,
         tokens: &Projections,
     ) -> Result<PositionLayers> {
-        let in_proj = config.has_in_proj();
-        let names = if in_proj { ["pos_proj", "pos_q_proj"] } else { ["pos_key_proj", "pos_query_proj"] };
-        let [key_name, query_name] = names;
+        let projections = config.position_projections();
         let (key, query) = match tokens.shared().filter(|_| config.share_att_key) {
             Some([key, query]) => (config.c2p().then_some(key), config.p2c().then_some(query)),
             None => {
-                let key =
-                    || if in_proj { weights.linear_without_bias(key_name) } else { weights.linear(key_name) };
-                let query = || weights.linear(query_name);
+                let [key, query] = projections.map(|PositionProjection { parameters, biased, .. }| {
+                    move || {
+                        if biased {
+                            weights.linear(parameters)
+                        } else {
+                            weights.linear_without_bias(parameters)
+                        }
+                    }
+                });
                 (config.c2p().then(key).transpose()?, config.p2c().then(query).transpose()?)
             }
         };
         let (heads, scale) = (length(config.num_attention_heads), config.attention_scale());
-        Ok(PositionLayers { heads, scale, key, query, names })
+        Ok(PositionLayers { heads, scale, key, query, names: projections.map(|projection| projection.name) })
     }
 
     /// R = rows of the table, projected.
