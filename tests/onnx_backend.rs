@@ -127,7 +127,16 @@ fn our_exports_agree_with_the_goldens_at_every_point() {
                 assert!(run.stdout.contains(why), "{}", run.stdout);
                 continue;
             }
-            assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+            // TensorFlow rounds some buckets in another way, which the graph is not to be blamed for.
+            let differs = name == "v2-model-rounding";
+            assert_eq!(run.code, i32::from(differs), "{backend}: {}{}", run.stdout, run.stderr);
+            assert_eq!(
+                run.stdout.contains("Judge the graph by a golden of its own class"),
+                differs,
+                "{}",
+                run.stdout
+            );
+            assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
             let report = json(&model, folder, &["--backend", backend]);
             let runs = runs(&report, backend);
             let points = runs.iter().map(|run| run["points"].as_array().unwrap().len()).sum::<usize>();

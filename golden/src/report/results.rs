@@ -139,6 +139,8 @@ pub enum FindingKind {
     MaskedRows,
     /// Padded rows differ, and no convention explains it.
     PaddingDiffers,
+    /// A graph follows other code than the golden, where the two give other rows to some distances.
+    Conventions,
     /// An ONNX file's graph does not compute what its weights are of.
     GraphDiffers,
     /// The weights were rounded to a lower precision.

@@ -44,8 +44,12 @@ def golden(converter, report):
                 continue
             metadata, tensors = trace(path)
             inputs = {key[7:]: value for key, value in tensors.items() if key.startswith("inputs.")}
-            if "position_ids" in inputs or "input_ids" not in inputs or np.ndim(inputs.get("attention_mask", 0)) == 3:
+            pairs = np.ndim(inputs.get("attention_mask", 0)) > np.ndim(inputs.get("input_ids", 0))
+            if "position_ids" in inputs or "input_ids" not in inputs or pairs:
                 report.skip(f"{folder.name}/{path.stem}", "has inputs that Optimum's signature has not")
+                continue
+            if folder.name == "v2-model-rounding" and metadata.get("framework") == "tensorflow":
+                report.skip(f"{folder.name}/{path.stem}", "is of TensorFlow's buckets, a graph of PyTorch's")
                 continue
             more = ["--masked-rows", metadata.get("masked_rows", "uniform"), "--activations"]
             more += ["--head", "emd"] * (".emd." in path.name)
@@ -140,8 +144,10 @@ def stored(converter, report):
                 continue
             shape = (2, 3, 9) if "choice" in source.name else (6, 9)
             ids = np.arange(2, 56).reshape(shape)
-            given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-            results = [onnxruntime.InferenceSession(str(model)).run(None, given)[0] for model in (halves, wide)]
+            sessions = [onnxruntime.InferenceSession(str(model)) for model in (halves, wide)]
+            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+            given = {argument.name: given[argument.name] for argument in sessions[0].get_inputs()}
+            results = [session.run(None, given)[0] for session in sessions]
             difference = np.abs(results[0] - results[1]).max()
             report.check(label, "" if difference <= LIMIT else f"differs by {difference}")
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Head, Inputs, MaskedRows};
+use deberta_reference::{Conventions, Head, Inputs, MaskedRows};
 
 use super::arbitration::exact_model;
 use super::asked::Stated;
@@ -26,7 +26,7 @@ use crate::trace::points::rank;
 mod candidate;
 mod lengths;
 
-use candidate::{Attempt, GraphCandidate};
+use candidate::{Attempt, GraphCandidate, Weights};
 
 /// Runs the graph of a file and adds what came of it to the report.
 pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
@@ -68,7 +68,8 @@ impl GraphCandidate<'_> {
         let ran = attempts.iter().any(|attempt| attempt.report.compared() > 0);
         for attempt in attempts {
             let mut run = attempt.conclude(ran);
-            if run.outcome == Outcome::Divergence && reference_passes(&report.runs, &run) {
+            let explained = run.findings.iter().any(|finding| finding.kind == FindingKind::Conventions);
+            if run.outcome == Outcome::Divergence && !explained && reference_passes(&report.runs, &run) {
                 let message = "the weights of this file pass when the reference runs them: the graph is wrong, not the \
                                weights";
                 run.findings.push(Finding::new(FindingKind::GraphDiffers, Outcome::Divergence, message));
@@ -195,6 +196,9 @@ impl GraphCandidate<'_> {
             let finding = self.explain_padding(&comparison, given, &computed, &points)?;
             run.findings.push(finding);
         }
+        if !tokens_agree {
+            run.findings.extend(self.explain_positions(&comparison, given, &computed, &points)?);
+        }
         Ok(())
     }
 
@@ -209,6 +213,50 @@ impl GraphCandidate<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// That the graph and the golden follow code that sorts distances into different rows, if that is all that is between them.
+    fn explain_positions(
+        &self,
+        comparison: &Comparison<'_>,
+        given: &Given,
+        computed: &Trace,
+        points: &[&str],
+    ) -> Result<Option<Finding>> {
+        let (Ok(weights), Some(own)) = (&self.weights, self.class()) else { return Ok(None) };
+        let positions = |class: Class| {
+            let Conventions { far_positions, bucket_rounding, .. } = class.conventions();
+            (far_positions, bucket_rounding)
+        };
+        if positions(own) == positions(given.class)
+            || !self.computes_as(own, weights, comparison, given, computed, points)?
+        {
+            return Ok(None);
+        }
+        let message = format!(
+            "the golden is of {}, and the graph of {own}, whose code gives other rows of the table to some distances: the              reference computes what the graph does when it follows that code. Judge the graph by a golden of its own class",
+            given.class
+        );
+        Ok(Some(Finding::new(FindingKind::Conventions, Outcome::Divergence, message)))
+    }
+
+    /// Whether the reference, as the code of `class` does and with the masked rows of the graph, computes what the graph did.
+    fn computes_as(
+        &self,
+        class: Class,
+        weights: &Weights,
+        comparison: &Comparison<'_>,
+        given: &Given,
+        computed: &Trace,
+        points: &[&str],
+    ) -> Result<bool> {
+        let model = Reference::load(&weights.parameters, class, self.graph.masked_rows())?;
+        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given.inputs.clone() };
+        let expected = model.run(&inputs, points, Vec::new())?;
+        Ok(computed.tensors.iter().all(|got| {
+            let want = expected.get(&got.name);
+            want.is_some_and(|want| comparison.tensors(want, Some(got)).verdict.outcome() == Outcome::Pass)
+        }))
     }
 
     /// What the convention that the graph was made with says about padding that differs where tokens agree.
@@ -234,14 +282,7 @@ impl GraphCandidate<'_> {
             let message = format!("{why}. There are no weights to compare its padding with");
             return Ok(Finding::new(FindingKind::MaskedRows, Outcome::Pass, message));
         };
-        let model = Reference::load(&weights.parameters, given.class, self.graph.masked_rows())?;
-        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given.inputs.clone() };
-        let expected = model.run(&inputs, points, Vec::new())?;
-        let agrees = computed.tensors.iter().all(|got| {
-            let want = expected.get(&got.name);
-            want.is_some_and(|want| comparison.tensors(want, Some(got)).verdict.outcome() == Outcome::Pass)
-        });
-        Ok(match agrees {
+        Ok(match self.computes_as(given.class, weights, comparison, given, computed, points)? {
             true => Finding::new(
                 FindingKind::MaskedRows,
                 Outcome::Pass,
