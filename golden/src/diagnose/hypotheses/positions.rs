@@ -125,8 +125,9 @@ impl Search<'_> {
         };
         found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
         found.extend(self.terms());
-        found.extend(self.formulas());
+        // Where the golden does not show the queries, they are suspected before the formula.
         found.extend(self.scales(layer));
+        found.extend(self.formulas());
         found.extend(self.unseen());
         for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
             let Some(name) = model.bias_of(part, layer) else { continue };
