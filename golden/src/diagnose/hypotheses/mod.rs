@@ -121,6 +121,8 @@ impl Search<'_> {
             }
             (_, Stage::Layer(layer)) => {
                 if matches!(module, Module::PosKeyProj | Module::PosQueryProj) {
+                    // Before a single projection is taken for one of the tokens.
+                    found.extend(self.sharing().filter(|_| !model.config.share_att_key));
                     found.extend(self.without_position_biases());
                 }
                 found.extend(self.moved_heads(layer, &weight, bias.as_deref(), &residual))
