@@ -33,7 +33,7 @@ impl Model {
     fn of(case: &str) -> Model {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(case);
         // The pooler sees one token of each sequence, and one number says little.
-        let several = case == "sequence-classification";
+        let several = case == "sequence-classification" || case == "v2-model-conv";
         let golden = folder.join(if several { "padded.safetensors" } else { "plain.safetensors" });
         let bytes = fs::read(folder.join("model.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -361,4 +361,148 @@ fn what_is_right_has_no_diagnosis() {
         let said = Model::of(case).verify();
         assert!(said.code == 0 && said.diagnoses.is_empty(), "{case}: {said:?}");
     }
+}
+
+const VERSION_2: [&str; 3] = ["v2-masked-lm", "v2-model-separate", "v2-model-conv"];
+
+/// What the names of the base model start with.
+fn base(model: &Model) -> &'static str {
+    if model.tensors.contains_key("embeddings.LayerNorm.weight") { "" } else { "deberta." }
+}
+
+#[test]
+fn what_is_right_in_version_2_has_no_diagnosis() {
+    for case in VERSION_2 {
+        let said = Model::of(case).verify();
+        assert!(said.code == 0 && said.diagnoses.is_empty(), "{case}: {said:?}");
+    }
+}
+
+#[test]
+fn a_wrong_line_of_version_2_is_named() {
+    let shared = "v2-masked-lm";
+    let conv = "v2-model-conv";
+    for (case, key, value, place, kind) in [
+        (shared, "hidden_act", json!("gelu_new"), "encoder.layer.0.intermediate", "hidden-act"),
+        (shared, "norm_rel_ebd", json!("none"), "encoder.LayerNorm", "norm-rel-ebd"),
+        (
+            shared,
+            "pos_att_type",
+            json!("c2p"),
+            "encoder.layer.0.attention.self.pos_query_proj",
+            "pos-att-type",
+        ),
+        (shared, "pos_att_type", json!("p2c"), "encoder.layer.0.attention.self.pos_key_proj", "pos-att-type"),
+        (
+            "v2-model-separate",
+            "share_att_key",
+            json!(true),
+            "encoder.layer.0.attention.self.pos_key_proj",
+            "share-att-key",
+        ),
+        (conv, "conv_act", json!("tanh"), "encoder.conv.LayerNorm", "conv-act"),
+        (conv, "conv_kernel_size", json!(0), "encoder.conv.conv", "convolution"),
+    ] {
+        let mut model = Model::of(case);
+        model.config[key] = value;
+        let place = format!("{}{place}", base(&model));
+        model.verify().expect(key, &[place], Some(kind));
+    }
+}
+
+#[test]
+fn weights_that_changed_places_in_version_2_are_named() {
+    let layer = "encoder.layer.1.attention.self";
+    for (case, [one, other]) in [
+        ("v2-masked-lm", ["query_proj", "key_proj"]),
+        ("v2-masked-lm", ["key_proj", "value_proj"]),
+        ("v2-model-separate", ["pos_key_proj", "pos_query_proj"]),
+    ] {
+        let mut model = Model::of(case);
+        let path = |name: &str| format!("{}{layer}.{name}", base(&model));
+        let [one, other] = [path(one), path(other)];
+        for word in ["weight", "bias"] {
+            model.swap(&format!("{one}.{word}"), &format!("{other}.{word}"));
+        }
+        model.verify().expect(&one, std::slice::from_ref(&one), Some("misplaced-parameter"));
+    }
+    // The heads 0 and 2 of one projection, 8 rows each, with and without its bias.
+    for (case, name) in [
+        ("v2-masked-lm", "query_proj"),
+        ("v2-masked-lm", "value_proj"),
+        ("v2-model-separate", "pos_key_proj"),
+    ] {
+        for words in [&["weight"][..], &["bias"], &["weight", "bias"]] {
+            let mut model = Model::of(case);
+            let path = format!("{}{layer}.{name}", base(&model));
+            for word in words {
+                model.rows(&format!("{path}.{word}"), |row| match row / 8 {
+                    0 => row + 16,
+                    2 => row - 16,
+                    _ => row,
+                });
+            }
+            let what = format!("{path} {words:?}");
+            model.verify().expect(&what, std::slice::from_ref(&path), Some("permuted-heads"));
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_in_version_2_is_named() {
+    for case in VERSION_2 {
+        let good = Model::of(case);
+        let layer = format!("{}encoder.layer.0.attention.self", base(&good));
+        for (name, kind) in
+            [("query_proj", "dropped-q-bias"), ("key_proj", "dropped-bias"), ("value_proj", "dropped-v-bias")]
+        {
+            let mut model = Model::of(case);
+            let path = format!("{layer}.{name}");
+            model.values(&format!("{path}.bias")).fill(0.0);
+            model.verify().expect(&path, std::slice::from_ref(&path), Some(kind));
+        }
+        let mut model = Model::of(case);
+        let path = format!("{}encoder.LayerNorm", base(&good));
+        model.swap(&format!("{path}.weight"), &format!("{path}.bias"));
+        model.verify().expect(&path, std::slice::from_ref(&path), Some("swapped-gamma-beta"));
+    }
+}
+
+#[test]
+fn a_kernel_in_another_order_is_named() {
+    let (name, place) = ("encoder.conv.conv.weight", "encoder.conv.conv".to_owned());
+    type Place = fn([usize; 3], [usize; 3]) -> usize;
+    let orders: [(&str, Place); 3] = [
+        ("reversed-kernel", |[_, input, taps], [o, i, k]| (o * input + i) * taps + taps - 1 - k),
+        ("transposed-kernel", |[_, input, taps], [o, i, k]| (i * input + o) * taps + k),
+        // Keras' [k, in, out], read as if it were PyTorch's.
+        ("transposed-kernel", |[out, input, taps], [o, i, k]| {
+            let at = (o * input + i) * taps + k;
+            (at % out * input + at / out % input) * taps + at / out / input
+        }),
+    ];
+    for (kind, from) in orders {
+        let mut model = Model::of("v2-model-conv");
+        let shape = <[usize; 3]>::try_from(model.shape(name)).unwrap();
+        let old = model.values(name).clone();
+        let at = |at: usize| [at / shape[2] / shape[1], at / shape[2] % shape[1], at % shape[2]];
+        *model.values(name) = (0..old.len()).map(|new| old[from(shape, at(new))]).collect();
+        model.verify().expect(kind, std::slice::from_ref(&place), Some(kind));
+    }
+}
+
+#[test]
+fn projections_of_positions_as_before_training_are_named() {
+    let mut model = Model::of("v2-masked-lm");
+    model.config["share_att_key"] = json!(false);
+    for layer in 0..2 {
+        for name in ["pos_key_proj", "pos_query_proj"] {
+            let path = format!("deberta.encoder.layer.{layer}.attention.self.{name}");
+            let values = (0..24 * 24).map(|at| 0.02 * ((at * 37 % 101) as f32 / 50.0 - 1.0)).collect();
+            model.tensors.insert(format!("{path}.weight"), (vec![24, 24], values));
+            model.tensors.insert(format!("{path}.bias"), (vec![24], vec![0.0; 24]));
+        }
+    }
+    let place = "deberta.encoder.layer.0.attention.self.pos_key_proj".to_owned();
+    model.verify().expect("unshared", &[place], Some("share-att-key"));
 }

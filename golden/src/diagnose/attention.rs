@@ -1,6 +1,6 @@
 //! What attention probabilities and contexts say about the biases of queries and values.
 
-use deberta_reference::{Module, Part};
+use deberta_reference::{Module, Param, Part};
 
 use super::hypothesis::Hypothesis;
 use super::residual::{Residual, shifted};
@@ -9,10 +9,15 @@ use crate::fault::{Change, Model};
 use crate::trace::file::Trace;
 
 /// The bias of the values: their probabilities sum to 1, so that it is added to every context.
-pub(super) fn value_bias(model: &Model, layer: usize, pair: Pair<'_>) -> Option<Hypothesis> {
+pub(super) fn value_bias(
+    model: &Model,
+    params: &[Param],
+    layer: usize,
+    pair: Pair<'_>,
+) -> Option<Hypothesis> {
     let residual = Residual::new(pair);
     let channels = residual.channels();
-    shifted(model, &model.bias_of(Part::Value, layer)?, &residual, &channels)
+    shifted(model, params, &model.bias_of(Part::Value, layer)?, &residual, &channels)
 }
 
 /// The bias of the queries, from the logarithms of the probabilities by least squares.

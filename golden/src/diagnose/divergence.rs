@@ -3,7 +3,6 @@
 use deberta_converters::error::Result;
 use deberta_reference::Inputs;
 
-use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
@@ -41,7 +40,7 @@ impl Divergence<'_> {
         wanted.sort_by_key(|tensor| (rank(&tensor.name), &tensor.name));
         let names: Vec<&str> =
             wanted.iter().filter_map(|tensor| tensor.name.strip_prefix("activations.")).collect();
-        let candidate = model.build()?.run(self.inputs, &names, Vec::new())?;
+        let candidate = model.run(self.inputs, &names, Vec::new())?;
         Ok(wanted.iter().map(|want| self.comparison.tensors(want, candidate.get(&want.name))).collect())
     }
 }

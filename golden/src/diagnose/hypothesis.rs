@@ -14,6 +14,10 @@ pub(crate) struct Hypothesis {
     pub(super) changes: Vec<Change>,
     /// What undoes it in more places.
     pub(super) wider: Vec<(String, Vec<Change>)>,
+    /// Whether the changes compute what the golden's code does, and undo nothing that is wrong with the model.
+    pub(super) assumed: bool,
+    /// Other causes whose changes compute the same from the golden's inputs: then none of them is proved.
+    pub(super) alike: Vec<Hypothesis>,
     /// Whether agreement after the changes proves it. Not if they were computed from as few numbers as they change.
     pub(super) proves: bool,
 }
@@ -22,7 +26,17 @@ impl Hypothesis {
     pub(super) fn new(kind: &'static str, cause: impl Into<String>, repair: impl Into<String>) -> Hypothesis {
         let (cause, repair) = (cause.into(), repair.into());
         let (evidence, changes, wider) = (String::new(), Vec::new(), Vec::new());
-        Hypothesis { kind, cause, evidence, repair, changes, wider, proves: true }
+        Hypothesis {
+            kind,
+            cause,
+            evidence,
+            repair,
+            changes,
+            wider,
+            assumed: false,
+            alike: Vec::new(),
+            proves: true,
+        }
     }
 
     /// A number of a matrix is off. `by` is what must be added to it, `width` the length of a row.
@@ -39,6 +53,11 @@ impl Hypothesis {
 
     pub(super) fn undone_by(self, changes: impl IntoIterator<Item = Change>) -> Hypothesis {
         Hypothesis { changes: changes.into_iter().collect(), ..self }
+    }
+
+    /// The changes make the model compute what the golden's code does.
+    pub(super) fn assuming(self, changes: Vec<Change>) -> Hypothesis {
+        Hypothesis { changes, assumed: true, ..self }
     }
 
     pub(super) fn wider(mut self, where_else: impl Into<String>, changes: Vec<Change>) -> Hypothesis {

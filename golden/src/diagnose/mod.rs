@@ -12,7 +12,7 @@ use deberta_reference::Stage;
 use crate::fault::Model;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
-use crate::judge::verdict::PointReport;
+use crate::judge::verdict::{PointReport, Verdict};
 use crate::report::Diagnosis;
 use crate::trace::points::rank;
 
@@ -36,7 +36,8 @@ const CAUSES: usize = 64;
 /// The most hypotheses that are tested for one cause.
 const HYPOTHESES: usize = 400;
 
-/// Looks for the causes of a divergence; those that were confirmed come first. Nothing if the tokens agree everywhere.
+/// Looks for the causes of a divergence; those that were confirmed come first. Nothing if the tokens agree everywhere, unless
+/// a formula explains what differs in padding.
 ///
 /// # Errors
 /// The model cannot be built or run at all.
@@ -59,6 +60,9 @@ impl Search<'_> {
         let mut points = self.divergence.compare(&model)?;
         if let Some(rounded) = self.rounded(&model)? {
             return Ok(vec![rounded.diagnosis("", false)]);
+        }
+        if first_divergence(&points).is_none() {
+            return self.padding(&model, &points);
         }
         let mut causes: Vec<Cause> = Vec::new();
         let mut rest = Vec::new();
@@ -83,22 +87,27 @@ impl Search<'_> {
             }
         }
         let remaining = first_divergence(&points).map(|point| short(&point.name).to_owned());
-        let mut diagnoses: Vec<Diagnosis> = causes
-            .iter()
-            .map(|cause| {
-                let found = match (&remaining, cause.whole) {
-                    (None, _) => format!("undone, all {} points of the golden agree", points.len()),
-                    (Some(rest), true) => {
-                        format!("undone, {} agrees as a whole; what differs then first: {rest}", cause.stage)
-                    }
-                    (Some(rest), false) => {
-                        format!("undone, {} agrees; what differs then first: {rest}", cause.point)
-                    }
-                };
-                let confirmed = cause.hypothesis.proves && (remaining.is_none() || cause.whole);
-                cause.hypothesis.diagnosis(&found, confirmed)
-            })
-            .collect();
+        let mut diagnoses: Vec<Diagnosis> = Vec::new();
+        for cause in &causes {
+            let how = if cause.hypothesis.assumed { "computed so" } else { "undone" };
+            let mut found = match (&remaining, cause.whole) {
+                (None, _) => format!("{how}, all {} points of the golden agree", points.len()),
+                (Some(rest), true) => {
+                    format!("{how}, {} agrees as a whole; what differs then first: {rest}", cause.stage)
+                }
+                (Some(rest), false) => {
+                    format!("{how}, {} agrees; what differs then first: {rest}", cause.point)
+                }
+            };
+            let alike = &cause.hypothesis.alike;
+            if !alike.is_empty() {
+                found.push_str("; but these tokens do not tell it from another cause, which is listed too");
+            }
+            let confirmed =
+                cause.hypothesis.proves && alike.is_empty() && (remaining.is_none() || cause.whole);
+            diagnoses.push(cause.hypothesis.diagnosis(&found, confirmed));
+            diagnoses.extend(alike.iter().map(|other| other.diagnosis(&found, false)));
+        }
         diagnoses.extend(rest.into_iter().map(|hypothesis| hypothesis.diagnosis("", false)));
         if self.cut_short
             && let Some(last) = diagnoses.last_mut()
@@ -110,6 +119,24 @@ impl Search<'_> {
         }
         diagnoses.sort_by_key(|diagnosis| !diagnosis.confirmed);
         Ok(diagnoses)
+    }
+
+    /// What explains padding that differs where the tokens agree: a formula, since no weight can.
+    fn padding(&self, model: &Model, points: &[PointReport]) -> Result<Vec<Diagnosis>> {
+        let differs = |points: &[PointReport]| points.iter().any(|point| point.verdict == Verdict::Padding);
+        if !differs(points) {
+            return Ok(Vec::new());
+        }
+        for hypothesis in hypotheses::of_padding(model) {
+            let Some(repaired) = model.with(&hypothesis.changes) else { continue };
+            let again = self.divergence.compare(&repaired)?;
+            if first_divergence(&again).is_none() && !differs(&again) {
+                let found =
+                    format!("computed so, all {} points of the golden agree, padding too", again.len());
+                return Ok(vec![hypothesis.diagnosis(&found, true)]);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Weights that were rounded: they are all numbers of a lower precision, and agree as well as that allows.
@@ -160,7 +187,12 @@ impl Search<'_> {
         let mut further: Option<(usize, Hypothesis)> = None;
         for hypothesis in hypotheses::of(model, section, &self.divergence).into_iter().take(HYPOTHESES) {
             if hypothesis.changes.is_empty() {
+                // Of a head that was never trained the numbers say nothing.
+                let lost = hypothesis.kind == "random-head" && hypothesis.proves;
                 rest.push(hypothesis);
+                if lost {
+                    return Ok(None);
+                }
                 continue;
             }
             if self.started.elapsed() > PATIENCE {

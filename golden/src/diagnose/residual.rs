@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deberta_reference::{Module, Role, Rows};
+use deberta_reference::{Module, Param, Role, Rows};
 
 use super::hypothesis::Hypothesis;
 use super::section::Pair;
@@ -35,6 +35,21 @@ impl<'p> Residual<'p> {
         (0..self.pair.width).filter(differs).collect()
     }
 
+    /// The rows that differ in some channel.
+    pub(super) fn differing_rows(&self) -> Vec<usize> {
+        let width = self.pair.width;
+        let rows = self.pair.want.chunks_exact(width).zip(self.pair.got.chunks_exact(width)).enumerate();
+        let differs = |(want, got): (&[f32], &[f32])| {
+            want.iter().zip(got).any(|(&want, &got)| !self.pair.allowed.allows(want, got))
+        };
+        rows.filter(|(_, pair)| differs(*pair)).map(|(row, _)| row).collect()
+    }
+
+    /// What the golden has in a row.
+    pub(super) fn want(&self, row: usize) -> Option<&'p [f32]> {
+        self.pair.want.chunks_exact(self.pair.width).nth(row)
+    }
+
     /// The difference of a channel, if it is the same in all rows.
     fn constant(&self, channel: usize) -> Option<f64> {
         let mean = self.channel(channel).map(|(want, got, _)| want - got).sum::<f64>() / self.rows as f64;
@@ -63,12 +78,17 @@ pub(super) struct Linear<'l> {
 }
 
 /// What can be read from the difference of a linear layer.
-pub(super) fn linear(model: &Model, layer: &Linear<'_>, residual: &Residual<'_>) -> Vec<Hypothesis> {
+pub(super) fn linear(
+    model: &Model,
+    params: &[Param],
+    layer: &Linear<'_>,
+    residual: &Residual<'_>,
+) -> Vec<Hypothesis> {
     let mut found = Vec::new();
     let channels = residual.channels();
     let rows = residual.rows;
     if let Some(bias) = layer.bias {
-        found.extend(shifted(model, bias, residual, &channels));
+        found.extend(shifted(model, params, bias, residual, &channels));
     }
     if let ([row], true) = (channels.as_slice(), rows > 1) {
         let column = |column: usize| {
@@ -99,6 +119,7 @@ pub(super) fn linear(model: &Model, layer: &Linear<'_>, residual: &Residual<'_>)
 /// A bias that is off, if the difference is the same in all rows.
 pub(super) fn shifted(
     model: &Model,
+    params: &[Param],
     bias: &str,
     residual: &Residual<'_>,
     channels: &[usize],
@@ -109,7 +130,7 @@ pub(super) fn shifted(
     let (kind, cause) = match (shifts.as_slice(), zero) {
         ([], _) => return None,
         (_, true) => {
-            let param = model.params().into_iter().find(|param| param.name == bias);
+            let param = params.iter().find(|param| param.name == bias);
             (
                 dropped(param.map_or(Rows::Plain, |param| param.rows)),
                 format!("{bias} is all zero: it was dropped"),
@@ -161,18 +182,41 @@ pub(super) fn misplaced(model: &Model, layer: &Linear<'_>, residual: &Residual<'
         .collect()
 }
 
-/// The order of blocks of channels in which the candidate computes what the golden has; nothing if there is none, or if
-/// it is the order that they are in.
-pub(super) fn block_order(residual: &Residual<'_>, block: usize) -> Option<Vec<usize>> {
-    let (width, blocks) = (residual.pair.width, residual.pair.width / block.max(1));
+/// The order of blocks of channels in which the candidate computes what the golden has, perhaps but for a bias that both
+/// add; nothing if there is none, or if it is the order that they are in.
+pub(super) fn block_order(residual: &Residual<'_>, block: usize, bias: Option<&[f32]>) -> Option<Vec<usize>> {
+    let width = residual.pair.width;
+    let bias = |channel: usize| bias.and_then(|bias| bias.get(channel)).copied().unwrap_or(0.0);
     let equal = |want: usize, got: usize| {
         let rows = residual.pair.want.chunks_exact(width).zip(residual.pair.got.chunks_exact(width));
         rows.take(64).all(|(want_row, got_row)| {
-            let want = want_row.iter().skip(want * block).take(block);
-            want.zip(got_row.iter().skip(got * block))
-                .all(|(&want, &got)| residual.pair.allowed.allows(want, got))
+            let pairs = want_row.iter().skip(want * block).zip(got_row.iter().skip(got * block));
+            pairs.take(block).enumerate().all(|(at, (&own, &other))| {
+                let moved = other - bias(got * block + at) + bias(want * block + at);
+                residual.pair.allowed.allows(own, moved)
+            })
         })
     };
+    matched(width / block.max(1), equal)
+}
+
+/// The order of blocks of a bias that makes up for a difference that is the same in all rows; nothing if there is none.
+pub(super) fn moved_bias(residual: &Residual<'_>, block: usize, bias: &[f32]) -> Option<Vec<usize>> {
+    let channels = 0..residual.pair.width;
+    let shifts: Vec<f64> = channels.map(|channel| residual.constant(channel)).collect::<Option<_>>()?;
+    let own = |block_at: usize, at: usize| bias.get(block_at * block + at).map(|&own| f64::from(own));
+    let equal = |want: usize, got: usize| {
+        (0..block).all(|at| {
+            let shift = shifts.get(want * block + at);
+            let pair = own(want, at).zip(own(got, at)).zip(shift);
+            pair.is_some_and(|((old, other), shift)| (old + shift - other).abs() < 1e-5 + 1e-4 * other.abs())
+        })
+    };
+    matched(residual.pair.width / block.max(1), equal)
+}
+
+/// The block that is equal to each in turn, none twice, its own if possible.
+fn matched(blocks: usize, equal: impl Fn(usize, usize) -> bool) -> Option<Vec<usize>> {
     let mut taken = vec![false; blocks];
     let mut order = Vec::with_capacity(blocks);
     for want in 0..blocks {
@@ -185,10 +229,10 @@ pub(super) fn block_order(residual: &Residual<'_>, block: usize) -> Option<Vec<u
 }
 
 /// What can be read from the difference of a normalisation, `weight` and `bias` of the module at `path`.
-pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hypothesis> {
+pub(super) fn norm(model: &Model, params: &[Param], path: &str, residual: &Residual<'_>) -> Vec<Hypothesis> {
     let (weight, bias) = (format!("{path}.weight"), format!("{path}.bias"));
     let channels = residual.channels();
-    let mut found: Vec<Hypothesis> = shifted(model, &bias, residual, &channels).into_iter().collect();
+    let mut found: Vec<Hypothesis> = shifted(model, params, &bias, residual, &channels).into_iter().collect();
     let (Some(gamma), Some(beta)) = (model.values(&weight), model.values(&bias)) else { return found };
     if residual.rows < 2 {
         return found;
@@ -218,10 +262,10 @@ pub(super) fn norm(model: &Model, path: &str, residual: &Residual<'_>) -> Vec<Hy
     let same = |name: &str, part: fn(&(f32, f32)) -> f32| {
         fit.iter().enumerate().all(|(at, fitted)| !far(at, name, part(fitted)))
     };
-    let mut scales = model.params();
-    scales.retain(|param| param.role == Role::LayerNormScale && param.name != weight);
+    let mut scales: Vec<&Param> =
+        params.iter().filter(|param| param.role == Role::LayerNormScale && param.name != weight).collect();
     scales.sort_by(|one, other| one.name.cmp(&other.name));
-    for scale in &scales {
+    for scale in scales {
         let (name, module) = (scale.name.as_str(), scale.path());
         let its_bias = format!("{module}.bias");
         if same(name, |fit| fit.0) && model.shape(name) == model.shape(&weight) {

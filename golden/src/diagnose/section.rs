@@ -1,26 +1,27 @@
 //! A part of a model, run alone on the golden's input.
 
+use std::ops::Range;
+
 use deberta_converters::error::Result;
 use deberta_reference::config::Activation;
 use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Param, Stage, Tensor as Parameter};
 use ndarray::{Array3, ArrayD};
 
 use super::divergence::{Divergence, diverges, short};
-use crate::backend::Backend as _;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::file::Trace;
 use crate::trace::inputs::dims;
-use crate::trace::points::{Named, points};
+use crate::trace::points::{Named, Point, points};
 use crate::trace::tensor::{Data, Tensor};
 
 /// A part of the model and what the golden has of it.
 pub(super) struct Section<'d> {
     /// The part; nothing for all of the model, where the golden lacks the input of a part.
     pub(super) stage: Option<Stage>,
-    /// The paths of all points of the part, in the order of execution, whether the golden has them or not.
-    pub(super) paths: Vec<String>,
-    /// What the golden has, with the place in [`Section::paths`].
+    /// All points of the part, in the order of execution, whether the golden has them or not.
+    points: Vec<Point>,
+    /// What the golden has, with the place in [`Section::points`].
     wanted: Vec<(usize, &'d Tensor)>,
     divergence: Divergence<'d>,
     /// What the part is given.
@@ -77,7 +78,7 @@ impl<'d> Section<'d> {
                 None => state(layers),
             },
         };
-        if input.is_none() && stage != Some(Stage::Embeddings) {
+        if input.is_none() && !matches!(stage, Some(Stage::Embeddings | Stage::Table)) {
             stage = None;
         }
         // Every point that there could be: the golden may have some that the model lacks.
@@ -91,20 +92,19 @@ impl<'d> Section<'d> {
             convolution: model.config.convolution.or((!model.config.has_in_proj()).then_some(CONVOLUTION)),
             ..model.config.clone()
         };
-        let paths: Vec<String> = points(&config, model.class, divergence.inputs)
+        let points: Vec<Point> = points(&config, model.class, divergence.inputs)
             .into_iter()
-            .map(|point| point.name)
-            .filter(|path| stage.is_none() || stage_of(path, model) == stage)
+            .filter(|point| stage.is_none_or(|stage| point.stage == stage))
             .collect();
         let mut wanted: Vec<(usize, &Tensor)> = golden
             .tensors
             .iter()
             .filter(|tensor| !tensor.name.starts_with("inputs."))
             .filter(|tensor| stage.is_none() || stage_of(&tensor.name, model) == stage)
-            .map(|tensor| (place(&tensor.name, &paths, model), tensor))
+            .map(|tensor| (place(&tensor.name, &points, model), tensor))
             .collect();
         wanted.sort_by_key(|(place, tensor)| (*place, &tensor.name));
-        Section { stage, paths, wanted, divergence: *divergence, input }
+        Section { stage, points, wanted, divergence: *divergence, input }
     }
 
     /// The place of the first point that diverges when the model is run on the golden's input, in the order of
@@ -123,21 +123,26 @@ impl<'d> Section<'d> {
         self.wanted.iter().filter(|(_, want)| differs(want)).map(|(place, _)| *place).collect()
     }
 
-    /// The path of a place.
-    pub(super) fn point(&self, place: usize) -> &str {
-        self.paths.get(place).map_or("the outputs", String::as_str)
+    /// All points of the part, in the order of execution.
+    pub(super) fn points(&self) -> &[Point] {
+        &self.points
     }
 
-    /// The paths after the last point that agrees, up to the given place.
-    pub(super) fn suspects(&self, place: usize) -> &[String] {
+    /// The path of a place.
+    pub(super) fn point(&self, place: usize) -> &str {
+        self.points.get(place).map_or("the outputs", |point| point.name.as_str())
+    }
+
+    /// The points after the last one that agrees, up to the given place.
+    pub(super) fn suspects(&self, place: usize) -> &[Point] {
         let before = self.wanted.iter().map(|(at, _)| *at).filter(|&at| at < place).max();
         let start = before.map_or(0, |at| at + 1);
-        self.paths.get(start..self.paths.len().min(place + 1)).unwrap_or_default()
+        self.points.get(start..self.points.len().min(place + 1)).unwrap_or_default()
     }
 
     /// What the golden has of a point.
     pub(super) fn want(&self, path: &str) -> Option<&'d Tensor> {
-        let place = self.paths.iter().position(|known| known == path)?;
+        let place = self.points.iter().position(|point| point.name == path)?;
         self.wanted.iter().find(|(at, _)| *at == place).map(|(_, tensor)| *tensor)
     }
 
@@ -150,6 +155,12 @@ impl<'d> Section<'d> {
     /// The input of the part, row by row.
     pub(super) fn input(&self) -> Option<(&'d [f32], usize)> {
         let tensor = self.input?;
+        Some((floats(tensor)?, tensor.shape.last().copied()?))
+    }
+
+    /// The table of relative positions as the golden has it behind its normalisation, row by row.
+    pub(super) fn table(&self, path: &str) -> Option<(&'d [f32], usize)> {
+        let tensor = self.divergence.golden.get(&format!("activations.{path}"))?;
         Some((floats(tensor)?, tensor.shape.last().copied()?))
     }
 
@@ -225,7 +236,7 @@ impl<'d> Section<'d> {
             }
         }
         let watched: Vec<&str> = points.iter().map(String::as_str).collect();
-        let mut trace = part.model.build()?.run(&part.inputs, &watched, replaced)?;
+        let mut trace = part.model.run(&part.inputs, &watched, replaced)?;
         if let Some((path, output)) = probabilities
             && let Some(computed) = trace.get(&format!("activations.{path}")).cloned()
         {
@@ -254,20 +265,28 @@ impl Part {
     fn of(section: &Section<'_>, model: &Model) -> Part {
         let inputs = section.divergence.inputs;
         match section.stage {
-            None | Some(Stage::Table | Stage::Step(_)) => {
-                Part::of_whole(model.clone(), inputs.clone(), String::new())
-            }
+            None | Some(Stage::Step(_)) => Part::of_whole(model.clone(), inputs.clone(), String::new()),
+            Some(Stage::Table) => Part {
+                names: vec![(model.path(Module::TableLayerNorm, 0), Module::TableLayerNorm.at("", 0))],
+                ..Part::of_whole(layers(model, 0..0), layer_inputs(section, model), String::new())
+            },
             Some(Stage::Embeddings) => {
-                let config =
-                    DebertaConfig { num_hidden_layers: 0, relative_attention: false, ..model.config.clone() };
+                let config = DebertaConfig {
+                    num_hidden_layers: 0,
+                    relative_attention: false,
+                    norm_rel_ebd: false,
+                    convolution: None,
+                    ..model.config.clone()
+                };
                 let mut part = model.empty_base(config);
                 copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
-                let inputs = Inputs { labels: None, output_attentions: false, ..inputs.clone() };
+                let inputs =
+                    Inputs { labels: None, choices: None, output_attentions: false, ..inputs.clone() };
                 let names = vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))];
                 Part { names, ..Part::of_whole(part, inputs, String::new()) }
             }
             Some(Stage::Layer(layer)) => Part {
-                model: one_layer(model, layer),
+                model: layers(model, layer..layer + 1),
                 inputs: layer_inputs(section, model),
                 entrance: Module::Embeddings.at("", 0),
                 names: [Module::Layer, Module::Convolution]
@@ -311,24 +330,29 @@ impl Part {
 /// A convolution, whose points a golden may have where the model has none.
 const CONVOLUTION: ConvConfig = ConvConfig { kernel: 1, groups: 1, act: Activation::Tanh };
 
-/// One layer under embeddings that cost nothing.
-fn one_layer(model: &Model, layer: usize) -> Model {
+/// One layer, or none, under embeddings that cost nothing, and the table of relative positions.
+fn layers(model: &Model, range: Range<usize>) -> Model {
     let config = &model.config;
     let hidden = config.hidden_size;
     let config = DebertaConfig {
-        num_hidden_layers: 1,
+        num_hidden_layers: range.len(),
         vocab_size: 1,
         embedding_size: hidden,
         position_biased_input: false,
         type_vocab_size: 0,
         pad_token_id: None,
-        convolution: config.convolution.filter(|_| layer == 0),
+        convolution: config.convolution.filter(|_| range == (0..1)),
         ..config.clone()
     };
     let mut part = model.empty_base(config);
+    if part.config.convolution.is_none() && part.mistakes_convolution() {
+        part.mistake = None;
+    }
     copy(model, &mut part, |param| match param.layer {
-        Some(number) => number == layer,
-        None => Stage::Table.has(param.module) || Stage::Layer(layer).has(param.module),
+        Some(number) => range.contains(&number),
+        None => {
+            Stage::Table.has(param.module) || range.clone().any(|layer| Stage::Layer(layer).has(param.module))
+        }
     });
     part.insert(part.weight(Module::WordEmbeddings, 0), Parameter::new(vec![1, hidden], vec![0.0; hidden]));
     let norm = part.path(Module::EmbeddingsLayerNorm, 0);
@@ -371,7 +395,7 @@ fn stage_of(name: &str, model: &Model) -> Option<Stage> {
 }
 
 /// The place of a tensor of a trace among the points.
-fn place(name: &str, paths: &[String], model: &Model) -> usize {
+fn place(name: &str, points: &[Point], model: &Model) -> usize {
     let path = match Named::of(name) {
         Some(Named::State(i)) => Stage::state_path(model.base(), i, &model.config),
         Some(Named::Attentions(layer)) if model.config.talking_head => {
@@ -380,7 +404,7 @@ fn place(name: &str, paths: &[String], model: &Model) -> usize {
         Some(Named::Attentions(layer)) => model.path(Module::Probs, layer),
         _ => short(name).to_owned(),
     };
-    paths.iter().position(|known| *known == path).unwrap_or(paths.len())
+    points.iter().position(|point| point.name == path).unwrap_or(points.len())
 }
 
 fn floats(tensor: &Tensor) -> Option<&[f32]> {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use deberta_reference::config::Activation;
-use deberta_reference::{Param, Part, Tensor};
+use deberta_reference::{ConvConfig, Param, Part, Tensor};
 
-use super::Model;
+use super::{Mistake, Model};
 use crate::judge::tolerance::Precision;
 
 /// A change of a model.
@@ -27,9 +27,11 @@ pub enum Change {
         /// The old column of every new one.
         order: Vec<usize>,
     },
+    /// Takes the kernel of a convolution for one that is stored in another order.
+    Kernel(String, KernelOrder),
     /// Exchanges two parameters of one shape.
     Swap(String, String),
-    /// Overwrites a parameter with another one of its shape.
+    /// Overwrites a parameter with another one of its shape, or adds it.
     Copy {
         /// Where the numbers come from.
         from: String,
@@ -51,10 +53,34 @@ pub enum Change {
     Add(String, Vec<(usize, f32)>),
     /// Replaces all numbers of a parameter.
     Replace(String, Vec<f32>),
+    /// Adds a parameter.
+    Insert {
+        /// Its name.
+        name: String,
+        /// The length of each axis.
+        shape: Vec<usize>,
+        /// Its numbers.
+        values: Vec<f32>,
+    },
     /// Rounds all numbers of a parameter to a lower precision.
     Round(String, Precision),
     /// Changes the configuration.
     Config(Setting),
+    /// Computes a formula wrongly.
+    Mistake(Mistake),
+}
+
+/// How the numbers of a kernel `[out, in, k]` may be stored by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelOrder {
+    /// The last of the k taps first.
+    Reversed,
+    /// `[in, out, k]`, where both are as long.
+    InOut,
+    /// `[k, in, out]`, as in Keras, read as if it were `[out, in, k]`.
+    Keras,
+    /// `[out, in, k]` read as if it were `[k, in, out]` and turned: what undoes [`KernelOrder::Keras`].
+    PyTorch,
 }
 
 /// A line of the configuration.
@@ -76,6 +102,18 @@ pub enum Setting {
     PositionBiased(bool),
     /// `type_vocab_size`
     TokenTypes(usize),
+    /// `position_buckets`
+    Buckets(Option<usize>),
+    /// `share_att_key`
+    ShareKeys(bool),
+    /// `norm_rel_ebd`
+    NormTable(bool),
+    /// `conv_kernel_size` and `conv_groups`
+    Convolution(Option<ConvConfig>),
+    /// `conv_act`
+    ConvAct(Activation),
+    /// `tie_word_embeddings`
+    Tie(bool),
 }
 
 impl Change {
@@ -108,6 +146,25 @@ impl Change {
                 let new = rows.flat_map(|row| order.iter().map(|&column| row.get(column).copied()));
                 model.replace(name, new.collect::<Option<_>>()?)
             }
+            Change::Kernel(name, order) => {
+                let &[out, input, taps] = model.shape(name)? else { return None };
+                let old = model.values(name)?;
+                (*order != KernelOrder::InOut || out == input).then_some(())?;
+                let from = |at: usize| {
+                    let (o, i, k) = (at / taps / input, at / taps % input, at % taps);
+                    match order {
+                        KernelOrder::Reversed => (o * input + i) * taps + taps - 1 - k,
+                        KernelOrder::InOut => (i * input + o) * taps + k,
+                        KernelOrder::Keras => {
+                            let (k, i, o) = (at / out / input, at / out % input, at % out);
+                            (o * input + i) * taps + k
+                        }
+                        KernelOrder::PyTorch => (k * input + i) * out + o,
+                    }
+                };
+                let new = (0..old.len()).map(|at| old.get(from(at)).copied()).collect::<Option<_>>()?;
+                model.replace(name, new)
+            }
             Change::Swap(a, b) => {
                 let (first, second) = (model.parameter(a)?.clone(), model.parameter(b)?.clone());
                 (first.shape == second.shape).then_some(())?;
@@ -117,7 +174,7 @@ impl Change {
             }
             Change::Copy { from, to } => {
                 let tensor = model.parameter(from)?.clone();
-                (model.shape(to)? == tensor.shape).then_some(())?;
+                model.shape(to).is_none_or(|shape| shape == tensor.shape).then_some(())?;
                 model.insert(to.as_str(), tensor);
                 Some(())
             }
@@ -143,12 +200,21 @@ impl Change {
                 model.replace(name, new)
             }
             Change::Replace(name, values) => model.replace(name, values.clone()),
+            Change::Insert { name, shape, values } => {
+                (shape.iter().product::<usize>() == values.len()).then_some(())?;
+                model.insert(name.as_str(), Tensor::new(shape.clone(), values.clone()));
+                Some(())
+            }
             Change::Round(name, precision) => {
                 let new = model.values(name)?.iter().map(|&value| precision.round(value)).collect();
                 model.replace(name, new)
             }
             Change::Config(setting) => {
                 setting.apply(model);
+                Some(())
+            }
+            Change::Mistake(mistake) => {
+                model.mistake = Some(*mistake);
                 Some(())
             }
         }
@@ -169,6 +235,12 @@ impl Setting {
             }
             Setting::PositionBiased(biased) => config.position_biased_input = *biased,
             Setting::TokenTypes(types) => config.type_vocab_size = *types,
+            Setting::Buckets(buckets) => config.position_buckets = *buckets,
+            Setting::ShareKeys(share) => config.share_att_key = *share,
+            Setting::NormTable(norm) => config.norm_rel_ebd = *norm,
+            Setting::Convolution(convolution) => config.convolution = *convolution,
+            Setting::ConvAct(act) => config.convolution.iter_mut().for_each(|conv| conv.act = *act),
+            Setting::Tie(tie) => config.tie_word_embeddings = *tie,
         }
     }
 
@@ -185,6 +257,19 @@ impl Setting {
             Setting::MaxRelative(max) => format!("\"max_relative_positions\": {max}"),
             Setting::PositionBiased(biased) => format!("\"position_biased_input\": {biased}"),
             Setting::TokenTypes(types) => format!("\"type_vocab_size\": {types}"),
+            Setting::Buckets(Some(buckets)) => format!("\"position_buckets\": {buckets}"),
+            Setting::Buckets(None) => "\"position_buckets\": -1".to_owned(),
+            Setting::ShareKeys(share) => format!("\"share_att_key\": {share}"),
+            Setting::NormTable(norm) => {
+                format!("\"norm_rel_ebd\": \"{}\"", if *norm { "layer_norm" } else { "none" })
+            }
+            Setting::Convolution(None) => "\"conv_kernel_size\": 0".to_owned(),
+            Setting::Convolution(Some(ConvConfig { kernel, groups, act })) => format!(
+                "\"conv_kernel_size\": {kernel}, \"conv_groups\": {groups}, \"conv_act\": \"{}\"",
+                activation_name(*act)
+            ),
+            Setting::ConvAct(act) => format!("\"conv_act\": \"{}\"", activation_name(*act)),
+            Setting::Tie(tie) => format!("\"tie_word_embeddings\": {tie}"),
         }
     }
 }
@@ -208,11 +293,17 @@ impl Precision {
 
 impl Model {
     /// The model with some changes; nothing if one of them is of a parameter that it does not have, or has in another
-    /// shape.
+    /// shape, or if buckets could not be computed then.
     pub fn with(&self, changes: &[Change]) -> Option<Model> {
         let mut model = self.clone();
         changes.iter().try_for_each(|change| change.apply(&mut model))?;
-        Some(model)
+        model.has_sound_buckets().then_some(model)
+    }
+
+    /// Whether buckets, if there are any, grow with the distance: what the configuration checks when it is read.
+    fn has_sound_buckets(&self) -> bool {
+        let sound = |buckets: usize| buckets > 1 && buckets / 2 + 1 < self.config.max_relative();
+        self.config.position_buckets.is_none_or(sound)
     }
 
     /// Replaces the numbers of a parameter, if they are as many.

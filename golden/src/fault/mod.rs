@@ -5,15 +5,23 @@
 
 mod catalogue;
 mod change;
+mod formulas;
+mod mistake;
 mod model;
 mod orders;
+mod rows;
 
 pub use catalogue::{Absent, Listed, faults};
 pub(crate) use catalogue::{Noise, dropped, other_activations};
-pub use change::{Change, Setting};
+pub use change::{Change, KernelOrder, Setting};
 pub(crate) use change::{scaled_queries, swapped_layers};
+pub(crate) use formulas::{
+    Formula, RowsOfTerms, convolutions, position_biases_dropped, rows as other_rows, rows_of_terms, scales,
+};
+pub use mistake::Mistake;
 pub use model::Model;
-pub(crate) use orders::{by_head_to_thirds, exchange, inverse};
+pub(crate) use orders::{by_head_to_parts, exchange, inverse};
+pub use rows::RowRule;
 
 /// Something that goes wrong with models.
 #[derive(Clone, Debug)]
@@ -26,4 +34,15 @@ pub struct Fault {
     pub places: Vec<String>,
     /// What the fault does to a model.
     pub changes: Vec<Change>,
+    /// Who has the fault.
+    pub of: Culprit,
+}
+
+/// Who has a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// The model: its weights or its configuration.
+    Model,
+    /// The code that computed what a good model is compared with: one of its formulas.
+    Golden,
 }

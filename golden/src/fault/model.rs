@@ -9,6 +9,7 @@ use deberta_reference::{
     DebertaConfig, MaskedRows, Module, Param, Part, Role, Rows, Tensor, TensorSource, params,
 };
 
+use super::Mistake;
 use crate::backend::Reference;
 use crate::trace::class::Class;
 
@@ -21,6 +22,8 @@ pub struct Model {
     pub class: Class,
     /// What becomes of attention rows whose every key is masked.
     pub masked_rows: MaskedRows,
+    /// A formula that is computed wrongly, if one is.
+    pub(crate) mistake: Option<Mistake>,
     parameters: BTreeMap<String, Tensor>,
 }
 
@@ -41,15 +44,15 @@ impl Model {
         Ok(model)
     }
 
-    /// A base model of the same code with another configuration and no parameters.
+    /// A base model of the same code and with the same mistake, with another configuration and no parameters.
     pub(crate) fn empty_base(&self, config: DebertaConfig) -> Model {
         let class = self.class.base(config.family);
-        Model::empty(config, class, self.masked_rows)
+        Model { mistake: self.mistake, ..Model::empty(config, class, self.masked_rows) }
     }
 
     /// A model without parameters.
     pub(crate) fn empty(config: DebertaConfig, class: Class, masked_rows: MaskedRows) -> Model {
-        Model { config, class, masked_rows, parameters: BTreeMap::new() }
+        Model { config, class, masked_rows, mistake: None, parameters: BTreeMap::new() }
     }
 
     /// Every parameter that the class has with this configuration.
@@ -79,6 +82,44 @@ impl Model {
             Rows::Heads(parts) => Some((param, parts)),
             Rows::Plain => None,
         })
+    }
+
+    /// The module whose output is a part of the attention, with others in version 1: `in_proj` for its keys.
+    pub(crate) fn projection(&self, part: Part) -> Module {
+        match (part, self.config.has_in_proj()) {
+            (Part::PositionKey, true) => Module::PosProj,
+            (Part::PositionQuery, true) => Module::PosQProj,
+            (Part::Query | Part::Key | Part::Value, true) => Module::InProj,
+            (Part::PositionKey, false) => Module::PosKeyProj,
+            (Part::PositionQuery, false) => Module::PosQueryProj,
+            (Part::Query, false) => Module::QueryProj,
+            (Part::Key, false) => Module::KeyProj,
+            (Part::Value, false) => Module::ValueProj,
+        }
+    }
+
+    /// The module that has the parameters of [`Model::projection`]: that of the tokens, where positions share it.
+    pub(crate) fn projecting(&self, part: Part) -> Module {
+        let shared = |part| if self.config.share_att_key { self.tokens_part(part) } else { part };
+        self.projection(shared(part))
+    }
+
+    /// The part of the tokens whose projection the positions may share.
+    fn tokens_part(&self, part: Part) -> Part {
+        match part {
+            Part::PositionKey => Part::Key,
+            Part::PositionQuery => Part::Query,
+            part => part,
+        }
+    }
+
+    /// The first point that shows the relative position table.
+    pub(crate) fn table_point(&self) -> Module {
+        match self.config.norm_rel_ebd && self.config.relative_attention {
+            true => Module::TableLayerNorm,
+            false if self.config.c2p() => self.projection(Part::PositionKey),
+            false => self.projection(Part::PositionQuery),
+        }
     }
 
     /// The name of the bias of the queries, or of the values, of a layer; nothing if the model has none.

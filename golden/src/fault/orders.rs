@@ -1,9 +1,10 @@
 //! Orders of rows and columns: what happens to heads.
 
-/// The order that puts rows `[q; k; v]` of every head, as DeBERTa stores them, into all of q, all of k, all of v.
-pub(crate) fn by_head_to_thirds(heads: usize, d: usize) -> Vec<usize> {
-    let row = |part: usize, head: usize, feature: usize| (head * 3 + part) * d + feature;
-    (0..3)
+/// The order that puts rows of several parts in every head, as `[q; k; v]` in `in_proj`, into all of the first part, then
+/// all of the second, and so on.
+pub(crate) fn by_head_to_parts(heads: usize, parts: usize, d: usize) -> Vec<usize> {
+    let row = |part: usize, head: usize, feature: usize| (head * parts + part) * d + feature;
+    (0..parts)
         .flat_map(|part| (0..heads).flat_map(move |head| (0..d).map(move |feature| row(part, head, feature))))
         .collect()
 }
@@ -32,7 +33,7 @@ mod tests {
 
     #[test]
     fn orders_are_undone() {
-        let thirds = by_head_to_thirds(2, 2);
+        let thirds = by_head_to_parts(2, 3, 2);
         assert_eq!(thirds, [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
         let back = inverse(&thirds);
         assert!(thirds.iter().enumerate().all(|(at, &old)| back[old] == at));

@@ -1,7 +1,7 @@
 //! The models that the selftest makes in memory, so that every fault can be seen.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows, Role, Tensor};
+use deberta_reference::{DebertaConfig, Head, Inputs, Role, Tensor};
 use ndarray::{Array2, ArrayD};
 
 use super::{Recorded, Subject};
@@ -10,12 +10,28 @@ use crate::fault::{Model, Noise};
 use crate::judge::tolerance::{Precision, Tolerances};
 use crate::trace::class::Class;
 
-/// Both position terms, token types and absolute positions; narrower embeddings would hide square kernels. The hidden
+/// Version 1: both position terms, token types and absolute positions; narrower embeddings would hide square kernels. The hidden
 /// states of the embeddings are as small as those of published models, so that `layer_norm_eps` counts.
-const CONFIG: &str = r#"{
+const VERSION_1: &str = r#"{
     "vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 20,
     "max_position_embeddings": 16, "type_vocab_size": 2, "relative_attention": true, "pos_att_type": "c2p|p2c",
     "position_biased_input": true, "num_labels": 3
+}"#;
+
+/// Version 2 as its large models are: one projection for tokens and positions, a convolution. With 8 as the largest distance,
+/// 10 tokens show every bucket, and what becomes of distances beyond.
+const SHARED: &str = r#"{
+    "model_type": "deberta-v2", "vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "intermediate_size": 20, "max_position_embeddings": 16, "relative_attention": true, "pos_att_type": "p2c|c2p",
+    "position_buckets": 6, "max_relative_positions": 8, "norm_rel_ebd": "layer_norm", "share_att_key": true,
+    "position_biased_input": false, "conv_kernel_size": 3, "conv_act": "gelu"
+}"#;
+
+/// Version 2 with projections of their own for positions, and a table as it is.
+const SEPARATE: &str = r#"{
+    "model_type": "deberta-v2", "vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "intermediate_size": 20, "max_position_embeddings": 16, "relative_attention": true, "pos_att_type": "c2p|p2c",
+    "position_buckets": 6, "max_relative_positions": 8, "position_biased_input": false, "tie_word_embeddings": false
 }"#;
 
 /// The models, and what the reference implementation computes with them.
@@ -23,14 +39,21 @@ const CONFIG: &str = r#"{
 /// # Errors
 /// None that can happen.
 pub fn subjects() -> Result<Vec<Subject>> {
-    [Head::MaskedLm, Head::SequenceClassification].into_iter().map(subject).collect()
+    let models = [
+        (VERSION_1, Head::MaskedLm),
+        (VERSION_1, Head::SequenceClassification),
+        (SHARED, Head::MaskedLm),
+        (SHARED, Head::TokenClassification),
+        (SEPARATE, Head::MaskedLm),
+    ];
+    models.into_iter().map(|(config, head)| subject(config, head)).collect()
 }
 
-fn subject(head: Head) -> Result<Subject> {
+fn subject(config: &str, head: Head) -> Result<Subject> {
     let config =
-        DebertaConfig::from_json(CONFIG).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
+        DebertaConfig::from_json(config).map_err(|error| Error::new(Kind::Model, error.to_string()))?;
     let class = Class::of_head(config.family, head);
-    let masked_rows = MaskedRows::Uniform;
+    let masked_rows = class.masked_rows();
     let mut model = Model::empty(config, class, masked_rows);
     let mut noise = Noise(1);
     for param in model.params() {

@@ -1,16 +1,18 @@
 //! The selftest: faults are put into a good model, one at a time, and the comparison must see each of them.
 
+use std::borrow::Cow;
+
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
-use deberta_reference::Module;
+use deberta_reference::{Inputs, Module};
 use serde::Serialize;
 
-use crate::backend::Backend as _;
 use crate::diagnose::{Divergence, diagnose};
-use crate::fault::{Absent, Fault, Model, faults};
+use crate::fault::{Absent, Culprit, Fault, Model, faults};
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::Diagnosis;
+use crate::trace::file::Trace;
 use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
@@ -38,6 +40,8 @@ pub struct SelftestReport {
     pub in_place: usize,
     /// How many of those the diagnosis named.
     pub diagnosed: usize,
+    /// For how many the diagnosis confirmed another cause, and did not name them.
+    pub wrongly_confirmed: usize,
     /// How many were not seen.
     pub survived: usize,
     /// How many no comparison of these numbers can see.
@@ -72,6 +76,8 @@ pub struct FaultReport {
     pub in_place: bool,
     /// Whether the diagnosis named it.
     pub diagnosed: bool,
+    /// Whether the diagnosis confirmed another cause and did not name this one.
+    pub wrongly_confirmed: bool,
     /// What the diagnosis said: the kinds, the confirmed ones first.
     pub diagnoses: Vec<String>,
     /// Why it was not seen.
@@ -114,6 +120,7 @@ pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<Selftes
             }
             report.in_place += usize::from(fault.in_place);
             report.diagnosed += usize::from(fault.diagnosed);
+            report.wrongly_confirmed += usize::from(fault.wrongly_confirmed);
         }
         report.subjects.push(subject_report);
     }
@@ -126,8 +133,9 @@ impl Subject {
             return Err(Error::new(Kind::Request, format!("{}: no golden to compare with", self.name)));
         };
         for golden in &self.goldens {
-            let points = self.compare(golden, &self.model)?;
-            if let Some(point) = points.iter().find(|point| seen(point)) {
+            let model = as_class(&self.model, golden);
+            let good = Injected { model, trace: Cow::Borrowed(&golden.trace), inputs: &golden.inputs };
+            if let Some(point) = self.compare(&good)?.iter().find(|point| seen(point)) {
                 let message = format!(
                     "the model must agree with its golden before faults are put into it, and {} does not: \
                      deberta-verify says more",
@@ -136,6 +144,7 @@ impl Subject {
                 return Err(Error::new(Kind::Request, message).in_tensor(&golden.name));
             }
         }
+        let first = self.goldens.iter().find(|golden| golden.inputs.input_ids.is_some()).unwrap_or(first);
         let listed = faults(&self.model, &first.inputs, self.model.config.num_hidden_layers / 2);
         let mut reports = Vec::with_capacity(listed.faults.len());
         for fault in listed.faults {
@@ -151,40 +160,52 @@ impl Subject {
             report.reason = Some("the fault could not be put into the model".to_owned());
             return Ok(report);
         };
-        let mut first: Option<(&Recorded, String)> = None;
+        let mut first: Option<(Injected<'_>, String)> = None;
         for golden in &self.goldens {
-            let points = self.compare(golden, &faulty)?;
+            let injected = self.injected(&fault, &faulty, golden)?;
+            let points = self.compare(&injected)?;
             let Some(point) = points.iter().find(|point| seen(point)) else { continue };
             if first.as_ref().is_none_or(|(_, known)| rank(&point.name) < rank(known)) {
-                first = Some((golden, point.name.clone()));
+                first = Some((injected, point.name.clone()));
             }
         }
-        let Some((golden, point)) = first else {
+        let Some((injected, point)) = first else {
             (report.fate, report.reason) = self.unseen(&faulty)?;
             return Ok(report);
         };
         report.fate = Fate::Killed;
-        let names = golden.trace.tensors.iter().map(|tensor| tensor.name.as_str());
+        let names = injected.trace.tensors.iter().map(|tensor| tensor.name.as_str());
         report.in_place = in_place(&fault, &point, names);
         report.first_divergence = Some(point);
-        let model = as_class(&faulty, golden);
-        let padding = Padding::of(&golden.inputs, golden.class.head);
-        let divergence = Divergence {
-            model: &model,
-            golden: &golden.trace,
-            inputs: &golden.inputs,
-            comparison: self.comparison(&padding),
-        };
-        said(&mut report, &fault, diagnose(&divergence)?);
+        let padding = injected.padding();
+        let diagnoses = diagnose(&injected.divergence(self.comparison(&padding)))?;
+        said(&mut report, &fault, diagnoses);
         Ok(report)
+    }
+
+    /// What a fault makes of the model, or of the golden.
+    fn injected<'g>(&self, fault: &Fault, faulty: &Model, golden: &'g Recorded) -> Result<Injected<'g>> {
+        let (of_fault, own) = (as_class(faulty, golden), as_class(&self.model, golden));
+        let inputs = &golden.inputs;
+        if fault.of == Culprit::Model {
+            return Ok(Injected { model: of_fault, trace: Cow::Borrowed(&golden.trace), inputs });
+        }
+        let points: Vec<&str> = golden
+            .trace
+            .tensors
+            .iter()
+            .filter_map(|tensor| tensor.name.strip_prefix("activations."))
+            .collect();
+        let mut trace = of_fault.run(inputs, &points, Vec::new())?;
+        trace.tensors.retain(|tensor| golden.trace.get(&tensor.name).is_some());
+        Ok(Injected { model: own, trace: Cow::Owned(trace), inputs })
     }
 
     /// Whether a fault that no golden shows changes any number of the model at all.
     fn unseen(&self, faulty: &Model) -> Result<(Fate, Option<String>)> {
         let mut largest: Option<(f64, String)> = None;
         for golden in &self.goldens {
-            let run =
-                |model: &Model| as_class(model, golden).build()?.run(&golden.inputs, &["*"], Vec::new());
+            let run = |model: &Model| as_class(model, golden).run(&golden.inputs, &["*"], Vec::new());
             let (good, bad) = (run(&self.model)?, run(faulty)?);
             let padding = Padding::of(&golden.inputs, golden.class.head);
             for want in &good.tensors {
@@ -209,11 +230,26 @@ impl Subject {
         Comparison { tolerances: &self.tolerances, precision: self.precision, padding }
     }
 
-    fn compare(&self, golden: &Recorded, model: &Model) -> Result<Vec<PointReport>> {
-        let model = as_class(model, golden);
-        let padding = Padding::of(&golden.inputs, golden.class.head);
-        let (golden, inputs) = (&golden.trace, &golden.inputs);
-        Divergence { model: &model, golden, inputs, comparison: self.comparison(&padding) }.compare(&model)
+    fn compare(&self, injected: &Injected<'_>) -> Result<Vec<PointReport>> {
+        let padding = injected.padding();
+        injected.divergence(self.comparison(&padding)).compare(&injected.model)
+    }
+}
+
+/// A model and what it is compared with, one of which has a fault.
+struct Injected<'g> {
+    model: Model,
+    trace: Cow<'g, Trace>,
+    inputs: &'g Inputs,
+}
+
+impl Injected<'_> {
+    fn padding(&self) -> Padding {
+        Padding::of(self.inputs, self.model.class.head)
+    }
+
+    fn divergence<'i>(&'i self, comparison: Comparison<'i>) -> Divergence<'i> {
+        Divergence { model: &self.model, golden: &self.trace, inputs: self.inputs, comparison }
     }
 }
 
@@ -225,6 +261,7 @@ fn report_of(fault: &Fault) -> FaultReport {
 /// Notes what the diagnosis of a fault said.
 fn said(report: &mut FaultReport, fault: &Fault, diagnoses: Vec<Diagnosis>) {
     report.diagnosed = diagnoses.iter().any(|diagnosis| diagnosis.kind == fault.kind);
+    report.wrongly_confirmed = !report.diagnosed && diagnoses.iter().any(|diagnosis| diagnosis.confirmed);
     report.diagnoses = diagnoses
         .into_iter()
         .map(|diagnosis| match diagnosis.confirmed {

@@ -8,7 +8,8 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
-use deberta_reference::{DebertaConfig, Tensor};
+use deberta_reference::config::Activation;
+use deberta_reference::{ConvConfig, DebertaConfig, Tensor};
 
 use super::asked::{Asked, Stated};
 use super::candidate::Candidate;
@@ -74,6 +75,11 @@ impl Candidate<'_> {
             return Ok(vec![self.another_backend()]);
         }
         let mut diagnoses = diagnose(&divergence)?;
+        if let Some(difference) = self.differing_config(&model.config)? {
+            // It says more than that nothing is known.
+            let known = diagnoses.iter().take_while(|diagnosis| diagnosis.confirmed).count();
+            diagnoses.insert(known, difference);
+        }
         if let Some(difference) = self.differing_tensors(class)? {
             diagnoses.push(difference);
         }
@@ -111,21 +117,11 @@ impl Candidate<'_> {
 
     /// Adds what the file holds and the model would have with another configuration.
     fn add_unused(&self, model: &mut Model) -> Result<()> {
-        for type_vocab_size in [2, 1, 3] {
-            let config = DebertaConfig {
-                relative_attention: true,
-                pos_att_type: vec!["c2p".to_owned(), "p2c".to_owned()],
-                position_biased_input: true,
-                type_vocab_size: if model.config.type_vocab_size > 0 {
-                    model.config.type_vocab_size
-                } else {
-                    type_vocab_size
-                },
-                ..model.config.clone()
-            };
+        for config in other_configs(&model.config) {
             let source: Source = self.file.source.clone();
             let (format, files) = source.open()?;
-            let checkpoint = Checkpoint::from_files(source, format, files, &config, Some(model.class.head))?;
+            let opened = Checkpoint::from_files(source, format, files, &config, Some(model.class.head));
+            let Ok(checkpoint) = opened else { continue };
             for bound in &checkpoint.bound {
                 if model.shape(&bound.param.name).is_some() {
                     continue;
@@ -153,6 +149,33 @@ impl Candidate<'_> {
         Ok(original.ok().map(|(_, original)| (original, path.display().to_string())))
     }
 
+    /// The lines of the configuration that are not those of the golden's, if it is at hand.
+    fn differing_config(&self, own: &DebertaConfig) -> Result<Option<Diagnosis>> {
+        let recorded = match (self.golden.recipe()?, self.golden.folder.as_deref()) {
+            (Some(recipe), _) => recipe.config.config.clone(),
+            (None, Some(folder)) => {
+                let path = folder.join("config.json");
+                let text = std::fs::read_to_string(&path).ok();
+                let Some(config) = text.and_then(|text| DebertaConfig::from_json(&text).ok()) else {
+                    return Ok(None);
+                };
+                config
+            }
+            (None, None) => return Ok(None),
+        };
+        let differ = differing_lines(own, &recorded);
+        if differ.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Diagnosis {
+            kind: "config-differs".to_owned(),
+            cause: format!("the configuration is not that of the golden: {}", differ.join("; ")),
+            evidence: "config.json of the golden, or of its recipe, has other lines".to_owned(),
+            repair: "take the configuration that belongs to these weights".to_owned(),
+            confirmed: false,
+        }))
+    }
+
     /// The tensors that differ from those of the weights that the golden was computed with, if these are at hand.
     fn differing_tensors(&self, class: Class) -> Result<Option<Diagnosis>> {
         let Some((original, name)) = self.original(class)? else { return Ok(None) };
@@ -165,7 +188,7 @@ impl Candidate<'_> {
         let (own, original) = (digests(own.checkpoint())?, digests(&original)?);
         let differ: Vec<&String> = original
             .iter()
-            .filter(|(name, digest)| own.get(*name) != Some(digest))
+            .filter(|(name, digest)| own.get(*name).is_some_and(|own| own != *digest))
             .map(|(name, _)| name)
             .collect();
         if differ.is_empty() {
@@ -187,4 +210,43 @@ impl Candidate<'_> {
             confirmed: false,
         }))
     }
+}
+
+/// The configurations under which a file may hold more parameters than under its own.
+fn other_configs(own: &DebertaConfig) -> Vec<DebertaConfig> {
+    let wide = |config: &DebertaConfig| DebertaConfig {
+        relative_attention: true,
+        pos_att_type: vec!["c2p".to_owned(), "p2c".to_owned()],
+        position_biased_input: true,
+        share_att_key: false,
+        norm_rel_ebd: !own.has_in_proj(),
+        tie_word_embeddings: false,
+        ..config.clone()
+    };
+    let types = if own.type_vocab_size > 0 { vec![own.type_vocab_size] } else { vec![2, 1, 3] };
+    let mut configs: Vec<DebertaConfig> =
+        types.into_iter().map(|type_vocab_size| DebertaConfig { type_vocab_size, ..wide(own) }).collect();
+    if !own.has_in_proj() && own.convolution.is_none() {
+        let convolution = |kernel| Some(ConvConfig { kernel, groups: 1, act: Activation::Tanh });
+        let kernels = [3, 5, 7, 9, 1].into_iter();
+        configs.extend(kernels.map(|kernel| DebertaConfig { convolution: convolution(kernel), ..wide(own) }));
+    }
+    configs
+}
+
+/// What decides the arithmetic and differs between two configurations, in words.
+fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<String> {
+    macro_rules! lines {
+        ($($key:ident)*) => {
+            [$((stringify!($key), format!("{:?}", own.$key), format!("{:?}", recorded.$key))),*]
+        };
+    }
+    let lines = lines! {
+        family hidden_size num_hidden_layers num_attention_heads intermediate_size vocab_size embedding_size hidden_act
+        layer_norm_eps relative_attention max_relative_positions max_position_embeddings position_biased_input
+        pos_att_type type_vocab_size position_buckets share_att_key norm_rel_ebd convolution talking_head
+        pooler_hidden_act legacy tie_word_embeddings num_labels problem_type
+    };
+    let differ = lines.into_iter().filter(|(_, own, recorded)| own != recorded);
+    differ.map(|(key, own, recorded)| format!("{key} is {own}, the golden's is {recorded}")).collect()
 }

@@ -1,67 +1,93 @@
 //! Causes in the rows and columns of heads: their order, and the scale of the queries.
 
-use deberta_reference::{Module, Param, locate};
+use deberta_reference::{Module, Param, Part};
 
 use super::{Search, permuted_heads, rows_of};
 use crate::diagnose::Hypothesis;
-use crate::diagnose::residual::{Linear, Residual, block_order};
-use crate::fault::{Change, by_head_to_thirds, exchange, inverse, scaled_queries};
+use crate::diagnose::residual::{Linear, Residual, block_order, moved_bias};
+use crate::fault::{Change, by_head_to_parts, exchange, inverse, scaled_queries};
+use crate::trace::points::Point;
 
 impl Search<'_> {
-    /// Rows of in_proj in another order.
-    pub(super) fn moved_heads(&self, layer: usize, residual: &Residual<'_>) -> Vec<Hypothesis> {
-        let config = &self.model.config;
-        let (h, d) = (config.num_attention_heads, config.head_size());
-        let Some(order) = block_order(residual, d) else { return Vec::new() };
-        let rows = rows_of(&order, d);
-        let split = |thirds: &[usize]| rows == thirds;
-        let thirds = by_head_to_thirds(h, d);
-        if split(&thirds) || split(&inverse(&thirds)) {
-            return self.splits(layer);
-        }
-        let model = self.model;
-        let name = model.weight(Module::InProj, layer);
-        let only = Change::Rows { name: name.clone(), order: rows };
-        let heads: Vec<usize> = order.iter().step_by(3).map(|block| block / 3).collect();
-        let whole = order
-            .iter()
-            .enumerate()
-            .all(|(at, block)| heads.get(at / 3).map(|head| head * 3 + at % 3) == Some(*block));
-        let mut found = vec![
-            permuted_heads(&name, if whole { &heads } else { &order })
-                .because("the numbers of every head are there, in the wrong place")
-                .undone_by([only.clone()]),
-        ];
-        if whole {
-            let order = rows_of(&heads, d);
-            let attention = model.path(Module::SelfAttention, layer);
-            // The biases of tokens come before the projections of positions, in the order of parameters.
-            let single = model.of_heads(layer).filter(|(_, parts)| parts.len() == 1);
-            let (biases, positions): (Vec<_>, Vec<_>) =
-                single.map(|(param, _)| param).partition(|param| param.module == Module::SelfAttention);
-            let rows = |param: Param| Change::Rows { name: param.name, order: order.clone() };
-            let biases: Vec<Change> = [only].into_iter().chain(biases.into_iter().map(rows)).collect();
-            let all: Vec<Change> = biases.iter().cloned().chain(positions.into_iter().map(rows)).collect();
-            let dense =
-                Change::Columns { name: model.weight(Module::AttentionDense, layer), order: order.clone() };
-            let with_dense = all.iter().cloned().chain([dense]).collect::<Vec<_>>();
-            for changes in [biases, all, with_dense] {
-                found.push(permuted_heads(&attention, &heads).undone_by(changes));
+    /// Rows of a projection in another order: its numbers are all there, elsewhere.
+    pub(super) fn moved_heads(
+        &self,
+        layer: usize,
+        weight: &str,
+        bias: Option<&str>,
+        residual: &Residual<'_>,
+    ) -> Vec<Hypothesis> {
+        let Some(parts) = self.parts(weight) else { return Vec::new() };
+        let (model, parts) = (self.model, parts.len());
+        let (h, d) = (model.config.num_attention_heads, model.config.head_size());
+        let rows = |name: &str, order: Vec<usize>| Change::Rows { name: name.to_owned(), order };
+        let evidence = "the numbers of every head are there, in the wrong place";
+        let own = bias.and_then(|bias| Some((bias, model.values(bias)?)));
+        let mut found = Vec::new();
+        if let Some((bias, values)) = own {
+            // The rows of the weight, or the numbers of the bias, alone.
+            if let Some(order) = block_order(residual, d, Some(values)) {
+                let change = rows(weight, rows_of(&order, d));
+                found.push(permuted_heads(weight, &order).because(evidence).undone_by([change]));
+            }
+            if let Some(order) = moved_bias(residual, d, values) {
+                let change = rows(bias, rows_of(&order, d));
+                found.push(permuted_heads(bias, &order).because(evidence).undone_by([change]));
             }
         }
+        let Some(order) = block_order(residual, d, None) else { return found };
+        let all_rows = rows_of(&order, d);
+        let by_part = by_head_to_parts(h, parts, d);
+        if parts > 1 && (all_rows == by_part || all_rows == inverse(&by_part)) {
+            return self.splits(layer, weight);
+        }
+        let heads: Vec<usize> = order.iter().step_by(parts).map(|block| block / parts).collect();
+        let in_place = |(at, block): (usize, &usize)| {
+            heads.get(at / parts).map(|head| head * parts + at % parts) == Some(*block)
+        };
+        let whole = order.iter().enumerate().all(in_place);
+        let both = |order: &[usize]| {
+            let bias = own.map(|(bias, _)| rows(bias, order.to_vec()));
+            [rows(weight, order.to_vec())].into_iter().chain(bias)
+        };
+        let blocks = if whole { &heads } else { &order };
+        found.push(permuted_heads(weight, blocks).because(evidence).undone_by(both(&all_rows)));
+        if whole {
+            found.extend(self.moved_with_others(layer, &heads));
+        }
         found
+    }
+
+    /// Whole heads in another order, in more and more of what is made of heads.
+    fn moved_with_others(&self, layer: usize, heads: &[usize]) -> Vec<Hypothesis> {
+        let model = self.model;
+        let d = model.config.head_size();
+        let of_positions =
+            |parts: &[Part]| parts.iter().all(|part| matches!(part, Part::PositionKey | Part::PositionQuery));
+        let (positions, tokens): (Vec<_>, Vec<_>) =
+            model.of_heads(layer).partition(|(_, parts)| of_positions(parts));
+        let rows = |(param, parts): (Param, &[Part])| Change::Rows {
+            name: param.name,
+            order: rows_of(heads, parts.len() * d),
+        };
+        let tokens: Vec<Change> = tokens.into_iter().map(rows).collect();
+        let all: Vec<Change> = tokens.iter().cloned().chain(positions.into_iter().map(rows)).collect();
+        let name = model.weight(Module::AttentionDense, layer);
+        let dense = Change::Columns { name, order: rows_of(heads, d) };
+        let with_dense = all.iter().cloned().chain([dense]).collect::<Vec<_>>();
+        let attention = model.path(Module::SelfAttention, layer);
+        [tokens, all, with_dense].map(|changes| permuted_heads(&attention, heads).undone_by(changes)).into()
     }
 
     /// Columns of a kernel that takes heads, in another order: two heads exchanged.
     pub(super) fn permuted_columns(
         &self,
-        path: &str,
+        point: &Point,
         layer: &Linear<'_>,
         residual: &Residual<'_>,
     ) -> Option<Hypothesis> {
         let config = &self.model.config;
-        let takes_heads = locate(path).is_some_and(|(_, module)| module == Module::AttentionDense);
-        if !takes_heads || residual.channels().len() < 2 {
+        if point.module != Module::AttentionDense || residual.channels().len() < 2 {
             return None;
         }
         let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
@@ -70,8 +96,8 @@ impl Search<'_> {
         let mut orders = pairs.map(|(a, b)| ((a, b), exchange(hidden, d, a, b)));
         let weight = self.model.values(&name)?;
         let bias = layer.bias.and_then(|bias| self.model.values(bias));
-        let (want, width) = self.section.rows(path)?;
-        let allowed = self.section.pair(self.isolated, path)?.allowed;
+        let (want, width) = self.section.rows(&point.name)?;
+        let allowed = self.section.pair(self.isolated, &point.name)?.allowed;
         let computes = |order: &[usize]| {
             want.chunks_exact(width).zip(layer.input.chunks_exact(hidden)).take(3).all(|(want, x)| {
                 (0..width).step_by((width / 6).max(1)).all(|channel| {
@@ -93,35 +119,37 @@ impl Search<'_> {
         Some(permuted_heads(&name, &heads).undone_by([Change::Columns { name, order }]))
     }
 
-    /// Any two heads, where the golden does not show which: of in_proj, or of what takes the context.
-    pub(super) fn exchanged_heads(&self, layer: usize, columns: bool) -> Vec<Hypothesis> {
+    /// Any two heads, where the golden does not show which: of a projection, or of what takes the context.
+    pub(super) fn exchanged_heads(&self, weight: &str, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
-        let (module, len, block) =
-            if columns { (Module::AttentionDense, hidden, d) } else { (Module::InProj, 3 * hidden, 3 * d) };
-        let weight = self.model.weight(module, layer);
+        let (h, d) = (config.num_attention_heads, config.head_size());
+        let parts = if columns { 1 } else { self.parts(weight).map_or(1, <[Part]>::len) };
+        let block = parts * d;
         let mut found = Vec::new();
         for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
             let mut heads: Vec<usize> = (0..h).collect();
             heads.swap(a, b);
-            let (name, order) = (weight.clone(), exchange(len, block, a, b));
+            let (name, order) = (weight.to_owned(), exchange(h * block, block, a, b));
             let change = if columns { Change::Columns { name, order } } else { Change::Rows { name, order } };
-            found.push(permuted_heads(&weight, &heads).undone_by([change]));
+            found.push(permuted_heads(weight, &heads).undone_by([change]));
         }
         found
     }
 
-    pub(super) fn splits(&self, layer: usize) -> Vec<Hypothesis> {
+    /// All rows of each part together, where they should be head by head, and the other way round.
+    pub(super) fn splits(&self, layer: usize, weight: &str) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        if config.num_attention_heads < 2 {
+        let parts = self.parts(weight).map_or(1, <[Part]>::len);
+        if config.num_attention_heads < 2 || parts < 2 {
             return Vec::new();
         }
-        let thirds = by_head_to_thirds(config.num_attention_heads, config.head_size());
-        let back = inverse(&thirds);
-        let name = |layer| self.model.weight(Module::InProj, layer);
+        let by_part = by_head_to_parts(config.num_attention_heads, parts, config.head_size());
+        let back = inverse(&by_part);
+        let module = self.param(weight).map(|param| param.module);
+        let name = |layer| module.map_or_else(String::new, |module| self.model.weight(module, layer));
         [
             (back, "all of q, all of k, all of v"),
-            (thirds, "a third per head where the golden has all of q, k, v"),
+            (by_part, "a third per head where the golden has all of q, k, v"),
         ]
         .into_iter()
         .map(|(order, how)| {

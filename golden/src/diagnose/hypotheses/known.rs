@@ -9,11 +9,10 @@ use crate::fault::{Change, Setting, other_activations, swapped_layers};
 
 impl Search<'_> {
     pub(super) fn transposed(&self, weight: &str) -> Hypothesis {
-        let model = self.model;
         let square = |param: &Param| {
             param.role == Role::LinearWeight && matches!(param.shape[..], [rows, columns] if rows == columns)
         };
-        let kernels: Vec<Param> = model.params().into_iter().filter(square).collect();
+        let kernels: Vec<Param> = self.params.iter().filter(|param| square(param)).cloned().collect();
         let module = self.param(weight).map(|param| param.module);
         let same: Vec<Param> = kernels.iter().filter(|param| Some(param.module) == module).cloned().collect();
         let turn =
@@ -32,7 +31,7 @@ impl Search<'_> {
     pub(super) fn swapped_gamma_beta(&self, path: &str) -> Option<Hypothesis> {
         let swap = |path: &str| Change::Swap(format!("{path}.weight"), format!("{path}.bias"));
         self.model.shape(&format!("{path}.weight"))?;
-        let scales = self.model.params().into_iter().filter(|param| param.role == Role::LayerNormScale);
+        let scales = self.params.iter().filter(|param| param.role == Role::LayerNormScale);
         let norms = scales.map(|scale| swap(scale.path())).collect();
         Some(
             Hypothesis::new(
@@ -83,6 +82,35 @@ impl Search<'_> {
             ));
         }
         found
+    }
+
+    /// The word embeddings in the place of the decoder, and the other way round.
+    pub(super) fn tied(&self) -> Option<Hypothesis> {
+        let (model, tie) = (self.model, self.model.config.tie_word_embeddings);
+        let possible = tie || model.shape(&model.weight(Module::WordEmbeddings, 0)).is_some();
+        let own = Setting::Tie(tie).line();
+        possible.then(|| setting("tie-word-embeddings", Setting::Tie(!tie), &own))
+    }
+
+    /// A projection of the attention that was exchanged with another one, biases included.
+    pub(super) fn exchanged_projections(&self, path: &str) -> Vec<Hypothesis> {
+        let own = self.params.iter().find(|param| param.role == Role::LinearWeight && param.path() == path);
+        let Some(own) = own.filter(|_| !self.model.config.has_in_proj()) else { return Vec::new() };
+        let others = self.params.iter().filter(|param| {
+            param.layer == own.layer
+                && param.role == Role::LinearWeight
+                && param.name != own.name
+                && self.parts(&param.name).is_some()
+        });
+        let hypothesis = |other: &Param| {
+            let other = other.path();
+            let swap = |word| Change::Swap(format!("{path}.{word}"), format!("{other}.{word}"));
+            let cause = format!("{path} and {other} are exchanged");
+            let repair =
+                "put the parameters of each projection under its own name (deberta-convert names lists them)";
+            Hypothesis::new("misplaced-parameter", cause, repair).undone_by(["weight", "bias"].map(swap))
+        };
+        others.map(hypothesis).collect()
     }
 
     pub(super) fn exchanged_norms(&self, layer: usize) -> Hypothesis {
@@ -143,7 +171,7 @@ impl Search<'_> {
             return None;
         }
         let mut kernels = Vec::new();
-        for param in model.params().into_iter().filter(|param| param.module.in_head()) {
+        for param in self.params.iter().filter(|param| param.required && param.module.in_head()) {
             let values = model.values(&param.name)?;
             let all = |expected: f32| values.iter().all(|&value| value == expected);
             match param.role {
@@ -162,6 +190,10 @@ impl Search<'_> {
         );
         let repair =
             "load the head from the checkpoint that has it: its parameters were missing or had other names";
-        Some(Hypothesis::new("random-head", "the head is as before training", repair).because(evidence))
+        let mut hypothesis = Hypothesis::new("random-head", "the head is as before training", repair);
+        // A head without normalisations may have biases of 0 by another fault.
+        let fresh = model.config.initializer_range / 2.0..=2.0 * model.config.initializer_range;
+        hypothesis.proves = fresh.contains(&deviation);
+        Some(hypothesis.because(evidence))
     }
 }

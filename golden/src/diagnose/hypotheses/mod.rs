@@ -1,21 +1,24 @@
 //! What may be wrong where numbers first diverge: first what the numbers themselves say, then what is known to go wrong.
 
-use std::borrow::Cow;
-
-use deberta_reference::{Head, Module, Param, Stage, locate};
+use deberta_reference::{Module, Param, Part, Rows, Stage};
 
 use super::attention::value_bias;
 use super::divergence::Divergence;
 use super::hypothesis::Hypothesis;
-use super::residual::{Linear, Residual, block_order, linear, misplaced, norm, table};
+use super::residual::{Linear, Residual, linear, misplaced, norm, shifted, table};
 use super::section::Section;
-use crate::fault::{Change, Model, Setting};
+use crate::fault::{Change, Model, Setting, dropped};
 use crate::trace::file::Trace;
-use crate::trace::inputs::dims;
+use crate::trace::points::Point;
 
+mod convolution;
+mod formulas;
 mod heads;
+mod inputs;
 mod known;
 mod positions;
+mod settings;
+mod table;
 
 /// The modules that look rows up in a table.
 const LOOKED_UP: [Module; 3] =
@@ -31,26 +34,32 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     }
     let Some(at) = at else { return Vec::new() };
     let suspects = section.suspects(at).to_vec();
-    let search = Search { model, section, divergence, isolated: &isolated, free: &free };
+    let params = model.params();
+    let search = Search { model, params: &params, section, divergence, isolated: &isolated, free: &free };
     let mut found: Vec<Hypothesis> = search.fresh_head().into_iter().collect();
-    found.extend(suspects.iter().flat_map(|path| search.evidence(path)));
-    found.extend(suspects.iter().flat_map(|path| search.usual(path)));
-    let suspected = |modules: &[Module]| {
-        suspects.iter().any(|path| locate(path).is_some_and(|(_, module)| modules.contains(&module)))
-    };
-    use Module::{C2c, C2p, P2c, PosProj, PosQProj, Probs, Scores, SelfAttention};
+    found.extend(suspects.iter().flat_map(|point| search.evidence(point)));
+    found.extend(suspects.iter().flat_map(|point| search.usual(point)));
+    let suspected = |modules: &[Module]| suspects.iter().any(|point| modules.contains(&point.module));
+    use Module::{C2c, C2p, P2c, PosKeyProj, PosProj, PosQProj, PosQueryProj, Probs, Scores, SelfAttention};
     // Between the projections and the context.
     if suspected(&[C2c, C2p, P2c, Scores, Probs, SelfAttention]) {
         found.extend(search.scores());
-    } else if suspected(&[PosProj, PosQProj]) {
+    } else if suspected(&[PosProj, PosQProj, PosKeyProj, PosQueryProj]) {
         found.extend(search.terms());
     }
     found.sort_by_key(|hypothesis| !hypothesis.proves);
     found
 }
 
+/// The hypotheses for padding that differs where tokens agree.
+pub(super) fn of_padding(model: &Model) -> Vec<Hypothesis> {
+    formulas::of_convolution(model)
+}
+
 struct Search<'s> {
     model: &'s Model,
+    /// Its parameters.
+    params: &'s [Param],
     section: &'s Section<'s>,
     divergence: &'s Divergence<'s>,
     /// What every module computes from the golden's input.
@@ -61,8 +70,16 @@ struct Search<'s> {
 
 impl Search<'_> {
     /// The parameter of that name.
-    fn param(&self, name: &str) -> Option<Param> {
-        self.model.params().into_iter().find(|param| param.name == name)
+    fn param(&self, name: &str) -> Option<&Param> {
+        self.params.iter().find(|param| param.name == name)
+    }
+
+    /// The parts of every head that the rows of a parameter are, if they are any.
+    fn parts(&self, name: &str) -> Option<&'static [Part]> {
+        match self.param(name)?.rows {
+            Rows::Heads(parts) => Some(parts),
+            Rows::Plain => None,
+        }
     }
 
     fn residual(&self, path: &str) -> Option<Residual<'_>> {
@@ -70,59 +87,70 @@ impl Search<'_> {
     }
 
     /// What the numbers at a point say about its parameters.
-    fn evidence(&self, path: &str) -> Vec<Hypothesis> {
+    fn evidence(&self, point: &Point) -> Vec<Hypothesis> {
+        let &Point { ref name, stage, module, .. } = point;
+        let path = name.as_str();
         let Some(residual) = self.residual(path) else { return Vec::new() };
         let model = self.model;
-        let config = &model.config;
         let mut found = Vec::new();
-        let Some((stage, module)) = locate(path) else { return found };
-        let (weight, bias) = parameters(model, path);
+        let (weight, bias) = parameters(model, point);
         match (module, stage) {
             (Module::SelfAttention, Stage::Layer(layer)) => {
                 let pair = self.section.pair(self.isolated, path);
-                return pair.and_then(|pair| value_bias(model, layer, pair)).into_iter().collect();
+                return pair
+                    .and_then(|pair| value_bias(model, self.params, layer, pair))
+                    .into_iter()
+                    .collect();
             }
             _ if LOOKED_UP.contains(&module) => {
-                return match self.looked_up(module, path) {
+                return match self.looked_up(point) {
                     Some(rows) => table(model, &weight, &rows, &residual),
                     None => Vec::new(),
                 };
             }
+            (Module::Conv, _) => return self.convolved(point),
+            (Module::Decoder, _) => found.extend(self.tied()),
             _ if module.is_norm() => {
+                if module == Module::TableLayerNorm {
+                    found.extend(self.normed_rows(&residual));
+                }
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
-                found.extend(norm(model, path, &residual));
+                found.extend(norm(model, self.params, path, &residual));
                 return found;
             }
-            (Module::InProj, Stage::Layer(layer)) => found.extend(self.moved_heads(layer, &residual)),
-            (Module::PosProj | Module::PosQProj, _) => {
-                if let Some(order) = block_order(&residual, config.head_size()) {
-                    let rows = rows_of(&order, config.head_size());
-                    let change = Change::Rows { name: weight.clone(), order: rows };
-                    found.push(permuted_heads(&weight, &order).undone_by([change]));
+            (_, Stage::Layer(layer)) => {
+                if matches!(module, Module::PosKeyProj | Module::PosQueryProj) {
+                    // Before a single projection is taken for one of the tokens.
+                    found.extend(self.sharing().filter(|_| !model.config.share_att_key));
+                    found.extend(self.without_position_biases());
                 }
+                found.extend(self.moved_heads(layer, &weight, bias.as_deref(), &residual))
             }
             _ => {}
         }
-        if let Some((input, width)) = self.input(path, residual_rows(self.section, path)) {
+        if let Some((input, width)) = self.input(point, residual_rows(self.section, path)) {
             let linear_layer = Linear { weight: &weight, bias: bias.as_deref(), input: &input, width };
-            found.extend(linear(model, &linear_layer, &residual));
+            found.extend(linear(model, self.params, &linear_layer, &residual));
             for (other, with_bias) in misplaced(model, &linear_layer, &residual) {
                 found.extend(self.taken_from(path, &weight, &other, with_bias));
             }
-            if let Some(order) = self.permuted_columns(path, &linear_layer, &residual) {
+            if let Some(order) = self.permuted_columns(point, &linear_layer, &residual) {
                 found.push(order);
             }
+        } else if let Some(bias) = bias {
+            found.extend(shifted(model, self.params, &bias, &residual, &residual.channels()));
         }
         found
     }
 
     /// What usually goes wrong with the module of a point, whatever the numbers say.
-    fn usual(&self, path: &str) -> Vec<Hypothesis> {
+    fn usual(&self, point: &Point) -> Vec<Hypothesis> {
         let model = self.model;
         let mut found = Vec::new();
-        let Some((stage, module)) = locate(path) else { return found };
-        let (weight, bias) = parameters(model, path);
+        let &Point { ref name, stage, module, .. } = point;
+        let path = name.as_str();
+        let (weight, bias) = parameters(model, point);
         let zero =
             |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
         if let Some(&[rows, columns]) = model.shape(&weight)
@@ -157,23 +185,56 @@ impl Search<'_> {
         if let Some(bias) = bias.filter(|bias| zero(bias)) {
             let cause = format!("{bias} is all zero: it may have been dropped");
             let repair = "convert the original model again, with this bias";
-            found.push(Hypothesis::new("dropped-bias", cause, repair));
+            let rows = self.param(&bias).map_or(Rows::Plain, |param| param.rows);
+            found.push(Hypothesis::new(dropped(rows), cause, repair));
         }
         match (module, stage) {
-            (Module::InProj, Stage::Layer(layer)) => {
-                found.extend(self.splits(layer));
-                found.extend(self.scales(layer));
-                if self.section.want(path).is_none() {
-                    found.extend(self.exchanged_heads(layer, false));
+            (Module::PosProj | Module::PosQProj | Module::PosKeyProj | Module::PosQueryProj, _) => {
+                found.extend(self.distances(point));
+                found.extend(self.norm_of_table());
+                found.extend(self.sharing());
+                found.extend(self.exchanged_projections(path));
+                if self.residual(path).is_none() {
+                    found.extend(self.without_position_biases());
                 }
-                if self.section.want(path).is_none() || self.section.stage.is_none() {
+            }
+            (
+                Module::InProj | Module::QueryProj | Module::KeyProj | Module::ValueProj,
+                Stage::Layer(layer),
+            ) => {
+                let unseen = self.section.want(path).is_none();
+                if module == model.projection(Part::Query) {
+                    found.extend(self.splits(layer, &weight));
+                    found.extend(self.scales(layer));
+                }
+                found.extend(self.exchanged_projections(path));
+                if unseen {
+                    found.extend(self.exchanged_heads(&weight, false));
+                }
+                if module == model.projection(Part::Query) && (unseen || self.section.stage.is_none()) {
                     let others = (0..model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
                     found.extend(others.map(|other| self.swapped(layer, other)));
                 }
             }
-            (Module::PosProj | Module::PosQProj, _) => found.extend(self.distances(path)),
-            (Module::AttentionDense, Stage::Layer(layer)) if self.section.want(path).is_none() => {
-                found.extend(self.exchanged_heads(layer, true));
+            (Module::AttentionDense, Stage::Layer(_)) if self.section.want(path).is_none() => {
+                found.extend(self.exchanged_heads(&weight, true));
+            }
+            (Module::TableLayerNorm, _) => {
+                found.extend(self.distances(point));
+                found.extend(self.norm_of_table());
+                if self.residual(path).is_none() {
+                    found.extend(self.swapped_gamma_beta(path));
+                    found.extend(self.other_eps());
+                }
+            }
+            (Module::Conv, _) => {
+                found.extend(self.kernels(&weight));
+                found.extend(self.settings_of_convolution());
+            }
+            (Module::Convolution, _) => found.extend(self.settings_of_convolution()),
+            (Module::Decoder, _) if self.residual(path).is_none() => found.extend(self.tied()),
+            (Module::Layer, Stage::Layer(0)) if model.config.convolution.is_none() => {
+                found.extend(self.settings_of_convolution());
             }
             (_, stage) if module.is_norm() => {
                 let unseen = self.residual(path).is_none();
@@ -182,6 +243,7 @@ impl Search<'_> {
                     found.extend(self.other_eps());
                 }
                 match stage {
+                    _ if module == Module::ConvLayerNorm => found.extend(self.settings_of_convolution()),
                     Stage::Layer(layer) if unseen => found.push(self.exchanged_norms(layer)),
                     Stage::Layer(_) => {}
                     _ => found.extend(self.activations(module)),
@@ -199,89 +261,34 @@ impl Search<'_> {
         }
         found
     }
-
-    /// The input of the linear layer at a path, row by row, for as many rows.
-    fn input(&self, path: &str, rows: usize) -> Option<(Cow<'_, [f32]>, usize)> {
-        let section = self.section;
-        let (stage, module) = locate(path)?;
-        let sibling = |module: Module| {
-            let (rows, width) = section.rows(&stage.path(self.model.base(), module))?;
-            Some((Cow::Borrowed(rows), width))
-        };
-        let entrance = || section.input().map(|(rows, width)| (Cow::Borrowed(rows), width));
-        match (stage, module) {
-            (Stage::Layer(_), Module::InProj) if section.stage.is_some() => entrance(),
-            (Stage::Layer(_), Module::PosProj | Module::PosQProj) => {
-                let name = self.model.weight(Module::RelEmbeddings, 0);
-                let &[all, width] = self.model.shape(&name)? else { return None };
-                let start = (all / 2).checked_sub(rows / 2)?;
-                let table = self.model.values(&name)?.get(start * width..(start + rows) * width)?;
-                Some((Cow::Borrowed(table), width))
-            }
-            (Stage::Layer(_), Module::AttentionDense) => sibling(Module::SelfAttention),
-            (Stage::Layer(_), Module::IntermediateDense) => {
-                let same = [Module::Attention, Module::AttentionOutput, Module::AttentionLayerNorm];
-                same.into_iter().find_map(sibling)
-            }
-            (Stage::Layer(_), Module::OutputDense) => sibling(Module::Intermediate),
-            _ if section.stage.is_none() => None,
-            (_, Module::TransformDense | Module::LmDense | Module::QaOutputs) => entrance(),
-            (_, Module::Classifier) if self.model.class.head == Head::TokenClassification => entrance(),
-            (_, Module::Classifier) => sibling(Module::Pooler),
-            (_, Module::Decoder | Module::Predictions | Module::Cls) => {
-                [Module::Transform, Module::TransformLayerNorm].into_iter().find_map(sibling)
-            }
-            (_, Module::LmHead | Module::LmPredictions) => sibling(Module::LmLayerNorm),
-            (_, Module::PoolerDense) => {
-                let (states, width) = section.input()?;
-                let each = states.len() / width.max(1) / rows.max(1) * width;
-                let first = states.chunks(each.max(1)).flat_map(|states| states.iter().take(width).copied());
-                Some((Cow::Owned(first.collect()), width))
-            }
-            _ => None,
-        }
-    }
-
-    /// The row of a table that every position reads.
-    fn looked_up(&self, module: Module, path: &str) -> Option<Vec<usize>> {
-        let inputs = self.divergence.inputs;
-        let rows = residual_rows(self.section, path);
-        let all = |ids: &ndarray::Array2<i64>| -> Option<Vec<usize>> {
-            ids.iter().map(|&id| usize::try_from(id).ok()).collect()
-        };
-        match module {
-            Module::WordEmbeddings => all(inputs.input_ids.as_ref()?),
-            Module::TokenTypeEmbeddings => match &inputs.token_type_ids {
-                Some(types) => all(types),
-                None => Some(vec![0; rows]),
-            },
-            _ => match &inputs.position_ids {
-                Some(ids) => all(ids),
-                None => {
-                    let (_, n) = dims(inputs)?;
-                    Some((0..rows).map(|row| row % n.max(1)).collect())
-                }
-            },
-        }
-    }
 }
 
-/// The weight and the bias of the module at a path.
-fn parameters(model: &Model, path: &str) -> (String, Option<String>) {
+/// The weight and the bias of the module at a point.
+fn parameters(model: &Model, point: &Point) -> (String, Option<String>) {
     let words = || model.weight(Module::WordEmbeddings, 0);
-    let (weight, bias) = match locate(path) {
-        Some((_, Module::Cls | Module::Predictions | Module::Decoder)) => {
+    let (weight, bias) = match (point.module, point.stage) {
+        (Module::Cls | Module::Predictions | Module::Decoder, _) => {
             let own = model.weight(Module::Decoder, 0);
-            let weight = if model.shape(&own).is_some() { own } else { words() };
+            let tied = model.config.tie_word_embeddings || model.shape(&own).is_none();
+            let weight = if tied { words() } else { own };
             (weight, model.path(Module::Predictions, 0) + ".bias")
         }
-        Some((_, Module::LmPredictions | Module::LmHead)) => {
-            (words(), model.path(Module::LmHead, 0) + ".bias")
+        (Module::LmPredictions | Module::LmHead, _) => (words(), model.path(Module::LmHead, 0) + ".bias"),
+        (Module::PosKeyProj, Stage::Layer(layer)) => {
+            of_module(model, model.projecting(Part::PositionKey), layer)
         }
-        _ => (format!("{path}.weight"), format!("{path}.bias")),
+        (Module::PosQueryProj, Stage::Layer(layer)) => {
+            of_module(model, model.projecting(Part::PositionQuery), layer)
+        }
+        _ => (format!("{}.weight", point.name), format!("{}.bias", point.name)),
     };
     let there = model.shape(&bias).is_some();
     (weight, there.then_some(bias))
+}
+
+fn of_module(model: &Model, module: Module, layer: usize) -> (String, String) {
+    let path = model.path(module, layer);
+    (format!("{path}.weight"), format!("{path}.bias"))
 }
 
 /// How many rows a point of the golden has.

@@ -6,16 +6,22 @@ use super::{Search, parameters, setting};
 use crate::diagnose::Hypothesis;
 use crate::diagnose::attention::query_bias;
 use crate::fault::{Change, Setting};
+use crate::trace::points::Point;
 
 impl Search<'_> {
     /// Other relative distances than the golden's.
-    pub(super) fn distances(&self, path: &str) -> Vec<Hypothesis> {
+    pub(super) fn distances(&self, point: &Point) -> Vec<Hypothesis> {
+        let path = point.name.as_str();
         let name = self.model.weight(Module::RelEmbeddings, 0);
-        let Some(&[rows, width]) = self.model.shape(&name) else { return Vec::new() };
+        let Some(&[rows, width]) = self.model.shape(&name).filter(|shape| !shape.contains(&0)) else {
+            return Vec::new();
+        };
         let h = self.model.config.num_attention_heads;
         let mut found = Vec::new();
         let of_heads = |span: usize| if span == h { ": the number of heads, taken for a length" } else { "" };
         let span_of = |shape: &[usize]| shape.iter().rev().nth(1).map(|rows| rows / 2);
+        let bucketed = self.model.config.position_buckets.is_some();
+        let key = if bucketed { "position_buckets" } else { "max_relative_positions" };
         let want = self.section.want(path);
         let got = want.and_then(|want| self.free.get(&want.name));
         if let (Some(want), Some(got)) =
@@ -28,11 +34,13 @@ impl Search<'_> {
                         "the model knows relative distances up to {got}, the golden up to {want} or more{}",
                         of_heads(got)
                     ),
-                    "correct max_relative_positions, and take all rows of rel_embeddings from the original model",
+                    format!("correct {key}, and take all rows of rel_embeddings from the original model"),
                 ));
             } else if want < got {
                 let order = (rows / 2 - want.min(rows / 2)..rows / 2 + want.min(rows / 2)).collect();
                 let change = Change::Rows { name: name.clone(), order };
+                let setting =
+                    if bucketed { Setting::Buckets(Some(want)) } else { Setting::MaxRelative(want) };
                 found.push(
                     Hypothesis::new(
                         "span",
@@ -40,9 +48,9 @@ impl Search<'_> {
                             "the golden knows relative distances up to {want}, the model up to {got}{}",
                             of_heads(want)
                         ),
-                        format!("{}, if the golden is right", Setting::MaxRelative(want).line()),
+                        format!("{}, if the golden is right", setting.line()),
                     )
-                    .undone_by([change, Change::Config(Setting::MaxRelative(want))]),
+                    .undone_by([change, Change::Config(setting)]),
                 );
             }
         }
@@ -58,6 +66,17 @@ impl Search<'_> {
                 .undone_by([Change::Rows { name: name.clone(), order }]),
             );
         }
+        // A golden of few tokens has some rows alone, so that it does not show where the others went.
+        for (by, how) in [(1, "by one row"), (rows - 1, "by one row"), (rows / 2, "by half of it")] {
+            let order = (0..rows).map(|row| (row + by) % rows).collect();
+            let cause = format!("the rows of {name} are shifted {how}");
+            let hypothesis = Hypothesis::new("permuted-rows", cause, "restore it from the original model");
+            found.push(hypothesis.undone_by([Change::Rows { name: name.clone(), order }]));
+        }
+        found.extend(self.moved_rows(point, &name));
+        if point.module == Module::TableLayerNorm {
+            return found;
+        }
         // A single row of the table: its projection differs in one row.
         if let Some(pair) = self.section.pair(self.isolated, path) {
             let differing: Vec<usize> = pair
@@ -70,7 +89,7 @@ impl Search<'_> {
                 })
                 .map(|(row, _)| row)
                 .collect();
-            let (weight, _) = parameters(self.model, path);
+            let (weight, _) = parameters(self.model, point);
             if let ([row], Some(kernel)) = (differing.as_slice(), self.model.values(&weight)) {
                 let at = |values: &[f32]| {
                     values.get(row * pair.width..(row + 1) * pair.width).map(<[f32]>::to_vec)
@@ -106,7 +125,10 @@ impl Search<'_> {
         };
         found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
         found.extend(self.terms());
+        // Where the golden does not show the queries, they are suspected before the formula.
         found.extend(self.scales(layer));
+        found.extend(self.formulas());
+        found.extend(self.unseen());
         for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
             let Some(name) = model.bias_of(part, layer) else { continue };
             if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
@@ -117,14 +139,40 @@ impl Search<'_> {
         found
     }
 
+    /// What goes wrong with projections that the golden does not show, and with the table: they come before the first point
+    /// that agrees.
+    fn unseen(&self) -> Vec<Hypothesis> {
+        use Module::{PosKeyProj, PosProj, PosQProj, PosQueryProj, ValueProj};
+        let mut found = Vec::new();
+        for point in self.section.points() {
+            let projects = matches!(point.module, PosProj | PosQProj | PosKeyProj | PosQueryProj | ValueProj);
+            if projects && self.section.want(&point.name).is_none() {
+                found.extend(self.usual(point));
+            }
+        }
+        let norm = self.model.path(Module::TableLayerNorm, 0);
+        if self.model.table_point() == Module::TableLayerNorm && self.section.table(&norm).is_none() {
+            found.extend(self.swapped_gamma_beta(&norm));
+        }
+        found
+    }
+
     /// Other position terms.
     pub(super) fn terms(&self) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let mut found = Vec::new();
         let own = format!("pos_att_type {:?}", config.pos_att_type.join("|"));
+        if !config.relative_attention && config.scale_terms() > 1 {
+            let relative = Setting::Relative(true);
+            found.push(setting("relative-attention", relative, &Setting::Relative(false).line()));
+        }
         for terms in [&["c2p", "p2c"][..], &["c2p"], &["p2c"], &[]] {
             let terms: Vec<String> = terms.iter().map(|&term| term.to_owned()).collect();
-            if terms != config.pos_att_type {
+            let mut other = config.clone();
+            other.pos_att_type.clone_from(&terms);
+            let same = (other.c2p(), other.p2c(), other.scale_terms())
+                == (config.c2p(), config.p2c(), config.scale_terms());
+            if terms != config.pos_att_type && (!same || config.has_in_proj()) {
                 let relative = config.relative_attention || !terms.is_empty();
                 found.push(
                     setting("pos-att-type", Setting::Terms(terms.clone()), &own)
@@ -134,7 +182,11 @@ impl Search<'_> {
         }
         let mut more = config.pos_att_type.clone();
         more.push("p2p".to_owned());
-        found.push(setting("pos-att-type", Setting::Terms(more), &own));
+        let mut other = config.clone();
+        other.pos_att_type.clone_from(&more);
+        if other.scale_terms() != config.scale_terms() {
+            found.push(setting("pos-att-type", Setting::Terms(more), &own));
+        }
         found
     }
 }

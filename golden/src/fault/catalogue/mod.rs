@@ -4,10 +4,14 @@ use deberta_reference::config::Activation;
 use deberta_reference::{Head, Inputs, Module, Param, Part, Role, Rows};
 
 use super::change::activation_name;
-use super::{
-    Change, Fault, Model, Setting, by_head_to_thirds, exchange, inverse, scaled_queries, swapped_layers,
-};
+use super::{Change, Culprit, Fault, Model, Setting, swapped_layers};
 use crate::judge::tolerance::Precision;
+
+mod attention;
+mod convolution;
+mod formulas;
+mod head;
+mod positions;
 
 /// The faults of a model, and those that it cannot have.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +38,14 @@ pub fn faults(model: &Model, inputs: &Inputs, layer: usize) -> Listed {
     list.kernels();
     list.attention();
     list.configuration();
-    list.positions();
+    list.positions(inputs);
+    list.convolution();
     list.norms_and_biases();
     list.places();
-    list.precision_and_head();
+    list.precision();
+    list.head();
     list.single_numbers(inputs);
+    list.formulas(inputs);
     list.listed
 }
 
@@ -64,8 +71,8 @@ impl List<'_> {
         places: Vec<String>,
         changes: Vec<Change>,
     ) {
-        let fault = Fault { kind, description: description.into(), places, changes };
-        self.listed.faults.push(fault);
+        let (description, of) = (description.into(), Culprit::Model);
+        self.listed.faults.push(Fault { kind, description, places, changes, of });
     }
 
     /// Adds a fault of the configuration, which the first module of its kind feels first.
@@ -78,9 +85,14 @@ impl List<'_> {
         self.listed.absent.push(Absent { kind, reason: reason.into() });
     }
 
-    /// The parameters outside of the layers, and those of the layer that faults are put into.
+    /// The parameters outside of the layers, and those of the layer that faults are put into: all that the class computes
+    /// with.
     fn params(&self) -> Vec<Param> {
-        let all = self.model.params().into_iter();
+        let unused = |param: &Param| {
+            !param.required
+                || (param.module == Module::TableLayerNorm && !self.model.config.relative_attention)
+        };
+        let all = self.model.params().into_iter().filter(|param| !unused(param));
         all.filter(|param| param.layer.is_none_or(|layer| layer == self.layer)).collect()
     }
 
@@ -94,11 +106,29 @@ impl List<'_> {
         self.model.path(module, 0)
     }
 
+    /// The points that feel a change of the relative position table, the first first.
+    fn table_places(&self) -> Vec<String> {
+        let positions = [Part::PositionKey, Part::PositionQuery].map(|part| self.model.projection(part));
+        let modules = [self.model.table_point()].into_iter().chain(positions);
+        let scores = scores_of(self.model, 0).into_iter().filter(|path| *path != self.first(Module::C2c));
+        modules.map(|module| self.first(module)).chain(scores).collect()
+    }
+
+    /// The points that feel the values of a layer, of which `first` is the first.
+    fn after_values(&self, first: &str) -> Vec<String> {
+        use Module::{Attention, AttentionDense, AttentionLayerNorm, AttentionOutput, Layer, SelfAttention};
+        let modules = [SelfAttention, AttentionDense, AttentionLayerNorm, AttentionOutput, Attention, Layer];
+        let state = format!("outputs.hidden_states.{}", self.layer + 1);
+        let places = modules.map(|module| self.here(module));
+        [first.to_owned()].into_iter().chain(places).chain([state]).collect()
+    }
+
     /// The points that feel a change of a parameter, the first first.
     fn feel(&self, param: &Param) -> Vec<String> {
         match (param.module, param.rows) {
-            (Module::RelEmbeddings, _) => vec![self.first(position_projection(self.model))],
-            (_, Rows::Heads([Part::Query])) => scores_of(self.model, self.layer),
+            (Module::RelEmbeddings | Module::TableLayerNorm, _) => self.table_places(),
+            (_, Rows::Heads([Part::Value])) => self.after_values(param.path()),
+            (Module::SelfAttention, Rows::Heads([Part::Query])) => scores_of(self.model, self.layer),
             (Module::Predictions, _) => vec![self.first(Module::Decoder)],
             _ => vec![param.path().to_owned()],
         }
@@ -107,9 +137,9 @@ impl List<'_> {
     fn kernels(&mut self) {
         for param in self.params().into_iter().filter(|param| param.role == Role::LinearWeight) {
             if matches!(param.shape[..], [rows, columns] if rows == columns) {
-                let (place, description) = (param.path().to_owned(), format!("{} transposed", param.name));
+                let (places, description) = (self.feel(&param), format!("{} transposed", param.name));
                 let changes = vec![Change::Transpose(param.name)];
-                self.add("transposed-kernel", description, vec![place], changes);
+                self.add("transposed-kernel", description, places, changes);
             }
         }
         let weight = self.model.weight(Module::OutputDense, self.layer);
@@ -118,55 +148,6 @@ impl List<'_> {
         self.add("negated-parameter", format!("{weight} with the other sign"), place.clone(), vec![negate]);
         let zero = Change::Fill(weight.clone(), 0.0);
         self.add("zero-parameter", format!("{weight} all zero"), place, vec![zero]);
-    }
-
-    fn attention(&mut self) {
-        let (h, d, hidden) = {
-            let config = &self.model.config;
-            (config.num_attention_heads, config.head_size(), config.hidden_size)
-        };
-        let (in_proj, weight) = (self.here(Module::InProj), self.model.weight(Module::InProj, self.layer));
-        if h < 2 {
-            self.absent("naive-split", "one head: both orders are the same");
-            self.absent("permuted-heads", "one head");
-        } else {
-            let thirds = by_head_to_thirds(h, d);
-            let back = inverse(&thirds);
-            for (order, how) in [
-                (thirds, "all q, all k, all v instead of q, k, v per head"),
-                (back, "q, k, v per head twice"),
-            ] {
-                let changes = vec![Change::Rows { name: weight.clone(), order }];
-                self.add("naive-split", format!("rows of {weight}: {how}"), vec![in_proj.clone()], changes);
-            }
-            let swap = Change::Rows { name: weight.clone(), order: exchange(3 * hidden, 3 * d, 0, h - 1) };
-            let description = format!("heads 0 and {} of {weight} exchanged", h - 1);
-            self.add("permuted-heads", description, vec![in_proj.clone()], vec![swap]);
-            let dense = self.here(Module::AttentionDense);
-            let name = self.model.weight(Module::AttentionDense, self.layer);
-            let swap = Change::Columns { name: name.clone(), order: exchange(hidden, d, 0, 1) };
-            self.add("permuted-heads", format!("heads 0 and 1 of {name} exchanged"), vec![dense], vec![swap]);
-        }
-        let terms = self.model.config.scale_terms();
-        let places = vec![self.first(Module::InProj)];
-        if terms > 1 {
-            let changes = self.unscaled((terms as f32).sqrt());
-            let description = format!("queries not divided by √{terms}, for the number of position terms");
-            self.add("missing-scale", description, places.clone(), changes);
-        } else {
-            self.absent("missing-scale", "no position term: 1/√(1 + 0) is 1");
-        }
-        if d > 1 {
-            let changes = self.unscaled((d as f32).sqrt());
-            self.add("missing-scale", format!("queries not divided by √{d}"), places, changes);
-        }
-    }
-
-    /// Scores times a factor, in every layer.
-    fn unscaled(&self, factor: f32) -> Vec<Change> {
-        (0..self.model.config.num_hidden_layers)
-            .flat_map(|layer| scaled_queries(self.model, layer, factor))
-            .collect()
     }
 
     fn configuration(&mut self) {
@@ -206,60 +187,6 @@ impl List<'_> {
         }
     }
 
-    fn positions(&mut self) {
-        let config = self.model.config.clone();
-        let table = self.model.weight(Module::RelEmbeddings, 0);
-        for (term, on, proj) in
-            [("c2p", config.c2p(), Module::PosProj), ("p2c", config.p2c(), Module::PosQProj)]
-        {
-            if !on {
-                self.absent("pos-att-type", format!("the model has no {term} term"));
-                continue;
-            }
-            let terms = config.pos_att_type.iter().filter(|known| *known != term).cloned().collect();
-            self.set("pos-att-type", format!("pos_att_type without {term}"), proj, Setting::Terms(terms));
-            let weight = self.model.weight(proj, self.layer);
-            let description = format!("{weight} all zero: no {term} term");
-            let changes = vec![Change::Fill(weight, 0.0)];
-            self.add("zero-parameter", description, vec![self.here(proj)], changes);
-        }
-        let mut terms = config.pos_att_type.clone();
-        terms.push("p2p".to_owned());
-        let changes = vec![Change::Config(Setting::Terms(terms))];
-        self.add(
-            "pos-att-type",
-            "pos_att_type with an unknown term, which counts in the scale",
-            scores_of(self.model, 0),
-            changes,
-        );
-
-        if !config.c2p() && !config.p2c() {
-            for kind in ["span", "reversed-positions"] {
-                self.absent(kind, "the model has no relative positions");
-            }
-            return;
-        }
-        let place = vec![self.first(position_projection(self.model))];
-        let (max, h) = (config.max_relative(), config.num_attention_heads);
-        for (span, why) in [(h, "the number of heads"), (max / 2, "half of it")] {
-            if span == 0 || span >= max || (span == h && why == "half of it") {
-                self.absent("span", format!("max_relative_positions {max} is not more than {why}"));
-                continue;
-            }
-            let order = (max - span..max + span).collect();
-            let changes =
-                vec![Change::Rows { name: table.clone(), order }, Change::Config(Setting::MaxRelative(span))];
-            self.add(
-                "span",
-                format!("relative distances up to {span}, {why}, instead of {max}"),
-                place.clone(),
-                changes,
-            );
-        }
-        let changes = vec![Change::Rows { name: table, order: (0..2 * max).rev().collect() }];
-        self.add("reversed-positions", "distances j - i for i - j", place, changes);
-    }
-
     fn norms_and_biases(&mut self) {
         for param in self.params() {
             let module = param.path().to_owned();
@@ -267,12 +194,8 @@ impl List<'_> {
                 Role::LayerNormScale => {
                     let shift = format!("{module}.bias");
                     let changes = vec![Change::Swap(param.name.clone(), shift)];
-                    self.add(
-                        "swapped-gamma-beta",
-                        format!("{module}: γ and β exchanged"),
-                        vec![module],
-                        changes,
-                    );
+                    let places = self.feel(&param);
+                    self.add("swapped-gamma-beta", format!("{module}: γ and β exchanged"), places, changes);
                 }
                 Role::Bias | Role::LayerNormShift => {
                     let kind = dropped(param.rows);
@@ -296,11 +219,12 @@ impl List<'_> {
             self.absent("permuted-layers", "one layer");
             return;
         }
-        let first = self.model.path(Module::InProj, self.layer.min(elsewhere));
+        let tokens = self.model.projection(Part::Query);
+        let first = self.model.path(tokens, self.layer.min(elsewhere));
         let changes = swapped_layers(self.model, self.layer, elsewhere);
         let description = format!("layers {elsewhere} and {} exchanged", self.layer);
         self.add("permuted-layers", description, vec![first], changes);
-        for module in [Module::InProj, Module::IntermediateDense] {
+        for module in [tokens, Module::IntermediateDense] {
             let to = self.model.weight(module, self.layer);
             let from = self.model.weight(module, elsewhere);
             let description = format!("{to} is that of layer {elsewhere}");
@@ -313,7 +237,7 @@ impl List<'_> {
         }
     }
 
-    fn precision_and_head(&mut self) {
+    fn precision(&mut self) {
         for precision in [Precision::F16, Precision::Bf16] {
             let names = self.model.params().into_iter().map(|param| param.name);
             let changes = names
@@ -321,31 +245,6 @@ impl List<'_> {
                 .map(|name| Change::Round(name, precision))
                 .collect();
             self.add("half-precision", format!("all weights rounded to {precision}"), Vec::new(), changes);
-        }
-        let head: Vec<_> = self.model.params().into_iter().filter(|param| param.module.in_head()).collect();
-        if self.model.class.head == Head::Base {
-            self.absent("random-head", "the class has no head");
-        } else {
-            let mut noise = Noise(7);
-            let changes = head.iter().map(|param| match param.role {
-                Role::LayerNormScale => Change::Fill(param.name.clone(), 1.0),
-                Role::Bias | Role::LayerNormShift => Change::Fill(param.name.clone(), 0.0),
-                _ => {
-                    let count = param.shape.iter().product();
-                    let scale = 0.0346 * (self.model.config.initializer_range as f32 / 0.02);
-                    Change::Replace(param.name.clone(), (0..count).map(|_| noise.next() * scale).collect())
-                }
-            });
-            let changes: Vec<Change> = changes.collect();
-            let first = match self.model.class.head {
-                head if head.is_legacy(&self.model.config) => Module::TransformDense,
-                Head::MaskedLm | Head::MaskDecoder => Module::LmDense,
-                Head::SequenceClassification | Head::MultipleChoice => Module::PoolerDense,
-                Head::ReplacedTokens => Module::MaskPredictionsLayerNorm,
-                Head::QuestionAnswering => Module::QaOutputs,
-                Head::Base | Head::TokenClassification => Module::Classifier,
-            };
-            self.add("random-head", "a head as it is before training", vec![self.first(first)], changes);
         }
     }
 
@@ -362,7 +261,6 @@ impl List<'_> {
             let width = param.shape.last().copied().unwrap_or(1);
             let rows = param.shape.first().copied().unwrap_or(1);
             let at = match param.role {
-                Role::PositionEmbedding if !self.model.config.position_biased_input => continue,
                 Role::WordEmbedding => token * width + width / 2,
                 Role::PositionEmbedding | Role::TokenTypeEmbedding => width / 2,
                 Role::RelativeEmbedding => rows / 2 * width + width / 2,
@@ -383,11 +281,6 @@ pub(crate) fn dropped(rows: Rows) -> &'static str {
         Rows::Heads([Part::Value]) => "dropped-v-bias",
         _ => "dropped-bias",
     }
-}
-
-/// The first projection of the table of relative positions.
-fn position_projection(model: &Model) -> Module {
-    if model.config.c2p() { Module::PosProj } else { Module::PosQProj }
 }
 
 /// The activations that compute something else than `own`, and than each other.
