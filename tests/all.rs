@@ -12,6 +12,7 @@ mod commands;
 mod conversion;
 mod documented_commands;
 mod examples;
+mod f16_range;
 mod families;
 mod faults;
 mod gate;

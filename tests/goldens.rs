@@ -380,3 +380,59 @@ fn published_values_are_compared() {
     let beyond = judged(case(row[0]).replace("[2, 3], [0, 2]", "[98, 99], [0, 2]"));
     assert_eq!(beyond.outcome, Outcome::Undecided);
 }
+
+#[test]
+fn published_tokens_are_compared_where_there_is_a_vocabulary() {
+    let trained = data("../trained/v3-masked-lm");
+    let case = |ids: &str, more: &str| {
+        format!(
+            "model: owner/model\nclass: DebertaV2Model\nproducer: a test\ntolerances:\n  default: {{atol: 0.0}}\n{more}\
+             tokenizer:\n- {{text: \"The kite is red.\", ids: {ids}}}\n\
+             - {{text: \"🤔 a[MASK]b\", pair: x, ids: [1, 260, 244, 163, 168, 152, 263, 540, 260, 388, 2, 260, 511, 2]}}\n"
+        )
+    };
+    let judged = |model: &Path, text: String| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("case.yaml"), text).unwrap();
+        report_on(model, folder.path(), false)
+    };
+    let ids = "[1, 302, 332, 287, 262, 303, 261, 2]";
+    let right = judged(&trained, case(ids, ""));
+    assert_eq!((right.outcome, right.compared()), (Outcome::Pass, 22), "{right:#?}");
+    let wrong = judged(&trained, case("[1, 302, 332, 287, 262, 303, 260, 2]", ""));
+    assert_eq!(wrong.outcome, Outcome::Divergence);
+    let first = wrong.files[0].runs[0].first_divergence.as_deref();
+    assert_eq!(first, Some("tokenizer: \"The kite is red.\""));
+    let short = judged(&trained, case("[1, 302, 2]", ""));
+    assert!(matches!(short.files[0].runs[0].points[0].verdict, Verdict::Shape { .. }), "{short:#?}");
+
+    // Without a vocabulary, values are still compared, and nothing is said to be wrong with tokens.
+    let no_vocabulary = data("v2-model");
+    let alone = judged(&no_vocabulary, case(ids, ""));
+    assert!(alone.files[0].runs.is_empty() && has(&alone, FindingKind::NotJudged), "{alone:#?}");
+    assert!(has(&alone, FindingKind::NothingCompared) && alone.outcome == Outcome::Undecided, "{alone:#?}");
+    let slices = "inputs:\n  input_ids: [[5, 6]]\nslices:\n\
+                  - {output: last_hidden_state, ranges: [[0, 1], [0, 1], [0, 1]], values: [[[4.0]]], atol: 0.5, rtol: 9.0}\n";
+    let both = judged(&no_vocabulary, case(ids, slices));
+    assert_eq!((both.outcome, both.compared()), (Outcome::Pass, 1), "{both:#?}");
+    assert!(both.files[0].runs[0].findings.iter().any(|finding| finding.kind == FindingKind::NotJudged));
+    let strict = judged(&no_vocabulary, case(ids, &slices.replace(", rtol: 9.0", "")));
+    assert_eq!(strict.outcome, Outcome::Divergence, "{strict:#?}");
+}
+
+#[test]
+fn published_values_follow_the_conventions_of_their_class() {
+    let case = |class: &str| {
+        format!(
+            "model: owner/model\nclass: {class}\nproducer: a test\ntolerances:\n  default: {{atol: 9.0}}\n\
+             inputs:\n  input_ids: [[5, 6]]\nslices:\n\
+             - {{output: last_hidden_state, ranges: [[0, 1], [0, 1], [0, 1]], values: [[[0.0]]], atol: 99.0}}\n"
+        )
+    };
+    for (class, rows) in [("DebertaV2Model", "uniform"), ("TFDebertaV2Model", "zero")] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("case.yaml"), case(class)).unwrap();
+        let report = report_on(&data("v2-model"), folder.path(), false);
+        assert_eq!(report.files[0].runs[0].masked_rows, rows, "{report:#?}");
+    }
+}

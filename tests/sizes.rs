@@ -15,7 +15,7 @@ use deberta_golden::trace::points::missing;
 use deberta_golden::trace::samples::Sampled;
 use deberta_golden::trace::tensor::Data;
 use deberta_reference::{Head, Inputs};
-use deberta_tests::{fail, fixture, run, succeed};
+use deberta_tests::{change_tensor, fail, fixture, run, succeed};
 use serde_json::Value;
 
 use crate::{CONVERT, VERIFY};
@@ -31,7 +31,7 @@ fn golden(name: &str) -> String {
 fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = root().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    assert_eq!(folders.len(), 10, "{folders:?}");
+    assert_eq!(folders.len(), 22, "{folders:?}");
     folders
 }
 
@@ -109,7 +109,13 @@ fn committed_goldens_say_the_truth_about_themselves() {
         let golden = Golden::open(&folder).unwrap();
         let case = golden.case.as_ref().unwrap();
         let recipe = golden.recipe().unwrap().unwrap();
-        assert_eq!(recipe.head.architecture(recipe.config.config.family), case.class, "{at}");
+        let family = recipe.config.config.family;
+        let class = if recipe.head == Head::ReplacedTokens {
+            recipe.head.class_name(family)
+        } else {
+            recipe.head.architecture(family)
+        };
+        assert_eq!(class, case.class, "{at}");
         assert!(golden.traces.len() >= 4, "{at}");
         for (path, entry) in golden.traces.iter().zip(&case.traces) {
             let at = path.display();
@@ -131,7 +137,8 @@ fn committed_goldens_say_the_truth_about_themselves() {
 
 #[test]
 fn small_goldens_are_verified_from_their_recipe() {
-    for name in ["small", "small-mask-decoder"] {
+    let version_2 = ["v2-small", "v2-small-multiple-choice", "v2-small-replaced-tokens"];
+    for name in ["small", "small-mask-decoder"].into_iter().chain(version_2) {
         let folder = golden(name);
         let json = succeed(VERIFY, &["--golden", &folder, "--json"]);
         let report: Value = serde_json::from_str(&json).unwrap();
@@ -154,19 +161,14 @@ fn small() -> tempfile::TempDir {
 
 /// Transposes a square matrix of a safetensors file.
 fn transpose(path: &Path, name: &str) {
-    let mut bytes = fs::read(path).unwrap();
-    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let header: Value = serde_json::from_slice(&bytes[8..start]).unwrap();
-    let entry = &header[name];
-    let size = entry["shape"][0].as_u64().unwrap() as usize;
-    assert_eq!(entry["shape"][1].as_u64().unwrap() as usize, size);
-    let from = start + entry["data_offsets"][0].as_u64().unwrap() as usize;
-    let old = bytes[from..from + 4 * size * size].to_vec();
-    for (row, column) in (0..size).flat_map(|row| (0..size).map(move |column| (row, column))) {
-        let (to, at) = (from + 4 * (row * size + column), 4 * (column * size + row));
-        bytes[to..to + 4].copy_from_slice(&old[at..at + 4]);
-    }
-    fs::write(path, bytes).unwrap();
+    change_tensor(path, name, |shape, values| {
+        let size = shape[0];
+        assert_eq!(shape, [size, size]);
+        let old = values.to_vec();
+        for (row, column) in (0..size).flat_map(|row| (0..size).map(move |column| (row, column))) {
+            values[row * size + column] = old[column * size + row];
+        }
+    });
 }
 
 #[test]
@@ -294,7 +296,8 @@ fn a_selftest_at_a_size_says_what_it_needs() {
     );
     let unknown = selftest(&["--size", "huge"]);
     assert!(
-        unknown.code == 2 && unknown.stderr.contains("expected one of base, large, xlarge"),
+        unknown.code == 2
+            && unknown.stderr.contains("expected one of base, large, xlarge, v2-xlarge, v3-small, "),
         "{}",
         unknown.stderr
     );

@@ -1,6 +1,6 @@
 """How the weights of the recipe behave: the table of docs/recipe.md.
 
-python character.py [base|large|xlarge …]
+python character.py [SIZE …]
 """
 
 import sys
@@ -8,14 +8,14 @@ import sys
 import recipe
 import torch
 from torch.nn.functional import cosine_similarity, normalize
-from transformers import DebertaConfig, DebertaModel
+from transformers import AutoConfig, AutoModel
 
 N, NOISE = 128, 1e-4
 
 
 def build(config):
     with torch.device("meta"):
-        model = DebertaModel(DebertaConfig(**config))
+        model = AutoModel.from_config(AutoConfig.for_model(**config))
     for name, array in recipe.weights(config, "base", 1):
         owner, _, last = name.rpartition(".")
         parameter = torch.nn.Parameter(torch.from_numpy(array), requires_grad=False)

@@ -4,7 +4,8 @@ Needs numpy alone; the digest needs blake3.
 python recipe.py digest CONFIG HEAD SEED   # what deberta-convert digest prints of these weights
 python recipe.py vectors CONFIG SEED       # the digests for all heads, and numbers of every parameter of mlm, as JSON
 
-CONFIG is base, large, xlarge or a config.json; HEAD is base, mlm, emd, seqcls, tokcls or qa, of versions 2 and 3 also mc or rtd.
+CONFIG is the name of a file in converters/src/recipe/sizes (base, v3-base, …) or a config.json; HEAD is base, mlm, emd, seqcls,
+tokcls or qa, of versions 2 and 3 also mc or rtd.
 """
 
 import json
@@ -18,27 +19,8 @@ RECIPE = "deberta-recipe-1"
 GAMMA = 0x9E3779B97F4A7C15
 CHUNK = 1 << 16
 
-PUBLISHED = {
-    "attention_probs_dropout_prob": 0.1,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-7,
-    "max_position_embeddings": 512,
-    "max_relative_positions": -1,
-    "pad_token_id": 0,
-    "pos_att_type": ["c2p", "p2c"],
-    "position_biased_input": False,
-    "relative_attention": True,
-    "type_vocab_size": 0,
-    "vocab_size": 50265,
-}
-SIZES = {
-    "base": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12},
-    "large": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24},
-    "xlarge": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 48},
-}
-SIZES = {name: PUBLISHED | size for name, size in SIZES.items()}
+FOLDER = Path(__file__).parents[2] / "converters/src/recipe/sizes"
+SIZES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 HEADS = ("base", "mlm", "emd", "seqcls", "tokcls", "qa")
 HEADS_2 = (*HEADS, "mc", "rtd")
 

@@ -9,6 +9,7 @@ DEBERTA_INPUTS names the inputs to record, all when it is not given.
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +18,25 @@ import safetensors_file
 import torch
 import transformers
 from mask_decoder import run as run_mask_decoder
+from record_pytorch import POSITIONS, PRODUCERS, UNNAMED, of_positions
+from replaced_tokens import run as run_replaced_tokens
 from samples import Recorder
-from transformers import DebertaConfig
+from transformers import DebertaConfig, DebertaV2Config, DebertaV2Model
 
-transformers.logging.set_verbosity_error()
-torch.set_num_threads(1)
-
-VERSIONS = f"torch {torch.__version__.split('+')[0]} + transformers {transformers.__version__}"
-UNNAMED = ("Dropout", "DebertaEncoder", "DebertaModel")
-POSITIONS = "deberta.embeddings.position_embeddings.weight"
 SEED = 1
 
 # Where tolerances are wider, as golden/src/judge/tolerance.rs has them by default.
 SOFTMAX = ("outputs.attentions.*", "activations.*attention.self.probs", "activations.*attention.self")
 
-HEADS = {
-    "base": "DebertaModel",
-    "mlm": "DebertaForMaskedLM",
-    "emd": "DebertaForMaskedLM",
-    "seqcls": "DebertaForSequenceClassification",
-    "tokcls": "DebertaForTokenClassification",
-    "qa": "DebertaForQuestionAnswering",
+# The classes of transformers, by head, after Deberta or DebertaV2.
+CLASSES = {
+    "base": "Model",
+    "mlm": "ForMaskedLM",
+    "emd": "ForMaskedLM",
+    "seqcls": "ForSequenceClassification",
+    "tokcls": "ForTokenClassification",
+    "qa": "ForQuestionAnswering",
+    "mc": "ForMultipleChoice",
 }
 SMALL = {
     "model_type": "deberta",
@@ -53,6 +52,15 @@ SMALL = {
     "pos_att_type": ["c2p", "p2c"],
     "type_vocab_size": 0,
 }
+# Log buckets, a table that is normalised, shared projections and a convolution; fewer buckets than distances.
+SMALL_2 = SMALL | {
+    "model_type": "deberta-v2",
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "conv_kernel_size": 3,
+    "conv_act": "gelu",
+}
 # The folder, the configuration, the head, what it is about.
 CASES = {
     "small": (SMALL, "mlm", "A small masked LM, for tests that run with every change"),
@@ -65,7 +73,28 @@ CASES = {
     "base-question-answering": ("base", "qa", "Question answering at deberta-base's size"),
     "large": ("large", "base", "DebertaModel of deberta-large's size"),
     "xlarge": ("xlarge", "base", "DebertaModel of deberta-xlarge's size"),
+    "v2-small": (SMALL_2, "mlm", "A small masked LM of version 2, for tests that run with every change"),
+    "v2-small-multiple-choice": (SMALL_2, "mc", "A small model of version 2 that chooses"),
+    "v2-small-replaced-tokens": (SMALL_2, "rtd", "A small discriminator of version 3"),
+    "v2-xlarge": ("v2-xlarge", "base", "DebertaV2Model of deberta-v2-xlarge's size"),
+    "v3-small": ("v3-small", "base", "DebertaV2Model of deberta-v3-small's size"),
+    "v3-base": ("v3-base", "base", "DebertaV2Model of deberta-v3-base's size"),
+    "v3-base-masked-lm": ("v3-base", "mlm", "Masked LM of deberta-v3-base's size"),
+    "v3-base-sequence-classification": ("v3-base", "seqcls", "Sequence classification at deberta-v3-base's size"),
+    "v3-base-multiple-choice": ("v3-base", "mc", "Multiple choice at deberta-v3-base's size"),
+    "v3-base-replaced-tokens": ("v3-base", "rtd", "Replaced token detection at deberta-v3-base's size"),
+    "v3-large": ("v3-large", "base", "DebertaV2Model of deberta-v3-large's size"),
+    "mdeberta-v3-base": ("mdeberta-v3-base", "base", "DebertaV2Model of mdeberta-v3-base's size"),
 }
+# Heads that Microsoft's code alone has: far distances are clamped there, and masked rows are 0.
+MICROSOFT = ("emd", "rtd")
+
+
+def class_of(config, head):
+    """The class in transformers, or what Microsoft calls its own."""
+    if head == "rtd":
+        return "ReplacedTokenDetectionModel"
+    return ("DebertaV2" if recipe.is_version_2(config) else "Deberta") + CLASSES[head]
 
 
 def inputs(config, head):
@@ -75,56 +104,75 @@ def inputs(config, head):
         words = recipe.Stream(SEED, f"inputs/{name}").words(0, b * n)
         return (5 + words % np.uint64(config["vocab_size"] - 5)).astype(np.int64).reshape(b, n)
 
-    lengths = [16, 128, 512, 600] if config["max_position_embeddings"] == 512 else [1, 16, 32, 40]
-    given = {f"n{n}": {"input_ids": ids(f"n{n}", 1, n)} for n in lengths}
-    n = 64 if config["max_position_embeddings"] == 512 else 12
+    published = config["max_position_embeddings"] == 512
+    lengths = [16, 128, 512, 600] if published else [1, 16, 32, 40]
+    if head == "emd":  # which has no positions beyond the last
+        lengths.pop()
+    if published and recipe.is_version_2(config) and (head != "base" or config["vocab_size"] > 200_000):
+        # The encoder has the size of v3-base. Logits of 128,100 words take a gigabyte at 512 tokens.
+        lengths = [16, 128, 300 if head == "mlm" else 600]
+    rows = 2 if head == "mc" else 1
+    given = {f"n{n}": {"input_ids": ids(f"n{n}", rows, n)} for n in lengths}
+    n = 64 if published else 12
     mask = np.ones((3, n), np.int64)
     mask[1, n * 5 // 8 :] = 0
     mask[2, : n // 3] = 0
     given["padded"] = {"input_ids": ids("padded", 3, n) * mask, "attention_mask": mask}
-    if head == "emd":  # which has no positions beyond the last
-        del given[f"n{lengths[-1]}"]
+    if head == "mc":  # the rows are the choices of one question
+        given = {name: {key: value[None] for key, value in arguments.items()} for name, arguments in given.items()}
     return given
 
 
 def build(config, head):
-    """The model with the weights of the recipe, and the mask decoder's positions."""
+    """The model with the weights of the recipe, and those that its class has no place for."""
     settings = config | ({"legacy": False, "tie_word_embeddings": False} if head == "emd" else {})
+    configuration = (DebertaV2Config if recipe.is_version_2(config) else DebertaConfig)(**settings)
     with torch.device("meta"):
-        model = getattr(transformers, HEADS[head])(DebertaConfig(**settings))
-    parameters, positions, lines = dict(model.named_parameters()), None, []
+        if head == "rtd":
+            model = torch.nn.Module()
+            model.deberta = DebertaV2Model(configuration)
+        else:
+            model = getattr(transformers, class_of(config, head))(configuration)
+    parameters, rest, lines = dict(model.named_parameters()), {}, []
     for name, array in recipe.weights(config, head, SEED):
         lines.append(recipe.digest_line(name, array))
         tensor = torch.from_numpy(array)
         if name not in parameters:
-            assert name == POSITIONS, name
-            positions = tensor
+            assert name == POSITIONS or name.startswith("mask_predictions."), name
+            rest[name] = tensor
             continue
         assert parameters[name].shape == tensor.shape, name
         owner, _, last = name.rpartition(".")
         setattr(model.get_submodule(owner), last, torch.nn.Parameter(tensor, requires_grad=False))
-    model.tie_weights()
+    if head != "rtd":
+        model.tie_weights()
     for name, buffer in model.named_buffers():
         assert name.endswith("position_ids"), name
         owner, _, last = name.rpartition(".")
         model.get_submodule(owner).register_buffer(last, torch.arange(buffer.shape[-1])[None], persistent=False)
     assert not any(parameter.is_meta for parameter in model.parameters())
-    return model.eval(), positions, recipe.digest_of(lines)
+    return model.eval(), rest, recipe.digest_of(lines)
 
 
-def run(model, positions, arguments, add):
+def run(model, head, rest, arguments, add):
     """Gives `add` the name and the numbers of every activation and output."""
     arguments = {key: torch.from_numpy(value) for key, value in arguments.items()}
-    if positions is not None:
+    if head in MICROSOFT:
+        run_microsoft, weights = (run_mask_decoder, rest.get(POSITIONS)) if head == "emd" else (run_replaced_tokens, rest)
         with torch.no_grad():
-            for name, tensor in run_mask_decoder(model, positions, **arguments).items():
+            for name, tensor in run_microsoft(model, weights, **arguments).items():
                 add(name, tensor.numpy())
         return
+
+    calls = Counter()
 
     def keep(name):
         def hook(_module, _arguments, output):
             output = output[0] if isinstance(output, tuple) else output
-            add(f"activations.{name}", output.detach().numpy())
+            calls[name] += 1
+            named = name if calls[name] == 1 else of_positions(name, model.config)
+            if named:
+                add(f"activations.{named}", output.detach().numpy())
 
         return hook
 
@@ -145,13 +193,13 @@ def record(name, folder, whole):
     config, head, about = CASES[name]
     is_file = isinstance(config, dict)
     named, config = ("./config.json", config) if is_file else (config, recipe.SIZES[config])
-    cls = HEADS[head]
+    cls = class_of(config, head)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):
         old.unlink()
-    model, positions, digest = build(config, head)
-    framework, masked_rows = ("microsoft", "zero") if head == "emd" else ("pytorch", "uniform")
-    producer = f"enhanced mask decoder on {VERSIONS}" if head == "emd" else VERSIONS
+    model, rest, digest = build(config, head)
+    framework, masked_rows = ("microsoft", "zero") if head in MICROSOFT else ("pytorch", "uniform")
+    producer = PRODUCERS[head if head in MICROSOFT else ""]
     metadata = {"framework": framework, "producer": producer, "class": cls, "masked_rows": masked_rows}
     traces = []
     wanted = os.environ.get("DEBERTA_INPUTS", "").split()
@@ -161,11 +209,11 @@ def record(name, folder, whole):
         path = folder / f"{label}.safetensors"
         if whole:
             found = {f"inputs.{key}": value for key, value in arguments.items()}
-            run(model, positions, arguments, lambda name, array: found.__setitem__(name, array.copy()))
+            run(model, head, rest, arguments, lambda name, array: found.__setitem__(name, array.copy()))
             safetensors_file.write(path, found, metadata | {"format": "deberta-trace-1"})
         else:
             recorder = Recorder(arguments, cls)
-            run(model, positions, arguments, recorder.add)
+            run(model, head, rest, arguments, recorder.add)
             recorder.write(path, metadata)
         traces.append(f"  - {{file: {path.name}, framework: {framework}, class: {cls}, masked_rows: {masked_rows}}}")
         print(f"{name}: {label}", flush=True)

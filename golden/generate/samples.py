@@ -11,27 +11,40 @@ FORMAT = "deberta-samples-1"
 SAMPLES, PROJECTIONS = 16, 8
 
 
+# Rows of a table, which know no tokens.
+TABLES = ("pos_proj", "pos_q_proj", "pos_key_proj", "pos_query_proj", "position_embeddings")
+
+
 class Tokens:
     """Which numbers of a tensor belong to tokens and not to padding, as golden/src/trace/padding.rs says."""
 
     def __init__(self, arguments, cls):
         ids, mask = arguments["input_ids"], arguments.get("attention_mask")
+        self.choices = ids.shape[1] if ids.ndim == 3 else None
+        ids = ids.reshape(-1, ids.shape[-1])
         self.b, self.n = ids.shape
-        self.real = np.ones(ids.shape, bool) if mask is None else mask != 0
-        self.of_first = "SequenceClassification" in cls
+        self.real = np.ones(ids.shape, bool) if mask is None else mask.reshape(ids.shape) != 0
+        self.pooled = cls.endswith(("SequenceClassification", "MultipleChoice"))
+        self.with_first = cls == "ReplacedTokenDetectionModel"
 
     def flags(self, name, shape):
         """A flag for every number, row-major; nothing if all are of tokens."""
         last = name.rpartition(".")[2]
-        if self.real.all() or last in ("pos_proj", "pos_q_proj", "position_embeddings"):
+        if self.real.all() or last in TABLES or name.endswith("encoder.LayerNorm"):
             return None
+        if self.choices and name == "outputs.logits":
+            return self.real[:, 0].copy()
         heads = any(part in name for part in ("pooler", "classifier", "outputs.logits"))
-        if self.of_first and heads and shape[0] == self.b:
+        if self.pooled and heads and shape[0] == self.b:
             part = self.real[:, :1]
+        elif self.with_first and (name.startswith("activations.mask_predictions") or name == "outputs.logits"):
+            part = self.real & self.real[:, :1]
         elif last in ("c2c", "c2p", "p2c", "scores"):
             part = self.real[:, None, :, None] & self.real[:, None, None, :]
         elif len(shape) == 4:
             part = self.real[:, None, :, None]
+        elif name.endswith("encoder.conv.conv"):
+            part = self.real[:, None, :]
         elif shape[:2] == (self.b, self.n):
             part = self.real
         else:

@@ -4,7 +4,7 @@
 #
 #     DEBERTA_GOLDEN_PT=PYTHON golden/generate/sizes.sh [CASE …]
 #
-# Takes ten minutes on two cores, and 5 GB of memory for xlarge.
+# Takes a quarter of an hour on two cores, and 7 GB of memory for v2-xlarge.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)

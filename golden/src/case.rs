@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::judge::tolerance::Tolerances;
 use crate::trace::class::Class;
-pub use crate::trace::slice::{InlineInputs, Slice};
+pub use crate::trace::slice::{InlineInputs, PublishedTokens, Slice};
 pub use crate::workshop::RecipeEntry;
 use crate::yaml::{self, confined};
 
@@ -48,6 +48,9 @@ pub struct Case {
     /// Published values: parts of what the model computes for `inputs`.
     #[serde(default)]
     pub slices: Vec<Slice>,
+    /// Published tokens: what the model's tokenizer makes of texts.
+    #[serde(default)]
+    pub tokenizer: Vec<PublishedTokens>,
 }
 
 /// Where the model of a case is.
@@ -185,8 +188,8 @@ impl Case {
             _ => {}
         }
         self.tolerances.check()?;
-        if self.traces.is_empty() && self.slices.is_empty() {
-            return Err("traces: neither traces nor slices, nothing to compare".into());
+        if self.traces.is_empty() && self.slices.is_empty() && self.tokenizer.is_empty() {
+            return Err("traces: neither traces, nor slices, nor a tokenizer's, nothing to compare".into());
         }
         for (index, entry) in self.traces.iter().enumerate() {
             let place = format!("traces[{index}]");
@@ -204,10 +207,14 @@ impl Case {
             (Some(inputs), false) => inputs.check()?,
             (None, true) => {}
         }
-        self.slices
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, slice)| slice.check().map_err(|error| format!("slices[{index}].{error}")))
+        let of = |list: &str, index: usize, error: String| format!("{list}[{index}].{error}");
+        for (index, slice) in self.slices.iter().enumerate() {
+            slice.check().map_err(|error| of("slices", index, error))?;
+        }
+        for (index, tokens) in self.tokenizer.iter().enumerate() {
+            tokens.check().map_err(|error| of("tokenizer", index, error))?;
+        }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::yaml::confined;
 pub struct RecipeEntry {
     /// The recipe and its version.
     recipe: String,
-    /// `base`, `large`, `xlarge`, or a configuration in the folder of the case: `./config.json`.
+    /// The name of a [`Size`], or a configuration in the folder of the case: `./config.json`.
     config: String,
     /// What stands on the base model, as on the command line of `deberta-convert init`.
     #[serde(deserialize_with = "head")]
@@ -48,8 +48,8 @@ impl RecipeEntry {
             return Err(format!("recipe: {:?}, this program makes {RECIPE:?}", self.recipe));
         }
         if Size::from_name(&self.config).is_none() && !self.config.starts_with("./") {
-            let config = &self.config;
-            return Err(format!("config: {config:?}, expected base, large, xlarge, or a path from \"./\""));
+            let (config, sizes) = (&self.config, Size::names());
+            return Err(format!("config: {config:?}, expected one of {sizes}, or a path from \"./\""));
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ mod tests {
         };
         entry(RECIPE, "base").check().unwrap();
         assert!(entry("deberta-recipe-0", "base").check().unwrap_err().contains("this program makes"));
-        assert!(entry(RECIPE, "../config.json").check().unwrap_err().contains("expected base"));
+        assert!(entry(RECIPE, "../config.json").check().unwrap_err().contains("expected one of base, "));
         let folder = tempfile::tempdir().unwrap();
         assert!(entry(RECIPE, "./../x.json").recipe(folder.path()).is_err());
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use ndarray::{Array, ArrayD, Dimension};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::real::Real;
@@ -16,6 +17,9 @@ use crate::real::Real;
 pub struct Trace<F = f32> {
     /// Name and value of every activation that was recorded.
     pub activations: Vec<(String, ArrayD<F>)>,
+    /// The largest magnitude of every activation, recorded or not, of [`Trace::with_magnitudes`].
+    pub magnitudes: Vec<(String, F)>,
+    measures: bool,
     patterns: Vec<String>,
     replacements: HashMap<String, ArrayD<F>>,
 }
@@ -29,7 +33,15 @@ impl<F: Real> Trace<F> {
     /// A trace that records the activations whose name one of `patterns` matches; `*` stands for any text.
     pub fn of<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Self {
         let patterns = patterns.into_iter().map(Into::into).collect();
-        Trace { activations: Vec::new(), patterns, replacements: HashMap::new() }
+        let (activations, magnitudes, replacements) = (Vec::new(), Vec::new(), HashMap::new());
+        Trace { activations, magnitudes, measures: false, patterns, replacements }
+    }
+
+    /// The same, which also notes the largest magnitude of every activation that is computed, recorded or not. The parts of
+    /// the scores are computed one by one if attentions are asked for, or one of these parts is.
+    pub fn with_magnitudes(mut self) -> Self {
+        self.measures = true;
+        self
     }
 
     /// Replaces the activation `name` by `value`: all that follows is computed from `value`. What is recorded is the
@@ -49,6 +61,13 @@ impl<F: Real> Trace<F> {
     }
 
     fn keep<D: Dimension>(&mut self, name: String, mut value: Array<F, D>) -> Result<Array<F, D>> {
+        if self.measures {
+            let magnitude = match value.as_slice_memory_order() {
+                Some(values) => magnitude(values),
+                None => value.iter().fold(F::zero(), larger),
+            };
+            self.magnitudes.push((name.clone(), magnitude));
+        }
         if self.patterns.iter().any(|pattern| matches(pattern, &name)) {
             self.activations.push((name.clone(), value.to_owned().into_dyn()));
         }
@@ -100,6 +119,31 @@ impl<F: Real> Probe<'_, F> {
             Some(trace) => trace.keep(join(&self.path, &name), value),
         }
     }
+}
+
+/// The largest magnitude of numbers; 0 if there are none. NaN has none.
+pub fn magnitude<F: Real>(values: &[F]) -> F {
+    /// As many at once as fit into the vectors of a processor.
+    const LANES: usize = 16;
+    const CHUNK: usize = 1 << 16;
+    let of_chunk = |chunk: &[F]| {
+        let mut lanes = [F::zero(); LANES];
+        let (whole, rest) = chunk.as_chunks::<LANES>();
+        for values in whole {
+            lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = larger(*lane, value));
+        }
+        rest.iter().chain(&lanes).fold(F::zero(), larger)
+    };
+    if values.len() <= CHUNK {
+        return of_chunk(values);
+    }
+    values.par_chunks(CHUNK).map(of_chunk).reduce(F::zero, |one, other| larger(one, &other))
+}
+
+/// The larger magnitude.
+fn larger<F: Real>(largest: F, value: &F) -> F {
+    let value = value.abs();
+    if value > largest { value } else { largest }
 }
 
 fn join(path: &str, name: &dyn Display) -> String {
@@ -166,6 +210,20 @@ mod tests {
         assert_eq!((x[0], trace.activations[0].1[0]), (5.0, 1.0));
         let error = trace.probe().keep("x", arr1(&[1.0, 2.0])).unwrap_err().to_string();
         assert_eq!(error, "x: the activation has shape [2], its replacement [1]");
+    }
+
+    #[test]
+    fn magnitudes_are_of_every_activation() {
+        let mut trace = Trace::of(["x"]).with_magnitudes();
+        let mut probe = trace.probe();
+        probe.keep("x", arr1(&[1.0, -5.0, f32::NAN])).unwrap();
+        let long: Vec<f32> = (0..200_000).map(|at| if at == 150_001 { -3e9 } else { at as f32 }).collect();
+        probe.keep("y", ndarray::Array1::from(long)).unwrap();
+        probe.keep("z", ndarray::arr2(&[[1.0, 2.0], [9.0, 4.0]]).slice_move(ndarray::s![.., 1])).unwrap();
+        probe.keep("none", arr1::<f32>(&[])).unwrap();
+        let expected = [("x", 5.0), ("y", 3e9), ("z", 4.0), ("none", 0.0)];
+        assert_eq!(trace.magnitudes, expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(trace.activations.len(), 1);
     }
 
     #[test]

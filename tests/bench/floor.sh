@@ -48,7 +48,9 @@ for run in report["files"][0]["runs"]:
             name, real, tolerance = point["name"], point["real"], point["tolerance"]
             found = re.search(r"layer\.(\d+)|attentions\.(\d+)|hidden_states\.(\d+)", name)
             if not found:
-                layer = -1 if "embeddings" in name else HEAD
+                # The convolution follows the first layer.
+                before = "embeddings" in name or name.endswith("encoder.LayerNorm")
+                layer = 0 if "encoder.conv" in name else -1 if before else HEAD
             else:
                 layer = int(found[3]) - 1 if found[3] else int(found[1] or found[2])
             values = golden.get_tensor(name)

@@ -2,22 +2,34 @@
 
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import DebertaConfig, DebertaForMaskedLM
+from transformers import DebertaConfig, DebertaForMaskedLM, DebertaV2Config, DebertaV2ForMaskedLM
 
-layers, width, heads, weights, folder = sys.argv[1:]
+sys.path.insert(0, str(Path(__file__).parents[2] / "golden/generate"))
+from record_pytorch import UNNAMED, of_positions  # noqa: E402
+
+version, layers, width, heads, weights, folder = sys.argv[1:]
 layers, width, heads, folder = int(layers), int(width), int(heads), Path(folder)
 
 torch.manual_seed(1)
-config = DebertaConfig(
+options = dict(
     vocab_size=50265, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
     intermediate_size=4 * width, max_position_embeddings=512, relative_attention=True, pos_att_type=["c2p", "p2c"],
     position_biased_input=False, layer_norm_eps=1e-7, max_relative_positions=-1, type_vocab_size=0,
 )
-model = DebertaForMaskedLM(config).eval()
+if version == "1":
+    cls, config = DebertaForMaskedLM, DebertaConfig(**options)
+else:
+    # As v3 has it, and with the convolution that v2's models of 24 and 48 layers have.
+    options |= dict(position_buckets=256, norm_rel_ebd="layer_norm", share_att_key=True)
+    if layers > 12:
+        options |= dict(conv_kernel_size=3, conv_act="gelu")
+    cls, config = DebertaV2ForMaskedLM, DebertaV2Config(**options)
+model = cls(config).eval()
 
 if weights != "initial":
     generator = torch.Generator().manual_seed(2)
@@ -33,39 +45,44 @@ if weights != "initial":
             else:
                 parameter.copy_(0.04 * torch.randn(parameter.shape, generator=generator))
 
-recorded = {}
+recorded, calls = {}, Counter()
 
 
 def record(name):
     def hook(_module, _inputs, output):
         output = output[0] if isinstance(output, tuple) else output
-        if isinstance(output, torch.Tensor):
-            recorded[f"activations.{name}"] = output.detach().clone().contiguous()
+        calls[name] += 1
+        named = name if calls[name] == 1 else of_positions(name, config)
+        if named:
+            recorded[f"activations.{named}"] = output.detach().clone().contiguous()
     return hook
 
 
-left_out = ("Dropout", "StableDropout", "GELUActivation", "DebertaEncoder", "DebertaModel")
 for name, module in model.named_modules():
-    if name and type(module).__name__ not in left_out:
+    if name and type(module).__name__ not in UNNAMED and not name.endswith("act_fn"):
         module.register_forward_hook(record(name))
 
 (folder / "golden").mkdir()
 generator = torch.Generator().manual_seed(3)
-for label, rows in {"short": [16], "long": [128], "padded": [64, 40]}.items():
+lengths = {"short": [16], "long": [128], "padded": [64, 40]}
+if version == "2":  # where buckets hold several distances
+    lengths["far"] = [300]
+for label, rows in lengths.items():
     input_ids = torch.randint(4, 50000, (len(rows), max(rows)), generator=generator)
     mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
     recorded.clear()
+    calls.clear()
     with torch.no_grad():
         output = model(input_ids=input_ids, attention_mask=mask)
     tensors = {"inputs.input_ids": input_ids, "inputs.attention_mask": mask, **recorded}
     tensors["outputs.logits"] = output.logits.clone().contiguous()
     metadata = {
-        "format": "deberta-trace-1", "framework": "pytorch", "class": "DebertaForMaskedLM", "masked_rows": "uniform",
+        "format": "deberta-trace-1", "framework": "pytorch", "class": cls.__name__, "masked_rows": "uniform",
         "producer": f"torch {torch.__version__}",
     }
     save_file(tensors, folder / "golden" / f"{label}.safetensors", metadata=metadata)
 
 model.save_pretrained(folder / "f32")
 for label, dtype in {"f16": torch.float16, "bf16": torch.bfloat16}.items():
-    DebertaForMaskedLM.from_pretrained(folder / "f32").to(dtype).save_pretrained(folder / label)
+    cls.from_pretrained(folder / "f32").to(dtype).save_pretrained(folder / label)
     shutil.copy(folder / "f32" / "config.json", folder / label)

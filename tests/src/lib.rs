@@ -91,6 +91,27 @@ fn folders(root: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// Changes the numbers of an f32 tensor of a safetensors file, which `change` is given with its shape.
+pub fn change_tensor(path: &Path, name: &str, change: impl FnOnce(&[usize], &mut [f32])) {
+    let mut bytes = fs::read(path).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    let entry = &header[name];
+    assert_eq!(entry["dtype"], "F32", "{name}");
+    let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+    let shape: Vec<usize> = entry["shape"].as_array().unwrap().iter().map(number).collect();
+    let [from, to] = [0, 1].map(|end| start + number(&entry["data_offsets"][end]));
+    let tensor = &mut bytes[from..to];
+    let mut values: Vec<f32> =
+        tensor.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    change(&shape, &mut values);
+    tensor
+        .chunks_exact_mut(4)
+        .zip(&values)
+        .for_each(|(four, value)| four.copy_from_slice(&value.to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
 /// Every file of a folder and its content.
 pub fn snapshot(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(folder)

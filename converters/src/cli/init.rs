@@ -15,16 +15,14 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::forward;
 use crate::ledger::Ledger;
-use crate::recipe::{RECIPE, Recipe, configuration};
+use crate::recipe::{RECIPE, Recipe, Size, configuration};
 use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// base, large, xlarge, v2-xlarge, v2-xxlarge, v3-xsmall, v3-small, v3-base, v3-large or mdeberta-v3-base for the
-    /// sizes that Microsoft published, or a config.json
-    #[arg(long, value_name = "CONFIG")]
+    #[arg(long, value_name = "CONFIG", help = format!("A size that Microsoft published ({}), or a config.json", Size::names()))]
     config: PathBuf,
     /// What stands on the base model; emd makes what published checkpoints hold: lm_predictions and the positions of the
     /// enhanced mask decoder

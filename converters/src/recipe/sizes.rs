@@ -49,6 +49,11 @@ sizes! {
 }
 
 impl Size {
+    /// The names of all sizes, for messages: `base, large, …`.
+    pub fn names() -> String {
+        Size::ALL.map(Size::name).join(", ")
+    }
+
     /// The size of that name.
     pub fn from_name(name: &str) -> Option<Size> {
         Size::ALL.into_iter().find(|size| size.name() == name)

@@ -1,6 +1,7 @@
 //! What every backend is called and does.
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::probe::magnitude;
 use deberta_reference::{Head, Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
 
@@ -65,6 +66,9 @@ impl BackendName {
     }
 }
 
+/// The largest magnitudes of activations, by name, in the order of execution.
+pub type Magnitudes = Vec<(String, f32)>;
+
 /// Something that runs a model.
 pub trait Backend {
     /// `reference`, `onnx`, …
@@ -77,6 +81,21 @@ pub trait Backend {
     /// # Errors
     /// Inputs that do not fit the model; replacements of another shape, or by a backend that cannot replace.
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace>;
+
+    /// Runs the model like [`Backend::run`], and says how large the numbers of its activations get: of those that it records,
+    /// unless it sees more of them.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    fn run_and_measure(&self, inputs: &Inputs, points: &[&str]) -> Result<(Trace, Magnitudes)> {
+        let trace = self.run(inputs, points, Vec::new())?;
+        let activations = trace.tensors.iter().filter_map(|tensor| {
+            let floats = tensor.data.floats()?;
+            Some((tensor.name.strip_prefix("activations.")?.to_owned(), magnitude(&floats)))
+        });
+        let magnitudes = activations.collect();
+        Ok((trace, magnitudes))
+    }
 
     /// Runs the model and throws the outputs away: for measuring.
     ///

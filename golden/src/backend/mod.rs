@@ -9,7 +9,7 @@ mod reference;
 #[cfg(feature = "tch")]
 mod tch;
 
-pub use interface::{Backend, BackendName, Graph};
+pub use interface::{Backend, BackendName, Graph, Magnitudes};
 pub use onnx::Onnx;
 pub use reference::{Arithmetic, Reference};
 

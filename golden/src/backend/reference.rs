@@ -13,7 +13,7 @@ use ndarray::ArrayD;
 use serde::Serialize;
 
 use super::interface::{check_choices, metadata};
-use super::{Backend, BackendName};
+use super::{Backend, BackendName, Magnitudes};
 use crate::trace::class::{Class, Code};
 use crate::trace::file::Trace;
 use crate::trace::tensor::{Data, Tensor};
@@ -73,6 +73,23 @@ impl Reference {
         Reference { arithmetic, ..self }
     }
 
+    /// Runs the model and records it.
+    fn record(&self, inputs: &Inputs, recording: Recording<'_>) -> Result<(Trace, Magnitudes)> {
+        check_choices(self.class, inputs)?;
+        let ((tensors, magnitudes), producer) = match self.arithmetic {
+            Arithmetic::F32 => {
+                let run = |probe: &mut Probe<'_>| self.model.run(inputs, probe);
+                (recording.of(Data::Floats, run)?, PRODUCER.to_owned())
+            }
+            Arithmetic::F64 => {
+                let run = |probe: &mut Probe<'_, f64>| self.model.run_f64(inputs, probe);
+                (recording.of(Data::Doubles, run)?, format!("{PRODUCER} in f64"))
+            }
+        };
+        let metadata = metadata(self.name(), producer, Some(self.class), self.masked_rows);
+        Ok((Trace { metadata, tensors }, magnitudes))
+    }
+
     /// What becomes of attention rows whose every key is masked.
     pub fn masked_rows(&self) -> MaskedRows {
         self.masked_rows
@@ -85,19 +102,12 @@ impl Backend for Reference {
     }
 
     fn run(&self, inputs: &Inputs, points: &[&str], replaced: Vec<(String, ArrayD<f32>)>) -> Result<Trace> {
-        check_choices(self.class, inputs)?;
-        let (tensors, producer) = match self.arithmetic {
-            Arithmetic::F32 => {
-                let run = |probe: &mut Probe<'_>| self.model.run(inputs, probe);
-                (record(points, replaced, Data::Floats, run)?, PRODUCER.to_owned())
-            }
-            Arithmetic::F64 => {
-                let run = |probe: &mut Probe<'_, f64>| self.model.run_f64(inputs, probe);
-                (record(points, replaced, Data::Doubles, run)?, format!("{PRODUCER} in f64"))
-            }
-        };
-        let metadata = metadata(self.name(), producer, Some(self.class), self.masked_rows);
-        Ok(Trace { metadata, tensors })
+        let recording = Recording { points, replaced, measures: false };
+        self.record(inputs, recording).map(|(trace, _)| trace)
+    }
+
+    fn run_and_measure(&self, inputs: &Inputs, points: &[&str]) -> Result<(Trace, Magnitudes)> {
+        self.record(inputs, Recording { points, replaced: Vec::new(), measures: true })
     }
 
     fn run_only(&self, inputs: &Inputs) -> Result<()> {
@@ -114,19 +124,33 @@ impl Backend for Reference {
     }
 }
 
-/// Runs a model and takes the activations and outputs by their names in a trace.
-fn record<F: Real>(
-    points: &[&str],
+/// What a run is to record.
+struct Recording<'r> {
+    points: &'r [&'r str],
     replaced: Vec<(String, ArrayD<f32>)>,
-    data: fn(Vec<F>) -> Data,
-    run: impl FnOnce(&mut Probe<'_, F>) -> Outputs<F>,
-) -> Result<Vec<Tensor>> {
-    let mut activations = reference::Trace::of(points.iter().copied());
-    for (name, value) in replaced {
-        activations = activations.replacing(name, value.mapv(F::exactly));
+    /// Whether to note the largest magnitude of every activation.
+    measures: bool,
+}
+
+impl Recording<'_> {
+    /// Runs a model and takes the activations and outputs by their names in a trace, and the magnitudes.
+    fn of<F: Real>(
+        self,
+        data: fn(Vec<F>) -> Data,
+        run: impl FnOnce(&mut Probe<'_, F>) -> Outputs<F>,
+    ) -> Result<(Vec<Tensor>, Magnitudes)> {
+        let mut activations = reference::Trace::of(self.points.iter().copied());
+        for (name, value) in self.replaced {
+            activations = activations.replacing(name, value.mapv(F::exactly));
+        }
+        if self.measures {
+            activations = activations.with_magnitudes();
+        }
+        let outputs = run(&mut activations.probe()).map_err(request)?;
+        let magnitudes = activations.magnitudes.into_iter();
+        let magnitudes = magnitudes.map(|(name, magnitude)| (name, magnitude.in_f64() as f32)).collect();
+        Ok((tensors(activations.activations, outputs, data), magnitudes))
     }
-    let outputs = run(&mut activations.probe()).map_err(request)?;
-    Ok(tensors(activations.activations, outputs, data))
 }
 
 /// Activations and outputs by their names in a trace.

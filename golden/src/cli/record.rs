@@ -12,6 +12,7 @@ use super::exit_status::ExitStatus;
 use super::model::ModelArgs;
 use super::terminal::say;
 use crate::backend::Backend;
+use crate::report::beyond_f16;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
@@ -93,8 +94,8 @@ impl RecordArgs {
 
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs };
         let points: Vec<&str> = self.points.iter().map(String::as_str).collect();
-        let mut trace =
-            model.run(&inputs, &points, Vec::new()).map_err(|error| error.in_file(&self.inputs))?;
+        let (mut trace, magnitudes) =
+            model.run_and_measure(&inputs, &points).map_err(|error| error.in_file(&self.inputs))?;
         let mut given = recorded.tensors;
         given.retain(|tensor| {
             tensor.name.strip_prefix("inputs.").is_some_and(|input| !left_out.contains(&input))
@@ -106,6 +107,9 @@ impl RecordArgs {
         let count =
             |prefix: &str| trace.tensors.iter().filter(|tensor| tensor.name.starts_with(prefix)).count();
         let (activations, outputs) = (count("activations."), count("outputs."));
+        if let Some(said) = beyond_f16(&magnitudes) {
+            say(&format!("note: {said}"));
+        }
         print(&format!("{}: {class}, {activations} activations, {outputs} outputs", self.output.display()))?;
         Ok(ExitStatus::Success)
     }

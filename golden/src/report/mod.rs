@@ -17,6 +17,7 @@ pub mod annotations;
 mod arbitration;
 mod document;
 mod escape;
+mod f16_range;
 mod growth;
 mod html;
 mod json;
@@ -31,6 +32,7 @@ mod text;
 mod verdict;
 
 pub use document::{Document, Totals};
+pub(crate) use f16_range::beyond_f16;
 pub use merge::{Merged, merge};
 pub(crate) use results::name_of;
 pub use results::{Diagnosis, FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA};

@@ -147,6 +147,8 @@ pub enum FindingKind {
     HalfPrecision,
     /// What f64 says about the errors of the golden and of the candidate.
     Arbiter,
+    /// Activations are beyond the range of f16.
+    F16Range,
     /// A file was left out.
     NotJudged,
     /// How good the model is at a task of the policy.

@@ -23,7 +23,7 @@ mod subject;
 
 pub use built_in::subjects;
 pub use memory::Cost;
-pub use size::{SizeReport, Step, selftest_at};
+pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 
 /// The schema of the JSON report.

@@ -1,4 +1,4 @@
-//! Published values: parts of tensors, and the inputs that they were computed for.
+//! Published values: parts of tensors, the inputs that they were computed for, and the tokens of texts.
 
 use serde::Deserialize;
 
@@ -18,8 +18,23 @@ pub struct Slice {
     pub ranges: Vec<[usize; 2]>,
     /// The values, in lists as deep as there are axes.
     pub values: Nested,
-    /// How far each value may be off.
+    /// How far each value may be off: the absolute part.
     pub atol: f64,
+    /// The part that grows with the value.
+    #[serde(default)]
+    pub rtol: f64,
+}
+
+/// The tokens of a text, as somebody published them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedTokens {
+    /// The text.
+    pub text: String,
+    /// The second text, of a pair.
+    pub pair: Option<String>,
+    /// What the slow tokenizer makes of it, with `[CLS]` and `[SEP]`.
+    pub ids: Vec<u32>,
 }
 
 /// What is done to a tensor before values are taken from it.
@@ -88,7 +103,30 @@ impl Slice {
         if let Some(value) = self.values.flat().iter().find(|value| !value.is_finite()) {
             return Err(format!("values: {value} is no value to compare with"));
         }
-        Tolerance::absolute(self.atol).check()
+        self.tolerance().check()
+    }
+
+    /// How far each value may be off.
+    pub fn tolerance(&self) -> Tolerance {
+        Tolerance { rtol: self.rtol, ..Tolerance::absolute(self.atol) }
+    }
+}
+
+impl PublishedTokens {
+    /// What reports call it: `tokenizer: "the quick brown fox"`.
+    pub fn name(&self) -> String {
+        let pair = self.pair.as_ref().map(|pair| format!(", {pair:?}")).unwrap_or_default();
+        format!("tokenizer: {:?}{pair}", self.text)
+    }
+
+    pub(crate) fn check(&self) -> Check {
+        /// Ids are compared as f32, which has all integers up to here.
+        const LARGEST: u32 = 1 << 24;
+        match self.ids.iter().find(|id| **id > LARGEST) {
+            Some(id) => Err(format!("ids: {id}, expected ids up to {LARGEST}")),
+            None if self.ids.is_empty() => Err("ids: expected at least one".into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -195,7 +233,23 @@ slices:
         assert!(error_with("-1]", "[-1]]").contains("expected lists of shape"));
         assert!(error_with("3.25", ".nan").contains("NaN is no value to compare with"));
         assert!(error_with("    atol: 1.0e-4", "    atol: -1.0").starts_with("slices[0].atol: "));
+        assert!(error_with("    atol: 1.0e-4", "    atol: 0.1\n    rtol: -1.0").contains("rtol: "));
         assert!(error_with("output: last", "activation: x\n    output: last").contains("and not both"));
+    }
+
+    #[test]
+    fn tokens_may_be_published_alone() {
+        let start = YAML.find("inputs:").unwrap();
+        let with = |tokens: &str| Case::from_yaml(&format!("{}tokenizer:\n  - {tokens}\n", &YAML[..start]));
+        let case = with("{text: a, pair: \"b\", ids: [1, 251000, 2]}").unwrap();
+        assert_eq!(case.tokenizer[0].name(), "tokenizer: \"a\", \"b\"");
+        let error = |tokens: &str| with(tokens).unwrap_err().to_string();
+        assert_eq!(error("{text: a, ids: []}"), "tokenizer[0].ids: expected at least one");
+        assert_eq!(
+            error("{text: a, ids: [16777217]}"),
+            "tokenizer[0].ids: 16777217, expected ids up to 16777216"
+        );
+        assert!(error("{ids: [1]}").contains("missing field `text`"), "{}", error("{ids: [1]}"));
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
             file.progress.step(&format!("{}: looking for causes", report.file));
             diagnosis::diagnose_runs(&candidate, report.runs.get_mut(start..).unwrap_or_default());
         }
-        if let Some(run) = published::run(&candidate) {
+        if let Some(run) = published::run(&candidate, &mut report.findings) {
             report.runs.push(run);
         }
     }

@@ -1,57 +1,116 @@
-//! Published values: parts of what a model computes for inputs that the case writes out.
+//! Published values: parts of what a model computes for inputs that the case writes out, and the tokens of texts.
 
 use std::path::Path;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{EncodeOptions, Encoding, Inputs, MaskedRows, PaddingStrategy, Tokenizer};
+use deberta_reference::tokenizer::SlowTokenizer;
+use deberta_reference::{EncodeOptions, Encoding, Head, Inputs, PaddingStrategy, Tokenizer};
 use ndarray::{Array2, ArrayD};
 
 use super::candidate::Candidate;
 use crate::case::Case;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
-use crate::judge::verdict::PointReport;
-use crate::report::{Finding, Rules, RunReport};
+use crate::judge::verdict::{Outcome, PointReport};
+use crate::report::{Finding, FindingKind, Rules, RunReport};
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::padding::Padding;
-use crate::trace::slice::{Function, InlineInputs, Slice};
+use crate::trace::slice::{Function, InlineInputs, PublishedTokens, Slice};
 use crate::trace::tensor::{Data, Tensor};
 
-/// Compares the model with the published values of the golden, if there are any.
-pub(super) fn run(candidate: &Candidate<'_>) -> Option<RunReport> {
+/// Compares the model with the published values of the golden, if there are any. Where there are tokens alone, and no
+/// tokenizer, that goes to the findings of the file.
+pub(super) fn run(candidate: &Candidate<'_>, of_file: &mut Vec<Finding>) -> Option<RunReport> {
     let start = Instant::now();
     let case = candidate.golden.case.as_ref()?;
-    let given = case.inputs.as_ref()?;
+    if case.slices.is_empty() && case.tokenizer.is_empty() {
+        return None;
+    }
     let mut report = RunReport::new(&candidate.golden.name, None, candidate.file.backend().as_str());
     report.producer.clone_from(&case.producer);
     report.class.clone_from(&case.class);
-    report.masked_rows = MaskedRows::default().to_string();
-    match compare(candidate, case, given) {
-        Ok(points) => report.points = points,
-        Err(error) => report.findings.push(Finding::error(&error)),
+    let folder = candidate.file.source.folder();
+    if has_vocabulary(folder) || case.tokenizer.is_empty() {
+        report.add(tokens(case, folder));
+    } else {
+        let message =
+            format!("published tokens are not compared: the model has no {}", VOCABULARIES.join(" or "));
+        let finding = Finding::new(FindingKind::NotJudged, Outcome::Pass, message);
+        if case.slices.is_empty() {
+            of_file.push(finding);
+            return None;
+        }
+        report.findings.push(finding);
     }
+    let class = Class::from_name(&case.class);
+    report.masked_rows = class.as_ref().map(|class| class.masked_rows().to_string()).unwrap_or_default();
+    report.add(class.and_then(|class| values(candidate, case, class)));
     Rules::DEFAULT.conclude(&mut report);
     report.seconds = start.elapsed().as_secs_f64();
     Some(report)
 }
 
-fn compare(candidate: &Candidate<'_>, case: &Case, given: &InlineInputs) -> Result<Vec<PointReport>> {
-    let class = Class::from_name(&case.class)?;
+impl RunReport {
+    /// Adds points, or what went wrong with them.
+    fn add(&mut self, points: Result<Vec<PointReport>>) {
+        match points {
+            Ok(points) => self.points.extend(points),
+            Err(error) => self.findings.push(Finding::error(&error)),
+        }
+    }
+}
+
+/// The vocabularies that a slow tokenizer is made from.
+const VOCABULARIES: [&str; 2] = ["spm.model", "vocab.json"];
+
+fn has_vocabulary(folder: &Path) -> bool {
+    VOCABULARIES.iter().any(|name| folder.join(name).exists())
+}
+
+/// The tokenizer of the model.
+fn tokenizer(folder: &Path) -> Result<Box<SlowTokenizer>> {
+    Tokenizer::slow_from_pretrained(folder)
+        .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(folder))
+}
+
+/// Compares the tokens of texts.
+fn tokens(case: &Case, folder: &Path) -> Result<Vec<PointReport>> {
+    if case.tokenizer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = tokenizer(folder)?;
+    let tokens = |published: &PublishedTokens| {
+        let options = EncodeOptions::default();
+        let encoding = tokenizer
+            .encode_plus(&published.text, published.pair.as_deref(), &options)
+            .map_err(|error| Error::new(Kind::Request, error.to_string()).in_file(folder))?;
+        let of = |ids: &[u32]| {
+            let values = ids.iter().map(|&id| id as f32).collect();
+            Tensor { name: published.name(), shape: vec![ids.len()], data: Data::Floats(values) }
+        };
+        let exact = Tolerance::absolute(0.0);
+        Ok(compared(&of(&published.ids), Some(&of(&encoding.input_ids)), exact, Precision::F32))
+    };
+    case.tokenizer.iter().map(tokens).collect()
+}
+
+/// Compares parts of what the model computes.
+fn values(candidate: &Candidate<'_>, case: &Case, class: Class) -> Result<Vec<PointReport>> {
+    let Some(given) = &case.inputs else { return Ok(Vec::new()) };
     let inputs = inputs(given, candidate.file.source.folder())?;
     let parameters = candidate.file.parameters(Some(class))?;
     let model = candidate.file.backend().load(&parameters, class, class.masked_rows())?;
     let points: Vec<&str> = case.slices.iter().filter_map(|slice| slice.activation.as_deref()).collect();
     let trace = model.run(&inputs, &points, Vec::new())?;
-    case.slices.iter().map(|slice| judge(slice, &trace, class, candidate.precision)).collect()
+    case.slices.iter().map(|slice| judge(slice, &trace, candidate.precision)).collect()
 }
 
 /// The inputs as a model takes them.
 fn inputs(given: &InlineInputs, folder: &Path) -> Result<Inputs> {
     if let Some(texts) = &given.texts {
-        let tokenizer = Tokenizer::slow_from_pretrained(folder)
-            .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(folder))?;
+        let tokenizer = tokenizer(folder)?;
         let batch: Vec<_> = texts
             .iter()
             .map(|text| (text.first().map_or("", String::as_str), text.get(1).map(String::as_str)))
@@ -83,18 +142,22 @@ fn matrix(rows: &[Vec<i64>]) -> Result<Array2<i64>> {
         .map_err(|error| Error::malformed(format!("inputs: {error}")))
 }
 
-/// Compares a part of a tensor with what was published. Whoever chose the part meant tokens: none of it is padding.
-fn judge(slice: &Slice, trace: &Trace, class: Class, precision: Precision) -> Result<PointReport> {
+/// Compares a part of a tensor with what was published.
+fn judge(slice: &Slice, trace: &Trace, precision: Precision) -> Result<PointReport> {
     let name = slice.tensor_name();
     let want = Tensor { name: label(slice), shape: slice.shape(), data: Data::Floats(slice.values.flat()) };
     let got = match trace.get(&name) {
         Some(tensor) => Some(part(slice, tensor)?),
         None => None,
     };
-    let tolerances = Tolerances::uniform(Tolerance::absolute(slice.atol));
-    let padding = Padding::of(&Inputs::default(), class.head);
-    let comparison = Comparison { tolerances: &tolerances, precision, padding: &padding };
-    Ok(comparison.tensors(&want, got.as_ref()))
+    Ok(compared(&want, got.as_ref(), slice.tolerance(), precision))
+}
+
+/// Compares published numbers. Whoever published them meant tokens: none of them is padding.
+fn compared(want: &Tensor, got: Option<&Tensor>, tolerance: Tolerance, precision: Precision) -> PointReport {
+    let tolerances = Tolerances::uniform(tolerance);
+    let padding = Padding::of(&Inputs::default(), Head::Base);
+    Comparison { tolerances: &tolerances, precision, padding: &padding }.tensors(want, got)
 }
 
 /// The part of a computed tensor that a slice speaks of.

@@ -5,7 +5,7 @@ use deberta_reference::{DebertaConfig, Stage};
 use ndarray::ArrayD;
 
 use super::asked::Asked;
-use crate::backend::Backend;
+use crate::backend::{Backend, Magnitudes};
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::PointReport;
@@ -23,16 +23,19 @@ pub(super) struct Replay<'v> {
 
 impl Replay<'_> {
     /// Runs the model and compares it, in the order of execution. The arbiter, if there is one, says whose errors are larger.
+    /// Returns how large the numbers of the model's activations get, too; nothing if every module was given the golden's
+    /// input.
     pub(super) fn compare(
         &self,
         model: &dyn Backend,
         isolate: bool,
         arbiter: Option<&Arbiter>,
-    ) -> Result<Vec<PointReport>> {
-        match isolate {
-            true => self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter),
-            false => self.compare_in_groups(model, arbiter),
+    ) -> Result<(Vec<PointReport>, Magnitudes)> {
+        if isolate {
+            let points = self.comparison.traces(self.file, self.computed(model, isolate)?, arbiter)?;
+            return Ok((points, Vec::new()));
         }
+        self.compare_in_groups(model, arbiter)
     }
 
     /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
@@ -73,17 +76,28 @@ impl Replay<'_> {
         Ok(candidate)
     }
 
-    /// Runs the model once for every group of points that fit into memory together, and compares them.
-    fn compare_in_groups(&self, model: &dyn Backend, arbiter: Option<&Arbiter>) -> Result<Vec<PointReport>> {
-        let mut points = Vec::new();
+    /// Runs the model once for every group of points that fit into memory together, and compares them. Numbers are as large
+    /// in every run: they are measured in the first.
+    fn compare_in_groups(
+        &self,
+        model: &dyn Backend,
+        arbiter: Option<&Arbiter>,
+    ) -> Result<(Vec<PointReport>, Magnitudes)> {
+        let (mut points, mut magnitudes) = (Vec::new(), None);
         for names in self.groups() {
             let activations: Vec<&str> =
                 names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
-            let candidate = model.run(&self.asked.inputs, &activations, Vec::new())?;
+            let candidate = if magnitudes.is_none() {
+                let (candidate, measured) = model.run_and_measure(&self.asked.inputs, &activations)?;
+                magnitudes = Some(measured);
+                candidate
+            } else {
+                model.run(&self.asked.inputs, &activations, Vec::new())?
+            };
             points.extend(self.comparison.points(self.file, &names, candidate, arbiter)?);
         }
         points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
-        Ok(points)
+        Ok((points, magnitudes.unwrap_or_default()))
     }
 
     /// The points of the golden in groups. Outputs, which every run returns, are in the first.

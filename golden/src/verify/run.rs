@@ -15,7 +15,7 @@ use crate::backend::{Arithmetic, Backend};
 use crate::judge::arbiter::Arbiter;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
-use crate::report::{Finding, FindingKind, Rules, RunReport};
+use crate::report::{Finding, FindingKind, Rules, RunReport, beyond_f16};
 use crate::trace::file::TraceFile;
 use crate::trace::points::missing;
 
@@ -55,8 +55,10 @@ impl Candidate<'_> {
         note_not_finite(&*model, of_file);
         let arbiter = self.arbiter(&replay, &parameters, report, in_trace)?;
         let isolate = self.file.request.isolate;
-        let points = replay.compare(&*model, isolate, arbiter.as_ref()).map_err(in_trace)?;
+        let (points, magnitudes) = replay.compare(&*model, isolate, arbiter.as_ref()).map_err(in_trace)?;
         drop(model);
+        let beyond = beyond_f16(&magnitudes);
+        report.findings.extend(beyond.map(|said| Finding::new(FindingKind::F16Range, Outcome::Pass, said)));
         report.findings.extend(self.explain_padding(&replay, &points)?);
         report.points.extend(points);
         report.note_arbiter(arbiter.map(|arbiter| arbiter.basis));
@@ -94,7 +96,7 @@ impl Candidate<'_> {
         }
         let parameters = self.file.parameters(Some(*class))?;
         let model = self.file.backend().load(&parameters, *class, other(*rows))?;
-        let again = replay.compare(&*model, self.file.request.isolate, None)?;
+        let (again, _) = replay.compare(&*model, self.file.request.isolate, None)?;
         Ok(explain(*rows, points, &again))
     }
 }

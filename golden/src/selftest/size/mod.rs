@@ -36,6 +36,11 @@ use crate::workshop::Workshop;
 
 mod committed;
 
+pub use committed::sizes;
+
+/// Below how many bytes of weights the graph itself is run, as at base size: the runtime holds all weights in memory, twice.
+const GRAPH_IS_RUN: u64 = 600 << 20;
+
 /// The schema of the JSON report.
 const SCHEMA: &str = "deberta-verify-selftest-size-1";
 
@@ -44,7 +49,7 @@ const SCHEMA: &str = "deberta-verify-selftest-size-1";
 pub struct SizeReport {
     /// `deberta-verify-selftest-size-1`.
     pub schema: &'static str,
-    /// `base`, `large`, `xlarge`.
+    /// The name of the [`Size`].
     pub size: &'static str,
     /// How many numbers the base model has.
     pub parameters: usize,
@@ -164,8 +169,7 @@ impl Run<'_> {
         for to in ORDER {
             let (from, output) = (last.clone(), folder.join(to.file_name()));
             self.step(format!("convert to {to}"), || converted(&from, &output, to))?;
-            // The graph at base size: the runtime holds all weights in memory, twice.
-            if to == Format::Onnx && self.size == Size::Base {
+            if to == Format::Onnx && fs::metadata(first).is_ok_and(|file| file.len() < GRAPH_IS_RUN) {
                 self.verify(&output, golden, BackendName::Onnx)?;
             }
             self.verify(&output, golden, BackendName::Reference)?;
@@ -201,8 +205,8 @@ impl Run<'_> {
         })
     }
 
-    /// Puts faults into the second layer and into the last but one, and looks whether they are seen there, and named. The
-    /// weights stay in the file; a fault costs the memory of the parameter that it changes.
+    /// Puts faults into the second layer or the middle one and into the last but one, and looks whether they are seen there,
+    /// and named. The weights stay in the file; a fault costs the memory of the parameter that it changes.
     fn faults(&mut self, model: &Path, golden: &Golden) -> Result<Vec<FaultReport>> {
         let path = golden.traces.first().ok_or_else(|| Error::malformed("the golden has no trace"))?;
         let file = TraceFile::open(path)?;
@@ -242,11 +246,16 @@ struct Subject<'s> {
 }
 
 impl Subject<'_> {
-    /// A fault of an early layer, and two of the last but one.
+    /// A fault of the second layer or the middle one, and two of the last but one.
     fn faults(&self) -> Vec<Fault> {
         let layers = self.good.config.num_hidden_layers;
+        let early = if self.good.config.has_in_proj() {
+            (1.min(layers.saturating_sub(1)), "naive-split", Module::InProj)
+        } else {
+            (layers / 2, "permuted-heads", Module::AttentionDense)
+        };
         let chosen = [
-            (1.min(layers.saturating_sub(1)), "naive-split", Module::InProj),
+            early,
             (layers.saturating_sub(2), "transposed-kernel", Module::AttentionDense),
             (layers.saturating_sub(2), "changed-weight", Module::AttentionDense),
         ];
