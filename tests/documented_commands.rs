@@ -47,7 +47,7 @@ const NOT_RUN: [(&str, &str); 9] = [
 const ENDS: [(&str, i32, &str); 3] = [
     ("deberta-convert diff a/tf_model.h5 b/model.safetensors", 1, "the two are made to differ"),
     (
-        "--model microsoft/deberta-base",
+        "--model microsoft/deberta-v3-xsmall",
         2,
         "the hub of this test has a small model of that name, without the words of the published values",
     ),
@@ -175,7 +175,9 @@ fn hub() -> HubServer {
         Repository { files: names.iter().map(file).collect(), ..Repository::default() }
     };
     let base = repository(&fixture("transformers/base"), &["config.json", "pytorch_model.bin"]);
-    HubServer::start([("microsoft/deberta-base", base)])
+    let of_version_3 =
+        repository(&root().join("golden/data/v2-model"), &["config.json", "model.safetensors"]);
+    HubServer::start([("microsoft/deberta-base", base), ("microsoft/deberta-v3-xsmall", of_version_3)])
 }
 
 /// Runs a command of the text in the folder, as a shell does.

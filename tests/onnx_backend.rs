@@ -150,6 +150,27 @@ fn our_exports_agree_with_the_goldens_at_every_point() {
 }
 
 #[test]
+fn halves_that_are_computed_with_in_f32_are_judged() {
+    let more = [&[][..], &["--external-data"]];
+    let ways = ["model", "masked-lm", "v2-model-conv", "v2-multiple-choice"].into_iter().flat_map(|name| {
+        ["f16", "bf16"].into_iter().flat_map(move |dtype| more.map(|more| (name, dtype, more)))
+    });
+    each(ways, |&(name, dtype, more)| {
+        let folder = golden(name);
+        let (_kept, model) = export(&folder, &[&["--dtype", dtype, "--compute", "f32"], more].concat());
+        for backend in backends() {
+            let run = verify(&model, &folder, &["--backend", backend]);
+            assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+        }
+    });
+    let (_kept, model) = export(&golden("model-bf16"), &["--compute", "f32"]);
+    for backend in backends() {
+        let run = verify(&model, &golden("model-bf16"), &["--backend", backend]);
+        assert_eq!(run.code, 0, "{backend}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
 fn external_data_is_run_too() {
     let (_kept, model) = export(&golden("masked-lm"), &["--external-data"]);
     for backend in backends() {

@@ -126,9 +126,8 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
     }
     if let Some(compute) = options.compute.filter(|&compute| compute != dtype && compute != Dtype::F32) {
-        return fail(format!(
-            "a graph of weights in {dtype} computes in {dtype} or in f32, not in {compute}"
-        ));
+        let or = if dtype == Dtype::F32 { "" } else { " or in f32" };
+        return fail(format!("a graph of weights in {dtype} computes in {dtype}{or}, not in {compute}"));
     }
     config.obstacle(head).map_or(Ok(()), fail)
 }

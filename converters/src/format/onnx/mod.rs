@@ -26,6 +26,7 @@ mod plan;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod proto;
 mod tensor;
+mod widen;
 mod wire;
 
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};

@@ -84,9 +84,14 @@ impl Onnx {
         let masked_rows = metadata.metadata("deberta.masked_rows").map(masked_rows).transpose()?;
         let external = file.external().to_vec();
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
+        // `rten` reads no bf16.
+        let widened = match backend {
+            BackendName::Onnx => file.widened(&Mapped::open(path)?)?,
+            _ => None,
+        };
         drop(file);
 
-        let runtime = runtime(path, backend, external)?;
+        let runtime = runtime(path, backend, widened, external)?;
         let feed = Feed::of(runtime.inputs()?, &initializers)?;
         let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
         for name in runtime.outputs() {
@@ -111,10 +116,12 @@ impl Onnx {
     }
 }
 
-/// Loads the graph into the runtime of a backend. `external` are the files beside it, by the names that it gives them.
+/// Loads the graph into the runtime of a backend: `widened`, or else the bytes of the file. `external` are the files beside it, by
+/// the names that it gives them.
 fn runtime(
     path: &Path,
     backend: BackendName,
+    widened: Option<Vec<u8>>,
     external: Vec<(String, Arc<Mapped>)>,
 ) -> Result<Arc<dyn Runtime>> {
     const WHAT: &str = "load the graph";
@@ -126,7 +133,10 @@ fn runtime(
             apart(WHAT, move || Ok(Arc::new(onnxruntime::OnnxRuntime::load(&path)?) as Arc<dyn Runtime>))
         }
         BackendName::Onnx => {
-            let bytes = Mapped::open(path)?.to_vec();
+            let bytes = match widened {
+                Some(bytes) => bytes,
+                None => Mapped::open(path)?.to_vec(),
+            };
             let external = external.into_iter().map(|(name, data)| (name, data.to_vec())).collect();
             apart(WHAT, move || Ok(Arc::new(rten::Rten::load(bytes, external)?) as Arc<dyn Runtime>))
         }
