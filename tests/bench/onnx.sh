@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The exported base model of deberta-base's or deberta-v3-base's size in ONNX Runtime against what torch.onnx.export makes of the
-# same weights, in turn, two threads each; and the time of the export against copying the weights and syncing the copy.
+# same weights, in turn, five times RUNS runs in a process with two threads; and the time of the export against copying the
+# weights and syncing the copy.
 #
 #   DEBERTA_INTEROP_PT=PYTHON tests/bench/onnx.sh [base|v3-base [RUNS]]
 #
@@ -8,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 size=${1:-base}
-runs=${2:-20}
+runs=${2:-10}
 python=${DEBERTA_INTEROP_PT:?a Python interpreter with torch, transformers, onnx and onnxruntime}
 cargo build --quiet --release -p deberta-converters --bin deberta-convert
 work=$(mktemp -d)
