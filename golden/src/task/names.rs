@@ -7,10 +7,10 @@ use deberta_converters::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Task;
+use super::choices::MultipleChoice;
 use super::masked_lm::{Decoder, MaskedLm};
 use super::metric::entities::Scheme;
 use super::mnli::Mnli;
-use super::race::Race;
 use super::squad::{self, NullThreshold, Squad};
 use super::stsb::Stsb;
 use super::tokens::TokenClassification;
@@ -18,7 +18,7 @@ use super::tokens::TokenClassification;
 /// Tasks by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TaskName {
     /// Natural language inference: accuracy
     Mnli,
@@ -26,8 +26,10 @@ pub enum TaskName {
     Squad,
     /// Token classification, CoNLL files: precision, recall and F1 of entities
     Tokens,
-    /// Four choices: accuracy
+    /// Articles with questions and their choices: accuracy
     Race,
+    /// Endings of a story to choose from, SWAG and HellaSwag: accuracy
+    Swag,
     /// Similarity of sentences: Pearson's and Spearman's coefficients
     Stsb,
     /// Masked language modelling, a text a line: pseudo-perplexity
@@ -89,7 +91,8 @@ impl TaskName {
             TaskName::Tokens => {
                 Box::new(TokenClassification::read(files, limit, scheme.unwrap_or_default())?)
             }
-            TaskName::Race => Box::new(Race::read(files, limit)?),
+            TaskName::Race => Box::new(MultipleChoice::race(files, limit)?),
+            TaskName::Swag => Box::new(MultipleChoice::swag(files, limit)?),
             TaskName::Stsb => Box::new(Stsb::read(files, limit)?),
             TaskName::Mlm => Box::new(MaskedLm::read(files, limit, *decoder)?),
         })
@@ -100,19 +103,21 @@ impl TaskName {
     /// # Errors
     /// The first that is of another one.
     pub fn check(self, options: &TaskOptions) -> Result<()> {
-        let given = [
-            (TaskName::Mnli, "labels", options.labels.is_some()),
-            (TaskName::Squad, "doc-stride", options.doc_stride.is_some()),
-            (TaskName::Squad, "max-query-length", options.max_query_length.is_some()),
-            (TaskName::Squad, "max-answer-length", options.max_answer_length.is_some()),
-            (TaskName::Squad, "n-best", options.n_best.is_some()),
-            (TaskName::Squad, "null-threshold", options.null_threshold.is_some()),
-            (TaskName::Tokens, "scheme", options.scheme.is_some()),
-            (TaskName::Mlm, "decoder", options.decoder.is_some()),
+        use TaskName::{Mlm, Mnli, Squad, Tokens};
+        let given: [(&[TaskName], _, _); 8] = [
+            (&[Mnli], "labels", options.labels.is_some()),
+            (&[Squad], "doc-stride", options.doc_stride.is_some()),
+            (&[Squad], "max-query-length", options.max_query_length.is_some()),
+            (&[Squad], "max-answer-length", options.max_answer_length.is_some()),
+            (&[Squad], "n-best", options.n_best.is_some()),
+            (&[Squad], "null-threshold", options.null_threshold.is_some()),
+            (&[Tokens], "scheme", options.scheme.is_some()),
+            (&[Mlm], "decoder", options.decoder.is_some()),
         ];
-        match given.into_iter().find(|&(task, _, given)| given && task != self) {
-            Some((task, option, _)) => {
-                Err(Error::new(Kind::Request, format!("{option} is an option of {task}, not of {self}")))
+        match given.into_iter().find(|(tasks, _, given)| *given && !tasks.contains(&self)) {
+            Some((tasks, option, _)) => {
+                let tasks = tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+                Err(Error::new(Kind::Request, format!("{option} is an option of {tasks}, not of {self}")))
             }
             None => Ok(()),
         }
@@ -121,7 +126,7 @@ impl TaskName {
 
 impl fmt::Display for TaskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{self:?}").to_lowercase())
+        self.serialize(f)
     }
 }
 
