@@ -8,6 +8,7 @@
 //! | `choices/` | questions with choices, of RACE and SWAG: accuracy |
 //! | `stsb.rs` | similarity: Pearson's and Spearman's coefficients |
 //! | `masked_lm.rs` | masked language modelling: pseudo-perplexity |
+//! | `zero_shot/` | labels that a model of inference was not trained on: accuracy, F1 |
 //!
 //! A task reads its data, makes [`Sequence`]s of them, and judges what a model computes for these ([`Task`]). [`metric`]
 //! knows numbers alone. [`evaluate`] is the order of events; `docs/tasks.md` the description for users.
@@ -40,6 +41,7 @@ pub mod run;
 pub mod squad;
 pub mod stsb;
 pub mod tokens;
+pub mod zero_shot;
 
 pub use evaluate::evaluate;
 use model::{TaskModel, Texts};

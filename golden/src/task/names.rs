@@ -14,6 +14,7 @@ use super::mnli::Mnli;
 use super::squad::{self, NullThreshold, Squad};
 use super::stsb::Stsb;
 use super::tokens::TokenClassification;
+use super::zero_shot::ZeroShot;
 
 /// Tasks by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub enum TaskName {
     Stsb,
     /// Masked language modelling, a text a line: pseudo-perplexity
     Mlm,
+    /// Labels that a model of inference was not trained on: accuracy, or F1 of several labels
+    ZeroShot,
 }
 
 /// What concerns single tasks.
@@ -42,7 +45,8 @@ pub enum TaskName {
 #[cfg_attr(feature = "cli", command(next_help_heading = "Options of single tasks"))]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskOptions {
-    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers
+    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers; zero-shot: the same, and
+    /// the candidate labels, which are those of the data when not given
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME,…", value_delimiter = ','))]
     pub labels: Option<Vec<String>>,
     /// squad: tokens that a window shares with the next; a third of --max-length when not given
@@ -67,6 +71,12 @@ pub struct TaskOptions {
     /// mlm: what guesses masked tokens; the mask decoder if the model has its parameters, when not given
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub decoder: Option<Decoder>,
+    /// zero-shot: the hypothesis that a label makes [default: This example is {}.]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
+    pub hypothesis_template: Option<String>,
+    /// zero-shot: judge every label by itself, since any number of them may fit
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub multi_label: bool,
 }
 
 impl TaskName {
@@ -84,7 +94,7 @@ impl TaskName {
         if files.is_empty() {
             return Err(Error::new(Kind::Request, "no data: --data names files"));
         }
-        let TaskOptions { labels, scheme, decoder, .. } = options;
+        let TaskOptions { labels, scheme, decoder, hypothesis_template, .. } = options;
         Ok(match self {
             TaskName::Mnli => Box::new(Mnli::read(files, limit, labels.as_deref())?),
             TaskName::Squad => Box::new(Squad::read(files, limit, options.squad()?)?),
@@ -95,6 +105,10 @@ impl TaskName {
             TaskName::Swag => Box::new(MultipleChoice::swag(files, limit)?),
             TaskName::Stsb => Box::new(Stsb::read(files, limit)?),
             TaskName::Mlm => Box::new(MaskedLm::read(files, limit, *decoder)?),
+            TaskName::ZeroShot => {
+                let (template, multi_label) = (hypothesis_template.as_deref(), options.multi_label);
+                Box::new(ZeroShot::read(files, limit, labels.as_deref(), template, multi_label)?)
+            }
         })
     }
 
@@ -103,9 +117,9 @@ impl TaskName {
     /// # Errors
     /// The first that is of another one.
     pub fn check(self, options: &TaskOptions) -> Result<()> {
-        use TaskName::{Mlm, Mnli, Squad, Tokens};
-        let given: [(&[TaskName], _, _); 8] = [
-            (&[Mnli], "labels", options.labels.is_some()),
+        use TaskName::{Mlm, Mnli, Squad, Tokens, ZeroShot};
+        let given: [(&[TaskName], _, _); 10] = [
+            (&[Mnli, ZeroShot], "labels", options.labels.is_some()),
             (&[Squad], "doc-stride", options.doc_stride.is_some()),
             (&[Squad], "max-query-length", options.max_query_length.is_some()),
             (&[Squad], "max-answer-length", options.max_answer_length.is_some()),
@@ -113,6 +127,8 @@ impl TaskName {
             (&[Squad], "null-threshold", options.null_threshold.is_some()),
             (&[Tokens], "scheme", options.scheme.is_some()),
             (&[Mlm], "decoder", options.decoder.is_some()),
+            (&[ZeroShot], "hypothesis-template", options.hypothesis_template.is_some()),
+            (&[ZeroShot], "multi-label", options.multi_label),
         ];
         match given.into_iter().find(|(tasks, _, given)| *given && !tasks.contains(&self)) {
             Some((tasks, option, _)) => {
