@@ -9,6 +9,7 @@
 //! | `stsb.rs` | similarity: Pearson's and Spearman's coefficients |
 //! | `masked_lm.rs` | masked language modelling: pseudo-perplexity |
 //! | `zero_shot/` | labels that a model of inference was not trained on: accuracy, F1 |
+//! | `replaced_tokens/` | which tokens were replaced: precision, recall, F1 |
 //!
 //! A task reads its data, makes [`Sequence`]s of them, and judges what a model computes for these ([`Task`]). [`metric`]
 //! knows numbers alone. [`evaluate`] is the order of events; `docs/tasks.md` the description for users.
@@ -36,6 +37,7 @@ pub mod metric;
 pub mod mnli;
 pub mod model;
 pub mod names;
+pub mod replaced_tokens;
 pub mod report;
 pub mod run;
 pub mod squad;

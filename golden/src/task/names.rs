@@ -11,6 +11,7 @@ use super::choices::MultipleChoice;
 use super::masked_lm::{Decoder, MaskedLm};
 use super::metric::entities::Scheme;
 use super::mnli::Mnli;
+use super::replaced_tokens::ReplacedTokens;
 use super::squad::{self, NullThreshold, Squad};
 use super::stsb::Stsb;
 use super::tokens::TokenClassification;
@@ -37,6 +38,8 @@ pub enum TaskName {
     Mlm,
     /// Labels that a model of inference was not trained on: accuracy, or F1 of several labels
     ZeroShot,
+    /// Replaced token detection: accuracy, precision, recall and F1
+    Rtd,
 }
 
 /// What concerns single tasks.
@@ -77,6 +80,9 @@ pub struct TaskOptions {
     /// zero-shot: judge every label by itself, since any number of them may fit
     #[cfg_attr(feature = "cli", arg(long))]
     pub multi_label: bool,
+    /// rtd: draws the replacements of texts that have none [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    pub seed: Option<u64>,
 }
 
 impl TaskName {
@@ -109,6 +115,7 @@ impl TaskName {
                 let (template, multi_label) = (hypothesis_template.as_deref(), options.multi_label);
                 Box::new(ZeroShot::read(files, limit, labels.as_deref(), template, multi_label)?)
             }
+            TaskName::Rtd => Box::new(ReplacedTokens::read(files, limit, options.seed.unwrap_or(0))?),
         })
     }
 
@@ -117,8 +124,8 @@ impl TaskName {
     /// # Errors
     /// The first that is of another one.
     pub fn check(self, options: &TaskOptions) -> Result<()> {
-        use TaskName::{Mlm, Mnli, Squad, Tokens, ZeroShot};
-        let given: [(&[TaskName], _, _); 10] = [
+        use TaskName::{Mlm, Mnli, Rtd, Squad, Tokens, ZeroShot};
+        let given: [(&[TaskName], _, _); 11] = [
             (&[Mnli, ZeroShot], "labels", options.labels.is_some()),
             (&[Squad], "doc-stride", options.doc_stride.is_some()),
             (&[Squad], "max-query-length", options.max_query_length.is_some()),
@@ -129,6 +136,7 @@ impl TaskName {
             (&[Mlm], "decoder", options.decoder.is_some()),
             (&[ZeroShot], "hypothesis-template", options.hypothesis_template.is_some()),
             (&[ZeroShot], "multi-label", options.multi_label),
+            (&[Rtd], "seed", options.seed.is_some()),
         ];
         match given.into_iter().find(|(tasks, _, given)| *given && !tasks.contains(&self)) {
             Some((tasks, option, _)) => {
