@@ -30,6 +30,7 @@ mod refusals;
 mod reports;
 mod selftest;
 mod sizes;
+mod task_refusals;
 mod tasks;
 mod torch_format;
 mod verify;

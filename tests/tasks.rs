@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deberta_tests::{Run, run};
+use deberta_tests::{Run, run, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::VERIFY;
+use crate::{CONVERT, VERIFY};
 
-fn trained(name: &str) -> String {
+pub(crate) fn trained(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/trained").join(name);
     path.to_str().unwrap().to_owned()
 }
 
 /// Runs a task on a model and data of `golden/trained`.
-fn task(name: &str, model: &str, data: &str, more: &[&str]) -> Run {
+pub(crate) fn task(name: &str, model: &str, data: &str, more: &[&str]) -> Run {
     let (model, data) = (trained(model), trained(&format!("data/{data}")));
     run(VERIFY, &[&["task", name, "--model", &model, "--data", &data], more].concat())
 }
@@ -28,14 +28,14 @@ fn report(name: &str, model: &str, data: &str, code: i32, more: &[&str]) -> Valu
 }
 
 /// The message of a task that could not be judged.
-fn undecided(run: &Run) -> &str {
+pub(crate) fn undecided(run: &Run) -> &str {
     assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
     let line = run.stderr.trim_end();
     line.strip_prefix("error: ").filter(|line| !line.contains('\n')).unwrap()
 }
 
 /// A folder with a file of those contents, and the file.
-fn file(name: &str, contents: &str) -> (TempDir, PathBuf) {
+pub(crate) fn file(name: &str, contents: &str) -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, contents).unwrap();
@@ -54,8 +54,20 @@ fn every_trained_model_is_good_at_its_task() {
         ("mnli", "v3-nli", "mnli/dev_matched.tsv", "accuracy=0.7"),
         ("squad", "questions", "squad/dev-v2.json", "f1=90"),
         ("mlm", "masked-lm", "text/known.txt", "accuracy=0.9"),
+        ("tokens", "v3-entities", "conll/test.txt", "f1=0.9"),
+        ("squad", "v3-questions", "squad/dev-v2.json", "f1=90"),
+        ("mlm", "v3-masked-lm", "text/known.txt", "accuracy=0.9"),
+        ("mlm", "v3-replaced-tokens", "text/known.txt", "accuracy=0.999"),
+        ("rtd", "v3-replaced-tokens", "rtd/replaced.tsv", "f1=0.75"),
+        ("rtd", "v3-replaced-tokens", "text/known.txt", "f1=0.9"),
+        ("swag", "choices", "swag/val.csv", "accuracy=0.9"),
+        ("swag", "v3-choices", "swag/val.csv", "accuracy=0.9"),
+        ("swag", "v3-choices", "swag/val.jsonl", "accuracy=0.85"),
+        ("zero-shot", "v3-nli", "zero-shot/colours.tsv", "accuracy=0.9"),
     ] {
-        let run = task(name, model, data, &["--limit", "60", "--min", threshold]);
+        let template: &[&str] =
+            if name == "zero-shot" { &["--hypothesis-template", "The kite is {}."] } else { &[] };
+        let run = task(name, model, data, &[&["--limit", "60", "--min", threshold], template].concat());
         assert_eq!(run.code, 0, "{name}: {}{}", run.stdout, run.stderr);
         assert!(run.stdout.ends_with("pass\n"), "{}", run.stdout);
     }
@@ -78,6 +90,87 @@ fn formats_and_backends_of_a_model_agree() {
         assert!(agreement["largest_difference"].as_f64().unwrap() < 1e-4, "{agreement}");
         assert_eq!(agreement["metrics"], report["metrics"]);
     }
+}
+
+#[test]
+fn graphs_of_version_3_answer_as_the_weights_do() {
+    let folder = TempDir::new().unwrap();
+    for (name, model, data, sequences) in [
+        ("mnli", "v3-nli", "mnli/dev_matched.tsv", 9),
+        ("zero-shot", "v3-nli", "zero-shot/colours.tsv", 72),
+        ("tokens", "v3-entities", "conll/test.txt", 9),
+        ("squad", "v3-questions", "squad/dev-v2.json", 9),
+        ("race", "v3-choices", "race", 36),
+        // Of three, four and five endings.
+        ("swag", "v3-choices", "swag/val.jsonl", 36),
+        ("mlm", "v3-masked-lm", "text/known.txt", 173),
+    ] {
+        let graph = folder.path().join(model);
+        if !graph.exists() {
+            let path = graph.to_str().unwrap();
+            succeed(CONVERT, &["st2onnx", &trained(model), "-o", path, "--dtype", "f32"]);
+        }
+        let (graph, tokenizer) = (graph.to_str().unwrap().to_owned(), trained(model));
+        let options = ["--limit", "9", "--batch-size", "12", "--tokenizer", &tokenizer, "--against", &graph];
+        let report = report(name, model, data, 0, &[&options[..], &["--against-backend", "onnx"]].concat());
+        assert_eq!(report["sequences"], sequences, "{name}");
+        let agreement = &report["agreement"];
+        assert!(agreement["largest_difference"].as_f64().unwrap() < 1e-4, "{name}: {agreement}");
+    }
+}
+
+#[test]
+fn graphs_of_the_detection_answer_as_the_weights_do() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (model, graph, tokenizer) = (path("model/"), path("graph/"), trained("v3-replaced-tokens"));
+    let config = format!("{tokenizer}/config.json");
+    succeed(CONVERT, &["init", "--config", &config, "--head", "rtd", "-o", &model]);
+    succeed(CONVERT, &["st2onnx", &model, "-o", &graph]);
+    let data = trained("data/rtd/replaced.tsv");
+    let options = ["task", "rtd", "--model", &model, "--tokenizer", &tokenizer, "--data", &data];
+    let run = run(VERIFY, &[&options[..], &["--against", &graph, "--against-backend", "onnx"]].concat());
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("flips                0 of 741 choices"), "{}", run.stdout);
+}
+
+#[test]
+fn the_mask_decoder_of_a_discriminator_fills_masks_and_answers_have_no_space_before_them() {
+    let decoded = report("mlm", "v3-replaced-tokens", "text/known.txt", 0, &["--limit", "2"]);
+    assert_eq!(decoded["class"], "EnhancedMaskDecoder");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("predictions.jsonl");
+    let options = ["--limit", "40", "--predictions", path.to_str().unwrap()];
+    assert_eq!(task("squad", "v3-questions", "squad/dev-v1.json", &options).code, 0);
+    for line in fs::read_to_string(&path).unwrap().lines() {
+        let prediction: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(prediction["predicted"], prediction["answers"][0], "{line}");
+    }
+}
+
+#[test]
+fn labels_fit_one_by_one_or_against_each_other() {
+    let template = ["--hypothesis-template", "The kite is {}."];
+    let judge =
+        |data: &str, more: &[&str]| report("zero-shot", "v3-nli", data, 0, &[&template, more].concat());
+    let one = judge("zero-shot/colours.tsv", &["--limit", "10"]);
+    assert_eq!((&one["examples"], &one["sequences"]), (&10.into(), &80.into()));
+    let labels = "red,blue,green,yellow,white,black,brown,grey";
+    let each = judge("zero-shot/colours.jsonl", &["--multi-label", "--limit", "5", "--labels", labels]);
+    assert_eq!((&each["examples"], &each["sequences"]), (&5.into(), &40.into()));
+    let names: Vec<&String> = each["metrics"].as_object().unwrap().keys().collect();
+    assert!(
+        ["f1", "f1_macro", "f1.blue"].iter().all(|name| names.iter().any(|known| known == name)),
+        "{names:?}"
+    );
+    let run = task("zero-shot", "v3-nli", "zero-shot/colours.tsv", &["--hypothesis-template", "It is so."]);
+    assert!(undecided(&run).contains("\"It is so.\": 0 places {} for the label"), "{}", run.stderr);
+    let run = task("zero-shot", "v3-nli", "zero-shot/colours.tsv", &["--labels", "red,blue"]);
+    assert!(
+        undecided(&run).contains("colours.tsv: line 2: label \"green\", --labels names red, blue"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// A copy of the entailment model whose labels are called in another order.
@@ -191,76 +284,6 @@ fn predictions_are_written_whole_or_not_at_all() {
 }
 
 #[test]
-fn data_that_are_wrong_are_told_with_file_and_line() {
-    for (name, model, file_name, contents, message) in [
-        ("mnli", "nli", "a.tsv", "sentence1\tsentence2\n", "a.tsv: line 1: no column \"gold_label\""),
-        (
-            "mnli",
-            "nli",
-            "a.tsv",
-            "sentence1\tsentence2\tgold_label\na\tb\n",
-            "a.tsv: line 2: 2 columns, the header has 3",
-        ),
-        ("mnli", "nli", "a.tsv", "sentence1\tsentence2\tgold_label\n", "a.tsv: no examples"),
-        (
-            "mnli",
-            "nli",
-            "a.jsonl",
-            "{\"premise\": \"a\", \"hypothesis\": \"b\", \"label\": 1}",
-            "a.jsonl: line 1: label 1: --labels must name",
-        ),
-        ("mnli", "nli", "a.jsonl", "{\"premise\": \"a\"}\n", "a.jsonl: line 1: column 16: missing field"),
-        (
-            "mnli",
-            "nli",
-            "a.jsonl",
-            "{\"premise\": \"a\", \"hypothesis\": \"b\", \"label\": \"maybe\"}",
-            "a.jsonl:1: label \"maybe\", the model has CONTRADICTION",
-        ),
-        (
-            "stsb",
-            "similarity",
-            "a.tsv",
-            "sentence1\tsentence2\tscore\na\tb\thigh\n",
-            "a.tsv: line 2: score \"high\": no number",
-        ),
-        ("tokens", "entities", "a.txt", "Ada B-PER\nsings\n", "a.txt: line 2: one column"),
-        ("squad", "questions", "a.json", "{\"data\": 1}", "a.json: line 1: invalid type"),
-        (
-            "race",
-            "choices",
-            "a.txt",
-            "{\"article\": \"x\", \"questions\": [\"?\"], \"options\": [[\"a\"]], \"answers\": [\"A\"]}",
-            "a.txt: line 1: question 0: 1 options, expected 4",
-        ),
-        ("mlm", "masked-lm", "a.txt", "\n\n", "a.txt: no examples"),
-    ] {
-        let (_folder, path) = file(file_name, contents);
-        let run = run(VERIFY, &["task", name, "--model", &trained(model), "--data", path.to_str().unwrap()]);
-        assert!(undecided(&run).contains(message), "{}", run.stderr);
-    }
-}
-
-#[test]
-fn requests_that_mean_nothing_are_refused() {
-    for (more, message) in [
-        (&["--scheme", "iob2"][..], "scheme is an option of tokens, not of mnli"),
-        (&["--max-length", "3"], "--max-length 3: 3 tokens of a pair are special"),
-        (&["--against-backend", "reference"], "the model and its backend are the same"),
-        (&["--backend", "tch"], "libtorch"),
-    ] {
-        let run = task("mnli", "nli", "mnli/dev_matched.tsv", more);
-        assert!(undecided(&run).contains(message), "{}", run.stderr);
-    }
-    let run = task("squad", "questions", "squad/dev-v2.json", &["--max-length", "32", "--doc-stride", "60"]);
-    assert!(
-        undecided(&run).contains("shares 60 with the next: --max-length must be larger"),
-        "{}",
-        run.stderr
-    );
-}
-
-#[test]
 fn numbers_of_labels_are_named_on_the_command_line() {
     let line = "{\"premise\": \"Ada owns a red kite and lives in Selby.\", \"hypothesis\": \"The kite is red.\", \"label\": 0}\n";
     let (_folder, path) = file("a.jsonl", &format!("{line}{}", line.replace(": 0", ": -1")));
@@ -299,4 +322,29 @@ fn a_policy_asks_for_tasks() {
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     fs::remove_file(folder.path().join("test.txt")).unwrap();
     assert_eq!(verify("0.9").code, 2);
+}
+
+#[test]
+fn a_policy_asks_for_labels_that_the_model_was_not_trained_on() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("release")).unwrap();
+    for entry in fs::read_dir(trained("v3-nli")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join("release").join(entry.file_name())).unwrap();
+    }
+    fs::copy(trained("data/zero-shot/colours.tsv"), folder.path().join("colours.tsv")).unwrap();
+    let policy = folder.path().join("verify.yaml");
+    let verify = |options: &str| {
+        let task = format!(
+            "{{task: zero-shot, data: [./colours.tsv], min: {{accuracy: 0.9}}, limit: 9, options: {options}}}"
+        );
+        fs::write(&policy, format!("models:\n  - model: ./release\n    tasks:\n      - {task}\n")).unwrap();
+        run(VERIFY, &["--policy", policy.to_str().unwrap()])
+    };
+    let run = verify("{hypothesis_template: \"The kite is {}.\"}");
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("task zero-shot, 9 examples: accuracy is 1.0000"), "{}", run.stdout);
+    assert_eq!(verify("{hypothesis_template: \"The {} is lost.\"}").code, 1);
+    let run = verify("{decoder: emd}");
+    assert!(run.stderr.contains("decoder is an option of mlm, not of zero-shot"), "{}", run.stderr);
 }

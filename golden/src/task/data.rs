@@ -1,11 +1,14 @@
 //! Data files: lines, tables and JSON, with the file and the line in every error.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Printable, Result};
 use serde::de::DeserializeOwned;
+
+use super::csv;
 
 /// The largest data file that is read.
 const LARGEST: u64 = 4 << 30;
@@ -149,44 +152,70 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", Printable(text))
 }
 
-/// A table with tabs between columns and their names in the first line. Quotes mean nothing, as in GLUE.
+/// A table with the names of its columns in the first line.
 pub struct Table<'f> {
+    records: fn(&'f TextFile) -> Records<'f>,
     file: &'f TextFile,
-    columns: HashMap<&'f str, usize>,
+    columns: HashMap<Cow<'f, str>, usize>,
     width: usize,
 }
+
+/// The lines of a table, each with its cells.
+type Records<'f> = Box<dyn Iterator<Item = Result<(Line<'f>, Vec<Cow<'f, str>>)>> + 'f>;
 
 /// A row of a table.
 pub struct Row<'t, 'f> {
     table: &'t Table<'f>,
     /// Its line.
     pub line: Line<'f>,
-    cells: Vec<&'f str>,
+    cells: Vec<Cow<'f, str>>,
 }
 
 impl<'f> Table<'f> {
-    /// Reads the names of the columns.
+    /// Reads the names of columns with tabs between them. Quotes mean nothing, as in GLUE.
     ///
     /// # Errors
     /// No line; a name twice; one of `needed` that is not there.
     pub fn open(file: &'f TextFile, needed: &[&str]) -> Result<Table<'f>> {
-        let header = file.lines().next().ok_or_else(|| file.empty())?;
-        let mut columns = HashMap::new();
-        let names: Vec<&str> = header.text.split('\t').collect();
-        for (at, name) in names.iter().enumerate() {
-            if columns.insert(*name, at).is_some() {
-                return Err(header.error(&format!("two columns {}", quoted(name))));
+        Table::new(file, needed, |file| {
+            let cells = |line: Line<'f>| Ok((line, line.text.split('\t').map(Cow::Borrowed).collect()));
+            Box::new(file.lines().map(cells))
+        })
+    }
+
+    /// Reads the names of columns with commas between them, where cells may be in quotes.
+    ///
+    /// # Errors
+    /// As [`Table::open`]; a quote that does not end.
+    pub fn with_commas(file: &'f TextFile, needed: &[&str]) -> Result<Table<'f>> {
+        Table::new(file, needed, |file| Box::new(csv::records(file)))
+    }
+
+    fn new(
+        file: &'f TextFile,
+        needed: &[&str],
+        records: fn(&'f TextFile) -> Records<'f>,
+    ) -> Result<Table<'f>> {
+        let (header, names) = records(file).next().ok_or_else(|| file.empty())??;
+        let (mut columns, width) = (HashMap::new(), names.len());
+        for (at, name) in names.into_iter().enumerate() {
+            if columns.insert(name.clone(), at).is_some() {
+                return Err(header.error(&format!("two columns {}", quoted(&name))));
             }
         }
         if let Some(name) = needed.iter().find(|name| !columns.contains_key(**name)) {
             let message = format!(
-                "no column \"{name}\" among the {} of the header, which must have {}",
-                names.len(),
+                "no column \"{name}\" among the {width} of the header, which must have {}",
                 needed.join(", ")
             );
             return Err(header.error(&message));
         }
-        Ok(Table { file, columns, width: names.len() })
+        Ok(Table { records, file, columns, width })
+    }
+
+    /// Whether there is a column of that name.
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.contains_key(column)
     }
 
     /// The rows after the header.
@@ -194,21 +223,22 @@ impl<'f> Table<'f> {
     /// # Errors
     /// A row with fewer or more cells than the header.
     pub fn rows(&self) -> impl Iterator<Item = Result<Row<'_, 'f>>> {
-        self.file.lines().skip(1).map(|line| {
-            let cells: Vec<&str> = line.text.split('\t').collect();
-            match cells.len() == self.width {
-                true => Ok(Row { table: self, line, cells }),
-                false => Err(line.error(&format!("{} columns, the header has {}", cells.len(), self.width))),
+        (self.records)(self.file).skip(1).map(|record| {
+            let (line, cells) = record?;
+            if cells.len() == self.width {
+                Ok(Row { table: self, line, cells })
+            } else {
+                Err(line.error(&format!("{} columns, the header has {}", cells.len(), self.width)))
             }
         })
     }
 }
 
-impl<'f> Row<'_, 'f> {
-    /// The cell of a column that the table was opened with, empty if it has no such column.
-    pub fn get(&self, column: &str) -> &'f str {
+impl Row<'_, '_> {
+    /// The cell of a column, empty if there is no such column.
+    pub fn get(&self, column: &str) -> &str {
         let at = self.table.columns.get(column);
-        at.and_then(|at| self.cells.get(*at)).copied().unwrap_or_default()
+        at.and_then(|at| self.cells.get(*at)).map_or("", |cell| cell)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Head, PreTrainedTokenizerBase, Role};
+use deberta_reference::{Head, Param, PreTrainedTokenizerBase, Role};
 use serde_json::json;
 
 use super::data::read_all;
@@ -55,10 +55,13 @@ impl MaskedLm {
 
 impl Task for MaskedLm {
     fn class(&self, checkpoint: &Checkpoint) -> Class {
-        let has_positions = checkpoint.bound.iter().any(|bound| bound.param.role == Role::PositionEmbedding);
+        let has = |of: &dyn Fn(&Param) -> bool| checkpoint.bound.iter().any(|bound| of(&bound.param));
+        let has_positions = has(&|param| param.role == Role::PositionEmbedding);
+        // Also beside the detection of replaced tokens, as v3 is published.
+        let has_head = has(&|param| param.name.starts_with("lm_predictions."));
         match self.decoder {
             Some(Decoder::Emd) => Class::MASK_DECODER,
-            None if !checkpoint.config.legacy && has_positions => Class::MASK_DECODER,
+            None if has_head && has_positions => Class::MASK_DECODER,
             _ => Class::of_head(checkpoint.config.family, Head::MaskedLm),
         }
     }

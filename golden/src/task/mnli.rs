@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
 
 use super::accuracy::{Candidates, accuracy};
 use super::data::{Line, Table, quoted, read_all};
+use super::labels::{self, DataLabel, NONE};
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task};
 use crate::report::name_of;
@@ -43,14 +44,7 @@ struct Record {
     sentence1: String,
     #[serde(alias = "hypothesis")]
     sentence2: String,
-    label: Option<RecordLabel>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RecordLabel {
-    Number(i64),
-    Name(String),
+    label: Option<DataLabel>,
 }
 
 impl Mnli {
@@ -94,19 +88,8 @@ fn group(path: &Path) -> String {
 fn of_record(line: Line<'_>, group: &str, names: Option<&[String]>) -> Result<Option<Example>> {
     let record: Record = line.json()?;
     let label = match (record.gold_label, record.label) {
-        (Some(label), _) | (None, Some(RecordLabel::Name(label))) => label,
-        (None, Some(RecordLabel::Number(-1))) => "-".to_owned(),
-        (None, Some(RecordLabel::Number(number))) => {
-            let names = names.ok_or_else(|| {
-                line.error(&format!(
-                    "label {number}: --labels must name the data's labels in the order of their numbers, such as \
-                     entailment,neutral,contradiction"
-                ))
-            })?;
-            let name = usize::try_from(number).ok().and_then(|number| names.get(number));
-            let none = || line.error(&format!("label {number}: --labels names {}", names.len()));
-            name.ok_or_else(none)?.clone()
-        }
+        (Some(label), _) => label,
+        (None, Some(label)) => label.name(line, names)?,
         (None, None) => return Err(line.error("neither gold_label nor label")),
     };
     example(line, group, [&record.sentence1, &record.sentence2], &label)
@@ -115,7 +98,7 @@ fn of_record(line: Line<'_>, group: &str, names: Option<&[String]>) -> Result<Op
 fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Result<Option<Example>> {
     match (label.trim(), sentences) {
         ("", _) => Err(line.error("no label")),
-        ("-", _) => Ok(None),
+        (NONE, _) => Ok(None),
         (_, ["", _] | [_, ""]) => Err(line.error("an empty sentence")),
         (label, [premise, hypothesis]) => Ok(Some(Example {
             place: line.place(),
@@ -138,9 +121,8 @@ impl Task for Mnli {
             let number = self.labels.iter().position(|label| label.eq_ignore_ascii_case(&example.label));
             number.ok_or_else(|| {
                 let (place, label) = (&example.place, quoted(&example.label));
-                let labels: Vec<String> =
-                    self.labels.iter().map(|label| Printable(label).to_string()).collect();
-                let message = format!("{place}: label {label}, the model has {}", labels.join(", "));
+                let message =
+                    format!("{place}: label {label}, the model has {}", labels::listed(&self.labels));
                 Error::new(Kind::Config, message)
             })
         };
@@ -162,10 +144,7 @@ impl Task for Mnli {
             expected,
             logits: logits.clone(),
         }))?;
-        if self.without_label > 0 {
-            let note = format!("{} examples have no label (\"-\") and are left out", self.without_label);
-            judged.notes.push(note);
-        }
+        judged.notes.extend(labels::left_out(self.without_label));
         Ok(judged)
     }
 }

@@ -1,21 +1,25 @@
-//! How good a model is at what it was trained for: the tasks of the paper, with the metrics of their own scripts.
+//! How good a model is at what it was trained for: the tasks of the papers, with the metrics of their own scripts.
 //!
 //! | file | task |
 //! |---|---|
 //! | `mnli.rs` | natural language inference: accuracy |
 //! | `squad/` | answers in a text: exact match, F1 |
 //! | `tokens/` | entities: precision, recall, F1 |
-//! | `race.rs` | four choices: accuracy |
+//! | `choices/` | questions with choices, of RACE and SWAG: accuracy |
 //! | `stsb.rs` | similarity: Pearson's and Spearman's coefficients |
 //! | `masked_lm.rs` | masked language modelling: pseudo-perplexity |
+//! | `zero_shot/` | labels that a model of inference was not trained on: accuracy, F1 |
+//! | `replaced_tokens/` | which tokens were replaced: precision, recall, F1 |
 //!
 //! A task reads its data, makes [`Sequence`]s of them, and judges what a model computes for these ([`Task`]). [`metric`]
 //! knows numbers alone. [`evaluate`] is the order of events; `docs/tasks.md` the description for users.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_reference::TruncationStrategy;
 use ndarray::ArrayView2;
 use serde_json::{Map, Value};
 
@@ -23,19 +27,23 @@ use crate::trace::class::Class;
 
 mod accuracy;
 pub mod agreement;
+pub mod choices;
+mod csv;
 pub mod data;
 mod evaluate;
+mod labels;
 pub mod masked_lm;
 pub mod metric;
 pub mod mnli;
 pub mod model;
 pub mod names;
-pub mod race;
+pub mod replaced_tokens;
 pub mod report;
 pub mod run;
 pub mod squad;
 pub mod stsb;
 pub mod tokens;
+pub mod zero_shot;
 
 pub use evaluate::evaluate;
 use model::{TaskModel, Texts};
@@ -81,8 +89,8 @@ pub struct Sequence {
     pub replaced: Option<(usize, u32)>,
 }
 
-/// What a model computes for a sequence: the logits of the sequence [1, labels], of its tokens [n, labels], or the
-/// logits of start and end [n, 2].
+/// What a model computes for a sequence: the logits of the sequence [1, labels], of its tokens [n, labels] or [n, 1],
+/// or the logits of start and end [n, 2].
 pub type Logits<'a> = ArrayView2<'a, f32>;
 
 /// The sequences of a task.
@@ -90,6 +98,8 @@ pub type Logits<'a> = ArrayView2<'a, f32>;
 pub struct Prepared {
     /// What the model is given.
     pub sequences: Vec<Sequence>,
+    /// The sequences of each question, which a class that chooses sees together. Empty for other classes.
+    pub questions: Vec<Range<usize>>,
     /// How many examples lost tokens because they were too long.
     pub truncated: usize,
 }
@@ -121,11 +131,21 @@ pub struct Choice {
 }
 
 impl Prepared {
-    /// Adds an example: a sequence for each of its pairs of texts.
+    /// Adds an example: a sequence for each of its pairs of texts. The longer text of a pair loses tokens first.
     fn add<'t>(&mut self, texts: &Texts, pairs: impl IntoIterator<Item = [&'t str; 2]>) -> Result<()> {
+        self.add_cut(texts, TruncationStrategy::LongestFirst, pairs)
+    }
+
+    /// Adds an example whose pairs of texts lose tokens where `cut` says.
+    fn add_cut<'t>(
+        &mut self,
+        texts: &Texts,
+        cut: TruncationStrategy,
+        pairs: impl IntoIterator<Item = [&'t str; 2]>,
+    ) -> Result<()> {
         let mut truncated = false;
         for [first, second] in pairs {
-            let (encoding, cut) = texts.encode(first, Some(second))?;
+            let (encoding, cut) = texts.encode_cut(first, Some(second), cut)?;
             self.sequences.push(Sequence::new(encoding.input_ids, encoding.token_type_ids));
             truncated |= cut;
         }

@@ -16,6 +16,7 @@ use deberta_reference::{
 
 use serde_json::Value;
 
+use super::labels;
 use crate::backend::{Backend, BackendName};
 use crate::trace::class::Class;
 
@@ -67,9 +68,10 @@ impl TaskModel {
     /// # Errors
     /// Files that cannot be read; a model without the head of the class; a graph of another class.
     pub fn load(place: &ModelPlace, choose: &dyn Fn(&Checkpoint) -> Class) -> Result<TaskModel> {
-        match place.backend.runs_graphs() {
-            false => TaskModel::of_weights(place, choose),
-            true => TaskModel::graph(place, choose),
+        if place.backend.runs_graphs() {
+            TaskModel::graph(place, choose)
+        } else {
+            TaskModel::of_weights(place, choose)
         }
     }
 
@@ -116,7 +118,7 @@ impl TaskModel {
         notes: Vec<String>,
         backend: Box<dyn Backend>,
     ) -> TaskModel {
-        let (name, config_file, labels) = (place.name.clone(), file.path.clone(), labels(file));
+        let (name, config_file, labels) = (place.name.clone(), file.path.clone(), label_names(file));
         TaskModel { name, config, class, notes, backend, config_file, labels }
     }
 
@@ -130,6 +132,23 @@ impl TaskModel {
                 "the order of labels is not guessed: name them in config.json, or in a file for --config";
             Error::new(Kind::Config, format!("{message}; {hint}")).in_file(&self.config_file)
         })
+    }
+
+    /// The number of the label whose name starts so, in any case, as transformers looks for it.
+    ///
+    /// # Errors
+    /// As [`TaskModel::labels`]; no such label, or several.
+    pub fn label_that_starts(&self, start: &str) -> Result<usize> {
+        let labels = self.labels()?;
+        let starts = |label: &&String| label.to_lowercase().starts_with(start);
+        let found: Vec<usize> =
+            (0..).zip(labels).filter(|(_, label)| starts(label)).map(|(at, _)| at).collect();
+        if let [at] = found[..] {
+            return Ok(at);
+        }
+        let (count, all) = (found.len(), labels::listed(labels));
+        let message = format!("{count} labels start with \"{start}\", one is needed: the model has {all}");
+        Err(Error::new(Kind::Config, message).in_file(&self.config_file))
     }
 
     /// Checks that the model computes one number for a sequence.
@@ -148,7 +167,7 @@ impl TaskModel {
 }
 
 /// The names of all labels: `id2label`, or else `label2id`, which must agree if both are there.
-fn labels(file: &ConfigFile) -> std::result::Result<Vec<String>, String> {
+fn label_names(file: &ConfigFile) -> std::result::Result<Vec<String>, String> {
     let config = &file.config;
     let mut numbered: BTreeMap<usize, String> = config.id2label.clone();
     let by_name = file.map.get("label2id").and_then(Value::as_object);
@@ -179,12 +198,26 @@ impl Texts {
     /// # Errors
     /// No tokenizer; a length that is too short for any text, or too long for the model.
     pub fn open(place: &ModelPlace, config: &DebertaConfig, max_length: Option<usize>) -> Result<Texts> {
-        let beside = match place.path.is_dir() {
-            true => place.path.as_path(),
-            false => place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")),
-        };
-        let above = beside.parent().filter(|_| beside.ends_with("onnx") && !has_tokenizer(beside));
+        let in_folder =
+            || place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let beside = if place.path.is_dir() { place.path.as_path() } else { in_folder() };
+        let above = beside.parent().filter(|_| beside.ends_with("onnx") && vocabulary(beside).is_none());
         let folder = place.tokenizer.as_deref().or(above).unwrap_or(beside);
+        let model_type = config.family.model_type();
+        let Some(file) = vocabulary(folder) else {
+            let own = if model_type == "deberta" { "vocab.json" } else { "spm.model" };
+            let message =
+                format!("no tokenizer: neither {own} nor tokenizer.json; --tokenizer names its folder");
+            return Err(Error::new(Kind::Model, message).in_file(&folder.join(own)));
+        };
+        let made_for = Tokenizer::model_type(folder);
+        if made_for != model_type {
+            let message = format!(
+                "a tokenizer of \"{made_for}\", the model_type is \"{model_type}\": not the model's tokenizer; \
+                 --tokenizer names the folder of that"
+            );
+            return Err(Error::new(Kind::Model, message).in_file(&folder.join(file)));
+        }
         let wrong = |error: deberta_reference::Error| {
             let message = format!("no tokenizer: {error}; --tokenizer names its folder");
             Error::new(Kind::Model, message)
@@ -224,6 +257,20 @@ impl Texts {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<(Encoding, bool)> {
+        self.encode_cut(text, pair, TruncationStrategy::LongestFirst)
+    }
+
+    /// A text, or a pair, as the model takes it, cut where `cut` says, and whether it was. It stays whole where the text
+    /// that must be cut is too short for that, as in transformers' pipelines.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn encode_cut(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        cut: TruncationStrategy,
+    ) -> Result<(Encoding, bool)> {
         // `batch_encode_plus` makes a pair of a text and an empty one, `encode_plus` does not.
         let encode = |options: &EncodeOptions| -> Result<Encoding> {
             let encodings = self.tokenizer.batch_encode_plus(&[(text, pair)], options);
@@ -235,12 +282,15 @@ impl Texts {
         if encoding.len() <= self.max_length {
             return Ok((encoding, false));
         }
-        let cut = EncodeOptions {
-            truncation: Some(TruncationStrategy::LongestFirst),
+        let options = EncodeOptions {
+            truncation: Some(cut),
             max_length: Some(self.max_length),
             ..EncodeOptions::default()
         };
-        Ok((encode(&cut)?, true))
+        match encode(&options) {
+            Err(_) if cut == TruncationStrategy::OnlyFirst => Ok((encoding, false)),
+            shorter => Ok((shorter?, true)),
+        }
     }
 
     /// The tokens of a text alone, without special ones.
@@ -262,7 +312,7 @@ impl Texts {
     }
 }
 
-/// Whether a folder has a vocabulary.
-fn has_tokenizer(folder: &Path) -> bool {
-    ["vocab.json", "spm.model", "tokenizer.json"].iter().any(|name| folder.join(name).exists())
+/// The file that a folder's tokenizer is read from, by which the version is told; nothing if there is none.
+fn vocabulary(folder: &Path) -> Option<&'static str> {
+    ["vocab.json", "spm.model", "tokenizer.json"].into_iter().find(|name| folder.join(name).exists())
 }

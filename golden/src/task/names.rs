@@ -7,18 +7,20 @@ use deberta_converters::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Task;
+use super::choices::MultipleChoice;
 use super::masked_lm::{Decoder, MaskedLm};
 use super::metric::entities::Scheme;
 use super::mnli::Mnli;
-use super::race::Race;
+use super::replaced_tokens::ReplacedTokens;
 use super::squad::{self, NullThreshold, Squad};
 use super::stsb::Stsb;
 use super::tokens::TokenClassification;
+use super::zero_shot::ZeroShot;
 
 /// Tasks by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TaskName {
     /// Natural language inference: accuracy
     Mnli,
@@ -26,12 +28,18 @@ pub enum TaskName {
     Squad,
     /// Token classification, CoNLL files: precision, recall and F1 of entities
     Tokens,
-    /// Four choices: accuracy
+    /// Articles with questions and their choices: accuracy
     Race,
+    /// Endings of a story to choose from, SWAG and HellaSwag: accuracy
+    Swag,
     /// Similarity of sentences: Pearson's and Spearman's coefficients
     Stsb,
     /// Masked language modelling, a text a line: pseudo-perplexity
     Mlm,
+    /// Labels that a model of inference was not trained on: accuracy, or F1 of several labels
+    ZeroShot,
+    /// Replaced token detection: accuracy, precision, recall and F1
+    Rtd,
 }
 
 /// What concerns single tasks.
@@ -40,7 +48,8 @@ pub enum TaskName {
 #[cfg_attr(feature = "cli", command(next_help_heading = "Options of single tasks"))]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskOptions {
-    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers
+    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers; zero-shot: the same, and
+    /// the candidate labels, which are those of the data when not given
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME,…", value_delimiter = ','))]
     pub labels: Option<Vec<String>>,
     /// squad: tokens that a window shares with the next; a third of --max-length when not given
@@ -65,6 +74,15 @@ pub struct TaskOptions {
     /// mlm: what guesses masked tokens; the mask decoder if the model has its parameters, when not given
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub decoder: Option<Decoder>,
+    /// zero-shot: the hypothesis that a label makes [default: This example is {}.]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
+    pub hypothesis_template: Option<String>,
+    /// zero-shot: judge every label by itself, since any number of them may fit
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub multi_label: bool,
+    /// rtd: draws the replacements of texts that have none [default: 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    pub seed: Option<u64>,
 }
 
 impl TaskName {
@@ -82,16 +100,22 @@ impl TaskName {
         if files.is_empty() {
             return Err(Error::new(Kind::Request, "no data: --data names files"));
         }
-        let TaskOptions { labels, scheme, decoder, .. } = options;
+        let TaskOptions { labels, scheme, decoder, hypothesis_template, .. } = options;
         Ok(match self {
             TaskName::Mnli => Box::new(Mnli::read(files, limit, labels.as_deref())?),
             TaskName::Squad => Box::new(Squad::read(files, limit, options.squad()?)?),
             TaskName::Tokens => {
                 Box::new(TokenClassification::read(files, limit, scheme.unwrap_or_default())?)
             }
-            TaskName::Race => Box::new(Race::read(files, limit)?),
+            TaskName::Race => Box::new(MultipleChoice::race(files, limit)?),
+            TaskName::Swag => Box::new(MultipleChoice::swag(files, limit)?),
             TaskName::Stsb => Box::new(Stsb::read(files, limit)?),
             TaskName::Mlm => Box::new(MaskedLm::read(files, limit, *decoder)?),
+            TaskName::ZeroShot => {
+                let (template, multi_label) = (hypothesis_template.as_deref(), options.multi_label);
+                Box::new(ZeroShot::read(files, limit, labels.as_deref(), template, multi_label)?)
+            }
+            TaskName::Rtd => Box::new(ReplacedTokens::read(files, limit, options.seed.unwrap_or(0))?),
         })
     }
 
@@ -100,19 +124,24 @@ impl TaskName {
     /// # Errors
     /// The first that is of another one.
     pub fn check(self, options: &TaskOptions) -> Result<()> {
-        let given = [
-            (TaskName::Mnli, "labels", options.labels.is_some()),
-            (TaskName::Squad, "doc-stride", options.doc_stride.is_some()),
-            (TaskName::Squad, "max-query-length", options.max_query_length.is_some()),
-            (TaskName::Squad, "max-answer-length", options.max_answer_length.is_some()),
-            (TaskName::Squad, "n-best", options.n_best.is_some()),
-            (TaskName::Squad, "null-threshold", options.null_threshold.is_some()),
-            (TaskName::Tokens, "scheme", options.scheme.is_some()),
-            (TaskName::Mlm, "decoder", options.decoder.is_some()),
+        use TaskName::{Mlm, Mnli, Rtd, Squad, Tokens, ZeroShot};
+        let given: [(&[TaskName], _, _); 11] = [
+            (&[Mnli, ZeroShot], "labels", options.labels.is_some()),
+            (&[Squad], "doc-stride", options.doc_stride.is_some()),
+            (&[Squad], "max-query-length", options.max_query_length.is_some()),
+            (&[Squad], "max-answer-length", options.max_answer_length.is_some()),
+            (&[Squad], "n-best", options.n_best.is_some()),
+            (&[Squad], "null-threshold", options.null_threshold.is_some()),
+            (&[Tokens], "scheme", options.scheme.is_some()),
+            (&[Mlm], "decoder", options.decoder.is_some()),
+            (&[ZeroShot], "hypothesis-template", options.hypothesis_template.is_some()),
+            (&[ZeroShot], "multi-label", options.multi_label),
+            (&[Rtd], "seed", options.seed.is_some()),
         ];
-        match given.into_iter().find(|&(task, _, given)| given && task != self) {
-            Some((task, option, _)) => {
-                Err(Error::new(Kind::Request, format!("{option} is an option of {task}, not of {self}")))
+        match given.into_iter().find(|(tasks, _, given)| *given && !tasks.contains(&self)) {
+            Some((tasks, option, _)) => {
+                let tasks = tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+                Err(Error::new(Kind::Request, format!("{option} is an option of {tasks}, not of {self}")))
             }
             None => Ok(()),
         }
@@ -121,7 +150,7 @@ impl TaskName {
 
 impl fmt::Display for TaskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{self:?}").to_lowercase())
+        self.serialize(f)
     }
 }
 

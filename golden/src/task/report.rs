@@ -215,7 +215,7 @@ impl Agreement {
 
 /// What a metric is: four digits after the point, but none of what is counted.
 fn shown(metric: &str, value: Option<f64>) -> String {
-    let counted = ["tokens", "flips"].contains(&metric) || metric.ends_with("total");
+    let counted = ["tokens", "replaced", "flips"].contains(&metric) || metric.ends_with("total");
     match value {
         Some(value) if counted => format!("{value}"),
         Some(value) => format!("{value:.4}"),

@@ -3,23 +3,27 @@
 python data.py DATA
 """
 
+import csv
 import json
 import sys
 from pathlib import Path
 
 import samples
-from language import rng
+from language import COLOURS, PEOPLE, TOWNS
 
 
 def main():
     data = Path(sys.argv[1])
-    for kind in ("mnli", "squad", "conll", "stsb", "race/middle", "race/high", "text"):
+    for kind in ("mnli", "squad", "conll", "stsb", "race/middle", "race/high", "swag", "text", "zero-shot", "rtd"):
         (data / kind).mkdir(parents=True, exist_ok=True)
     mnli(data / "mnli")
     squad(data / "squad")
     conll(data / "conll")
     stsb(data / "stsb")
     race(data / "race")
+    swag(data / "swag")
+    zero_shot(data / "zero-shot")
+    replaced_tokens(data / "rtd")
     lines = samples.distinct(samples.sentence, "text", 40)
     (data / "text" / "known.txt").write_text("\n".join(lines) + "\n")
 
@@ -91,6 +95,57 @@ def race(folder):
         record = {"answers": ["ABCD"[right]], "options": [options], "questions": [question]}
         record |= {"article": article, "id": name}
         (folder / level / name).write_text(json.dumps(record) + "\n")
+
+
+def swag(folder):
+    """The public table, and lines of JSON whose examples have three to five endings."""
+    header = "video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label".split(",")
+    with (folder / "val.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["", *header])
+        for at, example in enumerate(samples.distinct(samples.choices, "swag", 30)):
+            _, first, start, endings, right = example
+            table.writerow([at, f"made_{at}", at, f"{first} {start}", first, start, "gold", *endings, right])
+    lines = []
+    for at, (_, first, start, endings, right) in enumerate(samples.distinct(samples.choices, "swag lines", 24)):
+        wrong = [ending for number, ending in enumerate(endings) if number != right]
+        wrong = [*wrong, "nothing"][: 2 + at % 3]
+        place = at % (len(wrong) + 1)
+        endings = [*wrong[:place], endings[right], *wrong[place:]]
+        record = {"sent1": first, "sent2": start, "label": place}
+        lines.append(record | {f"ending{number}": ending for number, ending in enumerate(endings)})
+    (folder / "val.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+
+
+def zero_shot(folder):
+    """Of which colour a kite is; and in lines of JSON, of which colours all kites are."""
+
+    def one(random_):
+        colour = random_.choice(COLOURS)
+        return f"{random_.choice(PEOPLE)} owns a {colour} kite and lives in {random_.choice(TOWNS)}.", colour
+
+    def several(random_):
+        named = random_.sample(COLOURS, random_.randrange(1, 3))
+        people = random_.sample(PEOPLE, len(named))
+        texts = [f"{person} owns a {colour} kite and lives in {random_.choice(TOWNS)}." for person, colour in zip(people, named)]
+        return " ".join(texts), named
+
+    table(folder / "colours.tsv", ["text", "label"], samples.distinct(one, "zero-shot", 40))
+    lines = [{"text": text, "labels": labels} for text, labels in samples.distinct(several, "zero-shot several", 30)]
+    (folder / "colours.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def replaced_tokens(folder):
+    """Texts, and the same with words of other texts in them."""
+
+    def pair(random_):
+        words, others = samples.sentence(random_).split(" "), samples.sentence(random_).split(" ")
+        replaced = list(words)
+        for at in random_.sample(range(len(words)), max(1, round(0.15 * len(words)))):
+            replaced[at] = random_.choice(others)
+        return " ".join(words), " ".join(replaced)
+
+    table(folder / "replaced.tsv", ["original", "replaced"], samples.distinct(pair, "replaced tokens", 40))
 
 
 main()

@@ -75,6 +75,14 @@ impl Tokenizer {
         })
     }
 
+    /// The `model_type` of the models that the tokenizer of a folder is for: `deberta` or `deberta-v2`.
+    pub fn model_type(folder: impl AsRef<Path>) -> &'static str {
+        match Version::of(folder.as_ref()) {
+            Version::One => "deberta",
+            Version::Two => "deberta-v2",
+        }
+    }
+
     /// The tokens of a text, without `[CLS]` and `[SEP]`, as the vocabulary spells them: `Ġ` or `▁` is a space.
     ///
     /// # Errors

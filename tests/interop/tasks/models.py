@@ -14,6 +14,7 @@ import numpy as np
 import reference
 import scipy.stats
 import sklearn.metrics
+import transformers
 from compare import difference
 from seqeval.metrics import classification_report
 from transformers.data.metrics import squad_metrics
@@ -21,18 +22,44 @@ from transformers.data.metrics import squad_metrics
 
 def checks(trained):
     data = trained / "data"
+    race_, swag_, conll, known = data / "race", data / "swag", data / "conll" / "test.txt", data / "text" / "known.txt"
+    squad1, squad2, tables = data / "squad" / "dev-v1.json", data / "squad" / "dev-v2.json", ["dev_matched.tsv", "dev_mismatched.tsv"]
+    colours, replaced, v3_nli, v3_rtd = data / "zero-shot", data / "rtd" / "replaced.tsv", trained / "v3-nli", trained / "v3-replaced-tokens"
+    windows = ["--max-length", "48", "--doc-stride", "10"]
     for name, check in (
-        ("mnli, tables", lambda: mnli(trained / "nli", data / "mnli", ["dev_matched.tsv", "dev_mismatched.tsv"])),
+        ("mnli, tables", lambda: mnli(trained / "nli", data / "mnli", tables)),
         ("mnli, lines", lambda: mnli(trained / "nli", data / "mnli", ["dev_matched.jsonl"])),
+        ("mnli, version 3", lambda: mnli(v3_nli, data / "mnli", tables)),
         ("stsb", lambda: stsb(trained / "similarity", data / "stsb" / "dev.tsv")),
-        ("tokens", lambda: tokens(trained / "entities", data / "conll" / "test.txt")),
-        ("tokens, whose labels are shifted", lambda: tokens(trained / "entities", data / "conll" / "test.txt", True)),
-        ("race", lambda: race(trained / "choices", data / "race")),
-        ("squad 2.0", lambda: squad(trained / "questions", data / "squad" / "dev-v2.json", 0.0, [])),
-        ("squad 2.0, windows", lambda: squad(trained / "questions", data / "squad" / "dev-v2.json", 1.5, ["--max-length", "48", "--doc-stride", "10"])),
-        ("squad 1.1", lambda: squad(trained / "questions", data / "squad" / "dev-v1.json", None, ["--max-length", "48", "--n-best", "5"])),
-        ("mlm, mask decoder", lambda: masked_lm(trained / "masked-lm", data / "text" / "known.txt", "emd")),
-        ("mlm, last layer", lambda: masked_lm(trained / "masked-lm", data / "text" / "known.txt", "plain")),
+        ("tokens", lambda: tokens(trained / "entities", conll)),
+        ("tokens, whose labels are shifted", lambda: tokens(trained / "entities", conll, True)),
+        ("tokens, version 3", lambda: tokens(trained / "v3-entities", conll)),
+        ("tokens, version 3, whose labels are shifted", lambda: tokens(trained / "v3-entities", conll, True)),
+        ("race", lambda: race(trained / "choices", race_)),
+        ("race, multiple choice", lambda: race(trained / "v3-choices", race_)),
+        ("swag, table", lambda: swag(trained / "v3-choices", swag_ / "val.csv")),
+        ("swag, from three to five endings", lambda: swag(trained / "v3-choices", swag_ / "val.jsonl")),
+        ("swag, version 1", lambda: swag(trained / "choices", swag_ / "val.jsonl")),
+        ("squad 2.0", lambda: squad(trained / "questions", squad2, 0.0, [])),
+        ("squad 2.0, windows", lambda: squad(trained / "questions", squad2, 1.5, windows)),
+        ("squad 1.1", lambda: squad(trained / "questions", squad1, None, ["--max-length", "48", "--n-best", "5"])),
+        ("squad 2.0, version 3", lambda: squad(trained / "v3-questions", squad2, 0.0, [])),
+        ("squad 2.0, version 3, windows", lambda: squad(trained / "v3-questions", squad2, 1.5, windows)),
+        ("squad 1.1, version 3", lambda: squad(trained / "v3-questions", squad1, None, windows)),
+        ("mlm, mask decoder", lambda: masked_lm(trained / "masked-lm", known, "emd")),
+        ("mlm, last layer", lambda: masked_lm(trained / "masked-lm", known, "plain")),
+        ("mlm, version 3, last layer", lambda: masked_lm(trained / "v3-masked-lm", known, None)),
+        ("mlm, version 3, mask decoder", lambda: masked_lm(v3_rtd, known, None)),
+        ("zero-shot", lambda: zero_shot(v3_nli, colours / "colours.tsv", False)),
+        ("zero-shot, a template", lambda: zero_shot(v3_nli, colours / "colours.tsv", False, template="The kite is {}, {{or}} not.")),
+        ("zero-shot, version 1", lambda: zero_shot(trained / "nli", colours / "colours.tsv", False)),
+        ("zero-shot, several labels", lambda: zero_shot(v3_nli, colours / "colours.jsonl", True, template="The kite is {}.")),
+        ("zero-shot, one candidate", lambda: zero_shot(v3_nli, colours / "colours.jsonl", True, labels=["red"])),
+        ("zero-shot, cut", lambda: zero_shot(v3_nli, colours / "colours.tsv", False, length=20)),
+        ("zero-shot, too short to be cut", lambda: zero_shot(v3_nli, colours / "colours.tsv", False, length=12)),
+        ("zero-shot, entailment first", lambda: zero_shot(v3_nli, colours / "colours.jsonl", True, order=["Entailment", "neutral", "contradiction"])),
+        ("rtd, pairs", lambda: rtd(v3_rtd, replaced)),
+        ("rtd, drawn", lambda: rtd(v3_rtd, known, "--seed", "7")),
     ):
         yield name, check()
 
@@ -103,20 +130,25 @@ def sentences(path):
     return [block for block in split if block and block[0][0] != "-DOCSTART-"]
 
 
+def relabelled(folder, copy, names):
+    """A copy of a model in whose configuration the labels have these names."""
+    for file in folder.iterdir():
+        (Path(copy) / file.name).symlink_to(file.resolve())
+    (Path(copy) / "config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(at): name for at, name in enumerate(names)}
+    config["label2id"] = {name: at for at, name in enumerate(names)}
+    (Path(copy) / "config.json").write_text(json.dumps(config))
+    return Path(copy)
+
+
 def tokens(folder, path, shifted=False):
     with tempfile.TemporaryDirectory() as copy:
         if shifted:
             # A model that is wrong: its labels are called otherwise.
-            for file in folder.iterdir():
-                (Path(copy) / file.name).symlink_to(file.resolve())
-            (Path(copy) / "config.json").unlink()
             config = json.loads((folder / "config.json").read_text())
             names = [config["id2label"][str(at)] for at in range(len(config["id2label"]))]
-            names = [names[0], *names[2:], names[1]]
-            config["id2label"] = {str(at): name for at, name in enumerate(names)}
-            config["label2id"] = {name: at for at, name in enumerate(names)}
-            (Path(copy) / "config.json").write_text(json.dumps(config))
-            folder = Path(copy)
+            folder = relabelled(folder, copy, [names[0], *names[2:], names[1]])
         report, predictions = run("tokens", folder, [path])
         read = sentences(path)
         model, tokenizer = reference.load(folder, words=True)
@@ -150,6 +182,25 @@ def race(folder, path):
     return difference(report["metrics"], metrics) or far([p["logits"] for p in predictions], logits)
 
 
+def swag(folder, path):
+    report, predictions = run("swag", folder, [path])
+    model, tokenizer = reference.load(folder)
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            read = list(csv.DictReader(file))
+    else:
+        read = [json.loads(line) for line in path.read_text().splitlines()]
+    expected, logits = [], []
+    for row in read:
+        endings = [row[f"ending{at}"] for at in range(9) if row.get(f"ending{at}")]
+        scores = reference.logits(model, tokenizer, [(row["sent1"], f"{row['sent2']} {ending}") for ending in endings])[:, 0]
+        expected.append(int(scores.argmax()))
+        logits.append(scores)
+    metrics = {"accuracy": sklearn.metrics.accuracy_score([int(row["label"]) for row in read], expected)}
+    problems = [far(p["logits"], scores) for p, scores in zip(predictions, logits)]
+    return difference(report["metrics"], metrics) or next(filter(None, problems), "")
+
+
 def squad(folder, path, threshold, options):
     given = dict(zip(options[::2], options[1::2]))
     extra = [] if threshold is None else ["--null-threshold", str(threshold)]
@@ -179,12 +230,16 @@ def squad(folder, path, threshold, options):
         for name in ("best_exact_thresh", "best_f1_thresh"):
             if abs(report["metrics"][name] - expected[name]) < 1e-4:
                 expected[name] = report["metrics"][name]
+    # A piece of version 3 has the space before it, an answer has not.
+    chosen = {name: text.lstrip(" ") for name, text in chosen.items()}
     found = {p["id"]: p["predicted"] for p in predictions}
     return difference(report["metrics"], expected) or ("" if found == chosen else "other answers than transformers'")
 
 
 def masked_lm(folder, path, decoder):
-    report, predictions = run("mlm", folder, [path], "--decoder", decoder)
+    """Without a decoder that of the model's parameters: the mask decoder of a discriminator, else the last layer."""
+    report, predictions = run("mlm", folder, [path], *(["--decoder", decoder] if decoder else []))
+    decoder = decoder or ("emd" if report["class"] == "EnhancedMaskDecoder" else "plain")
     lines = [line for line in path.read_text().splitlines() if line.strip()]
     likelihoods, right, count = reference.pseudo_likelihoods(folder, lines, decoder)
     metrics = {"accuracy": right / count, "tokens": count}
@@ -193,3 +248,81 @@ def masked_lm(folder, path, decoder):
     apart = abs(report["metrics"]["pseudo_perplexity"] - own)
     problem = far([p["pseudo_log_likelihood"] for p in predictions], likelihoods)
     return difference(found, metrics) or problem or (f"PyTorch's is {own}" if apart > 1e-5 else "")
+
+
+def zero_shot(folder, path, several, template=None, labels=None, length=None, order=None):
+    """Against transformers' pipeline."""
+    with tempfile.TemporaryDirectory() as copy:
+        if order:
+            folder = relabelled(folder, copy, order)
+        options = ["--multi-label"] if several else []
+        options += ["--hypothesis-template", template] if template else []
+        options += ["--max-length", str(length)] if length else []
+        if path.suffix == ".tsv":
+            read = [(row["text"], [row["label"]]) for row in rows(path)]
+        else:
+            read = [(row["text"], row["labels"]) for row in map(json.loads, path.read_text().splitlines())]
+        if labels:
+            # Of texts that have another label, none is left.
+            read = [(text, [label for label in given if label in labels]) for text, given in read]
+            path = Path(copy) / "texts.jsonl"
+            path.write_text("".join(json.dumps({"text": text, "labels": given}) + "\n" for text, given in read))
+            options += ["--labels", ",".join(labels)]
+        report, predictions = run("zero-shot", folder, [path], *options)
+        model, tokenizer = reference.load(folder)
+    candidates = labels or list(dict.fromkeys(label for _, given in read for label in given))
+    tokenizer.model_max_length = length or 128
+    pipeline = transformers.pipeline("zero-shot-classification", model=model, tokenizer=tokenizer, device="cpu")
+    given = {"hypothesis_template": template} if template else {}
+    made = pipeline([text for text, _ in read], candidates, multi_label=several, **given)
+    scores = [[dict(zip(each["labels"], each["scores"]))[label] for label in candidates] for each in made]
+    if any(p["labels"] != candidates for p in predictions):
+        return "other candidates"
+    apart = float(np.abs(np.array([p["scores"] for p in predictions]) - np.array(scores)).max())
+    if several:
+        expected = np.array([[label in given for label in candidates] for _, given in read], dtype=int)
+        found = (np.array(scores) > 0.5).astype(int)
+        metrics = dict(zip(("precision", "recall", "f1"), micro(expected, found)))
+        metrics["f1_macro"] = sklearn.metrics.f1_score(expected, found, average="macro", zero_division=0)
+        metrics["accuracy"] = sklearn.metrics.accuracy_score(expected, found)
+        each = sklearn.metrics.f1_score(expected, found, average=None, zero_division=0)
+        metrics |= {f"f1.{label}": float(f1) for label, f1 in zip(candidates, np.atleast_1d(each))}
+        if len(candidates) == 1:
+            # Of one column scikit-learn makes a problem of two classes.
+            metrics |= dict(zip(("precision", "recall", "f1"), binary(expected[:, 0], found[:, 0])))
+            metrics["f1_macro"] = metrics[f"f1.{candidates[0]}"] = metrics["f1"]
+    else:
+        metrics = {"accuracy": sklearn.metrics.accuracy_score([given[0] for _, given in read], [each["labels"][0] for each in made])}
+    return difference(report["metrics"], metrics) or (f"scores differ by {apart}" if apart > 1e-5 else "")
+
+
+def micro(expected, found):
+    return sklearn.metrics.precision_recall_fscore_support(expected, found, average="micro", zero_division=0)[:3]
+
+
+def binary(expected, found):
+    return sklearn.metrics.precision_recall_fscore_support(expected, found, average="binary", zero_division=0)[:3]
+
+
+def rtd(folder, path, *options):
+    report, predictions = run("rtd", folder, [path], *options)
+    model, tokenizer = reference.load(folder)
+    plain = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    logits = [reference.detected(model, p["input_ids"]) for p in predictions]
+    expected, found, problem = [], [], ""
+    texts = rows(path) if path.suffix == ".tsv" else path.read_text().splitlines()
+    for prediction, text, of_text in zip(predictions, texts, logits):
+        ids = prediction["input_ids"][1:-1]
+        if path.suffix == ".tsv":
+            words = [(plain(a), plain(b)) for a, b in zip(text["original"].split(), text["replaced"].split())]
+            problem = problem or ("other tokens" if ids != sum((b for _, b in words), []) else "")
+            flags = [len(a) != len(b) or a[at] != b[at] for a, b in words for at in range(len(b))]
+        else:
+            flags = [a != b for a, b in zip(plain(text), ids, strict=True)]
+        problem = problem or ("other places" if prediction["replaced"] != [at + 1 for at, flag in enumerate(flags) if flag] else "")
+        expected += flags
+        found += list(of_text[1:-1] > 0)
+    metrics = dict(zip(("precision", "recall", "f1"), binary(expected, found)))
+    metrics |= {"accuracy": sklearn.metrics.accuracy_score(expected, found), "tokens": len(expected), "replaced": sum(expected)}
+    problems = [far(p["logits"], of_text) for p, of_text in zip(predictions, logits)]
+    return problem or difference(report["metrics"], metrics) or next(filter(None, problems), "")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import DebertaConfig, DebertaTokenizerFast
+from transformers import AutoConfig, DebertaTokenizerFast, DebertaV2TokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "generate"))
 import mask_decoder  # noqa: E402
+import replaced_tokens  # noqa: E402
 import safetensors_file  # noqa: E402
 
 transformers.logging.set_verbosity_error()
@@ -19,23 +20,45 @@ torch.set_num_threads(1)
 POSITIONS = "deberta.embeddings.position_embeddings.weight"
 
 
+TOKENIZERS = {"deberta": DebertaTokenizerFast, "deberta-v2": DebertaV2TokenizerFast}
+DETECTION = "mask_predictions."
+
+
 def load(folder, words=False):
-    config = DebertaConfig.from_pretrained(folder)
-    model = getattr(transformers, config.architectures[0])(config).eval()
+    config = AutoConfig.from_pretrained(folder)
     weights = {k: torch.from_numpy(v.copy()) for k, v in safetensors_file.read(folder / "model.safetensors")[0].items()}
-    model.position_table = weights.pop(POSITIONS, None)
+    detection = {name: weights.pop(name).float() for name in list(weights) if name.startswith(DETECTION)}
+    name = "DebertaV2ForMaskedLM" if detection else config.architectures[0]
+    if detection:
+        # Beside the detection of replaced tokens is the head of the mask decoder.
+        config.legacy, config.tie_word_embeddings = False, False
+    model = getattr(transformers, name)(config).eval()
+    model.detection, model.position_table = detection, weights.pop(POSITIONS, None)
     parameters = dict(model.named_parameters())
     assert set(parameters) == set(weights), set(parameters) ^ set(weights)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
-    return model, DebertaTokenizerFast.from_pretrained(folder, add_prefix_space=words)
+    prefix = {"add_prefix_space": words} if config.model_type == "deberta" else {}
+    return model, TOKENIZERS[config.model_type].from_pretrained(folder, **prefix)
 
 
 def logits(model, tokenizer, texts):
+    """The logits of every pair of texts; of multiple choice those of a question with one choice."""
+    choices = "MultipleChoice" in type(model).__name__
+
+    def one(pair):
+        given = inputs(tokenizer(*pair, return_tensors="pt"))
+        return model(**{name: value[None] if choices else value for name, value in given.items()}).logits[0]
+
     with torch.no_grad():
-        made = [model(**inputs(tokenizer(*pair, return_tensors="pt"))).logits[0] for pair in texts]
-    return torch.stack(made).numpy()
+        return torch.stack([one(pair) for pair in texts]).numpy()
+
+
+def detected(model, ids):
+    """The logits of all tokens, above 0 for those that were replaced."""
+    with torch.no_grad():
+        return replaced_tokens.run(model, model.detection, torch.tensor([ids]))["outputs.logits"][0].numpy()
 
 
 def inputs(encoding):

@@ -1,37 +1,15 @@
-//! Reading comprehension with choices: which of four answers fits the article?
-//!
-//! The highest score is the answer. Multiple choice scores every choice by itself; so does a sequence classifier with one
-//! label, which is what version 1 has, for which transformers lacks the class.
+//! RACE: articles with questions. A choice stands in the gap of its question, or after it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::Head;
 use serde::Deserialize;
 
-use super::accuracy::{Candidates, accuracy};
-use super::data::{TextFile, quoted};
-use super::model::{TaskModel, Texts};
-use super::{Judged, Prepared, Task};
+use super::{MOST, Question};
 use crate::report::name_of;
-use crate::trace::class::Class;
-
-/// Questions about articles, with four answers each.
-pub struct Race {
-    questions: Vec<Question>,
-}
-
-struct Question {
-    place: String,
-    group: String,
-    article: Arc<str>,
-    question: String,
-    options: [String; 4],
-    answer: usize,
-}
+use crate::task::data::{TextFile, quoted};
 
 /// An article of the original files, with several questions, or a line with one.
 #[derive(Deserialize)]
@@ -69,31 +47,25 @@ enum Options {
     Many(Vec<Vec<String>>),
 }
 
-impl Race {
-    /// Reads articles: files or lines of JSON, and folders of such files with their folders; of each of `files` as many
-    /// questions as `limit` says.
-    ///
-    /// # Errors
-    /// A file without questions; a question without four answers or the right one.
-    pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Race> {
-        let mut questions = Vec::new();
-        for path in files {
-            let start = questions.len();
-            let mut articles = Vec::new();
-            find(path, 0, &mut articles)?;
-            for path in articles {
-                if limit.is_some_and(|limit| questions.len() - start >= limit) {
-                    break;
-                }
-                read(&path, &mut questions)?;
+/// Reads files and folders, of each as many questions as `limit` says.
+pub(super) fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Vec<Question>> {
+    let mut questions = Vec::new();
+    for path in files {
+        let start = questions.len();
+        let mut articles = Vec::new();
+        find(path, 0, &mut articles)?;
+        for path in articles {
+            if limit.is_some_and(|limit| questions.len() - start >= limit) {
+                break;
             }
-            if questions.len() == start {
-                return Err(Error::malformed("no questions: neither .txt nor .jsonl files").in_file(path));
-            }
-            questions.truncate(start + limit.unwrap_or(usize::MAX).min(questions.len() - start));
+            read_file(&path, &mut questions)?;
         }
-        Ok(Race { questions })
+        if questions.len() == start {
+            return Err(Error::malformed("no questions: neither .txt nor .jsonl files").in_file(path));
+        }
+        questions.truncate(start + limit.unwrap_or(usize::MAX).min(questions.len() - start));
     }
+    Ok(questions)
 }
 
 /// The files in a folder and its folders, by name; or the file itself.
@@ -117,7 +89,7 @@ fn find(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     inside.iter().try_for_each(|path| find(path, depth + 1, found))
 }
 
-fn read(path: &Path, questions: &mut Vec<Question>) -> Result<()> {
+fn read_file(path: &Path, questions: &mut Vec<Question>) -> Result<()> {
     let file = TextFile::read(path)?;
     let mut found = false;
     // An article by itself can stand on several lines.
@@ -159,17 +131,24 @@ fn add(
     let group = group(&name, path);
     for (number, ((question, options), answer)) in asked.into_iter().zip(options).zip(answers).enumerate() {
         let wrong = |message: String| file.at(line, &format!("question {number}: {message}"));
-        let options: [String; 4] = options
-            .try_into()
-            .map_err(|options: Vec<String>| wrong(format!("{} options, expected 4", options.len())))?;
-        let at = ["A", "B", "C", "D"].iter().position(|letter| *letter == answer.trim());
-        let at = at.ok_or_else(|| wrong(format!("answer {}, expected A, B, C or D", quoted(&answer))))?;
+        if !(2..=MOST).contains(&options.len()) {
+            let count = options.len();
+            return Err(wrong(format!("{count} options, expected 4, or another number from 2 to {MOST}")));
+        }
+        let letters = || ('A'..='Z').take(options.len());
+        let at = letters().position(|letter| answer.trim().chars().eq([letter]));
+        let at = at.ok_or_else(|| {
+            let last = letters().last().unwrap_or_default();
+            let all: Vec<String> = letters().map(String::from).collect();
+            let others = all.split_last().map_or_else(String::new, |(_, others)| others.join(", "));
+            wrong(format!("answer {}, expected {others} or {last}", quoted(&answer)))
+        })?;
         questions.push(Question {
             place: format!("{name}#{number}"),
             group: group.clone(),
-            article: Arc::clone(&article),
-            question,
-            options,
+            first: Arc::clone(&article),
+            seconds: options.iter().map(|option| filled(&question, option)).collect(),
+            names: options,
             answer: at,
         });
     }
@@ -185,42 +164,7 @@ fn group(name: &str, path: &Path) -> String {
 
 /// A question with an answer: in the question's gap, or after it.
 fn filled(question: &str, option: &str) -> String {
-    match question.contains('_') {
-        true => question.replace('_', option),
-        false => format!("{question} {option}"),
-    }
-}
-
-impl Task for Race {
-    fn class(&self, checkpoint: &Checkpoint) -> Class {
-        let chooses = checkpoint.head == Head::MultipleChoice;
-        let head = if chooses { Head::MultipleChoice } else { Head::SequenceClassification };
-        Class::of_head(checkpoint.config.family, head)
-    }
-
-    fn prepare(&mut self, model: &TaskModel, texts: &Texts) -> Result<Prepared> {
-        if model.class.head != Head::MultipleChoice {
-            model.require_one_label("it scores every choice by itself")?;
-        }
-        let mut prepared = Prepared::default();
-        for question in &self.questions {
-            let filled = question.options.each_ref().map(|option| filled(&question.question, option));
-            prepared.add(texts, filled.iter().map(|second| [&*question.article, second]))?;
-        }
-        Ok(prepared)
-    }
-
-    fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
-        let questions = self.questions.iter().zip(kept.chunks(4));
-        accuracy(questions.map(|(question, scores)| Candidates {
-            place: &question.place,
-            group: &question.group,
-            what: "answer",
-            names: &question.options,
-            expected: question.answer,
-            logits: scores.concat(),
-        }))
-    }
+    if question.contains('_') { question.replace('_', option) } else { format!("{question} {option}") }
 }
 
 #[cfg(test)]
