@@ -182,11 +182,12 @@ fn faults_are_seen() {
             recorded.iter().max_by_key(|recorded| recorded.trace.tensors.len()).unwrap();
         let parameters = parameters(&folder, *class);
         let model = Model::read(&parameters, *class, *rows).unwrap();
-        for fault in faults(&model, inputs, model.config.num_hidden_layers / 2).faults {
-            let Some(faulty) = model.with(&fault.changes) else {
-                assert!(case.starts_with("v2-"), "{case}, {}: not put into the model", fault.description);
-                continue;
-            };
+        let mut faults = faults(&model, inputs, model.config.num_hidden_layers / 2).faults;
+        // Formulas that the golden's code has wrong are no part of a model.
+        faults.retain(|fault| fault.of == Culprit::Model);
+        for fault in faults {
+            let faulty = model.with(&fault.changes);
+            let faulty = faulty.unwrap_or_else(|| panic!("{case}: {} is not put in", fault.description));
             let reference = faulty.build().unwrap().run(inputs, &["*"], Vec::new()).unwrap();
             let tch = Tch::load(faulty.config.clone(), &faulty, faulty.class, faulty.masked_rows).unwrap();
             let tch = tch.run(inputs, &["*"], Vec::new()).unwrap();

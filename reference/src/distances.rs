@@ -16,6 +16,7 @@
 use std::ops::Range;
 
 use crate::config::DebertaConfig;
+use crate::conventions::Conventions;
 use crate::error::{Error, Result};
 
 impl DebertaConfig {
@@ -121,6 +122,11 @@ impl Distances {
     pub fn with_rounding(mut self, rounding: BucketRounding) -> Distances {
         self.buckets.iter_mut().for_each(|buckets| buckets.rounding = rounding);
         self
+    }
+
+    /// The same under somebody's conventions, if there are buckets.
+    pub fn under(self, conventions: Conventions) -> Distances {
+        self.with_far_positions(conventions.far_positions).with_rounding(conventions.bucket_rounding)
     }
 
     /// The row of the table for a distance.

@@ -66,10 +66,7 @@ pub trait DebertaPreTrainedModel: Sized {
     fn with_conventions(mut self, conventions: Conventions) -> Self {
         let base = self.base_mut();
         base.masked_rows = conventions.masked_rows;
-        base.distances = base
-            .distances
-            .with_far_positions(conventions.far_positions)
-            .with_rounding(conventions.bucket_rounding);
+        base.distances = base.distances.under(conventions);
         self
     }
 

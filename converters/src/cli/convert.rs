@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use deberta_reference::{Head, MaskedRows};
 
@@ -63,11 +64,18 @@ struct OnnxArgs {
     activations: Option<String>,
     /// Dtype to compute in, where it is not that of the weights: f32 for weights in f16 or bf16, which a runtime widens when
     /// it loads them. CPUs have no bf16 arithmetic, so --dtype bf16 runs on them with --compute f32 alone
-    #[arg(long, value_name = "DTYPE")]
+    #[arg(long, value_name = "DTYPE", value_parser = computable())]
     compute: Option<Dtype>,
     /// Write the weights to a file of their own beside the model; models over 2 GB always are written so
     #[arg(long)]
     external_data: bool,
+}
+
+/// The dtypes that runtimes compute in.
+fn computable() -> impl TypedValueParser<Value = Dtype> {
+    let words =
+        [Dtype::F32, Dtype::F16, Dtype::BF16].into_iter().filter_map(|dtype| dtype.to_possible_value());
+    PossibleValuesParser::new(words).try_map(|word| Dtype::from_str(&word, false))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

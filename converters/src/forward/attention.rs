@@ -31,16 +31,16 @@ pub(super) fn attention(
     g.keep(at, "c2c", &scores, &pairs);
     if let Some(positions) = around.positions.as_ref().filter(|_| config.c2p()) {
         // c2p[i, j] = (q pos_keyᵀ)[i, δ(i, j)]
-        let key = relative::keys(g, at, positions); //                                   [h, d, 2s]
-        let all = g.node(at, "MatMul", &[&q, &key], &[]); //                             [b, h, n, 2s]
+        let key = relative::keys(g, at, positions); //                                   [h, d, r]
+        let all = g.node(at, "MatMul", &[&q, &key], &[]); //                             [b, h, n, r]
         let c2p = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 3)]);
         g.keep(at, "c2p", &c2p, &pairs);
         scores = g.node(at, "Add", &[&scores, &c2p], &[]);
     }
     if let Some(positions) = around.positions.as_ref().filter(|_| config.p2c()) {
         // p2c[i, j] = (pos_query kᵀ)[δ(i, j), j]
-        let query = relative::queries(g, at, positions); //                              [h, 2s, d]
-        let all = g.node(at, "MatMul", &[&query, &k_transposed], &[]); //                [b, h, 2s, n]
+        let query = relative::queries(g, at, positions); //                              [h, r, d]
+        let all = g.node(at, "MatMul", &[&query, &k_transposed], &[]); //                [b, h, r, n]
         let p2c = g.node(at, "GatherElements", &[&all, &positions.delta], &[Attribute::Int("axis", 2)]);
         g.keep(at, "p2c", &p2c, &pairs);
         scores = g.node(at, "Add", &[&scores, &p2c], &[]);
@@ -75,7 +75,7 @@ fn mix_heads(g: &mut Graph<'_>, at: &Module, x: &Value) -> Value {
     let flat = g.reshape(at, x, &[0, 0, -1]); //                                         [b, h, n n]
     let mixed = g.node(at, "MatMul", &[&at.parameter("weight"), &flat], &[]);
     let mixed = g.node(at, "Reshape", &[&mixed, &shape], &[]);
-    if g.wants_at(at, "") {
+    if g.wants_at(at) {
         let last = g.transpose(at, &mixed, &[0, 2, 3, 1]);
         g.keep(at, "", &last, &[Dim::Batch, Dim::Sequence, Dim::Sequence, Dim::Of(h)]);
     }

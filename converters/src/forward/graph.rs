@@ -193,8 +193,13 @@ impl<'c> Graph<'c> {
     /// Integers [k].
     pub(super) fn integers(&mut self, integers: &[i64]) -> Value {
         let text: Vec<String> = integers.iter().map(i64::to_string).collect();
+        self.table(&format!("integers [{}]", text.join(", ")), integers)
+    }
+
+    /// Integers [k] under a name, where they are many.
+    pub(super) fn table(&mut self, name: &str, integers: &[i64]) -> Value {
         let bytes = integers.iter().flat_map(|integer| integer.to_le_bytes()).collect();
-        self.constant(format!("integers [{}]", text.join(", ")), Dtype::I64, vec![integers.len()], bytes)
+        self.constant(name.to_owned(), Dtype::I64, vec![integers.len()], bytes)
     }
 
     /// An integer [].
@@ -340,8 +345,8 @@ impl<'c> Graph<'c> {
     }
 
     /// Whether the activation of a module is asked for.
-    pub(super) fn wants_at(&self, at: &Module, name: &str) -> bool {
-        self.wants(&join(&at.path, name))
+    pub(super) fn wants_at(&self, at: &Module) -> bool {
+        self.wants(&at.path)
     }
 
     /// The number of outputs.

@@ -1,8 +1,8 @@
 //! Keys and queries of relative positions: `reference/src/relative.rs` as nodes.
 //!
-//! The relative position table is normalised and projected as a whole, in f32. That depends on the weights alone, so that a
-//! runtime does it when it loads the model (in f32, because ONNX Runtime has no other kernels for it); what is left for every
-//! run is to take the rows within reach.
+//! The relative position table is normalised and projected as a whole. That depends on the weights alone, so that a runtime does
+//! it when it loads the model (in f32, because ONNX Runtime has no other kernels for it); what is left for every run is to take
+//! the rows within reach.
 
 use deberta_reference::{Conventions, PositionProjection};
 
@@ -10,7 +10,7 @@ use super::graph::{Attribute, Dim, Graph, Module, Value};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Dtype;
 
-/// Relative positions.
+/// Relative positions: r rows of the table are within reach of n tokens.
 pub(super) struct Positions {
     table: Table,
     /// δ: the row of the distance between query and key, counted from `first` [b, h, n, n]
@@ -36,10 +36,12 @@ pub(super) fn positions(
     n: &Value,
     conventions: Conventions,
 ) -> Result<Positions> {
-    let distances = g.config.distances();
-    let distances =
-        distances.with_far_positions(conventions.far_positions).with_rounding(conventions.bucket_rounding);
-    let lookup = distances.lookup().map_err(|error| Error::new(Kind::Request, error.to_string()))?;
+    let lookup = g
+        .config
+        .distances()
+        .under(conventions)
+        .lookup()
+        .map_err(|error| Error::new(Kind::Request, error.to_string()))?;
     let [delta, first, end] = match lookup {
         Some(rows) => bucketed(g, at, n, &rows),
         None => clamped(g, at, n),
@@ -69,7 +71,7 @@ fn clamped(g: &mut Graph<'_>, at: &Module, n: &Value) -> [Value; 3] {
 /// to n - 1 are within reach, and of these δ(i, j) is that of i - j, counted from the first one.
 fn bucketed(g: &mut Graph<'_>, at: &Module, n: &Value, rows: &[usize]) -> [Value; 3] {
     let (one, farthest) = (g.integer(1), (rows.len() / 2) as i64);
-    let lookup = g.integers(&rows.iter().map(|&row| row as i64).collect::<Vec<_>>());
+    let lookup = g.table("rows of distances", &rows.iter().map(|&row| row as i64).collect::<Vec<_>>());
     let before = g.node(at, "Sub", &[&one, n], &[]);
     let distances = g.node(at, "Range", &[&before, n, &one], &[]); //                    [2n - 1]
     let (least, most) = (g.integer(-farthest), g.integer(farthest));
@@ -118,7 +120,7 @@ fn table(g: &mut Graph<'_>, at: &Module) -> Table {
     let operands = [stored, norm.parameter("weight"), norm.parameter("bias")];
     let [r, weight, bias] = operands.map(|operand| g.widened(at, &operand));
     let r = g.normalise(&norm, [&r, &weight, &bias]);
-    if g.wants_at(&norm, "") {
+    if g.wants_at(&norm) {
         let narrow = g.narrowed(&norm, &r);
         g.keep(
             &norm,
@@ -130,7 +132,7 @@ fn table(g: &mut Graph<'_>, at: &Module) -> Table {
     Table::Normalised(r)
 }
 
-/// pos_key = pos_key_proj R, for the rows R within reach, by heads and turned: [h, d, 2s].
+/// pos_key = pos_key_proj R, for the rows R within reach, by heads and turned: [h, d, r].
 pub(super) fn keys(g: &mut Graph<'_>, at: &Module, positions: &Positions) -> Value {
     let [projection, _] = g.config.position_projections();
     let (proj, table) = project(g, at, projection, positions);
@@ -138,7 +140,7 @@ pub(super) fn keys(g: &mut Graph<'_>, at: &Module, positions: &Positions) -> Val
     g.transpose(&proj, &rows, &[0, 2, 1])
 }
 
-/// pos_query = (pos_query_proj R + b) / scale, for the rows R within reach, by heads: [h, 2s, d].
+/// pos_query = (pos_query_proj R + b) / scale, for the rows R within reach, by heads: [h, r, d].
 pub(super) fn queries(g: &mut Graph<'_>, at: &Module, positions: &Positions) -> Value {
     let [_, projection] = g.config.position_projections();
     let (proj, table) = project(g, at, projection, positions);
@@ -167,7 +169,7 @@ fn project(
     (proj, table)
 }
 
-/// The rows of the projected table [2S, H] within reach, by heads: [h, 2s, d].
+/// The rows of the projected table [2S, H] within reach, by heads: [h, r, d].
 fn rows_by_head(g: &mut Graph<'_>, at: &Module, table: &Value, positions: &Positions) -> Value {
     let (h, d) = (g.config.num_attention_heads as i64, g.config.head_size() as i64);
     let table = g.narrowed(at, table);
@@ -179,7 +181,7 @@ fn rows_by_head(g: &mut Graph<'_>, at: &Module, table: &Value, positions: &Posit
 
 /// The activation of a position projection: [1, rows, H], with all rows or those within reach.
 fn keep_rows(g: &mut Graph<'_>, at: &Module, table: &Value, positions: &Positions) {
-    if !g.wants_at(at, "") {
+    if !g.wants_at(at) {
         return;
     }
     let axis = g.integers(&[0]);

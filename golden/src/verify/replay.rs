@@ -1,5 +1,7 @@
 //! A golden trace played again: a model on its inputs, compared with what it has.
 
+use std::collections::HashSet;
+
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{DebertaConfig, Stage};
 use ndarray::ArrayD;
@@ -76,28 +78,26 @@ impl Replay<'_> {
         Ok(candidate)
     }
 
-    /// Runs the model once for every group of points that fit into memory together, and compares them. Numbers are as large
-    /// in every run: they are measured in the first.
+    /// Runs the model once for every group of points that fit into memory together, and compares them.
     fn compare_in_groups(
         &self,
         model: &dyn Backend,
         arbiter: Option<&Arbiter>,
     ) -> Result<(Vec<PointReport>, Magnitudes)> {
-        let (mut points, mut magnitudes) = (Vec::new(), None);
+        let (mut points, mut magnitudes) = (Vec::new(), Magnitudes::new());
         for names in self.groups() {
             let activations: Vec<&str> =
                 names.iter().filter_map(|name| name.strip_prefix("activations.")).collect();
-            let candidate = if magnitudes.is_none() {
-                let (candidate, measured) = model.run_and_measure(&self.asked.inputs, &activations)?;
-                magnitudes = Some(measured);
-                candidate
-            } else {
-                model.run(&self.asked.inputs, &activations, Vec::new())?
-            };
+            let (candidate, measured) = model.run_and_measure(&self.asked.inputs, &activations)?;
+            // A backend that sees all activations measures them in every run.
+            let known: HashSet<&str> = magnitudes.iter().map(|(name, _)| name.as_str()).collect();
+            let new: Vec<_> =
+                measured.into_iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
+            magnitudes.extend(new);
             points.extend(self.comparison.points(self.file, &names, candidate, arbiter)?);
         }
         points.sort_by_cached_key(|point| (rank(&point.name), point.name.clone()));
-        Ok((points, magnitudes.unwrap_or_default()))
+        Ok((points, magnitudes))
     }
 
     /// The points of the golden in groups. Outputs, which every run returns, are in the first.

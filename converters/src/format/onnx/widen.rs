@@ -1,5 +1,7 @@
 //! Weights in bf16 as f32, for a runtime that reads no bf16.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -22,11 +24,11 @@ impl OnnxFile {
         }
         let mut model = ModelProto::decode(bytes)
             .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
+        let places: HashMap<&str, usize> =
+            self.tensors.iter().enumerate().map(|(index, info)| (info.name.as_str(), index)).collect();
         for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
-            let known = self.tensors.iter().position(|info| info.name == tensor.name());
-            let Some((index, info)) = known.and_then(|index| Some((index, self.tensors.get(index)?))) else {
-                continue;
-            };
+            let place = places.get(tensor.name()).and_then(|&index| Some((index, self.tensors.get(index)?)));
+            let Some((index, info)) = place else { continue };
             if info.dtype != Dtype::BF16 {
                 continue;
             }

@@ -4,7 +4,7 @@
 use deberta_reference::distances::Distances;
 use deberta_reference::weights::Weights;
 use deberta_reference::{
-    self as reference, Conventions, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
+    self as reference, DebertaConfig, Inputs, LoadReport, MaskedRows, Probe, TensorSource,
 };
 use tch::Tensor;
 
@@ -51,7 +51,6 @@ impl Model {
         } else {
             config
         };
-        let Conventions { far_positions, bucket_rounding, .. } = class.conventions();
         let (weights, report) = Weights::read(&config, class.head, source)?;
         unless(config.obstacle(class.head))?;
         let all = Scope::of(&weights);
@@ -63,7 +62,7 @@ impl Model {
             encoder: DebertaEncoder::new(&config, &base.at("encoder"))?,
             head: Head::new(&config, class.head, &all)?,
             positions: decodes.then(positions).transpose()?,
-            distances: config.distances().with_far_positions(far_positions).with_rounding(bucket_rounding),
+            distances: config.distances().under(class.conventions()),
             config,
             class,
             masked_rows,

@@ -234,7 +234,8 @@ impl GraphCandidate<'_> {
             return Ok(None);
         }
         let message = format!(
-            "the golden is of {}, and the graph of {own}, whose code gives other rows of the table to some distances: the              reference computes what the graph does when it follows that code. Judge the graph by a golden of its own class",
+            "the golden is of {}, and the graph of {own}, whose code gives other rows of the table to some distances: \
+             the reference computes what the graph does when it follows that code. Judge the graph by a golden of its own class",
             given.class
         );
         Ok(Some(Finding::new(FindingKind::Conventions, Outcome::Divergence, message)))
