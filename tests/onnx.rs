@@ -10,8 +10,9 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::naming::onnx::recover;
 use deberta_tests::cases::each;
 use deberta_tests::{fail, fixture, fixtures, shared_fixtures, shared_fixtures_of_version_2, succeed};
+use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
-use protobuf::Message;
+use protobuf::{EnumOrUnknown, Message};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -283,6 +284,55 @@ fn what_an_export_has_lost_is_named() {
         message.contains("tensor \"deberta.encoder.layer.1.attention.self.in_proj.weight\": missing"),
         "{message}"
     );
+}
+
+#[test]
+fn numbers_that_a_graph_changes_before_it_uses_them_are_no_parameters() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/v2-model-conv/model.safetensors");
+    let ints = |name: &str, ints: &[i64]| AttributeProto {
+        name: name.to_owned(),
+        ints: ints.to_vec(),
+        type_: EnumOrUnknown::new(AttributeType::INTS),
+        ..AttributeProto::default()
+    };
+    let to = |number: i64| AttributeProto {
+        name: "to".to_owned(),
+        i: number,
+        type_: EnumOrUnknown::new(AttributeType::INT),
+        ..AttributeProto::default()
+    };
+    let query = "encoder.layer.0.attention.self.query_proj.weight";
+    let cases = [
+        ("encoder.conv.conv.weight", "Transpose", vec![ints("perm", &[1, 0, 2])]),
+        (query, "Neg", vec![]),
+        (query, "Cast", vec![to(10)]),
+        (query, "Cast", vec![to(7)]),
+        ("encoder.layer.1.output.LayerNorm.bias", "Neg", vec![]),
+    ];
+    for (name, operation, attribute) in cases {
+        let out = tempfile::tempdir().unwrap();
+        let path = export(&source, out.path(), &[]);
+        let mut model = decode(&path);
+        let graph = model.graph.mut_or_insert_default();
+        for input in graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|input| *input == name) {
+            *input = "changed".to_owned();
+        }
+        let change = NodeProto {
+            input: vec![name.to_owned()],
+            output: vec!["changed".to_owned()],
+            name: "change".to_owned(),
+            op_type: operation.to_owned(),
+            attribute,
+            ..NodeProto::default()
+        };
+        graph.node.insert(0, change);
+        fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+        let message = fail(CONVERT, &["digest", &arg(&path)]);
+        let expected = format!(
+            "tensor \"{name}\": the graph computes with other numbers, which change ({operation}) makes of it"
+        );
+        assert!(message.contains(&expected), "{message}");
+    }
 }
 
 #[test]

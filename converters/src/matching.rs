@@ -80,6 +80,8 @@ pub enum ProblemKind {
     },
     /// It is this parameter, and the graph does not say whether it is transposed.
     Layout(String),
+    /// A node of the graph makes other numbers of it before they are used.
+    Altered(String),
     /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
     NotCounting,
     /// It is what this parameter is more than the generator's, and the parameter itself is not there.
@@ -114,6 +116,9 @@ impl fmt::Display for ProblemKind {
             }
             ProblemKind::Layout(name) => {
                 write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
+            }
+            ProblemKind::Altered(node) => {
+                write!(f, "the graph computes with other numbers, which {node} makes of it")
             }
             ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
             ProblemKind::Difference(name) => write!(
@@ -194,6 +199,7 @@ struct Candidate {
     rank: usize,
     layout: Layout,
     shape: Vec<usize>,
+    altered: Option<String>,
     place: Place,
 }
 
@@ -291,7 +297,7 @@ impl Matcher<'_> {
         };
         let candidate = |rank, transposed: bool| {
             let layout = if transposed { Layout::Transposed } else { Layout::Canonical };
-            Candidate { rank, layout, shape: info.shape.clone(), place }
+            Candidate { rank, layout, shape: info.shape.clone(), altered: None, place }
         };
         match self.naming {
             Naming::Torch => canonical(&info.name)
@@ -313,7 +319,8 @@ impl Matcher<'_> {
                 let found = recovered.into_iter().flatten().filter_map(|recovered| {
                     let (param, rank, _) = canonical(&recovered.name)?;
                     let (layout, shape) = (recovered.layout, recovered.shape.clone());
-                    Some((param, Candidate { rank, layout, shape, place }))
+                    let altered = recovered.altered.clone();
+                    Some((param, Candidate { rank, layout, shape, altered, place }))
                 });
                 found.collect()
             }
@@ -346,7 +353,9 @@ impl Matcher<'_> {
             if candidate.layout == Layout::Transposed {
                 expected.reverse();
             }
-            if candidate.layout == Layout::Unknown && param.role == Role::LinearWeight {
+            if let Some(node) = &candidate.altered {
+                matched.problems.push(problem(&info.name, ProblemKind::Altered(node.clone())));
+            } else if candidate.layout == Layout::Unknown && param.role == Role::LinearWeight {
                 matched.problems.push(problem(&info.name, ProblemKind::Layout(param.name.clone())));
             } else if candidate.shape != expected {
                 let found = info.shape.clone();

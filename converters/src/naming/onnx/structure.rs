@@ -32,7 +32,8 @@ pub(super) fn complete(walk: &Walk<'_>, tensors: &[TensorInfo], recovered: &mut 
             let uses = walk.follow(info).uses.into_iter();
             let found: HashSet<Recovered> = uses
                 .filter_map(|operand| {
-                    Some(Recovered::new(places.name(&operand, info)?, layout(&operand), info))
+                    let uses = std::slice::from_ref(&operand);
+                    Some(Recovered::new(places.name(&operand, info)?, layout(&operand), info, uses))
                 })
                 .collect();
             names.extend(found);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::path::{TABLE_OF_LAYERS, local, module_of, parameter};
 use crate::format::TensorFile;
+use crate::format::onnx::data_type;
 use crate::format::onnx::proto::{GraphProto, NodeProto};
 use crate::tensor::{Dtype, TensorInfo};
 
@@ -17,10 +18,17 @@ pub struct Recovered {
     pub layout: Layout,
     /// The shape, without the axes of length 1 that an exporter put around a bias or the table of relative positions.
     pub shape: Vec<usize>,
+    /// The node that makes other numbers of the tensor before they are used: `/encoder/conv/Transpose (Transpose)`.
+    pub altered: Option<String>,
 }
 
 impl Recovered {
-    pub(super) fn new(name: String, layout: Option<Layout>, info: &TensorInfo) -> Recovered {
+    pub(super) fn new(
+        name: String,
+        layout: Option<Layout>,
+        info: &TensorInfo,
+        uses: &[Use<'_>],
+    ) -> Recovered {
         let shape = match info.shape[..] {
             // A bias with axes of length 1 around its heads.
             [1, heads, 1, size] => vec![heads.saturating_mul(size)],
@@ -28,7 +36,9 @@ impl Recovered {
             [1, rows, size] if name.starts_with(TABLE_OF_LAYERS) => vec![rows, size],
             _ => info.shape.clone(),
         };
-        Recovered { name, layout: layout.unwrap_or(Layout::Unknown), shape }
+        let altering = uses.iter().find(|operand| operand.alters(info.shape.len()));
+        let altered = altering.map(|Use { node, .. }| format!("{} ({})", node.name(), node.op_type()));
+        Recovered { name, layout: layout.unwrap_or(Layout::Unknown), shape, altered }
     }
 }
 
@@ -79,6 +89,42 @@ pub(super) struct Use<'g> {
     pub(super) turned: bool,
 }
 
+impl Use<'_> {
+    /// Whether the node computes with other numbers than those of the tensor, which has `rank` axes: a class has its parameters
+    /// multiplied, added, normalised with and looked up in, and a bias put into heads, and nothing else.
+    fn alters(&self, rank: usize) -> bool {
+        match self.node.op_type() {
+            "Transpose" | "Mul" => rank > 1,
+            "Sub" => rank == 1,
+            // What widens is followed, and is no use.
+            "Cast" => true,
+            "Gemm" | "FusedMatMul" => float(self.node, "alpha", 1.0) != 1.0,
+            operation => ELEMENTWISE.contains(&operation),
+        }
+    }
+}
+
+/// Operations that make other numbers of an operand, or leave some out.
+const ELEMENTWISE: [&str; 17] = [
+    "Abs",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Div",
+    "Exp",
+    "Floor",
+    "GatherElements",
+    "Neg",
+    "Pad",
+    "Pow",
+    "Reciprocal",
+    "Round",
+    "Sign",
+    "Sqrt",
+    "Tile",
+    "Where",
+];
+
 impl<'g> Walk<'g> {
     pub(super) fn new(graph: &'g GraphProto, file: &'g dyn TensorFile) -> Self {
         let mut walk =
@@ -111,12 +157,12 @@ impl<'g> Walk<'g> {
         let (mut found, mut known) = (BTreeSet::new(), BTreeSet::new());
         for name in values.into_iter().filter_map(local) {
             known.insert(name.clone());
-            found.insert(Recovered::new(name, agreed, info));
+            found.insert(Recovered::new(name, agreed, info, &uses));
         }
         for (operand, layout) in uses.iter().zip(layouts) {
             let Some(name) = self.name(operand, info) else { continue };
             if known.insert(name.clone()) {
-                found.insert(Recovered::new(name, layout, info));
+                found.insert(Recovered::new(name, layout, info, &uses));
             }
         }
         found.into_iter().collect()
@@ -136,7 +182,8 @@ impl<'g> Walk<'g> {
                 let Some(node) = self.graph.node.get(index) else { continue };
                 let next = match (node.op_type(), info.shape.len()) {
                     _ if operand > 0 => None,
-                    ("Identity" | "Cast", _) => Some(turned),
+                    ("Identity", _) => Some(turned),
+                    ("Cast", _) if widens(node, info.dtype) => Some(turned),
                     ("Transpose", 2) if turns(node) => Some(!turned),
                     ("Reshape", 1) | ("Unsqueeze" | "Squeeze", 1..=3) => Some(turned),
                     _ => None,
@@ -261,6 +308,17 @@ pub(super) fn layout(operand: &Use<'_>) -> Option<Layout> {
     Some(Layout::of(transposed != operand.turned))
 }
 
+/// Whether a `Cast` leaves every number of `dtype` as it is.
+fn widens(node: &NodeProto, dtype: Dtype) -> bool {
+    let to = |to| integer(node, "to") == i64::from(i32::from(data_type(to)));
+    match dtype {
+        Dtype::F16 => to(Dtype::F16) || to(Dtype::F32) || to(Dtype::F64),
+        Dtype::BF16 => to(Dtype::BF16) || to(Dtype::F32) || to(Dtype::F64),
+        Dtype::F32 => to(Dtype::F32) || to(Dtype::F64),
+        other => to(other),
+    }
+}
+
 /// Whether a `Transpose` of a matrix swaps its axes.
 fn turns(node: &NodeProto) -> bool {
     let perm = node.attribute.iter().find(|attribute| attribute.name() == "perm");
@@ -269,6 +327,11 @@ fn turns(node: &NodeProto) -> bool {
 
 fn integer(node: &NodeProto, name: &str) -> i64 {
     node.attribute.iter().find(|attribute| attribute.name() == name).map_or(0, |attribute| attribute.i())
+}
+
+fn float(node: &NodeProto, name: &str, otherwise: f32) -> f32 {
+    let attribute = node.attribute.iter().find(|attribute| attribute.name() == name);
+    attribute.map_or(otherwise, |attribute| attribute.f())
 }
 
 #[cfg(test)]
