@@ -93,12 +93,12 @@ impl Checkpoint {
         config: &DebertaConfig,
         head: Option<Head>,
     ) -> Result<Checkpoint> {
-        let recovered: Vec<Vec<Vec<Recovered>>> =
+        let recovered: Vec<Vec<Option<Vec<Recovered>>>> =
             files.iter().filter_map(|file| onnx::recover(file.as_ref())).collect();
         let names: Vec<&str> = if recovered.is_empty() {
             files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str()).collect()
         } else {
-            recovered.iter().flatten().flatten().map(|recovered| recovered.name.as_str()).collect()
+            recovered.iter().flatten().flatten().flatten().map(|recovered| recovered.name.as_str()).collect()
         };
         let names = || names.iter().copied();
         let naming = if recovered.is_empty() { Naming::of(names()) } else { Naming::Onnx };

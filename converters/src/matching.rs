@@ -179,7 +179,7 @@ pub(crate) struct Matcher<'a> {
     pub(crate) prefixes: Prefixes,
     pub(crate) files: &'a [Box<dyn TensorFile>],
     /// For files with graphs, what each tensor was recognised as.
-    pub(crate) recovered: &'a [Vec<Vec<Recovered>>],
+    pub(crate) recovered: &'a [Vec<Option<Vec<Recovered>>>],
 }
 
 /// What matching finds; see the fields of the same names in [`Checkpoint`](crate::checkpoint::Checkpoint).
@@ -235,7 +235,7 @@ impl Matcher<'_> {
                     self.set_aside_position_ids(info, place, &mut matched)?;
                 } else if let Some(name) = self.difference(&info.name, &lookup).filter(|_| found.is_empty()) {
                     differences.push((info.name.clone(), name));
-                } else if found.is_empty() && !self.is_constant(info) {
+                } else if found.is_empty() && !self.is_constant(info, place) {
                     matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
                 }
                 for (param, candidate) in found {
@@ -315,8 +315,7 @@ impl Matcher<'_> {
                 .into_iter()
                 .collect(),
             Naming::Onnx => {
-                let recovered = self.recovered.get(place.file).and_then(|file| file.get(place.index));
-                let found = recovered.into_iter().flatten().filter_map(|recovered| {
+                let found = self.told(place).into_iter().flatten().flatten().filter_map(|recovered| {
                     let (param, rank, _) = canonical(&recovered.name)?;
                     let (layout, shape) = (recovered.layout, recovered.shape.clone());
                     let altered = recovered.altered.clone();
@@ -327,10 +326,17 @@ impl Matcher<'_> {
         }
     }
 
-    /// Whether a tensor of a graph is an integer or a single number, with which the nodes compute.
-    fn is_constant(&self, info: &TensorInfo) -> bool {
+    /// What the graph of a file tells of a tensor.
+    fn told(&self, place: Place) -> Option<&Option<Vec<Recovered>>> {
+        self.recovered.get(place.file)?.get(place.index)
+    }
+
+    /// Whether a tensor of a graph is an integer or a single number, with which the nodes compute, or made integers of.
+    fn is_constant(&self, info: &TensorInfo, place: Place) -> bool {
         self.naming == Naming::Onnx
-            && (!info.dtype.is_float() || info.shape.iter().all(|&dimension| dimension == 1))
+            && (!info.dtype.is_float()
+                || info.shape.iter().all(|&dimension| dimension == 1)
+                || matches!(self.told(place), Some(None)))
     }
 
     fn bind(&self, param: Param, candidates: Vec<Candidate>, matched: &mut Matched) {

@@ -22,12 +22,16 @@ pub use walk::{Layout, Recovered};
 pub const LM_HEAD_DECODER: &str = "lm_predictions.lm_head.weight";
 
 /// Everything that the graph tells of each tensor: nothing for most constants, several names for tied and merged ones.
-/// Nothing at all if the file has no graph.
-pub fn recover(file: &dyn TensorFile) -> Option<Vec<Vec<Recovered>>> {
+/// None of them is for a tensor that is made integers of. Nothing at all if the file has no graph.
+pub fn recover(file: &dyn TensorFile) -> Option<Vec<Option<Vec<Recovered>>>> {
     let walk = Walk::new(file.graph()?, file);
     let mut recovered: Vec<_> = file.tensors().iter().map(|info| walk.recover(info)).collect();
     structure::complete(&walk, file.tensors(), &mut recovered);
-    Some(recovered)
+    let told = recovered.into_iter().zip(file.tensors()).map(|(names, info)| {
+        let is_weight = !names.is_empty() || !walk.makes_integers(info);
+        is_weight.then_some(names)
+    });
+    Some(told.collect())
 }
 
 /// Whether the nodes compute with integers that stand for weights.

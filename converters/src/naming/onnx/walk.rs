@@ -197,6 +197,31 @@ impl<'g> Walk<'g> {
         followed
     }
 
+    /// Whether nothing but integers is made of a tensor, as of distances that an exporter for one length has sorted into buckets:
+    /// no parameter.
+    pub(super) fn makes_integers(&self, info: &'g TensorInfo) -> bool {
+        const MOST: usize = 100;
+        let (mut ahead, mut seen, mut made) = (vec![info.name.as_str()], BTreeSet::new(), false);
+        while let Some(value) = ahead.pop() {
+            if !seen.insert(value) {
+                continue;
+            }
+            for &(index, _) in self.consumers.get(value).into_iter().flatten() {
+                let Some(node) = self.graph.node.get(index).filter(|_| seen.len() < MOST) else {
+                    return false;
+                };
+                match node.op_type() {
+                    "Cast" if INTEGERS.iter().any(|&to| casts_to(node, to)) => made = true,
+                    "Cast" | "Identity" | "Where" | "Mul" | "Add" | "Sub" | "Ceil" | "Sign" => {
+                        ahead.extend(node.output.iter().map(String::as_str));
+                    }
+                    _ => return false,
+                }
+            }
+        }
+        made
+    }
+
     /// The name that the module path and the place of the operand suggest.
     fn name(&self, operand: &Use<'_>, info: &TensorInfo) -> Option<String> {
         // Tied to the decoder, the word embeddings may have the decoder's name.
@@ -308,9 +333,16 @@ pub(super) fn layout(operand: &Use<'_>) -> Option<Layout> {
     Some(Layout::of(transposed != operand.turned))
 }
 
+const INTEGERS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
+
+/// Whether a `Cast` is one to that dtype.
+fn casts_to(node: &NodeProto, dtype: Dtype) -> bool {
+    integer(node, "to") == i64::from(i32::from(data_type(dtype)))
+}
+
 /// Whether a `Cast` leaves every number of `dtype` as it is.
 fn widens(node: &NodeProto, dtype: Dtype) -> bool {
-    let to = |to| integer(node, "to") == i64::from(i32::from(data_type(to)));
+    let to = |to| casts_to(node, to);
     match dtype {
         Dtype::F16 => to(Dtype::F16) || to(Dtype::F32) || to(Dtype::F64),
         Dtype::BF16 => to(Dtype::BF16) || to(Dtype::F32) || to(Dtype::F64),
