@@ -10,6 +10,7 @@ use super::section::Section;
 use crate::fault::{Change, Model, Setting, dropped};
 use crate::trace::file::Trace;
 use crate::trace::points::Point;
+use known::negated;
 
 mod convolution;
 mod formulas;
@@ -156,18 +157,13 @@ impl Search<'_> {
         let &Point { ref name, stage, module, .. } = point;
         let path = name.as_str();
         let (weight, bias) = parameters(model, point);
-        let zero =
-            |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
         if let Some(&[rows, columns]) = model.shape(&weight)
             && !LOOKED_UP.contains(&module)
         {
             if rows == columns {
                 found.push(self.transposed(&weight));
             }
-            if zero(&weight) {
-                let cause = format!("{weight} is all zero");
-                found.push(Hypothesis::new("zero-parameter", cause, "convert the original model again"));
-            }
+            found.extend(self.zero(&weight));
             let same = |other: &&str| {
                 **other != weight
                     && model.shape(other) == model.shape(&weight)
@@ -180,14 +176,9 @@ impl Search<'_> {
                     Hypothesis::new("misplaced-parameter", cause, repair).because("every number is equal"),
                 );
             }
-            let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
-            let cause = format!("{weight} has the other sign");
-            found.push(
-                Hypothesis::new("negated-parameter", cause, "restore it from the original model")
-                    .undone_by([negate]),
-            );
+            found.push(negated(&weight));
         }
-        if let Some(bias) = bias.filter(|bias| zero(bias)) {
+        if let Some(bias) = bias.filter(|bias| model.is_zero(bias)) {
             let cause = format!("{bias} is all zero: it may have been dropped");
             let repair = "convert the original model again, with this bias";
             let rows = self.param(&bias).map_or(Rows::Plain, |param| param.rows);

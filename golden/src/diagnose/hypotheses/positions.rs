@@ -135,7 +135,7 @@ impl Search<'_> {
         }
         for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
             let Some(name) = model.bias_of(part, layer) else { continue };
-            if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
+            if model.is_zero(&name) {
                 let cause = format!("{name} is all zero: it may have been dropped");
                 found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
             }
