@@ -43,7 +43,10 @@ pub(crate) fn scales(model: &Model) -> Vec<Formula> {
     ways.push((((terms * d) as f64).sqrt(), "by nothing".to_owned()));
     for other in (2..=5).filter(|&other| other != terms) {
         let factor = (terms as f64 / other as f64).sqrt();
-        ways.push((factor, format!("by √({d} · {other}), as if there were {} position terms", other - 1)));
+        ways.push((
+            factor,
+            format!("by √({d} · {other}), as if the number of position terms were {}", other - 1),
+        ));
     }
     // One of each factor: with heads of size 1, √d alone is nothing.
     let mut found: Vec<(f64, String)> = Vec::new();
@@ -173,4 +176,66 @@ pub(crate) fn convolutions(model: &Model) -> Vec<Formula> {
         Formula::new("convolution-input", input, embeddings, Mistake::ConvolutionInput),
         Formula::new("unmasked-convolution", mask, zero, Mistake::UnmaskedConvolution),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deberta_reference::{DebertaConfig, Head, MaskedRows};
+
+    use crate::trace::class::Class;
+
+    fn model(keys: &str) -> Model {
+        let json = format!("{{\"model_type\": \"deberta-v2\", \"hidden_size\": 16{keys}}}");
+        let config = DebertaConfig::from_json(&json).unwrap();
+        let class = Class::of_head(config.family, Head::Base);
+        Model::empty(config, class, MaskedRows::Uniform)
+    }
+
+    #[test]
+    fn scales_without_position_terms_are_those_of_heads() {
+        let words = scales(&model(r#", "num_attention_heads": 2"#)).into_iter().map(|formula| formula.words);
+        let expected = [
+            "scores are divided by 8, the size of a head, not by its root",
+            "scores are divided by nothing",
+            "scores are divided by √(8 · 2), as if the number of position terms were 1",
+        ];
+        assert_eq!(words.take(3).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn scales_of_heads_of_one_number_are_all_different() {
+        let model = model(
+            r#", "num_attention_heads": 16, "relative_attention": true, "pos_att_type": "c2p", "position_buckets": 8"#,
+        );
+        let factor = |formula: Formula| match formula.changes[..] {
+            [Change::Mistake(Mistake::Scale(factor))] => factor,
+            _ => panic!("{formula:?}"),
+        };
+        let factors: Vec<f32> = scales(&model).into_iter().map(factor).collect();
+        for (at, one) in factors.iter().enumerate() {
+            assert!(
+                (one - 1.0).abs() > 1e-3 && factors[at + 1..].iter().all(|other| other != one),
+                "{factors:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_without_buckets_is_one_of_distances() {
+        let inputs = Inputs { input_ids: Some(ndarray::Array2::zeros((1, 4))), ..Inputs::default() };
+        let found = |keys: &str| {
+            let keys = format!(
+                r#", "num_attention_heads": 2, "relative_attention": true, "pos_att_type": "c2p", "max_relative_positions": 9{keys}"#
+            );
+            let formulas = rows(&model(&keys), &inputs);
+            formulas
+                .into_iter()
+                .map(|(_, formula)| formula)
+                .find(|formula| formula.kind == "missing-span")
+                .unwrap()
+        };
+        assert_eq!(found("").words, "half of the table is not added to distances");
+        assert_eq!(found(r#", "position_buckets": 4"#).words, "half of the table is not added to buckets");
+    }
 }
