@@ -112,6 +112,19 @@ impl Model {
         }
     }
 
+    /// Makes a golden of the model as it is now, of some activations and all outputs, in a folder.
+    fn record(&mut self, golden: &Path, points: &str) {
+        let source = tempfile::tempdir().unwrap();
+        self.write(source.path());
+        let recorded = golden.join("plain.safetensors");
+        let [model, inputs, output] =
+            [source.path(), &self.golden, &recorded].map(|path| path.to_str().unwrap());
+        let arguments = ["record", "--model", model, "--inputs", inputs, "--points", points, "-o", output];
+        deberta_tests::succeed(VERIFY, &arguments);
+        self.golden = recorded;
+        assert_eq!(self.verify().code, 0);
+    }
+
     /// The first token of the trace.
     fn token(&self) -> usize {
         let trace = Trace::read(&self.golden).unwrap();
@@ -307,19 +320,11 @@ fn small_activations_show_a_wrong_eps() {
     // A golden of its own: the model of a case, with embeddings as small as those of published models.
     let golden = tempfile::tempdir().unwrap();
     let mut model = Model::of("masked-lm");
-    let inputs = model.golden.clone();
     for value in model.values("deberta.embeddings.word_embeddings.weight") {
         *value *= 0.02;
     }
     model.config["layer_norm_eps"] = json!(1e-7);
-    let source = tempfile::tempdir().unwrap();
-    model.write(source.path());
-    let recorded = golden.path().join("plain.safetensors");
-    let arguments =
-        ["record", "--model", source.path().to_str().unwrap(), "--inputs", inputs.to_str().unwrap()];
-    deberta_tests::succeed(VERIFY, &[&arguments[..], &["-o", recorded.to_str().unwrap()]].concat());
-    model.golden = recorded;
-    assert_eq!(model.verify().code, 0);
+    model.record(golden.path(), "*");
     model.config["layer_norm_eps"] = json!(1e-12);
     let place = "deberta.embeddings.LayerNorm".to_owned();
     model.verify().expect("eps", &[place], Some("layer-norm-eps"));
@@ -505,4 +510,33 @@ fn projections_of_positions_as_before_training_are_named() {
     }
     let place = "deberta.encoder.layer.0.attention.self.pos_key_proj".to_owned();
     model.verify().expect("unshared", &[place], Some("share-att-key"));
+}
+
+#[test]
+fn buckets_are_named_where_hidden_states_alone_are_known_of_sixteen_heads() {
+    for heads in [2, 16] {
+        let golden = tempfile::tempdir().unwrap();
+        let mut model = Model::of("v2-model-long");
+        model.golden.set_file_name("far.safetensors");
+        model.config["num_attention_heads"] = json!(heads);
+        model.record(golden.path(), "none");
+        let mut recorded = Trace::read(&model.golden).unwrap();
+        recorded.tensors.retain(|tensor| !tensor.name.contains("attentions"));
+        recorded.write(&model.golden).unwrap();
+        model.config["max_relative_positions"] = json!(24);
+        let place = "outputs.hidden_states.1".to_owned();
+        model.verify().expect(&format!("{heads} heads"), &[place], Some("position-buckets"));
+    }
+}
+
+#[test]
+fn a_model_whose_buckets_are_not_used_is_diagnosed() {
+    let golden = tempfile::tempdir().unwrap();
+    let mut model = Model::of("v2-model-long");
+    model.config["relative_attention"] = json!(false);
+    model.config["position_buckets"] = json!(256);
+    model.record(golden.path(), "*");
+    model.config["hidden_act"] = json!("relu");
+    let place = "encoder.layer.0.intermediate".to_owned();
+    model.verify().expect("relu", &[place], Some("hidden-act"));
 }

@@ -33,8 +33,8 @@ use section::Section;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The most causes that are looked for, one after the other.
 const CAUSES: usize = 64;
-/// The most hypotheses that are tested for one cause.
-const HYPOTHESES: usize = 400;
+/// The most hypotheses that are tested for one cause: any two of 16 heads in five projections are 600, and come last.
+const HYPOTHESES: usize = 800;
 
 /// Looks for the causes of a divergence; those that were confirmed come first. Nothing if the tokens agree everywhere, unless
 /// a formula explains what differs in padding.
@@ -43,7 +43,7 @@ const HYPOTHESES: usize = 400;
 /// The model cannot be built or run at all.
 pub fn diagnose(divergence: &Divergence<'_>) -> Result<Vec<Diagnosis>> {
     let started = Instant::now();
-    let mut search = Search { divergence: *divergence, started, tried: 0, cut_short: false };
+    let mut search = Search { divergence: *divergence, started, tried: 0, cut_short: None };
     search.run()
 }
 
@@ -51,7 +51,25 @@ struct Search<'d> {
     divergence: Divergence<'d>,
     started: Instant,
     tried: usize,
-    cut_short: bool,
+    cut_short: Option<Cut>,
+}
+
+/// Why not all hypotheses were tested.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// More than [`PATIENCE`] went by.
+    Time,
+    /// There were more than [`HYPOTHESES`].
+    Number,
+}
+
+impl Cut {
+    fn reason(self) -> String {
+        match self {
+            Cut::Time => format!("it took longer than the limit of {} seconds", PATIENCE.as_secs()),
+            Cut::Number => format!("the limit is {HYPOTHESES} for one cause"),
+        }
+    }
 }
 
 impl Search<'_> {
@@ -69,7 +87,7 @@ impl Search<'_> {
         for _ in 0..CAUSES {
             let Some(first) = first_divergence(&points) else { break };
             if self.started.elapsed() > PATIENCE {
-                self.cut_short = true;
+                self.cut_short = Some(Cut::Time);
                 break;
             }
             let before = rank(&first.name);
@@ -109,13 +127,13 @@ impl Search<'_> {
             diagnoses.extend(alike.iter().map(|other| other.diagnosis(&found, false)));
         }
         diagnoses.extend(rest.into_iter().map(|hypothesis| hypothesis.diagnosis("", false)));
-        if self.cut_short
-            && let Some(last) = diagnoses.last_mut()
-        {
-            last.evidence.push_str(&format!(
-                "; {} hypotheses were tested, and not all, because it took too long",
-                self.tried
-            ));
+        if let (Some(cut), Some(last)) = (self.cut_short, diagnoses.last_mut()) {
+            let tested = format!(
+                "; {} hypotheses were tested in all, and there were more: {}",
+                self.tried,
+                cut.reason()
+            );
+            last.evidence.push_str(&tested);
         }
         diagnoses.sort_by_key(|diagnosis| !diagnosis.confirmed);
         Ok(diagnoses)
@@ -185,7 +203,7 @@ impl Search<'_> {
             return Ok(None);
         };
         let mut further: Option<(usize, Hypothesis)> = None;
-        for hypothesis in hypotheses::of(model, section, &self.divergence).into_iter().take(HYPOTHESES) {
+        for (at, hypothesis) in hypotheses::of(model, section, &self.divergence).into_iter().enumerate() {
             if hypothesis.changes.is_empty() {
                 // Of a head that was never trained the numbers say nothing.
                 let lost = hypothesis.kind == "random-head" && hypothesis.proves;
@@ -195,8 +213,9 @@ impl Search<'_> {
                 }
                 continue;
             }
-            if self.started.elapsed() > PATIENCE {
-                self.cut_short = true;
+            let in_time = self.started.elapsed() <= PATIENCE;
+            if !in_time || at >= HYPOTHESES {
+                self.cut_short = Some(if in_time { Cut::Number } else { Cut::Time });
                 break;
             }
             let Some(repaired) = model.with(&hypothesis.changes) else { continue };

@@ -297,13 +297,7 @@ impl Model {
     pub fn with(&self, changes: &[Change]) -> Option<Model> {
         let mut model = self.clone();
         changes.iter().try_for_each(|change| change.apply(&mut model))?;
-        model.has_sound_buckets().then_some(model)
-    }
-
-    /// Whether buckets, if there are any, grow with the distance: what the configuration checks when it is read.
-    fn has_sound_buckets(&self) -> bool {
-        let sound = |buckets: usize| buckets > 1 && buckets / 2 + 1 < self.config.max_relative();
-        self.config.position_buckets.is_none_or(sound)
+        model.config.has_sound_buckets().then_some(model)
     }
 
     /// Replaces the numbers of a parameter, if they are as many.
@@ -366,6 +360,17 @@ mod tests {
         assert_eq!(after(Change::Add(name("square"), vec![(2, 0.5)]), "square"), [1.0, 2.0, 3.5, 4.0]);
         let eps = model().with(&[Change::Config(Setting::Eps(1e-12))]).unwrap();
         assert_eq!(eps.config.layer_norm_eps, 1e-12);
+    }
+
+    #[test]
+    fn buckets_that_are_not_used_are_in_nobodys_way() {
+        let relative = |on: bool, max: usize| {
+            [Setting::Relative(on), Setting::Buckets(Some(8)), Setting::MaxRelative(max)].map(Change::Config)
+        };
+        assert!(model().with(&relative(false, 4)).is_some());
+        assert!(model().with(&relative(true, 4)).is_none());
+        assert!(model().with(&relative(true, 5)).is_none());
+        assert!(model().with(&relative(true, 6)).is_some());
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub(crate) struct Formula {
     pub(crate) kind: &'static str,
     /// What is computed, in words.
     pub(crate) words: String,
-    /// What should be.
-    pub(crate) right: String,
+    /// What should be; nothing for a convention, of which none is right.
+    pub(crate) right: Option<String>,
     /// The model that computes it so.
     pub(crate) changes: Vec<Change>,
 }
@@ -22,14 +22,9 @@ pub(crate) struct Formula {
 pub(crate) type RowsOfTerms = [Vec<usize>; 2];
 
 impl Formula {
-    fn new(
-        kind: &'static str,
-        words: impl Into<String>,
-        right: impl Into<String>,
-        mistake: Mistake,
-    ) -> Formula {
+    fn new(kind: &'static str, words: impl Into<String>, right: Option<&str>, mistake: Mistake) -> Formula {
         let changes = vec![Change::Mistake(mistake)];
-        Formula { kind, words: words.into(), right: right.into(), changes }
+        Formula { kind, words: words.into(), right: right.map(str::to_owned), changes }
     }
 }
 
@@ -37,87 +32,100 @@ impl Formula {
 pub(crate) fn scales(model: &Model) -> Vec<Formula> {
     let (terms, d) = (model.config.scale_terms(), model.config.head_size());
     let right = format!("by √({d} · {terms}), the size of a head times 1 + the number of position terms");
-    let mut found: Vec<(f64, String)> = Vec::new();
+    let mut ways: Vec<(f64, String)> = Vec::new();
     if terms > 1 {
-        found.push(((terms as f64).sqrt(), format!("by √{d}, the size of a head, alone")));
+        ways.push(((terms as f64).sqrt(), format!("by √{d}, the size of a head, alone")));
+        ways.push((1.0 / ((terms * d) as f64).sqrt(), format!("by {terms} · {d}, not by its root")));
+        ways.push(((d as f64).sqrt(), format!("by √{terms} alone")));
+    } else {
+        ways.push((1.0 / (d as f64).sqrt(), format!("by {d}, the size of a head, not by its root")));
     }
-    found.push((1.0 / ((terms * d) as f64).sqrt(), format!("by {terms} · {d}, not by its root")));
-    found.push(((d as f64).sqrt(), format!("by √{terms} alone")));
-    found.push((((terms * d) as f64).sqrt(), "by nothing".to_owned()));
+    ways.push((((terms * d) as f64).sqrt(), "by nothing".to_owned()));
     for other in (2..=5).filter(|&other| other != terms) {
         let factor = (terms as f64 / other as f64).sqrt();
-        found.push((factor, format!("by √({d} · {other}), as if there were {} position terms", other - 1)));
+        ways.push((
+            factor,
+            format!("by √({d} · {other}), as if the number of position terms were {}", other - 1),
+        ));
     }
-    found.retain(|(factor, _)| (factor - 1.0).abs() > 1e-3);
+    // One of each factor: with heads of size 1, √d alone is nothing.
+    let mut found: Vec<(f64, String)> = Vec::new();
+    for (factor, how) in ways {
+        let same = |known: f64| (factor / known - 1.0).abs() <= 1e-3;
+        if !same(1.0) && !found.iter().any(|&(known, _)| same(known)) {
+            found.push((factor, how));
+        }
+    }
     let formula = |(factor, how): (f64, String)| {
-        Formula::new(
-            "missing-scale",
-            format!("scores are divided {how}"),
-            &*right,
-            Mistake::Scale(factor as f32),
-        )
+        let words = format!("scores are divided {how}");
+        Formula::new("missing-scale", words, Some(&right), Mistake::Scale(factor as f32))
     };
     found.into_iter().map(formula).collect()
 }
 
 /// The other rows of the table that distances may have, by mistake or by convention, as far as tokens of some inputs show
-/// them. Of those with the same rows for these inputs, the first speaks for all.
+/// them. Several formulas may have the same rows for these inputs.
 pub(crate) fn rows(model: &Model, inputs: &Inputs) -> Vec<(RowsOfTerms, Formula)> {
     let n = dims(inputs).map_or(0, |(_, n)| n);
-    let both = |rule| Mistake::Rows { c2p: rule, p2c: rule };
-    let only_p2c = Mistake::Rows { c2p: RowRule::Right, p2c: RowRule::Mirrored };
-    let right = "⌈ln(|i - j| / mid) / ln((M - 1) / mid) (mid - 1)⌉ + mid, and half of the table is added";
-    let table = [
+    let (sorted, right) = if model.config.position_buckets.is_some() {
+        ("buckets", "⌈ln(|i - j| / mid) / ln((M - 1) / mid) (mid - 1)⌉ + mid, and half of the table is added")
+    } else {
+        ("distances", "i - j from -M to M - 1, and half of the table, M, is added")
+    };
+    let not_added = format!("half of the table is not added to {sorted}");
+    let formulas = [
         (
             "mirrored-positions",
             "the p2c term looks up j - i, as the paper prints it",
-            "i - j, as all code does",
-            only_p2c,
+            Some("i - j, as all code does"),
+            [RowRule::Right, RowRule::Mirrored],
         ),
-        ("missing-span", "half of the table is not added to buckets", right, both(RowRule::MissingSpan)),
-        ("floor-buckets", "the logarithm of buckets is rounded down", right, both(RowRule::Floor)),
+        ("missing-span", &*not_added, Some(right), [RowRule::MissingSpan; 2]),
+        ("floor-buckets", "the logarithm of buckets is rounded down", Some(right), [RowRule::Floor; 2]),
         (
             "integer-ratio",
             "(M - 1) / mid of buckets is a division of integers",
-            right,
-            both(RowRule::IntegerRatio),
+            Some(right),
+            [RowRule::IntegerRatio; 2],
         ),
         (
             "far-positions",
-            "distances are clamped to ±(M - 1) before they are sorted into buckets",
-            "Microsoft's code of 2023 clamps, transformers does not: the table's first row stands for i - j ≤ -M",
-            both(RowRule::Clamped),
+            "distances are clamped to ±(M - 1) before they are sorted into buckets, as in Microsoft's code of 2023",
+            None,
+            [RowRule::Clamped; 2],
+        ),
+        (
+            "far-positions",
+            "distances beyond ±(M - 1) are sorted into buckets too, as in transformers: the table's first row stands for \
+             i - j ≤ -M",
+            None,
+            [RowRule::Spilled; 2],
         ),
         (
             "bucket-rounding",
-            "|i - j| / mid is not rounded to f32 before its logarithm",
-            "TensorFlow does not round, PyTorch does",
-            both(RowRule::TensorFlow),
+            "|i - j| / mid is not rounded to f32 before its logarithm, as in TensorFlow",
+            None,
+            [RowRule::TensorFlow; 2],
         ),
         (
             "bucket-rounding",
-            "(M - 1) / mid is not rounded to f32 before its logarithm",
-            "Microsoft's code does not round, PyTorch does",
-            both(RowRule::Microsoft),
+            "(M - 1) / mid is not rounded to f32 before its logarithm, as in Microsoft's code",
+            None,
+            [RowRule::Microsoft; 2],
+        ),
+        (
+            "bucket-rounding",
+            "|i - j| / mid and (M - 1) / mid are rounded to f32 before their logarithms, as in PyTorch",
+            None,
+            [RowRule::PyTorch; 2],
         ),
     ];
     let own = rows_of_terms(model, [RowRule::Right; 2], n);
-    let mut known: Vec<(RowsOfTerms, Formula)> = Vec::new();
-    for (kind, words, right, mistake) in table {
-        let Mistake::Rows { c2p, p2c } = mistake else { continue };
-        let rows = rows_of_terms(model, [c2p, p2c], n);
-        if rows == own {
-            continue;
-        }
-        match known.iter_mut().find(|(other, _)| *other == rows) {
-            Some((_, first)) => {
-                let alike = format!("; or {words}, which is the same for {n} tokens ({kind})");
-                first.words.push_str(&alike);
-            }
-            None => known.push((rows, Formula::new(kind, words, right, mistake))),
-        }
-    }
-    known
+    let formulas = formulas.into_iter().map(|(kind, words, right, [c2p, p2c])| {
+        let formula = Formula::new(kind, words, right, Mistake::Rows { c2p, p2c });
+        (rows_of_terms(model, [c2p, p2c], n), formula)
+    });
+    formulas.filter(|(rows, _)| *rows != own).collect()
 }
 
 /// The rows that a model looks up for n tokens by a rule for each term.
@@ -150,7 +158,7 @@ pub(crate) fn position_biases_dropped(model: &Model) -> Option<Formula> {
     Some(Formula {
         kind: "positions-without-bias",
         words: "keys and queries of relative positions have no bias".to_owned(),
-        right: "the projections of positions have biases in version 2".to_owned(),
+        right: Some("the projections of positions have biases in version 2".to_owned()),
         changes,
     })
 }
@@ -161,9 +169,73 @@ pub(crate) fn convolutions(model: &Model) -> Vec<Formula> {
         return Vec::new();
     }
     let input = "the convolution is one of the output of layer 0";
+    let embeddings = Some("a convolution of the embeddings");
     let mask = "the convolution does not look at the mask: rows of padding are not 0 behind it";
+    let zero = Some("rows of padding are 0 behind the convolution");
     vec![
-        Formula::new("convolution-input", input, "it is one of the embeddings", Mistake::ConvolutionInput),
-        Formula::new("unmasked-convolution", mask, "they are 0", Mistake::UnmaskedConvolution),
+        Formula::new("convolution-input", input, embeddings, Mistake::ConvolutionInput),
+        Formula::new("unmasked-convolution", mask, zero, Mistake::UnmaskedConvolution),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deberta_reference::{DebertaConfig, Head, MaskedRows};
+
+    use crate::trace::class::Class;
+
+    fn model(keys: &str) -> Model {
+        let json = format!("{{\"model_type\": \"deberta-v2\", \"hidden_size\": 16{keys}}}");
+        let config = DebertaConfig::from_json(&json).unwrap();
+        let class = Class::of_head(config.family, Head::Base);
+        Model::empty(config, class, MaskedRows::Uniform)
+    }
+
+    #[test]
+    fn scales_without_position_terms_are_those_of_heads() {
+        let words = scales(&model(r#", "num_attention_heads": 2"#)).into_iter().map(|formula| formula.words);
+        let expected = [
+            "scores are divided by 8, the size of a head, not by its root",
+            "scores are divided by nothing",
+            "scores are divided by √(8 · 2), as if the number of position terms were 1",
+        ];
+        assert_eq!(words.take(3).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn scales_of_heads_of_one_number_are_all_different() {
+        let model = model(
+            r#", "num_attention_heads": 16, "relative_attention": true, "pos_att_type": "c2p", "position_buckets": 8"#,
+        );
+        let factor = |formula: Formula| match formula.changes[..] {
+            [Change::Mistake(Mistake::Scale(factor))] => factor,
+            _ => panic!("{formula:?}"),
+        };
+        let factors: Vec<f32> = scales(&model).into_iter().map(factor).collect();
+        for (at, one) in factors.iter().enumerate() {
+            assert!(
+                (one - 1.0).abs() > 1e-3 && factors[at + 1..].iter().all(|other| other != one),
+                "{factors:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_without_buckets_is_one_of_distances() {
+        let inputs = Inputs { input_ids: Some(ndarray::Array2::zeros((1, 4))), ..Inputs::default() };
+        let found = |keys: &str| {
+            let keys = format!(
+                r#", "num_attention_heads": 2, "relative_attention": true, "pos_att_type": "c2p", "max_relative_positions": 9{keys}"#
+            );
+            let formulas = rows(&model(&keys), &inputs);
+            formulas
+                .into_iter()
+                .map(|(_, formula)| formula)
+                .find(|formula| formula.kind == "missing-span")
+                .unwrap()
+        };
+        assert_eq!(found("").words, "half of the table is not added to distances");
+        assert_eq!(found(r#", "position_buckets": 4"#).words, "half of the table is not added to buckets");
+    }
 }

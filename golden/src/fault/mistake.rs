@@ -16,7 +16,7 @@ use crate::trace::tensor::{Data, Tensor};
 /// A formula that is computed wrongly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mistake {
-    /// Scores are divided by too little: they are this many times what they should be.
+    /// Scores are divided by another number: they are this many times what they should be.
     Scale(f32),
     /// The rows of the relative position table are found otherwise, for each of the two terms.
     Rows {
@@ -52,10 +52,15 @@ impl Model {
     }
 
     /// Queries a factor too large compute the scores; what is recorded of them is not.
+    ///
+    /// # Errors
+    /// Queries that cannot be scaled, besides those of [`Model::run`].
     fn run_scaled(&self, factor: f32, inputs: &Inputs, points: &[&str], mut given: Given) -> Result<Trace> {
         let layers = 0..self.config.num_hidden_layers;
         let changes: Vec<_> = layers.flat_map(|layer| scaled_queries(self, layer, factor)).collect();
-        let scaled = self.with(&changes).unwrap_or_else(|| self.clone());
+        let scaled = self.with(&changes).ok_or_else(|| {
+            Error::malformed("the scores cannot be scaled: a weight or a bias of the queries is missing or has another shape")
+        })?;
         for (path, values) in &mut given {
             if let Some(in_channel) = self.queries_at(path) {
                 let channels = values.shape().last().copied().unwrap_or(1).max(1);

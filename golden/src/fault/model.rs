@@ -133,6 +133,11 @@ impl Model {
         self.parameters.get(name).map(|tensor| (*tensor.values).as_ref())
     }
 
+    /// Whether the model has a parameter whose numbers are all 0.
+    pub(crate) fn is_zero(&self, name: &str) -> bool {
+        self.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0))
+    }
+
     /// The length of each axis of a parameter.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.parameters.get(name).map(|tensor| tensor.shape.as_slice())

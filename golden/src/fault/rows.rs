@@ -19,10 +19,14 @@ pub enum RowRule {
     Mirrored,
     /// Distances are clamped to ±(M - 1) first: a convention, Microsoft's.
     Clamped,
+    /// Distances beyond ±(M - 1) are sorted into buckets as they are: a convention, that of transformers.
+    Spilled,
     /// |i - j| / mid is not rounded before its logarithm is: a convention, TensorFlow's.
     TensorFlow,
     /// (M - 1) / mid is not rounded before its logarithm is: a convention, Microsoft's.
     Microsoft,
+    /// Both quotients are rounded before their logarithms are: a convention, PyTorch's.
+    PyTorch,
 }
 
 impl RowRule {
@@ -41,8 +45,10 @@ impl RowRule {
             RowRule::MissingSpan => distances.row(distance).saturating_sub(distances.span()),
             RowRule::Mirrored => distances.row(-distance),
             RowRule::Clamped => distances.with_far_positions(FarPositions::Clamp).row(distance),
+            RowRule::Spilled => distances.with_far_positions(FarPositions::Spill).row(distance),
             RowRule::TensorFlow => distances.with_rounding(BucketRounding::TensorFlow).row(distance),
             RowRule::Microsoft => distances.with_rounding(BucketRounding::Microsoft).row(distance),
+            RowRule::PyTorch => distances.with_rounding(BucketRounding::PyTorch).row(distance),
         }
     }
 
@@ -79,10 +85,14 @@ mod tests {
     use crate::trace::class::Class;
 
     fn rows(rule: RowRule, distances: &[isize]) -> Vec<usize> {
+        rows_of_class(Head::Base, rule, distances)
+    }
+
+    fn rows_of_class(head: Head, rule: RowRule, distances: &[isize]) -> Vec<usize> {
         let json = r#"{"model_type": "deberta-v2", "relative_attention": true, "position_buckets": 8,
             "max_relative_positions": 24}"#;
         let config = DebertaConfig::from_json(json).unwrap();
-        let class = Class::of_head(config.family, Head::Base);
+        let class = Class::of_head(config.family, head);
         let model = Model::empty(config, class, MaskedRows::Uniform);
         distances.iter().map(|&distance| rule.row(&model, distance)).collect()
     }
@@ -97,5 +107,16 @@ mod tests {
         assert_eq!(rows(RowRule::MissingSpan, &distances), [0, 0, 0, 0, 4, 5, 6, 7, 7]);
         assert_eq!(rows(RowRule::Mirrored, &distances), [15, 14, 13, 8, 4, 3, 2, 1, 0]);
         assert_eq!(rows(RowRule::Clamped, &distances), [1, 2, 3, 8, 12, 13, 14, 15, 15]);
+    }
+
+    #[test]
+    fn a_class_that_clamps_has_the_rows_of_one_that_does_not() {
+        let distances = [-30, -12, 12, 30];
+        let of_microsoft = |rule| rows_of_class(Head::MaskDecoder, rule, &distances);
+        assert_eq!(of_microsoft(RowRule::Right), [1, 2, 14, 15]);
+        assert_eq!(of_microsoft(RowRule::Clamped), of_microsoft(RowRule::Right));
+        assert_eq!(of_microsoft(RowRule::Spilled), rows(RowRule::Right, &distances));
+        assert_eq!(rows(RowRule::Spilled, &distances), rows(RowRule::Right, &distances));
+        assert_eq!(rows(RowRule::PyTorch, &distances), rows(RowRule::Right, &distances));
     }
 }

@@ -8,14 +8,14 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
-use deberta_reference::config::Activation;
+use deberta_reference::config::{Activation, ProblemType};
 use deberta_reference::{ConvConfig, DebertaConfig, Tensor};
 
 use super::asked::{Asked, Stated};
 use super::candidate::Candidate;
 use crate::backend::{Backend as _, BackendName, Reference};
 use crate::diagnose::{Divergence, diagnose, first_divergence};
-use crate::fault::Model;
+use crate::fault::{Model, Setting};
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::Outcome;
 use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
@@ -75,7 +75,7 @@ impl Candidate<'_> {
             return Ok(vec![self.another_backend()]);
         }
         let mut diagnoses = diagnose(&divergence)?;
-        if let Some(difference) = self.differing_config(&model.config)? {
+        if let Some(difference) = self.differing_config(&model.config, &diagnoses)? {
             // It says more than that nothing is known.
             let known = diagnoses.iter().take_while(|diagnosis| diagnosis.confirmed).count();
             diagnoses.insert(known, difference);
@@ -149,8 +149,9 @@ impl Candidate<'_> {
         Ok(original.ok().map(|(_, original)| (original, path.display().to_string())))
     }
 
-    /// The lines of the configuration that are not those of the golden's, if it is at hand.
-    fn differing_config(&self, own: &DebertaConfig) -> Result<Option<Diagnosis>> {
+    /// The lines of the configuration that are not those of the golden's, if it is at hand, and that no diagnosis so far has
+    /// confirmed.
+    fn differing_config(&self, own: &DebertaConfig, known: &[Diagnosis]) -> Result<Option<Diagnosis>> {
         let recorded = match (self.golden.recipe()?, self.golden.folder.as_deref()) {
             (Some(recipe), _) => recipe.config.config.clone(),
             (None, Some(folder)) => {
@@ -163,7 +164,9 @@ impl Candidate<'_> {
             }
             (None, None) => return Ok(None),
         };
-        let differ = differing_lines(own, &recorded);
+        let differ = differing_lines(own, &recorded).into_iter().filter(|pair| !is_named(known, pair));
+        let differ: Vec<String> =
+            differ.map(|[own, recorded]| format!("{own}, where the golden's has {recorded}")).collect();
         if differ.is_empty() {
             return Ok(None);
         }
@@ -234,19 +237,104 @@ fn other_configs(own: &DebertaConfig) -> Vec<DebertaConfig> {
     configs
 }
 
-/// What decides the arithmetic and differs between two configurations, in words.
-fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<String> {
-    macro_rules! lines {
-        ($($key:ident)*) => {
-            [$((stringify!($key), format!("{:?}", own.$key), format!("{:?}", recorded.$key))),*]
-        };
-    }
-    let lines = lines! {
-        family hidden_size num_hidden_layers num_attention_heads intermediate_size vocab_size embedding_size hidden_act
-        layer_norm_eps relative_attention max_relative_positions max_position_embeddings position_biased_input
-        pos_att_type type_vocab_size position_buckets share_att_key norm_rel_ebd convolution talking_head
-        pooler_hidden_act legacy tie_word_embeddings num_labels problem_type
+/// The lines that differ between two configurations, each with that of the golden's.
+fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
+    let pairs = lines(own).into_iter().zip(lines(recorded));
+    pairs.filter(|(own, recorded)| own != recorded).map(|(own, recorded)| [own, recorded]).collect()
+}
+
+/// What decides the arithmetic, as lines of `config.json`: what two equal models would have in common, however their files
+/// say it.
+fn lines(config: &DebertaConfig) -> Vec<String> {
+    let numbers = [
+        ("hidden_size", config.hidden_size),
+        ("num_hidden_layers", config.num_hidden_layers),
+        ("num_attention_heads", config.num_attention_heads),
+        ("intermediate_size", config.intermediate_size),
+        ("vocab_size", config.vocab_size),
+        ("embedding_size", config.embedding_size),
+        ("max_position_embeddings", config.max_position_embeddings),
+        ("num_labels", config.num_labels),
+    ];
+    let mut terms = config.pos_att_type.clone();
+    terms.sort();
+    let settings = [
+        Setting::HiddenAct(config.hidden_act),
+        Setting::PoolerAct(config.pooler_hidden_act),
+        Setting::Eps(config.layer_norm_eps),
+        Setting::Relative(config.relative_attention),
+        Setting::Terms(terms),
+        Setting::Buckets(config.position_buckets),
+        Setting::MaxRelative(config.max_relative()),
+        Setting::PositionBiased(config.position_biased_input),
+        Setting::TokenTypes(config.type_vocab_size),
+        Setting::ShareKeys(config.share_att_key),
+        Setting::NormTable(config.norm_rel_ebd),
+        Setting::Convolution(config.convolution),
+        Setting::Tie(config.tie_word_embeddings),
+    ];
+    let flags = [("talking_head", config.talking_head), ("legacy", config.legacy)];
+    let problem_type = match config.problem_type {
+        Some(ProblemType::Regression) => "\"regression\"",
+        Some(ProblemType::SingleLabelClassification) => "\"single_label_classification\"",
+        Some(ProblemType::MultiLabelClassification) => "\"multi_label_classification\"",
+        None => "null",
     };
-    let differ = lines.into_iter().filter(|(_, own, recorded)| own != recorded);
-    differ.map(|(key, own, recorded)| format!("{key} is {own}, the golden's is {recorded}")).collect()
+    let mut lines = vec![format!("\"model_type\": \"{}\"", config.model_type())];
+    lines.extend(numbers.map(|(key, number)| format!("\"{key}\": {number}")));
+    lines.extend(settings.iter().map(Setting::line));
+    lines.extend(flags.map(|(key, flag)| format!("\"{key}\": {flag}")));
+    lines.push(format!("\"problem_type\": {problem_type}"));
+    lines
+}
+
+/// Whether a confirmed diagnosis says to write what the golden's line has and the own one has not.
+fn is_named(diagnoses: &[Diagnosis], [own, recorded]: &[String; 2]) -> bool {
+    let own: Vec<&str> = own.split(", ").collect();
+    let confirmed = || diagnoses.iter().filter(|diagnosis| diagnosis.confirmed);
+    let named =
+        |part: &str| confirmed().any(|diagnosis| diagnosis.repair.split(", ").any(|known| known == part));
+    recorded.split(", ").all(|part| own.contains(&part) || named(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> DebertaConfig {
+        let keys = format!("{{\"model_type\": \"deberta-v2\", \"relative_attention\": true{json}}}");
+        DebertaConfig::from_json(&keys).unwrap()
+    }
+
+    #[test]
+    fn configurations_that_say_the_same_otherwise_do_not_differ() {
+        let resolved =
+            config(r#", "max_relative_positions": 512, "position_buckets": -1, "pos_att_type": "p2c|c2p""#);
+        let plain = config(r#", "pos_att_type": ["c2p", "p2c"]"#);
+        assert_eq!(differing_lines(&resolved, &plain), <[[String; 2]; 0]>::default());
+    }
+
+    #[test]
+    fn differences_are_lines_of_the_configuration_that_no_diagnosis_says() {
+        let own = config(r#", "position_buckets": 16, "hidden_act": "relu""#);
+        let differing = differing_lines(&own, &config(""));
+        let lines = [
+            [r#""hidden_act": "relu""#, r#""hidden_act": "gelu""#],
+            [r#""position_buckets": 16"#, r#""position_buckets": -1"#],
+        ];
+        assert_eq!(differing, lines.map(|pair| pair.map(str::to_owned)));
+        let mut diagnosis = Diagnosis {
+            kind: "position-buckets".to_owned(),
+            cause: String::new(),
+            evidence: String::new(),
+            repair: r#""position_buckets": -1, "max_relative_positions": 512"#.to_owned(),
+            confirmed: true,
+        };
+        let named = |diagnosis: &Diagnosis| -> Vec<bool> {
+            differing.iter().map(|pair| is_named(std::slice::from_ref(diagnosis), pair)).collect()
+        };
+        assert_eq!(named(&diagnosis), [false, true]);
+        diagnosis.confirmed = false;
+        assert_eq!(named(&diagnosis), [false, false]);
+    }
 }

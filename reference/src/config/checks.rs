@@ -57,17 +57,25 @@ impl DebertaConfig {
                 ));
             }
         }
-        if let Some(buckets) = self.position_buckets.filter(|_| self.relative_attention) {
-            let (mid, far) = (buckets / 2, self.max_relative() - 1);
-            if mid == 0 || mid >= far {
-                return fail(format!(
-                    "position_buckets {buckets}: half of them, {mid}, must be above 0 and below {far}, which is \
-                     max_relative_positions {} less 1",
-                    self.max_relative()
-                ));
-            }
+        if let Some(buckets) = self.position_buckets.filter(|_| !self.has_sound_buckets()) {
+            return fail(format!(
+                "position_buckets {buckets}: half of them, {}, must be above 0 and below {}, which is \
+                 max_relative_positions {} less 1",
+                buckets / 2,
+                self.max_relative().saturating_sub(1),
+                self.max_relative()
+            ));
         }
         Ok(())
+    }
+
+    /// Whether buckets, if distances are sorted into any, grow with the distance: 0 < ⌊B/2⌋ < M - 1, so that the logarithm
+    /// of (M - 1) / ⌊B/2⌋ is above 0. [`DebertaConfig::from_json`] refuses others. Without `relative_attention` there are no
+    /// distances, and any number of buckets is sound.
+    pub fn has_sound_buckets(&self) -> bool {
+        let far = self.max_relative().saturating_sub(1);
+        let sound = |buckets: usize| (1..far).contains(&(buckets / 2));
+        !self.relative_attention || self.position_buckets.is_none_or(sound)
     }
 
     /// Checks what the file says that a head is wide.

@@ -3,6 +3,7 @@
 use deberta_reference::Stage;
 
 use super::Search;
+use super::known::negated;
 use crate::diagnose::Hypothesis;
 use crate::diagnose::residual::{Linear, Residual, linear};
 use crate::diagnose::section::Pair;
@@ -59,14 +60,8 @@ impl Search<'_> {
                     .undone_by([Change::Kernel(weight.to_owned(), order)])
             })
             .collect();
-        let negate = Change::Scale { name: weight.to_owned(), rows: None, factor: -1.0 };
-        let cause = format!("{weight} has the other sign");
-        let restore = "restore it from the original model";
-        found.push(Hypothesis::new("negated-parameter", cause, restore).undone_by([negate]));
-        if self.model.values(weight).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
-            let cause = format!("{weight} is all zero");
-            found.push(Hypothesis::new("zero-parameter", cause, "convert the original model again"));
-        }
+        found.push(negated(weight));
+        found.extend(self.zero(weight));
         found
     }
 }

@@ -33,11 +33,13 @@ pub(super) fn of_convolution(model: &Model) -> Vec<Hypothesis> {
 
 fn hypothesis(formula: Formula) -> Hypothesis {
     let Formula { kind, words, right, changes } = formula;
-    let cause = format!("the golden was computed otherwise: {words}; right is {right}");
-    Hypothesis::new(
-        kind,
-        cause,
-        "record the golden again, with code that computes the model as it is defined",
-    )
-    .assuming(changes)
+    let cause = format!("the golden was computed otherwise: {words}");
+    let (cause, repair) = match right {
+        Some(right) => (
+            format!("{cause}; right: {right}"),
+            "record the golden again, with code that computes the model as it is defined",
+        ),
+        None => (cause, "judge by a golden of the model's own class"),
+    };
+    Hypothesis::new(kind, cause, repair).assuming(changes)
 }

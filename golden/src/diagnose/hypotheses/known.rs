@@ -28,6 +28,13 @@ impl Search<'_> {
         .wider(", and so is every square kernel", turn(kernels))
     }
 
+    /// A weight whose numbers are lost.
+    pub(super) fn zero(&self, weight: &str) -> Option<Hypothesis> {
+        let cause = format!("{weight} is all zero");
+        let hypothesis = Hypothesis::new("zero-parameter", cause, "convert the original model again");
+        self.model.is_zero(weight).then_some(hypothesis)
+    }
+
     pub(super) fn swapped_gamma_beta(&self, path: &str) -> Option<Hypothesis> {
         let swap = |path: &str| Change::Swap(format!("{path}.weight"), format!("{path}.bias"));
         self.model.shape(&format!("{path}.weight"))?;
@@ -196,4 +203,12 @@ impl Search<'_> {
         hypothesis.proves = fresh.contains(&deviation);
         Some(hypothesis.because(evidence))
     }
+}
+
+/// A weight with the other sign.
+pub(super) fn negated(weight: &str) -> Hypothesis {
+    let negate = Change::Scale { name: weight.to_owned(), rows: None, factor: -1.0 };
+    let cause = format!("{weight} has the other sign");
+    let repair = "restore it from the original model";
+    Hypothesis::new("negated-parameter", cause, repair).undone_by([negate])
 }

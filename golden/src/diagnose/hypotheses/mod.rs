@@ -10,6 +10,7 @@ use super::section::Section;
 use crate::fault::{Change, Model, Setting, dropped};
 use crate::trace::file::Trace;
 use crate::trace::points::Point;
+use known::negated;
 
 mod convolution;
 mod formulas;
@@ -24,7 +25,8 @@ mod table;
 const LOOKED_UP: [Module; 3] =
     [Module::WordEmbeddings, Module::PositionEmbeddings, Module::TokenTypeEmbeddings];
 
-/// The hypotheses for the first divergence of a section, the likeliest first.
+/// The hypotheses for the first divergence of a section, the likeliest first. Those of which there are hundreds, any two heads
+/// exchanged and any two layers, come after all others of as much weight: only they are lost to a limit.
 pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'_>) -> Vec<Hypothesis> {
     let free = section.run(model, false).unwrap_or_default();
     let isolated = section.run(model, true).unwrap_or_else(|_| free.clone());
@@ -42,11 +44,15 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     let suspected = |modules: &[Module]| suspects.iter().any(|point| modules.contains(&point.module));
     use Module::{C2c, C2p, P2c, PosKeyProj, PosProj, PosQProj, PosQueryProj, Probs, Scores, SelfAttention};
     // Between the projections and the context.
+    let mut exchanged: Vec<&Point> = suspects.iter().collect();
     if suspected(&[C2c, C2p, P2c, Scores, Probs, SelfAttention]) {
         found.extend(search.scores());
+        exchanged
+            .extend(search.unseen().filter(|point| suspects.iter().all(|known| known.name != point.name)));
     } else if suspected(&[PosProj, PosQProj, PosKeyProj, PosQueryProj]) {
         found.extend(search.terms());
     }
+    found.extend(exchanged.into_iter().flat_map(|point| search.exchanges(point)));
     found.sort_by_key(|hypothesis| !hypothesis.proves);
     found
 }
@@ -151,18 +157,13 @@ impl Search<'_> {
         let &Point { ref name, stage, module, .. } = point;
         let path = name.as_str();
         let (weight, bias) = parameters(model, point);
-        let zero =
-            |name: &str| model.values(name).is_some_and(|values| values.iter().all(|&value| value == 0.0));
         if let Some(&[rows, columns]) = model.shape(&weight)
             && !LOOKED_UP.contains(&module)
         {
             if rows == columns {
                 found.push(self.transposed(&weight));
             }
-            if zero(&weight) {
-                let cause = format!("{weight} is all zero");
-                found.push(Hypothesis::new("zero-parameter", cause, "convert the original model again"));
-            }
+            found.extend(self.zero(&weight));
             let same = |other: &&str| {
                 **other != weight
                     && model.shape(other) == model.shape(&weight)
@@ -175,14 +176,9 @@ impl Search<'_> {
                     Hypothesis::new("misplaced-parameter", cause, repair).because("every number is equal"),
                 );
             }
-            let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
-            let cause = format!("{weight} has the other sign");
-            found.push(
-                Hypothesis::new("negated-parameter", cause, "restore it from the original model")
-                    .undone_by([negate]),
-            );
+            found.push(negated(&weight));
         }
-        if let Some(bias) = bias.filter(|bias| zero(bias)) {
+        if let Some(bias) = bias.filter(|bias| model.is_zero(bias)) {
             let cause = format!("{bias} is all zero: it may have been dropped");
             let repair = "convert the original model again, with this bias";
             let rows = self.param(&bias).map_or(Rows::Plain, |param| param.rows);
@@ -202,22 +198,11 @@ impl Search<'_> {
                 Module::InProj | Module::QueryProj | Module::KeyProj | Module::ValueProj,
                 Stage::Layer(layer),
             ) => {
-                let unseen = self.section.want(path).is_none();
                 if module == model.projection(Part::Query) {
                     found.extend(self.splits(layer, &weight));
                     found.extend(self.scales(layer));
                 }
                 found.extend(self.exchanged_projections(path));
-                if unseen {
-                    found.extend(self.exchanged_heads(&weight, false));
-                }
-                if module == model.projection(Part::Query) && (unseen || self.section.stage.is_none()) {
-                    let others = (0..model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
-                    found.extend(others.map(|other| self.swapped(layer, other)));
-                }
-            }
-            (Module::AttentionDense, Stage::Layer(_)) if self.section.want(path).is_none() => {
-                found.extend(self.exchanged_heads(&weight, true));
             }
             (Module::TableLayerNorm, _) => {
                 found.extend(self.distances(point));
@@ -258,6 +243,26 @@ impl Search<'_> {
         if let Module::EmbeddingsLayerNorm | Module::PositionEmbeddings | Module::TokenTypeEmbeddings = module
         {
             found.extend(self.other_embeddings());
+        }
+        found
+    }
+
+    /// Any two layers, and any two heads of a projection, where the golden does not show which.
+    fn exchanges(&self, point: &Point) -> Vec<Hypothesis> {
+        let &Point { ref name, stage: Stage::Layer(layer), module, .. } = point else { return Vec::new() };
+        let (weight, _) = parameters(self.model, point);
+        let unseen = self.section.want(name).is_none();
+        let mut found = Vec::new();
+        if module == self.model.projection(Part::Query) && (unseen || self.section.stage.is_none()) {
+            let others = (0..self.model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
+            found.extend(others.map(|other| self.swapped(layer, other)));
+        }
+        match module {
+            Module::InProj | Module::QueryProj | Module::KeyProj | Module::ValueProj if unseen => {
+                found.extend(self.exchanged_heads(&weight, false));
+            }
+            Module::AttentionDense if unseen => found.extend(self.exchanged_heads(&weight, true)),
+            _ => {}
         }
         found
     }

@@ -128,10 +128,14 @@ impl Search<'_> {
         // Where the golden does not show the queries, they are suspected before the formula.
         found.extend(self.scales(layer));
         found.extend(self.formulas());
-        found.extend(self.unseen());
+        found.extend(self.unseen().flat_map(|point| self.usual(point)));
+        let norm = model.path(Module::TableLayerNorm, 0);
+        if model.table_point() == Module::TableLayerNorm && self.section.table(&norm).is_none() {
+            found.extend(self.swapped_gamma_beta(&norm));
+        }
         for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
             let Some(name) = model.bias_of(part, layer) else { continue };
-            if model.values(&name).is_some_and(|values| values.iter().all(|&value| value == 0.0)) {
+            if model.is_zero(&name) {
                 let cause = format!("{name} is all zero: it may have been dropped");
                 found.push(Hypothesis::new(kind, cause, "convert the original model again, with this bias"));
             }
@@ -139,22 +143,14 @@ impl Search<'_> {
         found
     }
 
-    /// What goes wrong with projections that the golden does not show, and with the table: they come before the first point
-    /// that agrees.
-    fn unseen(&self) -> Vec<Hypothesis> {
+    /// The projections that the scores and the context depend on, and that the golden does not show: they come before the
+    /// first point that agrees.
+    pub(super) fn unseen(&self) -> impl Iterator<Item = &Point> {
         use Module::{PosKeyProj, PosProj, PosQProj, PosQueryProj, ValueProj};
-        let mut found = Vec::new();
-        for point in self.section.points() {
+        self.section.points().iter().filter(|point| {
             let projects = matches!(point.module, PosProj | PosQProj | PosKeyProj | PosQueryProj | ValueProj);
-            if projects && self.section.want(&point.name).is_none() {
-                found.extend(self.usual(point));
-            }
-        }
-        let norm = self.model.path(Module::TableLayerNorm, 0);
-        if self.model.table_point() == Module::TableLayerNorm && self.section.table(&norm).is_none() {
-            found.extend(self.swapped_gamma_beta(&norm));
-        }
-        found
+            projects && self.section.want(&point.name).is_none()
+        })
     }
 
     /// Other position terms.

@@ -1,6 +1,8 @@
 //! Lines of the configuration that version 2 alone has: buckets, the table's normalisation, shared projections, the
 //! convolution.
 
+use std::collections::BTreeSet;
+
 use deberta_reference::config::Activation;
 use deberta_reference::{ConvConfig, Module, Part};
 
@@ -40,6 +42,8 @@ impl Search<'_> {
         if config.position_buckets.is_none() {
             largest.extend(span / 2 + 2..4 * span);
         }
+        let mut tried = BTreeSet::new();
+        largest.retain(|&max| tried.insert(max));
         let mut ways: Vec<(Option<usize>, usize)> = vec![(None, span)];
         ways.extend(largest.into_iter().map(|max| (Some(span), max)));
         let own_line = |buckets, max| {
@@ -48,28 +52,30 @@ impl Search<'_> {
         };
         let own = own_line(config.position_buckets, max);
         let rows_of = |model: &Model| rows_of_terms(model, [RowRule::Right; 2], n);
-        let mut known = vec![rows_of(model)];
-        let mut found: Vec<(RowsOfTerms, Hypothesis)> = Vec::new();
+        let own_rows = rows_of(model);
+        // Of the lines that look up the same rows, the first is tested.
+        let mut found: Vec<(RowsOfTerms, [Change; 2], Vec<String>)> = Vec::new();
         for (buckets, max) in ways {
             let changes = [Setting::Buckets(buckets), Setting::MaxRelative(max)].map(Change::Config);
             let Some(other) = model.with(&changes) else { continue };
-            let rows = rows_of(&other);
-            if known.contains(&rows) {
-                if let Some((_, alike)) = found.iter_mut().find(|(known, _)| *known == rows) {
-                    let also = format!("; {} would be the same for {n} tokens", own_line(buckets, max));
-                    alike.cause.push_str(&also);
-                }
-                continue;
+            let (rows, line) = (rows_of(&other), own_line(buckets, max));
+            let full = found.len() == MOST_BUCKETS;
+            match found.iter_mut().find(|(known, ..)| *known == rows) {
+                Some((.., lines)) => lines.push(line),
+                None if full || rows == own_rows => {}
+                None => found.push((rows, changes, vec![line])),
             }
-            if found.len() == MOST_BUCKETS {
-                break;
-            }
-            known.push(rows.clone());
-            let line = own_line(buckets, max);
-            let cause = format!("the configuration has {own}; the golden was computed with {line}");
-            found.push((rows, Hypothesis::new("position-buckets", cause, line).undone_by(changes)));
         }
+        let hypothesis = |changes: [Change; 2], lines: &[String]| {
+            let (line, others) = lines.split_first()?;
+            let same = same_for(n, others);
+            let cause = format!("the configuration has {own}; the golden was computed with {line}{same}");
+            Some(Hypothesis::new("position-buckets", cause, line).undone_by(changes))
+        };
         found
+            .into_iter()
+            .filter_map(|(rows, changes, lines)| Some((rows, hypothesis(changes, &lines)?)))
+            .collect()
     }
 
     /// Projections of positions that are those of the tokens, or are not.
@@ -105,5 +111,31 @@ impl Search<'_> {
         found.push(setting("convolution", Setting::Convolution(None), &own));
         found.extend(of_convolution(model));
         found
+    }
+}
+
+/// The lines that look up the same rows as another one for n tokens, in words: three of them at most by name.
+fn same_for(n: usize, lines: &[String]) -> String {
+    let named = lines.get(..3).unwrap_or(lines);
+    if named.is_empty() {
+        return String::new();
+    }
+    let more = match lines.len() - named.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("; the same for {n} tokens: {}{more}", named.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_lines_of_many_are_named() {
+        let lines: Vec<String> = (1..=43).map(|line| format!("line {line}")).collect();
+        assert_eq!(same_for(9, &[]), "");
+        assert_eq!(same_for(9, &lines[..1]), "; the same for 9 tokens: line 1");
+        assert_eq!(same_for(9, &lines), "; the same for 9 tokens: line 1 or line 2 or line 3, and 40 more");
     }
 }

@@ -13,8 +13,13 @@ impl List<'_> {
         for formula in scales(model).into_iter().take(4) {
             self.formula(formula, scores.clone());
         }
-        for (_, formula) in rows(model, inputs) {
-            self.formula(formula, scores.clone());
+        // Of those that look up the same rows, the first.
+        let mut known = Vec::new();
+        for (rows, formula) in rows(model, inputs) {
+            if !known.contains(&rows) {
+                known.push(rows);
+                self.formula(formula, scores.clone());
+            }
         }
         if let Some(formula) = position_biases_dropped(model) {
             let places = self.table_places();

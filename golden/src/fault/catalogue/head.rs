@@ -7,21 +7,21 @@ use crate::fault::{Change, Setting};
 
 impl List<'_> {
     pub(super) fn head(&mut self) {
-        let class = self.model.class.head;
-        let head: Vec<Param> = self.params().into_iter().filter(|param| param.module.in_head()).collect();
-        if class == Head::Base {
+        let head = self.model.class.head;
+        let params: Vec<Param> = self.params().into_iter().filter(|param| param.module.in_head()).collect();
+        if head == Head::Base {
             self.absent("random-head", "the class has no head");
             return;
         }
         let mut noise = Noise(7);
-        let changes = head.iter().map(|param| match param.role {
+        let changes = params.iter().map(|param| match param.role {
             Role::LayerNormScale => Change::Fill(param.name.clone(), 1.0),
             Role::Bias | Role::LayerNormShift => Change::Fill(param.name.clone(), 0.0),
             _ => Change::Replace(param.name.clone(), self.untrained(&mut noise, &param.shape)),
         });
         let changes: Vec<Change> = changes.collect();
-        let first = match class {
-            head if head.is_legacy(&self.model.config) => Module::TransformDense,
+        let first = match head {
+            _ if head.is_legacy(&self.model.config) => Module::TransformDense,
             Head::MaskedLm | Head::MaskDecoder => Module::LmDense,
             Head::SequenceClassification | Head::MultipleChoice => Module::PoolerDense,
             Head::ReplacedTokens => Module::MaskPredictionsLayerNorm,
@@ -29,7 +29,7 @@ impl List<'_> {
             Head::Base | Head::TokenClassification => Module::Classifier,
         };
         self.add("random-head", "a head as it is before training", vec![self.first(first)], changes);
-        if class.is_legacy(&self.model.config) {
+        if head.is_legacy(&self.model.config) {
             self.decoder(noise);
         }
     }
@@ -52,9 +52,10 @@ impl List<'_> {
         self.add("tie-word-embeddings", description, place, changes);
     }
 
-    /// Numbers as they are before training.
+    /// Numbers as they are before training, of the standard deviation `initializer_range`: even ones from -√3 to √3 times
+    /// it.
     pub(super) fn untrained(&self, noise: &mut Noise, shape: &[usize]) -> Vec<f32> {
-        let scale = 0.0346 * (self.model.config.initializer_range as f32 / 0.02);
+        let scale = 3.0_f32.sqrt() * self.model.config.initializer_range as f32;
         (0..shape.iter().product()).map(|_| noise.next() * scale).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The faults that the selftest injects.
 
 use deberta_reference::config::Activation;
-use deberta_reference::{Head, Inputs, Module, Param, Part, Role, Rows};
+use deberta_reference::{Inputs, Module, Param, Part, Role, Rows};
 
 use super::change::activation_name;
 use super::{Change, Culprit, Fault, Model, Setting, swapped_layers};
@@ -160,7 +160,7 @@ impl List<'_> {
             );
             self.set("hidden-act", description, Module::Intermediate, Setting::HiddenAct(activation));
         }
-        if self.model.class.head == Head::SequenceClassification {
+        if self.model.class.head.has_pooler() {
             let other = if same(config.pooler_hidden_act, Activation::Gelu) {
                 Activation::GeluTanh
             } else {

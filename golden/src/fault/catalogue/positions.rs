@@ -19,7 +19,14 @@ impl List<'_> {
         }
         self.unknown_term();
         if !c2p && !p2c {
-            for kind in ["span", "reversed-positions", "position-buckets", "norm-rel-ebd", "share-att-key"] {
+            for kind in [
+                "span",
+                "reversed-positions",
+                "permuted-rows",
+                "position-buckets",
+                "norm-rel-ebd",
+                "share-att-key",
+            ] {
                 self.absent(kind, "the model has no relative positions");
             }
             return;
@@ -75,24 +82,34 @@ impl List<'_> {
         let config = &self.model.config;
         let table = self.model.weight(Module::RelEmbeddings, 0);
         let place = self.table_places();
-        let (h, max) = (config.num_attention_heads, config.distances().span());
+        let (heads, span) = (config.num_attention_heads, config.distances().span());
         let (normed, bucketed) = (config.norm_rel_ebd, config.position_buckets.is_some());
-        for (span, why) in [(h, "the number of heads"), (max / 2, "half of it")] {
-            if span < 2 || span >= max || (span == h && why == "half of it") {
-                self.absent("span", format!("the table's span {max} is not more than {why}"));
+        let mut others = vec![(heads, "the number of heads")];
+        if span / 2 == heads {
+            self.absent("span", format!("half of the table's span {span} is the number of heads"));
+        } else {
+            others.push((span / 2, "half of it"));
+        }
+        for (other, what) in others {
+            if other < 2 {
+                self.absent("span", format!("{what}, {other}, is no span: two is the least"));
                 continue;
             }
-            let order = (max - span..max + span).collect();
-            let setting = if bucketed { Setting::Buckets(Some(span)) } else { Setting::MaxRelative(span) };
+            if other >= span {
+                self.absent("span", format!("the table's span {span} is not more than {what}, {other}"));
+                continue;
+            }
+            let order = (span - other..span + other).collect();
+            let setting = if bucketed { Setting::Buckets(Some(other)) } else { Setting::MaxRelative(other) };
             let changes = vec![Change::Rows { name: table.clone(), order }, Change::Config(setting)];
-            let what = if bucketed { "buckets" } else { "relative distances up to" };
-            let description = format!("{what} {span}, {why}, instead of {max}");
+            let key = if bucketed { "buckets" } else { "relative distances up to" };
+            let description = format!("{key} {other}, {what}, instead of {span}");
             self.add("span", description, place.clone(), changes);
         }
-        let order = (0..2 * max).rev().collect();
+        let order = (0..2 * span).rev().collect();
         let changes = vec![Change::Rows { name: table.clone(), order }];
         self.add("reversed-positions", "distances j - i for i - j", place.clone(), changes);
-        let order = (0..2 * max).map(|row| (row + 1) % (2 * max)).collect();
+        let order = (0..2 * span).map(|row| (row + 1) % (2 * span)).collect();
         let changes = vec![Change::Rows { name: table, order }];
         self.add("permuted-rows", "the relative position table shifted by one row", place.clone(), changes);
         if normed {
