@@ -12,7 +12,7 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_golden::backend::Tch;
-use deberta_golden::fault::{Model, faults};
+use deberta_golden::fault::{Culprit, Model, faults};
 use deberta_golden::trace::class::masked_rows_of;
 use deberta_golden::trace::file;
 use deberta_golden::trace::inputs::inputs;
