@@ -6,6 +6,7 @@ use deberta_reference::probe::matches;
 use deberta_reference::{DebertaConfig, Head};
 
 use super::Options;
+use super::widen::widened;
 use crate::format::onnx::proto::attribute_proto::AttributeType;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
@@ -381,7 +382,9 @@ impl<'c> Graph<'c> {
     /// The graph, without the nodes and constants that no output needs.
     pub(super) fn finish(mut self, name: &str) -> GraphProto {
         if self.dtype != self.stored {
-            self.widen_parameters();
+            let given = self.inputs.iter().map(|input| input.name());
+            let constants = self.constants.iter().map(|constant| constant.name());
+            self.nodes = widened(self.nodes, given.chain(constants), self.dtype);
         }
         let mut needed: HashSet<String> =
             self.outputs.iter().map(|output| output.name().to_owned()).collect();
@@ -404,48 +407,8 @@ impl<'c> Graph<'c> {
     }
 }
 
-impl Graph<'_> {
-    /// Has every parameter cast to the dtype that is computed in: a runtime does it when it loads the model. Rows of a table are
-    /// cast after they are taken, so that one which does not do so casts few of them.
-    fn widen_parameters(&mut self) {
-        let made = self.nodes.iter().flat_map(|node| &node.output);
-        let given = self.inputs.iter().map(|input| input.name());
-        let constants = self.constants.iter().map(|constant| constant.name());
-        let known: HashSet<String> =
-            made.map(String::as_str).chain(given).chain(constants).map(str::to_owned).collect();
-        let cast = |input: &str, output: &str| NodeProto {
-            input: vec![input.to_owned()],
-            output: vec![output.to_owned()],
-            name: Some(format!("/{output}/Cast")),
-            op_type: Some("Cast".to_owned()),
-            attribute: vec![attribute(&Attribute::Int("to", i64::from(i32::from(data_type(self.dtype)))))],
-            ..NodeProto::default()
-        };
-        let (mut nodes, mut widened) = (Vec::with_capacity(self.nodes.len()), HashSet::new());
-        for mut node in std::mem::take(&mut self.nodes) {
-            let is_table = node.op_type() == "Gather";
-            let mut after = None;
-            for input in node.input.iter_mut().filter(|input| !known.contains(*input)) {
-                if is_table && let Some(output) = node.output.first_mut() {
-                    let stored = format!("{output} as stored");
-                    after = Some(cast(&stored, output));
-                    *output = stored;
-                } else {
-                    let wide = format!("{input} as {}", self.dtype);
-                    if widened.insert(input.clone()) {
-                        nodes.push(cast(input, &wide));
-                    }
-                    *input = wide;
-                }
-            }
-            nodes.push(node);
-            nodes.extend(after);
-        }
-        self.nodes = nodes;
-    }
-}
-
-fn attribute(attribute: &Attribute<'_>) -> AttributeProto {
+/// An attribute as a node holds it.
+pub(super) fn attribute(attribute: &Attribute<'_>) -> AttributeProto {
     let named = |name: &str, kind: AttributeType| AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(kind.into()),

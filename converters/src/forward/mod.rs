@@ -24,6 +24,7 @@ mod graph;
 mod heads;
 mod projections;
 mod relative;
+mod widen;
 
 /// The version of ONNX's operators that the graph needs: the first with `LayerNormalization`.
 const OPSET: i64 = 17;

@@ -32,10 +32,7 @@ pub enum RowRule {
 impl RowRule {
     /// The row for a distance.
     pub(crate) fn row(self, model: &Model, distance: isize) -> usize {
-        let conventions = model.class.conventions();
-        let distances = model.config.distances();
-        let distances = distances.with_far_positions(conventions.far_positions);
-        let distances = distances.with_rounding(conventions.bucket_rounding);
+        let distances = model.config.distances().under(model.class.conventions());
         match self {
             RowRule::Right => distances.row(distance),
             RowRule::Floor | RowRule::IntegerRatio => {
