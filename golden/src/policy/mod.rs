@@ -39,6 +39,7 @@ struct Text {
     #[serde(default)]
     padding: PaddingRule,
     notes: Option<Rule>,
+    half_precision: Option<Rule>,
     reports: Option<Vec<String>>,
 }
 
@@ -79,8 +80,13 @@ impl Policy {
 
     /// What fails.
     pub fn rules(&self) -> Rules {
-        let Text { undecided, padding, notes, .. } = self.text;
-        Rules { undecided, padding, notes: notes.unwrap_or(Rules::DEFAULT.notes) }
+        let Text { undecided, padding, notes, half_precision, .. } = self.text;
+        Rules {
+            undecided,
+            padding,
+            notes: notes.unwrap_or(Rules::DEFAULT.notes),
+            half_precision: half_precision.unwrap_or(Rules::DEFAULT.half_precision),
+        }
     }
 
     /// The reports to write.

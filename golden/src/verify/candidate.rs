@@ -56,7 +56,8 @@ pub(super) struct WeightFile<'v> {
 pub(super) struct Candidate<'v> {
     pub(super) file: &'v WeightFile<'v>,
     pub(super) golden: &'v Golden,
-    pub(super) digest: &'v str,
+    digest: &'v str,
+    /// What its weights were rounded to since the golden was computed.
     pub(super) precision: Precision,
 }
 
@@ -121,7 +122,20 @@ impl<'v> WeightFile<'v> {
     }
 }
 
-impl Candidate<'_> {
+impl<'v> Candidate<'v> {
+    /// A weight file, with what is known of its weights, and a golden. Weights in half precision that are those of the golden,
+    /// by its digest, are no rounder than the golden's were: they are judged as f32.
+    pub(super) fn new(
+        file: &'v WeightFile<'v>,
+        golden: &'v Golden,
+        digest: &'v str,
+        stored: Precision,
+    ) -> Candidate<'v> {
+        let equal = golden.digest().is_some_and(|golden| golden.eq_ignore_ascii_case(digest));
+        let precision = if equal { Precision::F32 } else { stored };
+        Candidate { file, golden, digest, precision }
+    }
+
     /// Notes a weight digest that is not the golden's. One of rounded weights cannot be.
     pub(super) fn check_digest(&self, expected: Option<&str>, report: &mut FileReport) {
         let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {

@@ -136,6 +136,7 @@ fn verify_file(file: &WeightFile<'_>) -> FileReport {
     if let Some(backend) = graph {
         graph::verify(file, backend, &mut report);
     }
+    Rules::DEFAULT.conclude_file(&mut report);
     report
 }
 
@@ -154,7 +155,7 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
     }
 
     for golden in &file.request.goldens {
-        let candidate = Candidate { file, golden, digest: &digest, precision };
+        let candidate = Candidate::new(file, golden, &digest, precision);
         candidate.check_digest(golden.digest(), report);
         let start = report.runs.len();
         for path in &golden.traces {
