@@ -40,6 +40,7 @@ struct Text {
     padding: PaddingRule,
     notes: Option<Rule>,
     half_precision: Option<Rule>,
+    coverage: Option<Rule>,
     reports: Option<Vec<String>>,
 }
 
@@ -80,12 +81,13 @@ impl Policy {
 
     /// What fails.
     pub fn rules(&self) -> Rules {
-        let Text { undecided, padding, notes, half_precision, .. } = self.text;
+        let Text { undecided, padding, notes, half_precision, coverage, .. } = self.text;
         Rules {
             undecided,
             padding,
             notes: notes.unwrap_or(Rules::DEFAULT.notes),
             half_precision: half_precision.unwrap_or(Rules::DEFAULT.half_precision),
+            coverage: coverage.unwrap_or(Rules::DEFAULT.coverage),
         }
     }
 

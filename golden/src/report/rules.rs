@@ -22,6 +22,9 @@ pub struct Rules {
     /// Points that agree within the wider tolerance of weights in half precision, and not within that of f32.
     #[serde(default = "allow")]
     pub half_precision: Rule,
+    /// Features of the configuration that the goldens do not exercise: nothing says that the model computes them rightly.
+    #[serde(default = "allow")]
+    pub coverage: Rule,
 }
 
 fn allow() -> Rule {
@@ -59,6 +62,7 @@ impl Rules {
         padding: PaddingRule::Explained,
         notes: Rule::Allow,
         half_precision: Rule::Allow,
+        coverage: Rule::Allow,
     };
 
     /// What follows from a point of a run.
@@ -85,6 +89,9 @@ impl Rules {
             (FindingKind::MaskedRows, outcome) => outcome,
             // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
+            // It has a rule of its own, and is no note.
+            (FindingKind::Coverage, _) if self.coverage == Rule::Fail => Outcome::Undecided,
+            (FindingKind::Coverage, outcome) => outcome,
             // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)

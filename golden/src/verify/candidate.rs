@@ -13,7 +13,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::progress::Progress;
 use deberta_converters::source::Source;
-use deberta_reference::Head;
+use deberta_reference::{DebertaConfig, Head};
 
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
@@ -101,6 +101,16 @@ impl<'v> WeightFile<'v> {
         match known {
             Some(parameters) => Ok(parameters),
             None => Ok(self.keep(head, Parameters::new(self.open(class)?)?)),
+        }
+    }
+
+    /// The configuration.
+    pub(super) fn config(&self) -> Result<DebertaConfig> {
+        let known =
+            self.opened.borrow().values().next().map(|parameters| parameters.checkpoint().config.clone());
+        match known {
+            Some(config) => Ok(config),
+            None => Ok(self.open(None)?.config),
         }
     }
 
