@@ -10,6 +10,7 @@ const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
 mod arbiter;
 mod commands;
 mod conversion;
+mod documented_blocks;
 mod documented_commands;
 mod examples;
 mod f16_range;
