@@ -402,11 +402,11 @@ fn published_tokens_are_compared_where_there_is_a_vocabulary() {
     assert!(alone.files[0].runs.is_empty() && has(&alone, FindingKind::NotJudged), "{alone:#?}");
     assert!(has(&alone, FindingKind::NothingCompared) && alone.outcome == Outcome::Undecided, "{alone:#?}");
     let slices = "inputs:\n  input_ids: [[5, 6]]\nslices:\n\
-                  - {output: last_hidden_state, ranges: [[0, 1], [0, 1], [0, 1]], values: [[[4.0]]], atol: 0.5, rtol: 9.0}\n";
+                  - {output: last_hidden_state, ranges: [[0, 1], [0, 1], [0, 1]], values: [[[1.08]]], atol: 1.0e-4, rtol: 0.01}\n";
     let both = judged(&no_vocabulary, case(ids, slices));
     assert_eq!((both.outcome, both.compared()), (Outcome::Pass, 1), "{both:#?}");
     assert!(both.files[0].runs[0].findings.iter().any(|finding| finding.kind == FindingKind::NotJudged));
-    let strict = judged(&no_vocabulary, case(ids, &slices.replace(", rtol: 9.0", "")));
+    let strict = judged(&no_vocabulary, case(ids, &slices.replace(", rtol: 0.01", "")));
     assert_eq!(strict.outcome, Outcome::Divergence, "{strict:#?}");
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use deberta_golden::coverage::{Covered, Exercised, Feature};
 use deberta_golden::judge::difference::Difference;
 use deberta_golden::judge::tolerance::Tolerance;
 use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
@@ -92,6 +93,22 @@ fn report(model: &str, files: Vec<FileReport>) -> Report {
     report
 }
 
+/// What the goldens exercise of two features.
+fn coverage(positions: usize) -> Vec<Covered> {
+    let partly = if positions < 8 { Exercised::Partly } else { Exercised::Yes };
+    let covered = |feature, exercised, seen, of, detail: &str| Covered {
+        feature,
+        exercised,
+        seen,
+        of,
+        detail: detail.to_owned(),
+    };
+    vec![
+        covered(Feature::RelativePositions, partly, positions, Some(8), "rows of the relative table"),
+        covered(Feature::Padding, Exercised::Yes, 1, None, "right"),
+    ]
+}
+
 const NAMES: [&str; 8] = [
     "activations.deberta.embeddings.LayerNorm",
     "activations.deberta.embeddings",
@@ -112,13 +129,15 @@ fn passing() -> Report {
     let message = "tokens agree. Padding differs, because of the other convention";
     padded.findings.push(Finding::new(FindingKind::MaskedRows, Outcome::Pass, message));
     let published = run(None, vec![point("outputs.logits[0:1, 0:3] (softmax)", 0.5, None)]);
-    report(
+    let mut report = report(
         "./release",
         vec![
             file("model.safetensors", "safetensors", vec![plain.clone(), padded, published]),
             file("pytorch_model.bin", "PyTorch", vec![plain]),
         ],
-    )
+    );
+    report.coverage = coverage(8);
+    report
 }
 
 /// Everything that a report can have.
@@ -136,6 +155,7 @@ fn failing() -> Report {
         with(Verdict::GoldenNotFinite { count: 1, at: vec![4] }, "outputs.last_hidden_state"),
         with(Verdict::MissingInGolden, "outputs.start_logits"),
         with(Verdict::Empty, "outputs.end_logits"),
+        with(Verdict::ZerosPass, "outputs.attentions.2"),
         PointReport { verdict: Verdict::Rounded, ..point("outputs.loss", 0.9, None) },
         point("outputs.other", 0.5, Some(2.0)),
     ]);
@@ -172,6 +192,7 @@ fn failing() -> Report {
     broken.findings.push(Finding::new(FindingKind::Error, Outcome::Undecided, error));
     let mut report = report("./release", vec![weights, broken]);
     report.findings.push(Finding::new(FindingKind::Note, Outcome::Pass, "for information"));
+    report.coverage = coverage(5);
     report
 }
 
@@ -205,7 +226,7 @@ fn text() {
 fn the_text_starts_with_the_divergence_and_ends_with_what_was_compared() {
     let text = render(ReportFormat::Text, &failing());
     assert!(text.starts_with("FIRST DIVERGENCE in model.safetensors, padded.safetensors\n"), "{text}");
-    let end = "divergence: 2 files, 2 traces, 15 points, 800 numbers compared; not judged: 3 points, 1 trace, 1 file\n";
+    let end = "divergence: 2 files, 2 traces, 15 points, 800 numbers compared; not judged: 4 points, 1 trace, 1 file\n";
     assert!(text.ends_with(end), "{text}");
 }
 

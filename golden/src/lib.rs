@@ -9,6 +9,7 @@
 //! trace                    one recorded run: tensors, class, inputs, padding, every probe point in the order of execution
 //! case  goldens  yaml      what a folder says of its traces, and where goldens are looked for
 //! backend                  who computes: the reference implementation, the graph of a file, libtorch
+//! coverage                 what the inputs exercise of a configuration
 //! judge                    how far two tensors are apart, how far they may be, and the verdict
 //! report                   what was found, what of it fails, and five formats that show it
 //! verify                   every weight file of a model against every trace
@@ -33,6 +34,7 @@ pub mod bless;
 pub mod case;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod coverage;
 pub mod diagnose;
 pub mod fault;
 pub mod goldens;

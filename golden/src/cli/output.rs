@@ -40,14 +40,16 @@ pub(super) struct Output {
 }
 
 impl OutputArgs {
-    /// Checks, before anything is computed, that the reports, and `more`, can be written.
+    /// Checks, before anything is computed, that the reports, and those of a policy, can be written. One that the policy asks
+    /// for, too, is written once.
     ///
     /// # Errors
     /// An extension that says no format; the same file twice; a folder that is not there.
-    pub(super) fn open(&self, more: Vec<PathBuf>) -> Result<Output> {
+    pub(super) fn open(&self, of_policy: Vec<PathBuf>) -> Result<Output> {
         let asked = if self.json { Some(ReportFormat::Json) } else { self.format };
-        let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
-        for path in self.report.iter().cloned().chain(more) {
+        let (mut files, mut own, mut of_the_policy) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let asked_for = self.report.iter().cloned().map(|path| (path, false));
+        for (path, by_policy) in asked_for.chain(of_policy.into_iter().map(|path| (path, true))) {
             let format = ReportFormat::of_file(&path).or(asked).ok_or_else(|| {
                 let message = "which format? expected .txt, .json, .xml, .md or .html, or --format";
                 Error::new(Kind::Request, message).in_file(&path)
@@ -58,21 +60,21 @@ impl OutputArgs {
             if path.is_dir() {
                 return Err(Error::new(Kind::Request, "a folder: --report names a file").in_file(&path));
             }
-            if !seen.insert(real.join(path.file_name().unwrap_or_default())) {
+            let real = real.join(path.file_name().unwrap_or_default());
+            let twice = own.contains(&real);
+            let seen = if by_policy { &mut of_the_policy } else { &mut own };
+            if !seen.insert(real) {
                 return Err(Error::new(Kind::Request, "two reports in one file").in_file(&path));
             }
-            files.push((path, format));
+            if !(by_policy && twice) {
+                files.push((path, format));
+            }
         }
         Ok(Output { format: asked.unwrap_or(ReportFormat::Text), files, all_points: self.all_points })
     }
 }
 
 impl Output {
-    /// Whether the report is printed as text.
-    pub(super) fn is_text(&self) -> bool {
-        self.format == ReportFormat::Text
-    }
-
     /// Prints and writes the report; the exit status is its outcome.
     pub(super) fn show(&self, document: &Document<'_>) -> Result<ExitStatus> {
         self.print(document)?;
@@ -80,8 +82,16 @@ impl Output {
         Ok(document.outcome().into())
     }
 
+    /// Prints and writes the report of what could not be done at all; as text it is told on standard error.
+    pub(super) fn show_failure(&self, document: &Document<'_>) -> Result<()> {
+        if self.format != ReportFormat::Text {
+            self.print(document)?;
+        }
+        self.write(document)
+    }
+
     /// Prints the report.
-    pub(super) fn print(&self, document: &Document<'_>) -> Result<()> {
+    fn print(&self, document: &Document<'_>) -> Result<()> {
         let text = self.format.render(document, self.style(colors()));
         print(text.strip_suffix('\n').unwrap_or(&text))
     }
@@ -90,7 +100,7 @@ impl Output {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn write(&self, document: &Document<'_>) -> Result<()> {
+    fn write(&self, document: &Document<'_>) -> Result<()> {
         for (path, format) in &self.files {
             let staged = Staged::create(path)?;
             staged.write_at(0, format.render(document, self.style(false)).as_bytes())?;

@@ -66,7 +66,16 @@ impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
         self.threads.start()?;
         match &self.policy {
-            Some(policy) => run_policy(&Policy::open(policy)?, self.shard, &self.output),
+            Some(path) => match Policy::open(path) {
+                Ok(policy) => run_policy(&policy, self.shard, &self.output),
+                Err(error) => {
+                    let name = path.display().to_string();
+                    let report = Report::failed(&name, &error);
+                    let document = Document { policy: Some(&name), ..Document::of(&report) };
+                    self.output.open(Vec::new())?.show_failure(&document)?;
+                    Err(error)
+                }
+            },
             None => self.run_model(),
         }
     }
@@ -83,13 +92,7 @@ impl VerifyArgs {
         match verified {
             Ok(report) => output.show(&Document::of(&report)),
             Err(error) => {
-                let report = Report::failed(named, &error);
-                let document = Document::of(&report);
-                // As text it is told on standard error.
-                if !output.is_text() {
-                    output.print(&document)?;
-                }
-                output.write(&document)?;
+                output.show_failure(&Document::of(&Report::failed(named, &error)))?;
                 Err(error)
             }
         }

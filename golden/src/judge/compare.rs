@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::Result;
+use deberta_reference::probe::magnitude;
 
 use crate::judge::arbiter::Arbiter;
 use crate::judge::difference::{Difference, coordinates, difference};
@@ -127,10 +128,8 @@ impl Comparison<'_> {
             report.statistic = want.statistics.compare(&statistics, of_tokens, tolerance);
             let within = |part: &Option<Difference>| part.as_ref().is_none_or(|part| part.beyond == 0);
             let statistic = report.statistic.as_ref().is_none_or(|statistic| statistic.share <= 1.0);
-            match (within(&report.real) && statistic, within(&report.padded), attempt) {
-                (true, true, 0) => return Verdict::Match,
-                (true, true, _) => return Verdict::Rounded,
-                _ => {}
+            if within(&report.real) && statistic && within(&report.padded) {
+                return self.agreement(attempt, tolerance, want.largest());
             }
         }
         match (&report.real, &report.statistic) {
@@ -147,6 +146,20 @@ impl Comparison<'_> {
             Precision::F32 => vec![of(Precision::F32)],
             half => vec![of(Precision::F32), of(half)],
         }
+    }
+
+    /// What it means that all numbers are within a tolerance, that of an attempt, if the largest that is expected is `largest`.
+    /// If zeros would be, too, nothing was judged, unless the tolerance is the usual one, or numbers so small that even that
+    /// does not tell them from zeros.
+    fn agreement(&self, attempt: usize, tolerance: Tolerance, largest: f32) -> Verdict {
+        let (precision, verdict) = match attempt {
+            0 => (Precision::F32, Verdict::Match),
+            _ => (self.precision, Verdict::Rounded),
+        };
+        if precision.tolerance().notices_zeros(largest) && !tolerance.notices_zeros(largest) {
+            return Verdict::ZerosPass;
+        }
+        verdict
     }
 
     /// Compares a tensor of a candidate with that of a golden.
@@ -183,10 +196,8 @@ impl Comparison<'_> {
             if let Some((count, at)) = not_finite(got, &report.shape) {
                 return Verdict::NotFinite { count, at };
             }
-            match (within(&report.real), within(&report.padded), attempt) {
-                (true, true, 0) => return Verdict::Match,
-                (true, true, _) => return Verdict::Rounded,
-                _ => {}
+            if within(&report.real) && within(&report.padded) {
+                return self.agreement(attempt, tolerance, magnitude(want));
             }
         }
         match &report.real {
@@ -250,6 +261,25 @@ mod tests {
         assert_eq!(verdict(&want, Some(&integers), Precision::F32), Verdict::Dtype);
         let empty = tensor(&[0], &[]);
         assert_eq!(verdict(&empty, Some(&empty), Precision::F32), Verdict::Empty);
+    }
+
+    #[test]
+    fn a_tolerance_under_which_zeros_pass_judges_nothing() {
+        let padding = Padding::of(&Inputs::default(), Head::TokenClassification);
+        let judged = |tolerance, want: &[f32], got: &[f32]| {
+            let tolerances = Tolerances::uniform(tolerance);
+            let (want, got) = (tensor(&[want.len()], want), tensor(&[got.len()], got));
+            Comparison { tolerances: &tolerances, precision: Precision::F32, padding: &padding }
+                .tensors(&want, Some(&got))
+        };
+        let wide = Tolerance { atol: 0.0, rtol: 0.0, scale: 10.0 };
+        let point = judged(wide, &[1.0, -2.0], &[1.0, -2.0]);
+        assert_eq!((&point.verdict, point.compared()), (&Verdict::ZerosPass, 0));
+        assert_eq!(judged(Tolerance::absolute(2.5), &[1.0, -2.0], &[0.0, 0.0]).verdict, Verdict::ZerosPass);
+        assert_eq!(judged(Tolerance::absolute(1.5), &[1.0, -2.0], &[1.0, -2.0]).verdict, Verdict::Match);
+        // What is 0, or nearly, is judged by any tolerance: nothing tells it from zeros.
+        assert_eq!(judged(wide, &[0.0, 4e-6], &[0.0, 0.0]).verdict, Verdict::Match);
+        assert_eq!(judged(wide, &[1.0, -2.0], &[90.0, 0.0]).verdict, Verdict::Diverges);
     }
 
     #[test]

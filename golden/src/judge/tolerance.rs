@@ -170,6 +170,12 @@ impl Tolerance {
         self.atol + self.rtol * f64::from(expected).abs() + self.scale * f64::from(largest).abs()
     }
 
+    /// Whether zeros would be noticed in place of a tensor whose largest number is `largest`, by its absolute value. Where that
+    /// number may be as far off as it is large, all smaller ones may be, too.
+    pub fn notices_zeros(&self, largest: f32) -> bool {
+        self.allowance(largest, largest) < f64::from(largest).abs()
+    }
+
     pub(crate) fn check(&self) -> Result<(), String> {
         for (key, value) in [("atol", self.atol), ("rtol", self.rtol), ("scale", self.scale)] {
             if !(value.is_finite() && value >= 0.0) {
@@ -200,6 +206,16 @@ patterns:
         let of = |name| tolerances().of(name, Precision::F32);
         assert_eq!(of("outputs.logits"), Tolerance::absolute(5e-6));
         assert_eq!(of("outputs.attentions.3").allowance(-2.0, 8.0), 1.25);
+    }
+
+    #[test]
+    fn zeros_are_noticed_in_place_of_numbers_that_are_larger_than_the_tolerance() {
+        let default = Precision::F32.tolerance();
+        assert!(default.notices_zeros(-1e-3) && !default.notices_zeros(4e-6) && !default.notices_zeros(0.0));
+        assert!(!Tolerance::absolute(1e9).notices_zeros(3.0));
+        assert!(!Tolerance { scale: 10.0, ..default }.notices_zeros(3.0));
+        assert!(!Tolerance { rtol: 1.0, ..Tolerance::absolute(0.0) }.notices_zeros(3.0));
+        assert!(Tolerance { rtol: 0.5, ..Tolerance::absolute(1.0) }.notices_zeros(3.0));
     }
 
     #[test]

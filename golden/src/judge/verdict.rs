@@ -68,6 +68,8 @@ pub enum Verdict {
     MissingInGolden,
     /// The tensor has no elements.
     Empty,
+    /// The numbers agree, within a tolerance so wide that zeros would agree, too: nothing was judged.
+    ZerosPass,
 }
 
 /// How a run, a file or all of it ends.
@@ -150,7 +152,10 @@ impl Verdict {
             | Verdict::Shape { .. }
             | Verdict::Dtype
             | Verdict::MissingInCandidate => Outcome::Divergence,
-            Verdict::GoldenNotFinite { .. } | Verdict::MissingInGolden | Verdict::Empty => Outcome::Undecided,
+            Verdict::GoldenNotFinite { .. }
+            | Verdict::MissingInGolden
+            | Verdict::Empty
+            | Verdict::ZerosPass => Outcome::Undecided,
         }
     }
 }
@@ -175,8 +180,11 @@ impl PointReport {
         }
     }
 
-    /// How many numbers were compared.
+    /// How many numbers were compared, by a tolerance that says something.
     pub fn compared(&self) -> usize {
+        if self.verdict == Verdict::ZerosPass {
+            return 0;
+        }
         [&self.real, &self.padded].into_iter().flatten().map(|part| part.count).sum()
     }
 

@@ -39,6 +39,8 @@ struct Text {
     #[serde(default)]
     padding: PaddingRule,
     notes: Option<Rule>,
+    half_precision: Option<Rule>,
+    coverage: Option<Rule>,
     reports: Option<Vec<String>>,
 }
 
@@ -79,8 +81,14 @@ impl Policy {
 
     /// What fails.
     pub fn rules(&self) -> Rules {
-        let Text { undecided, padding, notes, .. } = self.text;
-        Rules { undecided, padding, notes: notes.unwrap_or(Rules::DEFAULT.notes) }
+        let Text { undecided, padding, notes, half_precision, coverage, .. } = self.text;
+        Rules {
+            undecided,
+            padding,
+            notes: notes.unwrap_or(Rules::DEFAULT.notes),
+            half_precision: half_precision.unwrap_or(Rules::DEFAULT.half_precision),
+            coverage: coverage.unwrap_or(Rules::DEFAULT.coverage),
+        }
     }
 
     /// The reports to write.

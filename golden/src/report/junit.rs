@@ -66,7 +66,7 @@ impl Suite {
     fn of_model(document: &Document<'_>, report: &Report) -> Option<Suite> {
         let mut suite = Suite { name: plain(&report.model), ..Suite::default() };
         suite.findings(document, &report.findings);
-        for table in report.tables(&document.rules) {
+        for table in report.tables(&document.rules).into_iter().chain(report.details()) {
             suite.note(&table.title);
             table.lines("  ", |_, text| text.to_owned()).iter().for_each(|line| suite.note(line));
         }

@@ -136,7 +136,7 @@ impl Page<'_> {
         let rules = self.document.rules;
         let tables = self.document.reports.iter().flat_map(|report| {
             let of = |table: Table| (&report.model, table);
-            report.tables(&rules).into_iter().map(of)
+            report.tables(&rules).into_iter().chain(report.details()).map(of)
         });
         for (model, table) in tables {
             let heads: String = table.columns.iter().map(|column| format!(" {} |", column.head)).collect();

@@ -6,6 +6,7 @@ use deberta_converters::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::arbitration;
+use crate::coverage::Covered;
 use crate::judge::verdict::{Basis, Outcome, PointReport};
 
 /// This program and its version.
@@ -48,6 +49,9 @@ pub struct Report {
     pub place: PathBuf,
     /// How it ends.
     pub outcome: Outcome,
+    /// What the goldens exercise of the configuration; nothing where no configuration could be read.
+    #[serde(default)]
+    pub coverage: Vec<Covered>,
     /// One entry for every weight file.
     pub files: Vec<FileReport>,
     /// What concerns no single file.
@@ -151,6 +155,8 @@ pub enum FindingKind {
     F16Range,
     /// A file was left out.
     NotJudged,
+    /// Features of the configuration that the goldens do not exercise.
+    Coverage,
     /// How good the model is at a task of the policy.
     Task,
     /// A format that the policy asks for is not there.
@@ -196,6 +202,7 @@ impl Report {
             place: PathBuf::from(&model),
             model,
             outcome: Outcome::Undecided,
+            coverage: Vec::new(),
             files,
             findings,
         }

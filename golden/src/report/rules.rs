@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::numbers::{count, of_tolerance};
 use super::{FileReport, Finding, FindingKind, Report, RunReport};
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
 
@@ -18,6 +19,12 @@ pub struct Rules {
     /// Findings that are for information.
     #[serde(default = "allow")]
     pub notes: Rule,
+    /// Points that agree within the wider tolerance of weights in half precision, and not within that of f32.
+    #[serde(default = "allow")]
+    pub half_precision: Rule,
+    /// Features of the configuration that the goldens do not exercise: nothing says that the model computes them rightly.
+    #[serde(default = "allow")]
+    pub coverage: Rule,
 }
 
 fn allow() -> Rule {
@@ -50,8 +57,13 @@ pub enum PaddingRule {
 
 impl Rules {
     /// What applies without a policy.
-    pub const DEFAULT: Rules =
-        Rules { undecided: Rule::Fail, padding: PaddingRule::Explained, notes: Rule::Allow };
+    pub const DEFAULT: Rules = Rules {
+        undecided: Rule::Fail,
+        padding: PaddingRule::Explained,
+        notes: Rule::Allow,
+        half_precision: Rule::Allow,
+        coverage: Rule::Allow,
+    };
 
     /// What follows from a point of a run.
     pub fn point(&self, run: &RunReport, point: &PointReport) -> Outcome {
@@ -62,6 +74,9 @@ impl Rules {
                 PaddingRule::Explained if explained() => Outcome::Pass,
                 _ => outcome,
             },
+            (Verdict::Rounded, _) if self.half_precision == Rule::Fail => Outcome::Divergence,
+            // What the golden lacks may be left open; a tolerance that judges nothing is a mistake of whoever wrote it.
+            (Verdict::ZerosPass, outcome) => outcome,
             (_, Outcome::Undecided) if self.undecided == Rule::Allow => Outcome::Pass,
             (_, outcome) => outcome,
         }
@@ -74,6 +89,9 @@ impl Rules {
             (FindingKind::MaskedRows, outcome) => outcome,
             // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
+            // It has a rule of its own, and is no note.
+            (FindingKind::Coverage, _) if self.coverage == Rule::Fail => Outcome::Undecided,
+            (FindingKind::Coverage, outcome) => outcome,
             // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)
@@ -108,16 +126,108 @@ impl Rules {
         run.outcome = points.max(self.findings(&run.findings)).max(nothing);
     }
 
-    /// Ends a run: notes that nothing was compared, if that is so, and sets what follows.
+    /// Ends a run: notes that nothing was compared, or some of it by the tolerance of half precision, if that is so, and sets
+    /// what follows.
     pub(crate) fn conclude(&self, run: &mut RunReport) {
-        if run.compared() == 0 && run.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
-            let message = "no number was compared: the golden has nothing to compare with";
-            run.findings.push(Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message));
+        let unsaid = run.findings.iter().all(|finding| finding.outcome == Outcome::Pass);
+        if run.compared() == 0
+            && unsaid
+            && !run.points.iter().any(|point| point.verdict == Verdict::ZerosPass)
+        {
+            run.findings
+                .push(nothing_compared("no number was compared: the golden has nothing to compare with"));
         }
+        run.findings.extend(rounded(&run.points));
         self.judge_run(run);
+    }
+
+    /// Ends a weight file: notes that it was compared with nothing, if that is so and nothing else says it, and sets what
+    /// follows.
+    pub(crate) fn conclude_file(&self, file: &mut FileReport) {
+        if file.runs.is_empty() && file.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
+            file.findings
+                .push(nothing_compared("no number was compared: no golden has anything for this file"));
+        }
+        self.judge_file(file);
     }
 
     fn findings(&self, findings: &[Finding]) -> Outcome {
         findings.iter().map(|finding| self.finding(finding)).max().unwrap_or(Outcome::Pass)
+    }
+}
+
+fn nothing_compared(message: &str) -> Finding {
+    Finding::new(FindingKind::NothingCompared, Outcome::Undecided, message)
+}
+
+/// How many points needed the tolerance of half precision, and what of it they took. Nothing if none did.
+fn rounded(points: &[PointReport]) -> Option<Finding> {
+    let of = points.iter().filter(|point| point.verdict == Verdict::Rounded);
+    let share = |point: &PointReport| {
+        [&point.real, &point.padded].into_iter().flatten().map(|part| part.share).fold(0.0, f64::max)
+    };
+    let needed: Vec<(f64, &str)> = of.map(|point| (share(point), point.name.as_str())).collect();
+    let (most, at) = needed.iter().copied().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+    let message = format!(
+        "half precision: {} of {} agree within its wider tolerance, and not within that of f32; at most {}, at {at}",
+        needed.len(),
+        count(points.len(), "point"),
+        of_tolerance(most)
+    );
+    Some(Finding::new(FindingKind::HalfPrecision, Outcome::Pass, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::compare::Comparison;
+    use crate::judge::tolerance::{Precision, Tolerances};
+    use crate::trace::padding::Padding;
+    use crate::trace::tensor::{Data, Tensor};
+    use deberta_reference::{Head, Inputs};
+
+    /// A run with one point: 1, found as `got` from weights in f16.
+    fn run(got: f32) -> RunReport {
+        let tensor = |number| Tensor {
+            name: "outputs.logits".to_owned(),
+            shape: vec![1],
+            data: Data::Floats(vec![number]),
+        };
+        let padding = Padding::of(&Inputs::default(), Head::Base);
+        let tolerances = Tolerances::default();
+        let comparison = Comparison { tolerances: &tolerances, precision: Precision::F16, padding: &padding };
+        let points = vec![comparison.tensors(&tensor(1.0), Some(&tensor(got)))];
+        let mut run = RunReport { points, ..RunReport::default() };
+        Rules::DEFAULT.conclude(&mut run);
+        run
+    }
+
+    #[test]
+    fn a_policy_can_refuse_what_half_precision_alone_allows() {
+        let mut near = run(1.005);
+        assert_eq!(near.outcome, Outcome::Pass);
+        let [Finding { kind: FindingKind::HalfPrecision, message, .. }] = near.findings.as_slice() else {
+            panic!("{:?}", near.findings);
+        };
+        assert!(message.contains("1 of 1 point agree") && message.contains("50% of"), "{message}");
+        let strict = Rules { half_precision: Rule::Fail, ..Rules::DEFAULT };
+        strict.judge_run(&mut near);
+        assert_eq!(
+            (near.outcome, near.first_divergence.as_deref()),
+            (Outcome::Divergence, Some("outputs.logits"))
+        );
+        let mut equal = run(1.0);
+        strict.judge_run(&mut equal);
+        assert_eq!((equal.outcome, equal.findings.len()), (Outcome::Pass, 0));
+    }
+
+    #[test]
+    fn a_file_that_was_compared_with_nothing_says_so() {
+        let mut file = FileReport::default();
+        Rules::DEFAULT.conclude_file(&mut file);
+        assert_eq!((file.outcome, file.findings.len()), (Outcome::Undecided, 1));
+        let mut report = super::super::Report::new("m", vec![FileReport::default()], Vec::new());
+        Rules::DEFAULT.judge(&mut report);
+        assert_eq!(report.outcome, Outcome::Undecided);
     }
 }

@@ -5,6 +5,7 @@
 
 use super::escape::plain;
 use super::{Report, Rules};
+use crate::coverage::Covered;
 use crate::judge::verdict::Outcome;
 
 /// The columns that a line of text has, if words are not longer.
@@ -47,6 +48,34 @@ impl Report {
     pub fn tables(&self, _rules: &Rules) -> Vec<Table> {
         Vec::new()
     }
+
+    /// The tables that text shows with all points alone.
+    pub fn details(&self) -> Vec<Table> {
+        coverage(&self.coverage).into_iter().collect()
+    }
+}
+
+/// What the goldens exercise. Nothing if it was not measured.
+fn coverage(features: &[Covered]) -> Option<Table> {
+    let row = |covered: &Covered| Row {
+        cells: vec![
+            covered.feature.name().to_owned(),
+            covered.exercised.word().to_owned(),
+            covered.ratio().unwrap_or_default(),
+            covered.detail.clone(),
+        ],
+        outcome: None,
+    };
+    (!features.is_empty()).then(|| Table {
+        title: "what the goldens exercise of the configuration".to_owned(),
+        columns: vec![
+            Column::text("feature"),
+            Column::text("exercised"),
+            Column::text("seen"),
+            Column::text("what"),
+        ],
+        rows: features.iter().map(row).collect(),
+    })
 }
 
 impl Column {

@@ -6,6 +6,7 @@ use super::growth::{growth, shares, sparkline, stages_in_words};
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps};
 use super::verdict::{detail, outcome, title, word};
 use super::{Diagnosis, Document, FileReport, Finding, Report, RunReport};
+use crate::coverage::Covered;
 use crate::judge::verdict::{Outcome, PointReport};
 
 /// How the text looks.
@@ -82,7 +83,8 @@ impl Page<'_> {
 
     fn report(&mut self, report: &Report) {
         self.line(&format!("model {}", plain(&report.model)));
-        for table in report.tables(&self.document.rules) {
+        let details = if self.style.all_points { report.details() } else { Vec::new() };
+        for table in report.tables(&self.document.rules).into_iter().chain(details) {
             self.line(&format!("  {}", table.title));
             let lines = table.lines("    ", |outcome, text| self.painted(outcome, text));
             lines.iter().for_each(|line| self.line(line));
@@ -91,6 +93,9 @@ impl Page<'_> {
             self.file(file);
         }
         self.findings("  ", &report.findings);
+        if !report.coverage.is_empty() && !report.coverage.iter().any(Covered::is_lacking) {
+            self.line("  coverage: the goldens exercise every feature of the configuration");
+        }
     }
 
     fn file(&mut self, file: &FileReport) {

@@ -21,6 +21,7 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::GoldenNotFinite { .. } => "golden NaN",
         Verdict::MissingInGolden => "not in golden",
         Verdict::Empty => "empty",
+        Verdict::ZerosPass => "zeros pass",
     }
 }
 
@@ -69,6 +70,10 @@ fn comparison(point: &PointReport) -> String {
         }
         Verdict::MissingInGolden => "the golden must have it and does not".to_owned(),
         Verdict::Empty => format!("shape {:?} has no numbers", point.shape),
+        Verdict::ZerosPass => format!(
+            "the tolerance ({}) is so wide that zeros would agree, too, so that nothing was judged: make it smaller",
+            tolerance(point)
+        ),
     }
 }
 

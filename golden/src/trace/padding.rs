@@ -56,6 +56,11 @@ impl Padding {
         tokens
     }
 
+    /// Whether each position is a token and may attend to anything, row by row: [b n].
+    pub fn tokens(&self) -> &[bool] {
+        &self.real
+    }
+
     /// Whether there is any padding.
     pub fn padded(&self) -> bool {
         self.real.contains(&false)

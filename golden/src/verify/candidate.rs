@@ -13,7 +13,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::progress::Progress;
 use deberta_converters::source::Source;
-use deberta_reference::Head;
+use deberta_reference::{DebertaConfig, Head};
 
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
@@ -56,7 +56,8 @@ pub(super) struct WeightFile<'v> {
 pub(super) struct Candidate<'v> {
     pub(super) file: &'v WeightFile<'v>,
     pub(super) golden: &'v Golden,
-    pub(super) digest: &'v str,
+    digest: &'v str,
+    /// What its weights were rounded to since the golden was computed.
     pub(super) precision: Precision,
 }
 
@@ -103,6 +104,16 @@ impl<'v> WeightFile<'v> {
         }
     }
 
+    /// The configuration.
+    pub(super) fn config(&self) -> Result<DebertaConfig> {
+        let known =
+            self.opened.borrow().values().next().map(|parameters| parameters.checkpoint().config.clone());
+        match known {
+            Some(config) => Ok(config),
+            None => Ok(self.open(None)?.config),
+        }
+    }
+
     pub(super) fn keep(&self, head: Option<Head>, parameters: Parameters) -> Rc<Parameters> {
         let found = Some(parameters.checkpoint().head);
         let parameters = Rc::new(parameters);
@@ -121,7 +132,20 @@ impl<'v> WeightFile<'v> {
     }
 }
 
-impl Candidate<'_> {
+impl<'v> Candidate<'v> {
+    /// A weight file, with what is known of its weights, and a golden. Weights in half precision that are those of the golden,
+    /// by its digest, are no rounder than the golden's were: they are judged as f32.
+    pub(super) fn new(
+        file: &'v WeightFile<'v>,
+        golden: &'v Golden,
+        digest: &'v str,
+        stored: Precision,
+    ) -> Candidate<'v> {
+        let equal = golden.digest().is_some_and(|golden| golden.eq_ignore_ascii_case(digest));
+        let precision = if equal { Precision::F32 } else { stored };
+        Candidate { file, golden, digest, precision }
+    }
+
     /// Notes a weight digest that is not the golden's. One of rounded weights cannot be.
     pub(super) fn check_digest(&self, expected: Option<&str>, report: &mut FileReport) {
         let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {

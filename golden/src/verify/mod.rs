@@ -10,6 +10,7 @@
 //! published                the weights on the inputs of published values
 //! graph                    the computation that a file holds
 //! diagnosis                why a run diverges
+//! coverage                 what the goldens exercise of the configuration
 //! traces                   without a model: two recorded traces
 //! ```
 
@@ -30,6 +31,7 @@ mod arbitration;
 mod asked;
 mod candidate;
 mod conventions;
+mod coverage;
 mod diagnosis;
 mod graph;
 mod published;
@@ -68,8 +70,13 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     if request.goldens.is_empty() {
         return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
     }
-    let files = sources.into_iter().map(|source| verify_file(&WeightFile::new(request, source, progress)));
-    let files: Vec<FileReport> = files.collect();
+    let (mut files, mut measured) = (Vec::with_capacity(sources.len()), None);
+    for source in sources {
+        let file = WeightFile::new(request, source, progress);
+        files.push(verify_file(&file));
+        // The configuration is the same for all files, but for those that cannot be opened.
+        measured = measured.or_else(|| coverage::measure(&file));
+    }
     let findings = same_weights(&files);
     let mut report = Report::new(&request.name, files, findings);
     if report.compared() == 0 && report.findings.is_empty() {
@@ -77,6 +84,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
             Finding::new(FindingKind::NothingCompared, Outcome::Undecided, "no number was compared");
         report.findings.push(finding);
     }
+    coverage::note(measured.unwrap_or_default(), &mut report);
     Rules::DEFAULT.judge(&mut report);
     Ok(report)
 }
@@ -136,6 +144,7 @@ fn verify_file(file: &WeightFile<'_>) -> FileReport {
     if let Some(backend) = graph {
         graph::verify(file, backend, &mut report);
     }
+    Rules::DEFAULT.conclude_file(&mut report);
     report
 }
 
@@ -154,7 +163,7 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
     }
 
     for golden in &file.request.goldens {
-        let candidate = Candidate { file, golden, digest: &digest, precision };
+        let candidate = Candidate::new(file, golden, &digest, precision);
         candidate.check_digest(golden.digest(), report);
         let start = report.runs.len();
         for path in &golden.traces {

@@ -108,7 +108,7 @@ fn values(candidate: &Candidate<'_>, case: &Case, class: Class) -> Result<Vec<Po
 }
 
 /// The inputs as a model takes them.
-fn inputs(given: &InlineInputs, folder: &Path) -> Result<Inputs> {
+pub(super) fn inputs(given: &InlineInputs, folder: &Path) -> Result<Inputs> {
     if let Some(texts) = &given.texts {
         let tokenizer = tokenizer(folder)?;
         let batch: Vec<_> = texts

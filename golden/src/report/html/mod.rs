@@ -125,7 +125,7 @@ impl Page<'_> {
     fn tables(&mut self) {
         let policy = self.document.policy.is_some();
         for report in self.document.reports {
-            for table in report.tables(&self.document.rules) {
+            for table in report.tables(&self.document.rules).into_iter().chain(report.details()) {
                 let model =
                     if policy { format!("<code>{}</code>: ", markup(&report.model)) } else { String::new() };
                 let heads: Vec<&str> = table.columns.iter().map(|column| column.head).collect();
