@@ -13,7 +13,7 @@ use crate::judge::verdict::Outcome;
 pub(super) fn render(document: &Document<'_>) -> String {
     let mut suites = Vec::new();
     for report in document.reports {
-        suites.extend(Suite::of_findings(document, &report.model, &report.findings));
+        suites.extend(Suite::of_model(document, report));
         for file in &report.files {
             let name = format!("{}/{}", report.model, file.file);
             suites.extend(Suite::of_findings(document, &name, &file.findings));
@@ -62,6 +62,17 @@ struct Suite {
 }
 
 impl Suite {
+    /// What was found of the model as a whole, its tables among the notes. Nothing if there is neither.
+    fn of_model(document: &Document<'_>, report: &Report) -> Option<Suite> {
+        let mut suite = Suite { name: plain(&report.model), ..Suite::default() };
+        suite.findings(document, &report.findings);
+        for table in report.tables(&document.rules) {
+            suite.note(&table.title);
+            table.lines("  ", |_, text| text.to_owned()).iter().for_each(|line| suite.note(line));
+        }
+        (suite.tests > 0 || !suite.notes.is_empty()).then_some(suite)
+    }
+
     /// Nothing if there are no findings.
     fn of_findings(document: &Document<'_>, name: &str, findings: &[Finding]) -> Option<Suite> {
         let mut suite = Suite { name: plain(name), ..Suite::default() };

@@ -4,6 +4,7 @@ use super::document::{Subject, judged, trace_name};
 use super::escape::markdown;
 use super::growth::{growth, shares, sparkline};
 use super::numbers::{grouped, measure, share};
+use super::table::{Row, Table};
 use super::verdict::{detail, outcome, title, word};
 use super::{Document, FileReport, Finding, Report, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
@@ -28,6 +29,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
     ));
     page.headline();
     page.files();
+    page.tables();
     page.findings();
     page.runs();
     if page.left_out > 0 {
@@ -127,6 +129,30 @@ impl Page<'_> {
              |{rule} --- | --- | --- | ---: | ---: | ---: | --- |\n"
         );
         self.add_lines(&head, document.files().map(row), "\n");
+    }
+
+    /// A folded table for every table of every model.
+    fn tables(&mut self) {
+        let rules = self.document.rules;
+        let tables = self.document.reports.iter().flat_map(|report| {
+            let of = |table: Table| (&report.model, table);
+            report.tables(&rules).into_iter().map(of)
+        });
+        for (model, table) in tables {
+            let heads: String = table.columns.iter().map(|column| format!(" {} |", column.head)).collect();
+            let rules = table.columns.iter().map(|column| if column.number { " ---: |" } else { " --- |" });
+            let head = format!(
+                "<details><summary>{}: {}</summary>\n\n|{heads} |\n|{} --- |\n",
+                code(model),
+                markdown(&table.title),
+                rules.collect::<String>()
+            );
+            let row = |row: &Row| {
+                let cells: String = row.cells.iter().map(|cell| format!(" {} |", markdown(cell))).collect();
+                format!("|{cells} {} |\n", row.outcome.map_or("", symbol))
+            };
+            self.add_lines(&head, table.rows.iter().map(row), "\n</details>\n\n");
+        }
     }
 
     fn findings(&mut self) {

@@ -5,6 +5,7 @@
 //! rules                   what of it fails
 //! shard  merge            a policy that several machines verify, and the one report of theirs
 //! document                the results of one model or of a policy, and what every format says of them
+//! table                   rows and columns, made from what was found
 //! text  html  markdown    for people
 //! json  junit             for programs
 //! annotations             for GitHub
@@ -28,6 +29,7 @@ mod numbers;
 mod results;
 mod rules;
 mod shard;
+pub mod table;
 mod text;
 mod verdict;
 

@@ -82,6 +82,11 @@ impl Page<'_> {
 
     fn report(&mut self, report: &Report) {
         self.line(&format!("model {}", plain(&report.model)));
+        for table in report.tables(&self.document.rules) {
+            self.line(&format!("  {}", table.title));
+            let lines = table.lines("    ", |outcome, text| self.painted(outcome, text));
+            lines.iter().for_each(|line| self.line(line));
+        }
         for file in &report.files {
             self.file(file);
         }

@@ -4,6 +4,7 @@ use super::document::{Subject, judged, trace_name};
 use super::escape::markup;
 use super::growth::shares;
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps, value};
+use super::table::{Column, Row, Table};
 use super::verdict::{detail, outcome, title, tolerance, word};
 use super::{Diagnosis, Document, FileReport, Finding, RunReport};
 use crate::judge::verdict::{Outcome, PointReport};
@@ -13,6 +14,9 @@ mod label;
 mod plot;
 
 const STYLE: &str = include_str!("page.css");
+
+/// The characters from which on a cell of a table is wrapped.
+const LONG: usize = 40;
 
 /// The report as HTML.
 pub(super) fn render(document: &Document<'_>) -> String {
@@ -29,6 +33,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
     page.out.push_str("</header>\n");
     page.headline();
     page.files();
+    page.tables();
     page.findings();
     page.runs();
     page.out
@@ -115,6 +120,24 @@ impl Page<'_> {
             ));
         }
         self.out.push_str("</tbody>\n</table></div>\n</section>\n");
+    }
+
+    fn tables(&mut self) {
+        let policy = self.document.policy.is_some();
+        for report in self.document.reports {
+            for table in report.tables(&self.document.rules) {
+                let model =
+                    if policy { format!("<code>{}</code>: ", markup(&report.model)) } else { String::new() };
+                let heads: Vec<&str> = table.columns.iter().map(|column| column.head).collect();
+                self.out.push_str(&format!(
+                    "<section>\n<h2>{model}{}</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{}</tr></thead>\n\
+                     <tbody>\n{}</tbody>\n</table></div>\n</section>\n",
+                    markup(&table.title),
+                    columns(&heads.join("|")),
+                    table.rows.iter().map(|row| table_row(&table, row)).collect::<String>()
+                ));
+            }
+        }
     }
 
     /// What concerns whole models and files.
@@ -212,6 +235,19 @@ impl Page<'_> {
         }
         self.out.push_str("</tbody>\n</table></div></details>\n");
     }
+}
+
+fn table_row(table: &Table, row: &Row) -> String {
+    let cell = |(cell, column): (&String, &Column)| {
+        let class = match (column.number, cell.chars().count() > LONG) {
+            (true, _) => " class=\"number\"",
+            (false, true) => " class=\"words\"",
+            (false, false) => "",
+        };
+        format!("<td{class}>{}</td>", markup(cell))
+    };
+    let cells: String = row.cells.iter().zip(&table.columns).map(cell).collect();
+    format!("<tr class=\"{}\">{cells}</tr>\n", row.outcome.map_or("", outcome))
 }
 
 fn row(point: &PointReport, outcome_of: &str) -> String {

@@ -1,0 +1,183 @@
+//! Tables: what a report has to say in rows and columns, the same in every format for people.
+//!
+//! A table is made from a typed field of the report, which the JSON holds as it is. Every format shows the tables of
+//! [`Report::tables`]; a new table is one more line there.
+
+use super::escape::plain;
+use super::{Report, Rules};
+use crate::judge::verdict::Outcome;
+
+/// The columns that a line of text has, if words are not longer.
+const WIDTH: usize = 80;
+
+/// Between two columns of text.
+const GAP: &str = "  ";
+
+/// Rows under heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What it is about: `files of the release`.
+    pub title: String,
+    /// From left to right.
+    pub columns: Vec<Column>,
+    /// From top to bottom.
+    pub rows: Vec<Row>,
+}
+
+/// The head of a column, and how its cells stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The word above it.
+    pub head: &'static str,
+    /// Whether its cells are numbers, which stand to the right.
+    pub number: bool,
+}
+
+/// A cell for every column, and what follows from the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The texts as they are: every format escapes them.
+    pub cells: Vec<String>,
+    /// What follows from it, by the rules of the report; nothing where the row is for information.
+    pub outcome: Option<Outcome>,
+}
+
+impl Report {
+    /// The tables that every format shows.
+    pub fn tables(&self, _rules: &Rules) -> Vec<Table> {
+        Vec::new()
+    }
+}
+
+impl Column {
+    /// A column of words, which stand to the left.
+    pub const fn text(head: &'static str) -> Column {
+        Column { head, number: false }
+    }
+
+    /// A column of numbers, which stand to the right.
+    pub const fn number(head: &'static str) -> Column {
+        Column { head, number: true }
+    }
+}
+
+impl Table {
+    /// The lines of the table for a terminal, without its title, indented: columns stand under their heads. What is wider than a line
+    /// is wrapped between words, the widest column first; a single word, as the path of a file, is never broken.
+    pub(super) fn lines(&self, indent: &str, paint: impl Fn(Outcome, &str) -> String) -> Vec<String> {
+        let widths = self.widths(WIDTH.saturating_sub(indent.len()));
+        let heads = self.columns.iter().map(|column| column.head.to_owned()).collect();
+        let head = Row { cells: heads, outcome: None };
+        let rows = std::iter::once(&head).chain(&self.rows);
+        rows.flat_map(|row| self.row_lines(row, &widths, indent, &paint)).collect()
+    }
+
+    fn row_lines(
+        &self,
+        row: &Row,
+        widths: &[usize],
+        indent: &str,
+        paint: &impl Fn(Outcome, &str) -> String,
+    ) -> Vec<String> {
+        let cells: Vec<Vec<String>> =
+            row.cells.iter().zip(widths).map(|(cell, &width)| wrapped(&plain(cell), width)).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+        let line = |at: usize| {
+            let mut line = indent.to_owned();
+            for ((cell, column), &width) in cells.iter().zip(&self.columns).zip(widths) {
+                let text = cell.get(at).map_or("", String::as_str);
+                let space = " ".repeat(width.saturating_sub(text.chars().count()));
+                let (before, after) = if column.number { (space.as_str(), "") } else { ("", space.as_str()) };
+                let failing = row.outcome.filter(|&outcome| outcome != Outcome::Pass && !text.is_empty());
+                let text = failing.map_or_else(|| text.to_owned(), |outcome| paint(outcome, text));
+                line.push_str(&format!("{before}{text}{after}{GAP}"));
+            }
+            line.trim_end().to_owned()
+        };
+        (0..height).map(line).collect()
+    }
+
+    /// How wide every column is, in characters: as its widest cell, and less for the widest columns if they do not fit
+    /// a line of `line` characters, but never less than its longest word.
+    fn widths(&self, line: usize) -> Vec<usize> {
+        let cells = |at: usize| self.rows.iter().filter_map(move |row| row.cells.get(at));
+        let measured = self.columns.iter().enumerate().map(|(at, column)| {
+            let cells = cells(at).map(|cell| plain(cell));
+            let texts: Vec<String> = std::iter::once(column.head.to_owned()).chain(cells).collect();
+            let length = |text: &str| text.chars().count();
+            let widest = texts.iter().map(|text| length(text)).max().unwrap_or(0);
+            let words = texts.iter().flat_map(|text| text.split(' '));
+            (widest, words.map(length).max().unwrap_or(0))
+        });
+        let (mut widths, least): (Vec<usize>, Vec<usize>) = measured.unzip();
+        let gaps = GAP.len() * widths.len().saturating_sub(1);
+        loop {
+            let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(line);
+            let shrinkable = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
+            let Some((width, &least)) = shrinkable.max_by_key(|(width, _)| **width).filter(|_| excess > 0)
+            else {
+                return widths;
+            };
+            *width = width.saturating_sub(excess).max(least).max(*width / 2);
+        }
+    }
+}
+
+/// A text in lines of at most `width` characters, broken at spaces.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { continue };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &[[&str; 3]]) -> Table {
+        let row = |cells: &[&str; 3]| Row { cells: cells.map(str::to_owned).to_vec(), outcome: None };
+        Table {
+            title: "files".to_owned(),
+            columns: vec![Column::text("file"), Column::number("size"), Column::text("why")],
+            rows: rows.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let lines =
+            table(&[["a.bin", "7", "not read"], ["b", "1,000", ""]]).lines("  ", |_, text| text.into());
+        assert_eq!(lines, ["  file    size  why", "  a.bin      7  not read", "  b      1,000"]);
+    }
+
+    #[test]
+    fn long_cells_are_wrapped_and_words_are_not_broken() {
+        let why = "nothing here reads this format ".repeat(5);
+        let path = "a-very-long-folder/".repeat(3) + "model.msgpack";
+        let lines = table(&[[&path, "7", why.trim()]]).lines("", |_, text| text.into());
+        assert!(lines.len() > 3, "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with(&path)), "{lines:?}");
+        let lines = table(&[["a.bin", "7", why.trim()]]).lines("", |_, text| text.into());
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+    }
+
+    #[test]
+    fn rows_that_do_not_pass_are_painted() {
+        let mut table = table(&[["a", "1", "x"]]);
+        for row in &mut table.rows {
+            row.outcome = Some(Outcome::Undecided);
+        }
+        let lines = table.lines("", |outcome, text| format!("<{outcome:?} {text}>"));
+        assert!(lines.iter().any(|line| line.starts_with("<Undecided a>")), "{lines:?}");
+    }
+}
