@@ -18,6 +18,7 @@
 //! fault                    what goes wrong with models, as changes of them
 //!   diagnose                 undoes faults, to explain a divergence
 //!   selftest                 injects faults, to test the comparison
+//! tokens                   what tokenizers make of texts, and whether it is what the goldens say
 //! task                     how good a model is at what it was trained for
 //! cli                      one file a subcommand
 //! ```
@@ -43,6 +44,7 @@ pub mod policy;
 pub mod report;
 pub mod selftest;
 pub mod task;
+pub mod tokens;
 pub mod trace;
 pub mod verify;
 pub mod workshop;

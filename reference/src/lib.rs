@@ -115,7 +115,7 @@ pub use tokenizer::{
     TruncationStrategy,
 };
 pub use tokenizer_fast::{
-    DebertaTokenizerFast, DebertaV2TokenizerFast, EncodingFast, FastTokenizer, Normalization,
+    DebertaTokenizerFast, DebertaV2TokenizerFast, EncodingFast, FastTokenizer, Meaning, Normalization,
     PreTrainedTokenizerFast,
 };
 pub use weights::{Floats, LoadReport, Tensor, TensorSource};

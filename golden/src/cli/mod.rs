@@ -18,6 +18,7 @@ mod selftest;
 mod task;
 mod terminal;
 mod threads;
+mod tokenize;
 mod verify;
 
 use exit_status::ExitStatus;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Measures how good a model is at a task, and whether two answer alike
     Task(Box<task::TaskArgs>),
+    /// Tokenizes texts, a line each of standard input: a line of JSON each, as transformers' tokenizers do
+    Tokenize(tokenize::TokenizeArgs),
     /// Puts faults into a good model, and tests that the comparison sees them
     Selftest(selftest::SelftestArgs),
     /// Prints completions for a shell
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Some(Command::List(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
         Some(Command::Task(args)) => args.run(),
+        Some(Command::Tokenize(args)) => args.run(),
         Some(Command::Selftest(args)) => args.run(),
         Some(Command::Completions(args)) => args.run(Cli::command()).map(|_| ExitStatus::Success),
         Some(Command::Man(args)) => args.run(Cli::command()).map(|_| ExitStatus::Success),

@@ -1,7 +1,7 @@
 //! The model of a task: its configuration, its tokenizer, and what computes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::config_file::ConfigFile;
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::labels;
 use crate::backend::{Backend, BackendName};
+use crate::tokens::files::{folder_of, vocabulary};
 use crate::trace::class::Class;
 
 /// Which model to run.
@@ -198,11 +199,8 @@ impl Texts {
     /// # Errors
     /// No tokenizer; a length that is too short for any text, or too long for the model.
     pub fn open(place: &ModelPlace, config: &DebertaConfig, max_length: Option<usize>) -> Result<Texts> {
-        let in_folder =
-            || place.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let beside = if place.path.is_dir() { place.path.as_path() } else { in_folder() };
-        let above = beside.parent().filter(|_| beside.ends_with("onnx") && vocabulary(beside).is_none());
-        let folder = place.tokenizer.as_deref().or(above).unwrap_or(beside);
+        let of_model = folder_of(&place.path);
+        let folder = place.tokenizer.as_deref().unwrap_or(&of_model);
         let model_type = config.family.model_type();
         let Some(file) = vocabulary(folder) else {
             let own = if model_type == "deberta" { "vocab.json" } else { "spm.model" };
@@ -310,9 +308,4 @@ impl Texts {
     fn failed(&self, error: &deberta_reference::Error) -> Error {
         Error::new(Kind::Model, error.to_string()).in_file(&self.folder)
     }
-}
-
-/// The file that a folder's tokenizer is read from, by which the version is told; nothing if there is none.
-fn vocabulary(folder: &Path) -> Option<&'static str> {
-    ["vocab.json", "spm.model", "tokenizer.json"].into_iter().find(|name| folder.join(name).exists())
 }

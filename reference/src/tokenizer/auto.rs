@@ -75,6 +75,19 @@ impl Tokenizer {
         })
     }
 
+    /// Reads a folder by the fast class as transformers' converters make it of the vocabulary, also where there is a
+    /// tokenizer.json: what that file should be.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed; the error names it and the place.
+    pub fn fast_from_vocabulary(folder: impl AsRef<Path>) -> Result<Box<FastTokenizer>> {
+        let folder = folder.as_ref();
+        Ok(match Version::of(folder) {
+            Version::One => Box::new(DebertaTokenizerFast::from_vocabulary(folder)?),
+            Version::Two => Box::new(DebertaV2TokenizerFast::from_vocabulary(folder)?),
+        })
+    }
+
     /// The `model_type` of the models that the tokenizer of a folder is for: `deberta` or `deberta-v2`.
     pub fn model_type(folder: impl AsRef<Path>) -> &'static str {
         match Version::of(folder.as_ref()) {

@@ -54,10 +54,19 @@ impl DebertaTokenizerFast {
     pub fn from_pretrained(folder: impl AsRef<Path>) -> Result<DebertaTokenizerFast> {
         let folder = folder.as_ref();
         let file = folder.join("tokenizer.json");
-        let settings = Settings::read(folder)?;
         if file.is_file() {
-            return DebertaTokenizerFast::from_json(&file, &settings);
+            return DebertaTokenizerFast::from_json(&file, &Settings::read(folder)?);
         }
+        DebertaTokenizerFast::from_vocabulary(folder)
+    }
+
+    /// Reads what [`DebertaTokenizer::from_pretrained`] reads, also where there is a tokenizer.json.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed; the error names it and the place.
+    pub fn from_vocabulary(folder: impl AsRef<Path>) -> Result<DebertaTokenizerFast> {
+        let folder = folder.as_ref();
+        let settings = Settings::read(folder)?;
         let slow = DebertaTokenizer::from_pretrained(folder)?;
         DebertaTokenizerFast::convert(&slow, &folder.join("merges.txt"), &settings)
     }
@@ -106,7 +115,7 @@ impl DebertaTokenizerFast {
     }
 
     fn from_json(file: &Path, settings: &Settings) -> Result<DebertaTokenizerFast> {
-        let mut tokenizer = read_tokenizer(file)?;
+        let (mut tokenizer, ignored) = read_tokenizer(file)?;
         if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
             return Err(fault(file, "model.type", "not BPE, which DeBERTa's is"));
         }
@@ -114,7 +123,7 @@ impl DebertaTokenizerFast {
             let byte_level = byte_level.add_prefix_space(settings.add_prefix_space);
             tokenizer.with_pre_tokenizer(Some(byte_level));
         }
-        DebertaTokenizerFast::of_file(file, tokenizer, settings, ByteLevelFast::of)
+        DebertaTokenizerFast::of_file(file, (tokenizer, ignored), settings, ByteLevelFast::of)
     }
 
     /// Writes vocab.json and merges.txt into an existing folder, their names after `filename_prefix` and `-`. Gives

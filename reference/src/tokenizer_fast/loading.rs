@@ -5,7 +5,7 @@ use std::path::Path;
 use foldhash::{HashMap, HashSet};
 use serde_json::Value;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
+use tokenizers::{ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
 
 use super::{Encoder, PreTrainedTokenizerFast, backend, checks, to_backend};
 use crate::error::{Error, Result};
@@ -14,15 +14,40 @@ use crate::tokenizer::files::{fault, json_fault, read};
 use crate::tokenizer::settings::{Given, Settings};
 use crate::tokenizer::{AddedToken, Side};
 
-/// Reads a tokenizer.json.
-pub(super) fn read_tokenizer(file: &Path) -> Result<Tokenizer> {
+/// Reads a tokenizer.json; says what of it is ignored.
+pub(super) fn read_tokenizer(file: &Path) -> Result<(Tokenizer, Vec<String>)> {
     let text = read(file)?;
     // serde_json says where a syntax error is, the crate does not.
     let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
     checks::normalizers(file, "normalizer", object.get("normalizer").unwrap_or(&Value::Null))?;
     checks::pieces(file, object.get("model").unwrap_or(&Value::Null))?;
     checks::templates(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
-    text.parse().map_err(|error| json_fault(file, error))
+    let mut tokenizer = text.parse().map_err(|error| json_fault(file, error))?;
+    let ignored = without_sampling(&mut tokenizer, object.get("model").unwrap_or(&Value::Null));
+    Ok((tokenizer, ignored))
+}
+
+/// Makes a tokenizer cut a text in the same way each time: training may leave merges out at random (BPE dropout, Provilkov
+/// et al. 2020) or choose among ways to cut (Kudo 2018), and transformers goes on doing so as long as the file asks for it.
+/// Says what the model of the file asked for.
+fn without_sampling(tokenizer: &mut Tokenizer, model: &Value) -> Vec<String> {
+    if let ModelWrapper::BPE(bpe) = tokenizer.get_model()
+        && bpe.dropout.is_some()
+    {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        tokenizer.with_model(bpe);
+    }
+    let asked = |key: &str| Some((key.to_owned(), model.get(key)?.as_f64().filter(|&asked| asked != 0.0)?));
+    let asked = ["dropout", "alpha", "nbest_size"].into_iter().filter_map(asked);
+    asked
+        .map(|(key, asked)| {
+            format!(
+                "tokenizer.json asks for tokens that differ from run to run (model.{key} {asked}), which is for training \
+                 alone: it is ignored here, transformers obeys it"
+            )
+        })
+        .collect()
 }
 
 /// The post-processor that transformers' converters write: `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, under these
@@ -41,10 +66,11 @@ pub(super) fn template(id: impl Fn(&str) -> Option<u32>) -> Result<TemplateProce
 }
 
 impl<E: Encoder> PreTrainedTokenizerFast<E> {
-    /// Surrounds a tokenizer of a tokenizer.json with what the settings say, and the file where they do not.
+    /// Surrounds a tokenizer of a tokenizer.json, some of which may be ignored, with what the settings say, and the file
+    /// where they do not.
     pub(super) fn of_file(
         file: &Path,
-        mut tokenizer: Tokenizer,
+        (mut tokenizer, ignored): (Tokenizer, Vec<String>),
         settings: &Settings,
         encoder: impl FnOnce(&Tokenizer) -> E,
     ) -> Result<PreTrainedTokenizerFast<E>> {
@@ -62,7 +88,8 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
         tokenizer.with_truncation(None).map_err(|error| fault(file, "truncation", error))?;
         tokenizer.with_padding(None);
         let special = lacking(&tokenizer, &settings);
-        PreTrainedTokenizerFast::surround(tokenizer, &settings, special, encoder)
+        let fast = PreTrainedTokenizerFast::surround(tokenizer, &settings, special, encoder)?;
+        Ok(PreTrainedTokenizerFast { ignored, ..fast })
     }
 
     /// Surrounds a tokenizer with what the settings say. `special` are the special tokens that it may lack, `encoder`
@@ -110,6 +137,8 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             encoder: encoder(&tokenizer),
             tokenizer,
             post_processor,
+            ignored: Vec::new(),
+            unconverted: Vec::new(),
         })
     }
 }

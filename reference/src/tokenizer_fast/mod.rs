@@ -16,11 +16,13 @@ mod byte_level_words;
 mod checks;
 mod lists;
 mod loading;
+mod meaning;
 mod metaspace_words;
 mod normalization;
 mod sentence_piece;
 
 pub use byte_level::{ByteLevelFast, DebertaTokenizerFast};
+pub use meaning::Meaning;
 pub use normalization::Normalization;
 pub use sentence_piece::{DebertaV2TokenizerFast, SentencePieceFast};
 
@@ -90,6 +92,10 @@ pub struct PreTrainedTokenizerFast<E: ?Sized> {
     unk_token: String,
     special_ids: SpecialTokenIds,
     pad_token: String,
+    /// What of tokenizer.json is ignored.
+    ignored: Vec<String>,
+    /// What spm.model asks for and its conversion to a fast tokenizer leaves out: names and values.
+    unconverted: Vec<(String, String)>,
     encoder: E,
 }
 
@@ -220,7 +226,17 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
 
     /// What a reader should know of the files, such as that transformers 5 wrote tokenizer.json.
     pub fn warnings(&self) -> Vec<String> {
-        self.encoder.warnings()
+        self.ignored.iter().cloned().chain(self.encoder.warnings()).collect()
+    }
+
+    /// The tokenizer as tokenizer.json holds it.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    pub fn to_json(&self) -> Result<String> {
+        let mut whole = self.tokenizer.clone();
+        whole.with_post_processor(self.post_processor.clone());
+        whole.to_string(true).map_err(backend)
     }
 
     /// 1 for special tokens, 0 for others, of ids that have special tokens already.

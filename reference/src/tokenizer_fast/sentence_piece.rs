@@ -79,12 +79,21 @@ impl DebertaV2TokenizerFast {
     pub fn from_pretrained(folder: impl AsRef<Path>) -> Result<DebertaV2TokenizerFast> {
         let folder = folder.as_ref();
         let (file, vocab_file) = (folder.join("tokenizer.json"), folder.join("spm.model"));
-        let settings = Settings::read(folder)?;
         if file.is_file() {
-            return DebertaV2TokenizerFast::from_json(&file, &vocab_file, &settings);
+            return DebertaV2TokenizerFast::from_json(&file, &vocab_file, &Settings::read(folder)?);
         }
+        DebertaV2TokenizerFast::from_vocabulary(folder)
+    }
+
+    /// Reads what [`DebertaV2Tokenizer::from_pretrained`] reads, also where there is a tokenizer.json.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed; the error names it and the place.
+    pub fn from_vocabulary(folder: impl AsRef<Path>) -> Result<DebertaV2TokenizerFast> {
+        let folder = folder.as_ref();
+        let settings = Settings::read(folder)?;
         let slow = DebertaV2Tokenizer::from_pretrained(folder)?;
-        DebertaV2TokenizerFast::convert(&slow, &vocab_file, settings)
+        DebertaV2TokenizerFast::convert(&slow, &folder.join("spm.model"), settings)
     }
 
     /// Reads a vocabulary, spm.model; everything else has its default.
@@ -105,11 +114,11 @@ impl DebertaV2TokenizerFast {
     }
 
     fn from_json(file: &Path, vocab_file: &Path, settings: &Settings) -> Result<DebertaV2TokenizerFast> {
-        let tokenizer = read_tokenizer(file)?;
-        if !matches!(tokenizer.get_model(), ModelWrapper::Unigram(_)) {
+        let read = read_tokenizer(file)?;
+        if !matches!(read.0.get_model(), ModelWrapper::Unigram(_)) {
             return Err(fault(file, "model.type", "not Unigram, which DeBERTa's is since version 2"));
         }
-        DebertaV2TokenizerFast::of_file(file, tokenizer, settings, |tokenizer| {
+        DebertaV2TokenizerFast::of_file(file, read, settings, |tokenizer| {
             SentencePieceFast::of(tokenizer, vocab_file)
         })
     }
@@ -143,9 +152,10 @@ impl DebertaV2TokenizerFast {
         tokenizer.with_post_processor(Some(template(|name| slow.id(name))?));
         let settings = settings.with_flags("unk_token", special_token);
         let special = lacking(&tokenizer, &settings);
-        DebertaV2TokenizerFast::surround(tokenizer, &settings, special, |tokenizer| {
+        let fast = DebertaV2TokenizerFast::surround(tokenizer, &settings, special, |tokenizer| {
             SentencePieceFast::of(tokenizer, vocab_file)
-        })
+        })?;
+        Ok(DebertaV2TokenizerFast { unconverted: model.unconverted(), ..fast })
     }
 
     /// How characters are normalized, which is not the same in transformers 4 and 5.

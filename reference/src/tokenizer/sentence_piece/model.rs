@@ -135,6 +135,27 @@ impl Model {
         Ok((Model::decode(file, &bytes)?, bytes))
     }
 
+    /// What the file asks for and transformers' conversion to a fast tokenizer leaves out, names and values, as far as it is
+    /// not what the pieces or the defaults of SentencePiece say anyway: bytes in the place of what no piece spells are, where
+    /// there are pieces of all bytes.
+    pub(crate) fn unconverted(&self) -> Vec<(String, String)> {
+        let spec = &self.normalizer_spec;
+        let all_bytes = (0..=u8::MAX).all(|byte| self.ids.contains_key(&format!("<0x{byte:02X}>")));
+        let flags = [
+            ("byte_fallback", self.byte_fallback, all_bytes),
+            ("add_dummy_prefix", spec.add_dummy_prefix(), true),
+            ("remove_extra_whitespaces", spec.remove_extra_whitespaces(), true),
+            ("escape_whitespaces", spec.escape_whitespaces(), true),
+            ("treat_whitespace_as_suffix", self.treat_whitespace_as_suffix, false),
+        ];
+        let flags = flags.into_iter().filter(|(_, flag, usual)| flag != usual);
+        let flags = flags.map(|(name, flag, _)| (name.to_owned(), flag.to_string()));
+        let unused = self.pieces.iter().filter(|piece| piece.kind == Kind::Unused);
+        let unused = unused.map(|piece| ("unused".to_owned(), piece.text.clone()));
+        let unknown = (i64::from(self.noted_unk_id) != i64::from(self.unk_id)).then_some(self.unk_id);
+        flags.chain(unused).chain(unknown.map(|id| ("unk_id".to_owned(), id.to_string()))).collect()
+    }
+
     fn decode(file: &Path, bytes: &[u8]) -> Result<Model> {
         let count = count_pieces(bytes).map_err(|error| fault(file, "", error))?;
         if count > MOST_PIECES {

@@ -1,0 +1,80 @@
+//! A text, and what a tokenizer makes of it.
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_reference::{EncodeOptions, Tokenizer, TruncationStrategy};
+use serde::{Deserialize, Serialize};
+
+/// What a tokenizer is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The text.
+    pub text: String,
+    /// The second text, of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair: Option<String>,
+    /// How many tokens there may be, special ones included: the longer text loses its last tokens first (`longest_first`). All
+    /// are kept when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+}
+
+/// What a tokenizer makes of a text or a pair, special tokens included. All lists have n entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Encoded {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The tokens as the vocabulary spells them, `convert_ids_to_tokens` in transformers.
+    pub tokens: Vec<String>,
+    /// The segment of each token, 0 or 1.
+    pub type_ids: Vec<u32>,
+    /// The first character (code point) of each token in its text and the one after its last, (0, 0) for special tokens;
+    /// nothing from the slow class.
+    pub offsets: Option<Vec<(usize, usize)>>,
+}
+
+impl Asked {
+    /// A text alone.
+    pub fn text(text: impl Into<String>) -> Asked {
+        Asked { text: text.into(), ..Asked::default() }
+    }
+
+    /// What a tokenizer makes of it.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn encoded(&self, tokenizer: &Tokenizer) -> Result<Encoded> {
+        let strategy = match self.max_length {
+            Some(_) => TruncationStrategy::LongestFirst,
+            None => TruncationStrategy::DoNotTruncate,
+        };
+        let options = EncodeOptions {
+            truncation: Some(strategy),
+            max_length: self.max_length,
+            ..EncodeOptions::default()
+        };
+        let (text, pair) = (&self.text, self.text_pair.as_deref());
+        let failed = |error: deberta_reference::Error| Error::new(Kind::Model, error.to_string());
+        Ok(match tokenizer {
+            Tokenizer::Slow(slow) => {
+                let encoding = slow.encode_plus(text, pair, &options).map_err(failed)?;
+                let tokens = slow.convert_ids_to_tokens(&encoding.input_ids, false);
+                Encoded {
+                    tokens: tokens.into_iter().map(|token| token.unwrap_or_default().to_owned()).collect(),
+                    ids: encoding.input_ids,
+                    type_ids: encoding.token_type_ids,
+                    offsets: None,
+                }
+            }
+            Tokenizer::Fast(fast) => {
+                let made = fast.encode_plus(text, pair, &options).map_err(failed)?;
+                let tokens = fast.convert_ids_to_tokens(&made.encoding.input_ids, false);
+                Encoded {
+                    tokens: tokens.into_iter().map(Option::unwrap_or_default).collect(),
+                    ids: made.encoding.input_ids,
+                    type_ids: made.encoding.token_type_ids,
+                    offsets: Some(made.offsets),
+                }
+            }
+        })
+    }
+}
