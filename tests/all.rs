@@ -34,6 +34,7 @@ mod selftest;
 mod sizes;
 mod task_refusals;
 mod tasks;
+mod tokenizers;
 mod torch_format;
 mod verify;
 mod versions;

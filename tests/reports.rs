@@ -9,7 +9,7 @@ use deberta_golden::judge::tolerance::Tolerance;
 use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
 use deberta_golden::report::{
     Diagnosis, Document, FileReport, Finding, FindingKind, PaddingRule, PolicyShard, Report, ReportFormat,
-    Rules, RunReport, Style, annotations,
+    Rules, RunReport, Style, TokenizerReport, annotations,
 };
 use deberta_golden::trace::samples::Statistic;
 use serde_json::Value;
@@ -364,7 +364,10 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_the_json_report_is_documented_and_the_reverse() {
-    let report = failing();
+    let mut report = failing();
+    report
+        .tokenizers
+        .push(TokenizerReport { files: vec!["vocab.json".to_owned()], ..TokenizerReport::default() });
     let mut found = BTreeSet::new();
     paths(&serde_json::from_str(&render(ReportFormat::Json, &report)).unwrap(), "", &mut found);
     let shard = Some(PolicyShard { index: 1, count: 2, models: 2 });

@@ -10,8 +10,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::judge::tolerance::Tolerances;
+pub use crate::tokens::recorded::PublishedTokens;
 use crate::trace::class::Class;
-pub use crate::trace::slice::{InlineInputs, PublishedTokens, Slice};
+pub use crate::trace::slice::{InlineInputs, Slice};
 pub use crate::workshop::RecipeEntry;
 use crate::yaml::{self, confined};
 
@@ -35,6 +36,8 @@ pub struct Case {
     pub source: Option<String>,
     /// The weight digest of the model, 64 hexadecimal digits.
     pub digest: Option<String>,
+    /// The digest of its tokenizer, 64 hexadecimal digits.
+    pub tokenizer_digest: Option<String>,
     /// How far each tensor may be off.
     pub tolerances: Tolerances,
     /// The recorded runs.
@@ -175,10 +178,14 @@ impl Case {
 
     fn check(&self) -> std::result::Result<(), String> {
         check_class(&self.class)?;
-        match &self.digest {
-            Some(digest) if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                return Err(format!("digest: expected 64 hexadecimal digits, found {digest:?}"));
+        for (name, digest) in [("digest", &self.digest), ("tokenizer_digest", &self.tokenizer_digest)] {
+            let is_one =
+                |digest: &String| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+            if let Some(digest) = digest.as_ref().filter(|digest| !is_one(digest)) {
+                return Err(format!("{name}: expected 64 hexadecimal digits, found {digest:?}"));
             }
+        }
+        match &self.digest {
             None if !matches!(self.model, CaseModel::Hub(_)) => {
                 return Err(
                     "digest: needed for a model that is not on the hub; deberta-convert digest prints it"

@@ -9,6 +9,7 @@ use deberta_converters::recipe::Recipe;
 use crate::case::{Case, CaseModel, FILE_NAME};
 use crate::judge::tolerance::Tolerances;
 use crate::report::name_of;
+use crate::tokens::recorded::PublishedTokens;
 use crate::trace::file;
 
 /// What a model is compared with.
@@ -24,6 +25,8 @@ pub struct Golden {
     pub traces: Vec<PathBuf>,
     /// How far numbers may be off.
     pub tolerances: Tolerances,
+    /// The texts of its tokenizer.jsonl, with their ids.
+    pub texts: Vec<PublishedTokens>,
 }
 
 /// The cases that come with this program: the id of the model on the hub, and the text of `case.yaml`.
@@ -60,10 +63,12 @@ impl Golden {
         let found = file::find(folder)?;
         let name = name_of(folder);
         let folder_of = Some(folder.to_owned());
+        let texts = PublishedTokens::read(folder)?;
         if !folder.join(FILE_NAME).exists() {
             let tolerances = Tolerances::default();
-            let golden = Golden { name, folder: folder_of, case: None, traces: found, tolerances };
-            return Ok((!golden.traces.is_empty()).then_some(golden));
+            let golden = Golden { name, folder: folder_of, case: None, traces: found, tolerances, texts };
+            let holds = !golden.traces.is_empty() || !golden.texts.is_empty();
+            return Ok(holds.then_some(golden));
         }
         let case = Case::read(folder)?;
         let traces = case.traces.iter().map(|entry| entry.path(folder)).collect::<Result<Vec<PathBuf>>>()?;
@@ -76,7 +81,7 @@ impl Golden {
             return Err(Error::malformed(message).in_file(stray));
         }
         let tolerances = case.tolerances.clone();
-        Ok(Some(Golden { name, folder: folder_of, case: Some(case), traces, tolerances }))
+        Ok(Some(Golden { name, folder: folder_of, case: Some(case), traces, tolerances, texts }))
     }
 
     /// The goldens in the folders of a folder, by name.
@@ -111,7 +116,8 @@ impl Golden {
         let Some((name, text)) = SHIPPED.iter().find(|(known, _)| *known == id) else { return Ok(None) };
         let case = Case::from_yaml(text).map_err(|error| error.in_file(Path::new(name)))?;
         let (name, tolerances) = ((*name).to_owned(), case.tolerances.clone());
-        Ok(Some(Golden { name, folder: None, case: Some(case), traces: Vec::new(), tolerances }))
+        let (traces, texts) = (Vec::new(), Vec::new());
+        Ok(Some(Golden { name, folder: None, case: Some(case), traces, tolerances, texts }))
     }
 
     /// The goldens of a model: in its folder, and those that come with this program for its name.

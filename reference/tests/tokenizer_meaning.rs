@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deberta_reference::{EncodeOptions, FastTokenizer, Meaning, PreTrainedTokenizerBase as _, Tokenizer};
+use deberta_reference::{EncodeOptions, Meaning, PreTrainedTokenizerBase as _, Tokenizer};
 use serde_json::{Value, json};
 
 fn trained(name: &str) -> PathBuf {
@@ -27,9 +27,8 @@ fn both(name: &str) -> (tempfile::TempDir, Value) {
 }
 
 fn meanings(folder: &Path) -> [Meaning; 2] {
-    let read: [fn(&Path) -> deberta_reference::Result<Box<FastTokenizer>>; 2] =
-        [|folder| Tokenizer::fast_from_vocabulary(folder), |folder| Tokenizer::fast_from_pretrained(folder)];
-    read.map(|read| read(folder).unwrap().meaning())
+    let vocabulary = Tokenizer::fast_from_vocabulary(folder).unwrap();
+    [vocabulary.meaning(), Tokenizer::fast_from_pretrained(folder).unwrap().meaning()]
 }
 
 #[test]
@@ -50,7 +49,8 @@ fn a_vocabulary_and_what_the_fast_class_writes_mean_the_same() {
 fn what_changes_tokens_changes_the_meaning() {
     let (folder, json) = both("nli");
     let [good, _] = meanings(folder.path());
-    let faults: [(&str, fn(&mut Value)); 6] = [
+    type Fault = (&'static str, fn(&mut Value));
+    let faults: [Fault; 6] = [
         ("merges", |json| json["model"]["merges"].as_array_mut().unwrap().swap(3, 4)),
         ("vocabulary", |json| {
             let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();

@@ -21,6 +21,7 @@ use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
     Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, sizes, subjects,
+    tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -66,7 +67,12 @@ impl SelftestArgs {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
-        let report = selftest(&subjects, &StatusLine::new())?;
+        let progress = StatusLine::new();
+        let mut report = selftest(&subjects, &progress)?;
+        if self.model.is_none() {
+            tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
+        }
+        drop(progress);
         self.show(&report, text(&report), report.passes())
     }
 

@@ -31,6 +31,7 @@ mod rules;
 mod shard;
 pub mod table;
 mod text;
+mod tokenizers;
 mod verdict;
 
 pub use document::{Document, Totals};
@@ -41,6 +42,7 @@ pub use results::{Diagnosis, FileReport, Finding, FindingKind, PRODUCER, Report,
 pub use rules::{PaddingRule, Rule, Rules};
 pub use shard::PolicyShard;
 pub use text::Style;
+pub use tokenizers::TokenizerReport;
 
 /// A format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

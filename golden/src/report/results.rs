@@ -6,6 +6,7 @@ use deberta_converters::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::arbitration;
+use super::tokenizers::TokenizerReport;
 use crate::coverage::Covered;
 use crate::judge::verdict::{Basis, Outcome, PointReport};
 
@@ -56,6 +57,9 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// What concerns no single file.
     pub findings: Vec<Finding>,
+    /// One entry for the slow files of its tokenizer, and one for the fast file, if they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokenizers: Vec<TokenizerReport>,
 }
 
 /// The result for a weight file.
@@ -155,6 +159,14 @@ pub enum FindingKind {
     F16Range,
     /// A file was left out.
     NotJudged,
+    /// A tokenizer makes other tokens of a text than the golden has, or than the other files of the tokenizer.
+    TokenizerDiffers,
+    /// Nothing tested the tokenizer.
+    TokenizerNotJudged,
+    /// The slow and the fast tokenizer of transformers make different tokens of a text, whatever the files.
+    TokenizerClasses,
+    /// What a configuration says of the tokenizer is not so.
+    TokenizerConfig,
     /// Features of the configuration that the goldens do not exercise.
     Coverage,
     /// How good the model is at a task of the policy.
@@ -205,6 +217,7 @@ impl Report {
             coverage: Vec::new(),
             files,
             findings,
+            tokenizers: Vec::new(),
         }
     }
 

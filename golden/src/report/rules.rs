@@ -89,16 +89,19 @@ impl Rules {
             (FindingKind::MaskedRows, outcome) => outcome,
             // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
+            // How transformers made its two classes of tokenizers is no fault of a model, and none that its makers can mend.
+            (FindingKind::TokenizerClasses, outcome) => outcome,
+            // This one is about the golden, and no note on the model.
+            (FindingKind::TokenizerNotJudged, Outcome::Pass) => Outcome::Pass,
             // It has a rule of its own, and is no note.
             (FindingKind::Coverage, _) if self.coverage == Rule::Fail => Outcome::Undecided,
             (FindingKind::Coverage, outcome) => outcome,
             // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
-            (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)
-                if self.undecided == Rule::Allow =>
-            {
-                Outcome::Pass
-            }
+            (
+                FindingKind::GoldenIncomplete | FindingKind::NotJudged | FindingKind::TokenizerNotJudged,
+                Outcome::Undecided,
+            ) if self.undecided == Rule::Allow => Outcome::Pass,
             (_, Outcome::Pass) if self.notes == Rule::Fail => Outcome::Divergence,
             (_, outcome) => outcome,
         }

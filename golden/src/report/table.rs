@@ -4,7 +4,7 @@
 //! [`Report::tables`]; a new table is one more line there.
 
 use super::escape::plain;
-use super::{Report, Rules};
+use super::{Report, Rules, tokenizers};
 use crate::coverage::Covered;
 use crate::judge::verdict::Outcome;
 
@@ -46,7 +46,7 @@ pub struct Row {
 impl Report {
     /// The tables that every format shows.
     pub fn tables(&self, _rules: &Rules) -> Vec<Table> {
-        Vec::new()
+        tokenizers::table(&self.tokenizers).into_iter().collect()
     }
 
     /// The tables that text shows with all points alone.

@@ -1,7 +1,7 @@
 //! A text, and what a tokenizer makes of it.
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{EncodeOptions, Tokenizer, TruncationStrategy};
+use deberta_reference::{EncodeOptions, FastTokenizer, Tokenizer, TruncationStrategy};
 use serde::{Deserialize, Serialize};
 
 /// What a tokenizer is given.
@@ -43,38 +43,47 @@ impl Asked {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encoded(&self, tokenizer: &Tokenizer) -> Result<Encoded> {
-        let strategy = match self.max_length {
-            Some(_) => TruncationStrategy::LongestFirst,
-            None => TruncationStrategy::DoNotTruncate,
-        };
-        let options = EncodeOptions {
-            truncation: Some(strategy),
-            max_length: self.max_length,
-            ..EncodeOptions::default()
-        };
-        let (text, pair) = (&self.text, self.text_pair.as_deref());
-        let failed = |error: deberta_reference::Error| Error::new(Kind::Model, error.to_string());
-        Ok(match tokenizer {
+        match tokenizer {
             Tokenizer::Slow(slow) => {
-                let encoding = slow.encode_plus(text, pair, &options).map_err(failed)?;
+                let encoding = slow.encode_plus(&self.text, self.text_pair.as_deref(), &self.options());
+                let encoding = encoding.map_err(|error| failed(&error))?;
                 let tokens = slow.convert_ids_to_tokens(&encoding.input_ids, false);
-                Encoded {
+                Ok(Encoded {
                     tokens: tokens.into_iter().map(|token| token.unwrap_or_default().to_owned()).collect(),
                     ids: encoding.input_ids,
                     type_ids: encoding.token_type_ids,
                     offsets: None,
-                }
+                })
             }
-            Tokenizer::Fast(fast) => {
-                let made = fast.encode_plus(text, pair, &options).map_err(failed)?;
-                let tokens = fast.convert_ids_to_tokens(&made.encoding.input_ids, false);
-                Encoded {
-                    tokens: tokens.into_iter().map(Option::unwrap_or_default).collect(),
-                    ids: made.encoding.input_ids,
-                    type_ids: made.encoding.token_type_ids,
-                    offsets: Some(made.offsets),
-                }
-            }
+            Tokenizer::Fast(fast) => self.encoded_fast(fast),
+        }
+    }
+
+    /// What a tokenizer of the fast class makes of it.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn encoded_fast(&self, fast: &FastTokenizer) -> Result<Encoded> {
+        let made = fast.encode_plus(&self.text, self.text_pair.as_deref(), &self.options());
+        let made = made.map_err(|error| failed(&error))?;
+        let tokens = fast.convert_ids_to_tokens(&made.encoding.input_ids, false);
+        Ok(Encoded {
+            tokens: tokens.into_iter().map(Option::unwrap_or_default).collect(),
+            ids: made.encoding.input_ids,
+            type_ids: made.encoding.token_type_ids,
+            offsets: Some(made.offsets),
         })
     }
+
+    fn options(&self) -> EncodeOptions {
+        let strategy = match self.max_length {
+            Some(_) => TruncationStrategy::LongestFirst,
+            None => TruncationStrategy::DoNotTruncate,
+        };
+        EncodeOptions { truncation: Some(strategy), max_length: self.max_length, ..EncodeOptions::default() }
+    }
+}
+
+fn failed(error: &deberta_reference::Error) -> Error {
+    Error::new(Kind::Model, error.to_string())
 }

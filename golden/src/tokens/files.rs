@@ -25,10 +25,15 @@ impl Kept {
 
     /// The files of this kind in a folder, and what surrounds them; nothing if there are none of the kind.
     pub fn files(self, folder: &Path) -> Vec<&'static str> {
+        let own = self.own_files(folder);
+        let around = AROUND.into_iter().filter(|name| !own.is_empty() && folder.join(name).is_file());
+        own.iter().copied().chain(around).collect()
+    }
+
+    /// The files of this kind alone that are in a folder.
+    pub fn own_files(self, folder: &Path) -> Vec<&'static str> {
         let of_kind: &[&str] = if self == Kept::Slow { &SLOW } else { &FAST };
-        let there = |name: &&'static str| folder.join(name).is_file();
-        let own: Vec<&str> = of_kind.iter().copied().filter(there).collect();
-        if own.is_empty() { own } else { own.into_iter().chain(AROUND.into_iter().filter(there)).collect() }
+        of_kind.iter().copied().filter(|name| folder.join(name).is_file()).collect()
     }
 
     /// The fast class made of the files of this kind: what the slow files are converted to, or what tokenizer.json holds.

@@ -1,4 +1,4 @@
-//! Published values: parts of tensors, the inputs that they were computed for, and the tokens of texts.
+//! Published values: parts of tensors, and the inputs that they were computed for.
 
 use serde::Deserialize;
 
@@ -23,18 +23,6 @@ pub struct Slice {
     /// The part that grows with the value.
     #[serde(default)]
     pub rtol: f64,
-}
-
-/// The tokens of a text, as somebody published them.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublishedTokens {
-    /// The text.
-    pub text: String,
-    /// The second text, of a pair.
-    pub pair: Option<String>,
-    /// What the slow tokenizer makes of it, with `[CLS]` and `[SEP]`.
-    pub ids: Vec<u32>,
 }
 
 /// What is done to a tensor before values are taken from it.
@@ -109,24 +97,6 @@ impl Slice {
     /// How far each value may be off.
     pub fn tolerance(&self) -> Tolerance {
         Tolerance { rtol: self.rtol, ..Tolerance::absolute(self.atol) }
-    }
-}
-
-impl PublishedTokens {
-    /// What reports call it: `tokenizer: "the quick brown fox"`.
-    pub fn name(&self) -> String {
-        let pair = self.pair.as_ref().map(|pair| format!(", {pair:?}")).unwrap_or_default();
-        format!("tokenizer: {:?}{pair}", self.text)
-    }
-
-    pub(crate) fn check(&self) -> Check {
-        /// Ids are compared as f32, which has all integers up to here.
-        const LARGEST: u32 = 1 << 24;
-        match self.ids.iter().find(|id| **id > LARGEST) {
-            Some(id) => Err(format!("ids: {id}, expected ids up to {LARGEST}")),
-            None if self.ids.is_empty() => Err("ids: expected at least one".into()),
-            None => Ok(()),
-        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::backend::BackendName;
 use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
 use crate::report::{FileReport, Finding, FindingKind, Report, Rules, name_of};
+use crate::tokens::judge;
 
 mod arbitration;
 mod asked;
@@ -85,6 +86,10 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         report.findings.push(finding);
     }
     coverage::note(measured.unwrap_or_default(), &mut report);
+    progress.step("the tokenizer");
+    let judged = judge::judge(&request.model, request.config.as_deref(), &request.goldens);
+    report.findings.extend(judged.findings);
+    report.tokenizers = judged.tokenizers;
     Rules::DEFAULT.judge(&mut report);
     Ok(report)
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::tokenizer::SlowTokenizer;
 use deberta_reference::{EncodeOptions, Encoding, Head, Inputs, PaddingStrategy, Tokenizer};
 use ndarray::{Array2, ArrayD};
 
@@ -14,10 +13,12 @@ use crate::judge::compare::Comparison;
 use crate::judge::tolerance::{Precision, Tolerance, Tolerances};
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::{Finding, FindingKind, Rules, RunReport};
+use crate::tokens::files::open;
+use crate::tokens::recorded::PublishedTokens;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::trace::padding::Padding;
-use crate::trace::slice::{Function, InlineInputs, PublishedTokens, Slice};
+use crate::trace::slice::{Function, InlineInputs, Slice};
 use crate::trace::tensor::{Data, Tensor};
 
 /// Compares the model with the published values of the golden, if there are any. Where there are tokens alone, and no
@@ -70,9 +71,8 @@ fn has_vocabulary(folder: &Path) -> bool {
 }
 
 /// The tokenizer of the model.
-fn tokenizer(folder: &Path) -> Result<Box<SlowTokenizer>> {
-    Tokenizer::slow_from_pretrained(folder)
-        .map_err(|error| Error::new(Kind::Model, error.to_string()).in_file(folder))
+fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+    open(folder, true).map_err(|error| error.in_file(folder))
 }
 
 /// Compares the tokens of texts.
@@ -82,16 +82,13 @@ fn tokens(case: &Case, folder: &Path) -> Result<Vec<PointReport>> {
     }
     let tokenizer = tokenizer(folder)?;
     let tokens = |published: &PublishedTokens| {
-        let options = EncodeOptions::default();
-        let encoding = tokenizer
-            .encode_plus(&published.text, published.pair.as_deref(), &options)
-            .map_err(|error| Error::new(Kind::Request, error.to_string()).in_file(folder))?;
+        let made = published.asked().encoded(&tokenizer).map_err(|error| error.in_file(folder))?;
         let of = |ids: &[u32]| {
             let values = ids.iter().map(|&id| id as f32).collect();
             Tensor { name: published.name(), shape: vec![ids.len()], data: Data::Floats(values) }
         };
         let exact = Tolerance::absolute(0.0);
-        Ok(compared(&of(&published.ids), Some(&of(&encoding.input_ids)), exact, Precision::F32))
+        Ok(compared(&of(&published.ids), Some(&of(&made.ids)), exact, Precision::F32))
     };
     case.tokenizer.iter().map(tokens).collect()
 }

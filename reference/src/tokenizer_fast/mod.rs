@@ -229,6 +229,11 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         self.ignored.iter().cloned().chain(self.encoder.warnings()).collect()
     }
 
+    /// What of tokenizer.json is ignored, and transformers obeys: tokens that differ from run to run.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
     /// The tokenizer as tokenizer.json holds it.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ LISTS = ["input_ids", "token_type_ids", "attention_mask", "special_tokens_mask"]
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenize", required=True, type=Path, help="the example program `tokenize`")
+    parser.add_argument("--verify", required=True, type=Path, help="deberta-verify, whose tokenize is checked, too")
     parser.add_argument("--vocabulary", required=True, type=Path, help="folder with vocab.json and merges.txt of DeBERTa")
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--version", type=int, choices=(1, 2), help="the classes to check; both if absent")
@@ -54,10 +55,70 @@ def check(arguments, classes, folder, share):
         asked = [dict(request) for request in requests]
         answers[name] = expected(tokenizer, folder, asked)
         failed += compare(arguments.tokenize, folder, name, asked, answers[name])
+        failed += check_command(arguments, tokenizer, folder, name, share)
     slow, fast = ([answer.get("input_ids") for answer in answers[name]] for name in classes)
     apart = sum(a != b for a, b in zip(slow, fast))
     print(f"{folder.name}: {apart} of {len(requests)} answers differ between transformers' two classes", flush=True)
     return failed
+
+
+def check_command(arguments, tokenizer_class, folder, name, share):
+    """Asks `deberta-verify tokenize`, as objects and as lines; gives the number of answers that differ."""
+    rng = random.Random(f"{folder.name} {arguments.seed} tokenize")
+    singles = texts.texts(f"{folder.name} tokenize {arguments.seed}", max(50, int(arguments.texts * share / 5)))
+    requests = []
+    for text in singles:
+        request = {"text": text}
+        if rng.random() < 0.4:
+            request["text_pair"] = rng.choice(singles)
+        if rng.random() < 0.4:
+            request["max_length"] = rng.choice((0, 1, 2, 3, 4, 5, 8, 16, 32))
+        requests.append(request)
+    tokenizer = tokenizer_class.from_pretrained(folder)
+    wanted = [command_answer(tokenizer, request) for request in requests]
+    kept = [(request, want) for request, want in zip(requests, wanted) if want is not None]
+    slow = ["--slow"] if name == "slow" else []
+    lines = "".join(json.dumps(request, ensure_ascii=rng.random() < 0.5) + "\n" for request, _ in kept)
+    failed = command(arguments, folder, [*slow, "--jsonl"], lines, kept)
+    plain = [({"text": text}, command_answer(tokenizer, {"text": text})) for text in singles if not set("\r\n") & set(text)]
+    lines = "".join(request["text"] + rng.choice(("\n", "\r\n")) for request, _ in plain)
+    return failed + command(arguments, folder, slow, lines, plain)
+
+
+def command_answer(tokenizer, request):
+    """What transformers makes of a request; nothing where it raises an exception, which ends the program."""
+    options = {"truncation": True, "max_length": request["max_length"]} if "max_length" in request else {}
+    try:
+        made = tokenizer(request["text"], request.get("text_pair"), return_offsets_mapping=tokenizer.is_fast, **options)
+    except Exception:
+        return None
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return None
+    offsets = [list(pair) for pair in made["offset_mapping"]] if tokenizer.is_fast else None
+    ids = made["input_ids"]
+    return {"ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids), "type_ids": made["token_type_ids"], "offsets": offsets}
+
+
+def command(arguments, folder, options, lines, kept):
+    run = subprocess.run([arguments.verify, "tokenize", "--model", folder, *options], input=lines.encode(), capture_output=True, check=False)
+    found = [json.loads(line) for line in run.stdout.decode().split("\n") if line]
+    shown = " ".join(["tokenize", *options])
+    if run.returncode != 0 or len(found) != len(kept):
+        print(f"FAILED {folder.name} {shown}: exit {run.returncode}, {len(found)} answers to {len(kept)} texts: {run.stderr.decode()[:300]}")
+        return 1
+    differences = 0
+    for (request, want), got in zip(kept, found):
+        if want != got:
+            differences += 1
+            if differences <= 5:
+                keys = [key for key in want if want[key] != got.get(key)]
+                print(f"DIFFERENT {folder.name} {shown}: {json.dumps(request)[:400]}")
+                for key in keys:
+                    print(f"  {key}: transformers {str(want[key])[:300]}\n  {key}: ours         {str(got.get(key))[:300]}")
+    print(f"{'FAILED' if differences else 'passed'} {folder.name} {shown}: {len(kept)} texts; {differences} differences", flush=True)
+    return differences
 
 
 def questions(name, count, seed, everything):

@@ -3,6 +3,7 @@
 #
 # DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt
 # DEBERTA_TOKENIZE     program to check instead of a release build of the example `tokenize`
+# DEBERTA_VERIFY       program to check instead of a release build of deberta-verify
 # DEBERTA_SHARED       folder with tokenizer/vocab.json and tokenizer/merges.txt of DeBERTa
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,5 +14,9 @@ if [[ -z ${DEBERTA_TOKENIZE:-} ]]; then
     cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-reference --example tokenize
     DEBERTA_TOKENIZE=${CARGO_TARGET_DIR:-$repository/target}/release/examples/tokenize
 fi
-exec "$DEBERTA_INTEROP_PT" "$here/check.py" --tokenize "$DEBERTA_TOKENIZE" \
+if [[ -z ${DEBERTA_VERIFY:-} ]]; then
+    cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --bin deberta-verify
+    DEBERTA_VERIFY=${CARGO_TARGET_DIR:-$repository/target}/release/deberta-verify
+fi
+exec "$DEBERTA_INTEROP_PT" "$here/check.py" --tokenize "$DEBERTA_TOKENIZE" --verify "$DEBERTA_VERIFY" \
     --vocabulary "${DEBERTA_SHARED:-$repository/../shared}/tokenizer" "$@"
