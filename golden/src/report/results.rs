@@ -6,6 +6,7 @@ use deberta_converters::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::arbitration;
+use crate::inventory::Entry;
 use crate::judge::verdict::{Basis, Outcome, PointReport};
 
 /// This program and its version.
@@ -48,7 +49,10 @@ pub struct Report {
     pub place: PathBuf,
     /// How it ends.
     pub outcome: Outcome,
-    /// One entry for every weight file.
+    /// Every file of the release, and what became of it; empty in a report of a version that did not look.
+    #[serde(default)]
+    pub inventory: Vec<Entry>,
+    /// One entry for every weight file that was judged, or was to be.
     pub files: Vec<FileReport>,
     /// What concerns no single file.
     pub findings: Vec<Finding>,
@@ -149,8 +153,18 @@ pub enum FindingKind {
     Arbiter,
     /// Activations are beyond the range of f16.
     F16Range,
-    /// A file was left out.
+    /// Something was left out.
     NotJudged,
+    /// Files of the release were not judged.
+    FileNotJudged,
+    /// The configuration is not of these weights: transformers would build something else.
+    ConfigUnfit,
+    /// The configuration has other settings than that of the golden's model.
+    ConfigDiffers,
+    /// The labels are not those of the golden's model, or in another order.
+    LabelsDiffer,
+    /// There is an adapter that is not merged into the weights.
+    Adapter,
     /// How good the model is at a task of the policy.
     Task,
     /// A format that the policy asks for is not there.
@@ -196,6 +210,7 @@ impl Report {
             place: PathBuf::from(&model),
             model,
             outcome: Outcome::Undecided,
+            inventory: Vec::new(),
             files,
             findings,
         }

@@ -18,6 +18,9 @@ pub struct Rules {
     /// Findings that are for information.
     #[serde(default = "allow")]
     pub notes: Rule,
+    /// Files of the release that were not judged.
+    #[serde(default)]
+    pub unjudged: UnjudgedRule,
 }
 
 fn allow() -> Rule {
@@ -48,10 +51,27 @@ pub enum PaddingRule {
     Allow,
 }
 
+/// Whether files of the release fail that were not judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnjudgedRule {
+    /// Those of a format that is read here fail, those of another are said.
+    #[default]
+    Known,
+    /// All fail.
+    Fail,
+    /// All are said, and pass.
+    Allow,
+}
+
 impl Rules {
     /// What applies without a policy.
-    pub const DEFAULT: Rules =
-        Rules { undecided: Rule::Fail, padding: PaddingRule::Explained, notes: Rule::Allow };
+    pub const DEFAULT: Rules = Rules {
+        undecided: Rule::Fail,
+        padding: PaddingRule::Explained,
+        notes: Rule::Allow,
+        unjudged: UnjudgedRule::Known,
+    };
 
     /// What follows from a point of a run.
     pub fn point(&self, run: &RunReport, point: &PointReport) -> Outcome {
@@ -74,6 +94,11 @@ impl Rules {
             (FindingKind::MaskedRows, outcome) => outcome,
             // A task that keeps its thresholds is a finding that passes, and no note: `notes: fail` does not make it fail.
             (FindingKind::Task, outcome) => outcome,
+            (FindingKind::FileNotJudged, outcome) => match self.unjudged {
+                UnjudgedRule::Known => outcome,
+                UnjudgedRule::Fail => outcome.max(Outcome::Undecided),
+                UnjudgedRule::Allow => Outcome::Pass,
+            },
             // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (FindingKind::GoldenIncomplete | FindingKind::NotJudged, Outcome::Undecided)
