@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use deberta_reference::{DebertaConfig, Head};
 use serde_json::{Map, Value, json};
 
+use crate::companions::CONFIGURATION;
 use crate::error::{Error, Kind, Result};
 use crate::json::{not_json, read_text};
 use crate::tensor::Dtype;
@@ -30,11 +31,10 @@ impl ConfigFile {
     /// # Errors
     /// None found; not JSON; not a configuration of DeBERTa v1.
     pub fn find(given: Option<&Path>, folder: &Path, held: Option<(&Path, &str)>) -> Result<ConfigFile> {
-        let names = ["config.json", "model_config.json"];
-        let candidates = names.map(|name| folder.join(name));
+        let candidates = CONFIGURATION.map(|name| folder.join(name));
         let above = folder.parent().filter(|_| folder.ends_with("onnx"));
         let above: Vec<PathBuf> =
-            above.into_iter().flat_map(|above| names.map(|name| above.join(name))).collect();
+            above.into_iter().flat_map(|above| CONFIGURATION.map(|name| above.join(name))).collect();
         let beside = candidates.iter().chain(&above).find(|path| path.exists()).map(PathBuf::as_path);
         match (given.or(beside), held) {
             (Some(path), _) => ConfigFile::read(path),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Kind::Refused`] for a link that leads elsewhere.
-pub(crate) fn require_inside(folder: &Path, file: &Path) -> Result<()> {
+pub fn require_inside(folder: &Path, file: &Path) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path, "open", error));
     let (inside, target) =
         (real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?, real(file)?);

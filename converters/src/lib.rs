@@ -10,8 +10,9 @@
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod companions;
 pub mod config_file;
-mod confinement;
+pub mod confinement;
 pub mod convert;
 pub mod destination;
 pub mod digest;

@@ -43,7 +43,7 @@ impl Source {
                 None => Err(Error::new(Kind::Io, nothing_there(input, &names, unwanted)).in_file(input)),
             };
         }
-        if input.to_string_lossy().ends_with(".index.json") {
+        if is_index(&input.to_string_lossy()) {
             return Source::from_index(input);
         }
         Ok(Source { path: input.to_owned(), files: vec![input.to_owned()], weight_map: None })
@@ -139,6 +139,16 @@ impl Source {
     }
 }
 
+/// Whether a file is an index of shards by its name: `model.safetensors.index.json`, and of a variant
+/// `model.safetensors.index.fp16.json`.
+pub fn is_index(name: &str) -> bool {
+    let stem = name.strip_suffix(".json");
+    stem.is_some_and(|stem| {
+        let variant = stem.rsplit_once(".index.").map_or("/", |(_, variant)| variant);
+        stem.ends_with(".index") || !variant.contains(['.', '/'])
+    })
+}
+
 /// What a folder lacks, and what it has of a format that was not to be taken.
 fn nothing_there(folder: &Path, names: &[String], unwanted: Option<Format>) -> String {
     let left_out = unwanted.into_iter().flat_map(Format::places).find(|name| folder.join(name).exists());
@@ -202,6 +212,13 @@ mod tests {
             let error = locate(folder, target).unwrap_err();
             assert_eq!(error.kind(), Kind::Refused, "{target}: {error}");
         }
+    }
+
+    #[test]
+    fn an_index_is_told_by_its_name() {
+        let name = |variant: &str| format!("model.safetensors.index{variant}.json");
+        assert!(is_index(&name("")) && is_index(&name(".fp16")));
+        assert!(!is_index("config.json") && !is_index("model.index.d/x.json") && !is_index("index.json"));
     }
 
     #[test]

@@ -60,22 +60,24 @@ impl Golden {
     /// # Errors
     /// As [`Golden::open`].
     pub fn find(folder: &Path) -> Result<Option<Golden>> {
-        let found = file::find(folder)?;
         let name = name_of(folder);
         let folder_of = Some(folder.to_owned());
         let texts = PublishedTokens::read(folder)?;
         if !folder.join(FILE_NAME).exists() {
-            let tolerances = Tolerances::default();
-            let golden = Golden { name, folder: folder_of, case: None, traces: found, tolerances, texts };
+            let (traces, tolerances) = (file::find(folder)?, Tolerances::default());
+            let golden = Golden { name, folder: folder_of, case: None, traces, tolerances, texts };
             let holds = !golden.traces.is_empty() || !golden.texts.is_empty();
             return Ok(holds.then_some(golden));
         }
         let case = Case::read(folder)?;
         let traces = case.traces.iter().map(|entry| entry.path(folder)).collect::<Result<Vec<PathBuf>>>()?;
         let listed: BTreeSet<_> = case.traces.iter().map(|entry| entry.file.as_str()).collect();
-        let stray = found.iter().find(|path| {
+        // What cannot be read is no trace that is left out, and is judged as weights if the folder is a model's.
+        let found = file::safetensors_in(folder)?;
+        let unlisted = |path: &&PathBuf| {
             !path.file_name().is_some_and(|name| listed.contains(name.to_string_lossy().as_ref()))
-        });
+        };
+        let stray = found.iter().filter(unlisted).find(|path| file::is_trace(path).unwrap_or(false));
         if let Some(stray) = stray {
             let message = "a trace that case.yaml does not list: list it, or move it out of the folder";
             return Err(Error::malformed(message).in_file(stray));

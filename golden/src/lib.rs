@@ -12,6 +12,7 @@
 //! coverage                 what the inputs exercise of a configuration
 //! judge                    how far two tensors are apart, how far they may be, and the verdict
 //! report                   what was found, what of it fails, and five formats that show it
+//! inventory                the files of a release, and what of them is judged
 //! verify                   every weight file of a model against every trace
 //! policy                   verify.yaml: the models of a release, and what they must pass
 //! bless  workshop          new recordings in the place of old ones; models of the recipe
@@ -39,6 +40,7 @@ pub mod coverage;
 pub mod diagnose;
 pub mod fault;
 pub mod goldens;
+pub mod inventory;
 pub mod judge;
 pub mod policy;
 pub mod report;

@@ -12,5 +12,5 @@ mod wanted;
 #[cfg(feature = "hub")]
 pub use client::Hub;
 pub use id::{ModelId, Revision};
-pub use resolve::{hub_id, resolve};
+pub use resolve::{Listed, Located, hub_id, locate, resolve};
 pub use wanted::Wanted;

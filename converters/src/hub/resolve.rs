@@ -1,5 +1,6 @@
 //! What a user calls a model: a path, or else a hub id.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,49 @@ use std::path::{Path, PathBuf};
 use super::{ModelId, Revision, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
+
+/// Where a model is, and what there is to know of the files of its repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Its files.
+    pub listed: Listed,
+}
+
+/// Which files a model has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Listed {
+    /// Those in its folder.
+    #[default]
+    Folder,
+    /// Those that the hub lists for the commit, most of which were not downloaded.
+    Repository(BTreeSet<String>),
+    /// The hub was not asked, or did not answer: the folder has what is in the cache.
+    Unknown,
+}
+
+/// Turns what a user calls a model into a path, as [`resolve`], and tells which files the repository has.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn locate(
+    model: impl AsRef<Path>,
+    revision: Option<&str>,
+    wanted: &Wanted,
+    progress: &dyn Progress,
+) -> Result<Located> {
+    let model = model.as_ref();
+    let id = match hub_id(model)? {
+        None => return Ok(Located { path: model.to_owned(), listed: Listed::Folder }),
+        Some(id) => id,
+    };
+    let revision = revision.map(str::parse::<Revision>).transpose()?.unwrap_or_default();
+    fetch(&id, &revision, wanted, progress).map_err(|error| match error.kind() {
+        Kind::Hub => error.followed_by(" (and there is no file or folder of this name)"),
+        _ => error,
+    })
+}
 
 /// Turns what a user calls a model into a path: a file or folder is returned untouched, anything else is a hub id, of
 /// which `wanted` is downloaded unless it is in the cache. `revision` is the hub's; `main` when not given.
@@ -19,25 +63,16 @@ pub fn resolve(
     wanted: &Wanted,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
-    let model = model.as_ref();
-    let id = match hub_id(model)? {
-        None => return Ok(model.to_owned()),
-        Some(id) => id,
-    };
-    let revision = revision.map(str::parse::<Revision>).transpose()?.unwrap_or_default();
-    fetch(&id, &revision, wanted, progress).map_err(|error| match error.kind() {
-        Kind::Hub => error.followed_by(" (and there is no file or folder of this name)"),
-        _ => error,
-    })
+    locate(model, revision, wanted, progress).map(|located| located.path)
 }
 
 #[cfg(feature = "hub")]
-fn fetch(id: &ModelId, revision: &Revision, wanted: &Wanted, progress: &dyn Progress) -> Result<PathBuf> {
+fn fetch(id: &ModelId, revision: &Revision, wanted: &Wanted, progress: &dyn Progress) -> Result<Located> {
     super::Hub::from_env()?.model(id, revision, wanted, progress)
 }
 
 #[cfg(not(feature = "hub"))]
-fn fetch(id: &ModelId, _: &Revision, _: &Wanted, _: &dyn Progress) -> Result<PathBuf> {
+fn fetch(id: &ModelId, _: &Revision, _: &Wanted, _: &dyn Progress) -> Result<Located> {
     let why = "models of the hub need the feature `hub` of deberta-converters, which this program was built without";
     Err(Error::new(Kind::Hub, why).in_file(id.as_str().as_ref()))
 }

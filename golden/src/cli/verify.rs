@@ -6,7 +6,7 @@ use clap::Args;
 use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
-use deberta_converters::hub::{self, Wanted};
+use deberta_converters::hub::{self, Listed, Located, Wanted};
 use deberta_converters::progress::Progress;
 
 use super::exit_status::ExitStatus;
@@ -16,7 +16,7 @@ use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::policy::Policy;
-use crate::report::{Document, Report};
+use crate::report::{Document, Report, Rules, UnjudgedRule};
 use crate::verify::{VerifyRequest, verify};
 use crate::workshop::Workshop;
 
@@ -53,6 +53,10 @@ pub(super) struct VerifyArgs {
     /// larger: the golden's or the model's
     #[arg(long, value_enum, default_value_t, conflicts_with = "policy")]
     precision: Arithmetic,
+    /// Fail if a file of the release was not judged, also one of a format that nothing here reads: such files are else
+    /// named, and pass
+    #[arg(long, conflicts_with = "policy")]
+    strict: bool,
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
@@ -83,6 +87,8 @@ impl VerifyArgs {
     /// Verifies one model. That it could not be done is reported, too.
     fn run_model(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
+        let unjudged = if self.strict { UnjudgedRule::Fail } else { Rules::DEFAULT.unjudged };
+        let rules = Rules { unjudged, ..Rules::DEFAULT };
         let progress = StatusLine::new();
         // Goes with its folder when the verification is over.
         let mut workshop = None;
@@ -90,7 +96,10 @@ impl VerifyArgs {
         drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
-            Ok(report) => output.show(&Document::of(&report)),
+            Ok(mut report) => {
+                rules.judge(&mut report);
+                output.show(&Document { rules, ..Document::of(&report) })
+            }
             Err(error) => {
                 output.show_failure(&Document::of(&Report::failed(named, &error)))?;
                 Err(error)
@@ -100,7 +109,7 @@ impl VerifyArgs {
 
     fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<VerifyRequest> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
-        let (name, model) = self.model(&goldens, workshop, progress)?;
+        let (name, Located { path: model, listed }) = self.model(&goldens, workshop, progress)?;
         let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
         Ok(VerifyRequest {
             name,
@@ -111,6 +120,8 @@ impl VerifyArgs {
             diagnose: !self.no_diagnosis,
             precision: self.precision,
             backend: self.backend,
+            listed,
+            unjudged: Vec::new(),
         })
     }
 
@@ -120,7 +131,8 @@ impl VerifyArgs {
         goldens: &[Golden],
         workshop: &mut Option<Workshop>,
         progress: &dyn Progress,
-    ) -> Result<(String, PathBuf)> {
+    ) -> Result<(String, Located)> {
+        let at = |path: PathBuf| Located { path, listed: Listed::Folder };
         if let Some(model) = &self.model {
             return Ok((model.clone(), fetched(model, self.revision.as_deref())?));
         }
@@ -132,10 +144,10 @@ impl VerifyArgs {
             progress.step(&format!("{}: making the weights", golden.name));
             let workshop = workshop.insert(Workshop::new(None, recipe.byte_len() / 100 * 105)?);
             let (folder, _) = workshop.make(&recipe, "model", &())?;
-            return Ok((golden.name.clone(), folder));
+            return Ok((golden.name.clone(), at(folder)));
         }
         match (golden.model_folder()?, golden.hub_id()) {
-            (Some(folder), _) => Ok((golden.name.clone(), folder)),
+            (Some(folder), _) => Ok((golden.name.clone(), at(folder))),
             (None, Some(id)) => Ok((id.to_owned(), fetched(id, self.revision.as_deref())?)),
             (None, None) => {
                 let message = "the golden does not say which model it is of: --model names it";
@@ -146,8 +158,8 @@ impl VerifyArgs {
 }
 
 /// Where a model is: a path, or the folder that a model of the hub was downloaded to, with every weight file.
-fn fetched(model: &str, revision: Option<&str>) -> Result<PathBuf> {
-    hub::resolve(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
+fn fetched(model: &str, revision: Option<&str>) -> Result<Located> {
+    hub::locate(model, revision, &Wanted::Every(Format::ALL.to_vec()), &Bar::default())
 }
 
 /// Verifies the models of a policy.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
 use deberta_converters::format::Format;
+use deberta_converters::hub::{Listed, Located};
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
@@ -11,7 +12,7 @@ use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
 use crate::judge::verdict::Outcome;
-use crate::report::{Finding, FindingKind, PaddingRule, PolicyShard, Report, Rule, Rules};
+use crate::report::{Finding, FindingKind, PaddingRule, PolicyShard, Report, Rule, Rules, UnjudgedRule};
 use crate::verify::{VerifyRequest, verify};
 use crate::yaml::{self, confined};
 
@@ -41,7 +42,18 @@ struct Text {
     notes: Option<Rule>,
     half_precision: Option<Rule>,
     coverage: Option<Rule>,
+    unjudged: Option<Unjudged>,
     reports: Option<Vec<String>>,
+}
+
+/// Which files of a release need not be judged.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Unjudged {
+    /// All of them, or none.
+    Rule(Rule),
+    /// Those of these paths in the model's folder, in which `*` stands for any text.
+    Files(Vec<String>),
 }
 
 /// What is asked of a model.
@@ -64,7 +76,7 @@ struct ModelPolicy {
 }
 
 /// Where the model of an id of the hub is.
-pub type Locate<'l> = dyn Fn(&str) -> Result<PathBuf> + 'l;
+pub type Locate<'l> = dyn Fn(&str) -> Result<Located> + 'l;
 
 impl Policy {
     /// Reads a policy.
@@ -82,12 +94,17 @@ impl Policy {
     /// What fails.
     pub fn rules(&self) -> Rules {
         let Text { undecided, padding, notes, half_precision, coverage, .. } = self.text;
+        let unjudged = match &self.text.unjudged {
+            Some(Unjudged::Rule(Rule::Allow)) => UnjudgedRule::Allow,
+            _ => UnjudgedRule::Fail,
+        };
         Rules {
             undecided,
             padding,
             notes: notes.unwrap_or(Rules::DEFAULT.notes),
             half_precision: half_precision.unwrap_or(Rules::DEFAULT.half_precision),
             coverage: coverage.unwrap_or(Rules::DEFAULT.coverage),
+            unjudged,
         }
     }
 
@@ -150,15 +167,17 @@ impl Policy {
         // Once for all tasks: for an id of the hub this is a request.
         let model = self.model(asked, locate);
         let judged = tasks.iter().map(|task| match &model {
-            Ok(model) => task.judge(&asked.model.to_string(), model, &self.folder, progress),
+            Ok(model) => task.judge(&asked.model.to_string(), &model.path, &self.folder, progress),
             Err(error) => Finding::error(error),
         });
         judged.collect()
     }
 
-    fn model(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<PathBuf> {
+    fn model(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<Located> {
         match &asked.model {
-            CaseModel::Folder(path) => confined(&self.folder, path),
+            CaseModel::Folder(path) => {
+                Ok(Located { path: confined(&self.folder, path)?, listed: Listed::Folder })
+            }
             CaseModel::Hub(id) => locate(id),
             CaseModel::Recipe(_) => Err(no_recipe()),
         }
@@ -166,7 +185,7 @@ impl Policy {
 
     fn request(&self, asked: &ModelPolicy, locate: &Locate<'_>) -> Result<VerifyRequest> {
         let name = asked.model.to_string();
-        let model = self.model(asked, locate)?;
+        let Located { path: model, listed } = self.model(asked, locate)?;
         let mut goldens = match &asked.goldens {
             Some(goldens) => goldens.iter().map(|golden| self.golden(golden)).collect::<Result<_>>()?,
             None => Golden::of_model(&name, &model)?,
@@ -181,6 +200,11 @@ impl Policy {
             goldens,
             isolate: asked.isolate,
             diagnose: true,
+            listed,
+            unjudged: match &self.text.unjudged {
+                Some(Unjudged::Files(files)) => files.clone(),
+                _ => Vec::new(),
+            },
             ..VerifyRequest::default()
         })
     }
@@ -232,6 +256,9 @@ impl Text {
                 ));
             }
         }
+        if matches!(&self.unjudged, Some(Unjudged::Files(files)) if files.is_empty()) {
+            return Err("unjudged: the list is empty: leave it out".to_owned());
+        }
         match &self.reports {
             Some(reports) if reports.is_empty() => Err("reports: the list is empty: leave it out".to_owned()),
             _ => Ok(()),
@@ -269,7 +296,7 @@ mod tests {
     fn what_is_not_said_is_strict() {
         let text = Text::from_yaml("models: [{model: ./release}]").unwrap();
         let policy = Policy { name: String::new(), folder: PathBuf::new(), text };
-        assert_eq!(policy.rules(), Rules::DEFAULT);
+        assert_eq!(policy.rules(), Rules { unjudged: UnjudgedRule::Fail, ..Rules::DEFAULT });
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::numbers::count;
 use super::{Diagnosis, FileReport, Finding, FindingKind, PolicyShard, Report, Rules, RunReport};
+use crate::inventory::Role;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::trace::points::rank;
 
@@ -121,15 +122,27 @@ impl<'r> Document<'r> {
     pub fn not_judged(&self) -> String {
         let points = self.runs().flat_map(|(.., run)| &run.points).filter(|point| !judged(point)).count();
         let undecided = |findings: &[Finding]| {
-            findings.iter().any(|finding| {
-                finding.outcome == Outcome::Undecided || finding.kind == FindingKind::NotJudged
-            })
+            let of = |finding: &Finding| match finding.kind {
+                FindingKind::NotJudged => true,
+                // Its files are counted.
+                FindingKind::FileNotJudged => false,
+                _ => finding.outcome == Outcome::Undecided,
+            };
+            findings.iter().any(of)
         };
         let (in_part, whole): (Vec<_>, Vec<_>) = self
             .runs()
             .filter(|(.., run)| undecided(&run.findings))
             .partition(|(.., run)| run.outcome == Outcome::Pass && run.compared() > 0);
-        let files = self.files().filter(|(_, file)| undecided(&file.findings)).count();
+        let listed = |report: &Report, file: &FileReport| {
+            report.inventory.iter().any(|entry| entry.role == Role::NotJudged && entry.file == file.file)
+        };
+        let in_inventory = self.reports.iter().flat_map(|report| &report.inventory);
+        let files = in_inventory.filter(|entry| entry.role == Role::NotJudged).count()
+            + self
+                .files()
+                .filter(|(report, file)| undecided(&file.findings) && !listed(report, file))
+                .count();
         let models = self.reports.iter().filter(|report| undecided(&report.findings)).count();
         let counted = [
             (points, "point", ""),

@@ -39,7 +39,7 @@ pub(crate) use f16_range::beyond_f16;
 pub use merge::{Merged, merge};
 pub(crate) use results::name_of;
 pub use results::{Diagnosis, FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA};
-pub use rules::{PaddingRule, Rule, Rules};
+pub use rules::{PaddingRule, Rule, Rules, UnjudgedRule};
 pub use shard::PolicyShard;
 pub use text::Style;
 pub use tokenizers::TokenizerReport;

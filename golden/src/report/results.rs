@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::arbitration;
 use super::tokenizers::TokenizerReport;
 use crate::coverage::Covered;
+use crate::inventory::Entry;
 use crate::judge::verdict::{Basis, Outcome, PointReport};
 
 /// This program and its version.
@@ -53,7 +54,10 @@ pub struct Report {
     /// What the goldens exercise of the configuration; nothing where no configuration could be read.
     #[serde(default)]
     pub coverage: Vec<Covered>,
-    /// One entry for every weight file.
+    /// Every file of the release, and what became of it; empty in a report of a version that did not look.
+    #[serde(default)]
+    pub inventory: Vec<Entry>,
+    /// One entry for every weight file that was judged, or was to be.
     pub files: Vec<FileReport>,
     /// What concerns no single file.
     pub findings: Vec<Finding>,
@@ -157,7 +161,7 @@ pub enum FindingKind {
     Arbiter,
     /// Activations are beyond the range of f16.
     F16Range,
-    /// A file was left out.
+    /// Something was left out.
     NotJudged,
     /// A tokenizer makes other tokens of a text than the golden has, or than the other files of the tokenizer.
     TokenizerDiffers,
@@ -169,6 +173,16 @@ pub enum FindingKind {
     TokenizerConfig,
     /// Features of the configuration that the goldens do not exercise.
     Coverage,
+    /// Files of the release were not judged.
+    FileNotJudged,
+    /// The configuration is not of these weights: transformers would build something else.
+    ConfigUnfit,
+    /// The configuration has other settings than that of the golden's model.
+    ConfigDiffers,
+    /// The labels are not those of the golden's model, or in another order.
+    LabelsDiffer,
+    /// There is an adapter that is not merged into the weights.
+    Adapter,
     /// How good the model is at a task of the policy.
     Task,
     /// A format that the policy asks for is not there.
@@ -215,6 +229,7 @@ impl Report {
             model,
             outcome: Outcome::Undecided,
             coverage: Vec::new(),
+            inventory: Vec::new(),
             files,
             findings,
             tokenizers: Vec::new(),

@@ -25,6 +25,9 @@ pub struct Rules {
     /// Features of the configuration that the goldens do not exercise: nothing says that the model computes them rightly.
     #[serde(default = "allow")]
     pub coverage: Rule,
+    /// Files of the release that were not judged.
+    #[serde(default)]
+    pub unjudged: UnjudgedRule,
 }
 
 fn allow() -> Rule {
@@ -55,6 +58,19 @@ pub enum PaddingRule {
     Allow,
 }
 
+/// Whether files of the release fail that were not judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnjudgedRule {
+    /// Those of a format that is read here fail, those of another are said.
+    #[default]
+    Known,
+    /// All fail.
+    Fail,
+    /// All are said, and pass.
+    Allow,
+}
+
 impl Rules {
     /// What applies without a policy.
     pub const DEFAULT: Rules = Rules {
@@ -63,6 +79,7 @@ impl Rules {
         notes: Rule::Allow,
         half_precision: Rule::Allow,
         coverage: Rule::Allow,
+        unjudged: UnjudgedRule::Known,
     };
 
     /// What follows from a point of a run.
@@ -93,9 +110,15 @@ impl Rules {
             (FindingKind::TokenizerClasses, outcome) => outcome,
             // This one is about the golden, and no note on the model.
             (FindingKind::TokenizerNotJudged, Outcome::Pass) => Outcome::Pass,
+            (FindingKind::TokenizerNotJudged, _) if self.unjudged == UnjudgedRule::Allow => Outcome::Pass,
             // It has a rule of its own, and is no note.
             (FindingKind::Coverage, _) if self.coverage == Rule::Fail => Outcome::Undecided,
             (FindingKind::Coverage, outcome) => outcome,
+            (FindingKind::FileNotJudged, outcome) => match self.unjudged {
+                UnjudgedRule::Known => outcome,
+                UnjudgedRule::Fail => outcome.max(Outcome::Undecided),
+                UnjudgedRule::Allow => Outcome::Pass,
+            },
             // This finding is about padding alone; tokens that differ are points that diverge, and fail by themselves.
             (FindingKind::PaddingDiffers, _) if self.padding == PaddingRule::Allow => Outcome::Pass,
             (

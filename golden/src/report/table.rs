@@ -6,6 +6,7 @@
 use super::escape::plain;
 use super::{Report, Rules, tokenizers};
 use crate::coverage::Covered;
+use crate::inventory;
 use crate::judge::verdict::Outcome;
 
 /// The columns that a line of text has, if words are not longer.
@@ -45,8 +46,9 @@ pub struct Row {
 
 impl Report {
     /// The tables that every format shows.
-    pub fn tables(&self, _rules: &Rules) -> Vec<Table> {
-        tokenizers::table(&self.tokenizers).into_iter().collect()
+    pub fn tables(&self, rules: &Rules) -> Vec<Table> {
+        let tables = [inventory::table(self, rules), tokenizers::table(&self.tokenizers)];
+        tables.into_iter().flatten().collect()
     }
 
     /// The tables that text shows with all points alone.

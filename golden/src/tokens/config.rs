@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use deberta_converters::config_file::ConfigFile;
-use deberta_reference::Meaning;
+use deberta_reference::{Meaning, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::judge::verdict::Outcome;
@@ -13,6 +13,24 @@ use crate::report::{Finding, FindingKind};
 
 /// The most that is read of tokenizer_config.json, in bytes.
 const LONGEST: u64 = 1 << 24;
+
+/// The class that tokenizer_config.json names, if it is of another model than DeBERTa: nobody here reads its files.
+pub(super) fn foreign_class(folder: &Path) -> Option<String> {
+    let settings = settings(folder);
+    let named = settings.get("tokenizer_class").and_then(Value::as_str)?;
+    (!GENERIC.contains(&base(named)) && !OWN.contains(&base(named))).then(|| named.to_owned())
+}
+
+/// The classes of DeBERTa, without `Fast`.
+const OWN: [&str; 2] = ["DebertaTokenizer", "DebertaV2Tokenizer"];
+
+/// Those that read tokenizer.json as it is.
+const GENERIC: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
+
+/// The name of a class without `Fast`.
+fn base(class: &str) -> &str {
+    class.strip_suffix("Fast").unwrap_or(class)
+}
 
 /// What of the configuration does not fit the tokenizer in a folder, which `file` was read from. A configuration that cannot
 /// be read is said where the weights are.
@@ -22,7 +40,7 @@ pub(super) fn check(folder: &Path, config: Option<&Path>, file: &str, meaning: &
     let checks = [
         size(&config, file, meaning),
         padding(&config, file, meaning),
-        class(&config, &settings),
+        class(&config, &settings, folder),
         length(&config, &settings),
     ];
     checks.into_iter().flatten().collect()
@@ -56,20 +74,23 @@ fn padding(config: &ConfigFile, file: &str, meaning: &Meaning) -> Option<Finding
 }
 
 /// The class that `AutoTokenizer` makes.
-fn class(config: &ConfigFile, settings: &Map<String, Value>) -> Option<Finding> {
-    let named = settings.get("tokenizer_class").and_then(Value::as_str)?;
-    let expected = match config.config.family.model_type() {
-        "deberta" => "DebertaTokenizer",
-        _ => "DebertaV2Tokenizer",
+fn class(config: &ConfigFile, settings: &Map<String, Value>, folder: &Path) -> Option<Finding> {
+    let family = config.config.family.model_type();
+    let expected = if family == "deberta" { "DebertaTokenizer" } else { "DebertaV2Tokenizer" };
+    let Some(named) = settings.get("tokenizer_class").and_then(Value::as_str) else {
+        let files = Tokenizer::model_type(folder);
+        let message = format!(
+            "the files of the tokenizer are those of a model_type {files:?}, config.json says {family:?}: what transformers \
+             would make of them was not judged"
+        );
+        return (files != family).then(|| finding(Outcome::Undecided, message));
     };
     let message = |why: &str| {
         format!("tokenizer_config.json: tokenizer_class {named:?}, the model's is {expected:?}: {why}")
     };
-    match named.strip_suffix("Fast").unwrap_or(named) {
-        // The generic classes read tokenizer.json as it is.
-        "PreTrainedTokenizer" | "TokenizersBackend" => None,
-        base if base == expected => None,
-        "DebertaTokenizer" | "DebertaV2Tokenizer" => {
+    match base(named) {
+        base if base == expected || GENERIC.contains(&base) => None,
+        base if OWN.contains(&base) => {
             Some(finding(Outcome::Divergence, message("a tokenizer of the other version")))
         }
         _ => Some(finding(Outcome::Undecided, message("what transformers would make of it was not judged"))),

@@ -89,3 +89,18 @@ pub fn vocabulary(folder: &Path) -> Option<&'static str> {
 fn unreadable(error: &deberta_reference::Error) -> Error {
     Error::new(Kind::Model, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use deberta_converters::companions::TOKENIZER;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_tokenizer_is_of_a_kind() {
+        let kinds: BTreeSet<&str> = [&SLOW[..], &FAST, &AROUND].concat().into_iter().collect();
+        assert_eq!(kinds, BTreeSet::from(TOKENIZER));
+    }
+}

@@ -159,7 +159,14 @@ impl Side {
                 side.read = Some(read);
             }
             Err(error) => {
-                let finding = Finding::error(&error);
+                let foreign = config::foreign_class(folder).map(|class| {
+                    let message = format!(
+                        "{}: the tokenizer is a {class}, which nothing here reads: {error}",
+                        side.name()
+                    );
+                    Finding::new(FindingKind::FileNotJudged, Outcome::Pass, message)
+                });
+                let finding = foreign.unwrap_or_else(|| Finding::error(&error));
                 side.report.outcome = side.report.outcome.max(finding.outcome);
                 side.findings.push(finding);
             }

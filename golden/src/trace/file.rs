@@ -316,22 +316,39 @@ fn is_trace_name(name: &str) -> bool {
 /// # Errors
 /// The folder cannot be read.
 pub fn find(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut traces = Vec::new();
+    for path in safetensors_in(folder)? {
+        if is_trace(&path)? {
+            traces.push(path);
+        }
+    }
+    Ok(traces)
+}
+
+/// The safetensors files of a folder, in the order of names.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn safetensors_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, "open", error))?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::io(folder, "read", error))?.path();
-        let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
-        if is_safetensors
-            && safetensors::open(Mapped::open(&path)?)?
-                .tensors()
-                .iter()
-                .any(|info| info.name.starts_with("inputs."))
-        {
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Whether a safetensors file is a trace: it has inputs.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn is_trace(path: &Path) -> Result<bool> {
+    let file = safetensors::open(Mapped::open(path)?)?;
+    Ok(file.tensors().iter().any(|info| info.name.starts_with("inputs.")))
 }
 
 #[cfg(test)]

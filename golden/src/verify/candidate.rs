@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
 use deberta_converters::format::torch;
 use deberta_converters::format::{Format, sniff};
+use deberta_converters::hub::Listed;
 use deberta_converters::loading::Parameters;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::progress::Progress;
@@ -41,6 +42,10 @@ pub struct VerifyRequest {
     pub precision: Arithmetic,
     /// What computes; if absent, the reference, and an ONNX file's own graph too.
     pub backend: Option<BackendName>,
+    /// The files that the model has, if there are more than its folder shows.
+    pub listed: Listed,
+    /// The files of the release that need not be judged: paths in the model's folder, in which `*` stands for any text.
+    pub unjudged: Vec<String>,
 }
 
 /// A weight file of the model.
@@ -48,6 +53,8 @@ pub(super) struct WeightFile<'v> {
     pub(super) request: &'v VerifyRequest,
     pub(super) source: Source,
     pub(super) progress: &'v dyn Progress,
+    /// The configuration of a file that has none where one is looked for.
+    config: Option<PathBuf>,
     /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
     opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
 }
@@ -67,7 +74,17 @@ impl<'v> WeightFile<'v> {
         source: Source,
         progress: &'v dyn Progress,
     ) -> WeightFile<'v> {
-        WeightFile { request, source, progress, opened: RefCell::default() }
+        WeightFile { request, source, progress, config: None, opened: RefCell::default() }
+    }
+
+    /// The same file, with a configuration unless the request has one.
+    pub(super) fn configured_by(self, config: Option<PathBuf>) -> WeightFile<'v> {
+        WeightFile { config, ..self }
+    }
+
+    /// The configuration, if it is not the one beside the weights.
+    pub(super) fn config_path(&self) -> Option<&Path> {
+        self.request.config.as_deref().or(self.config.as_deref())
     }
 
     /// What computes with the weights.
@@ -124,9 +141,8 @@ impl<'v> WeightFile<'v> {
 
     /// Opens the checkpoint for a class, or for the one that the configuration or the tensors show.
     pub(super) fn open(&self, class: Option<Class>) -> Result<Checkpoint> {
-        let config = self.request.config.as_deref();
         let (_, mut checkpoint) =
-            Checkpoint::open(self.source.clone(), config, class.map(|class| class.head))?;
+            Checkpoint::open(self.source.clone(), self.config_path(), class.map(|class| class.head))?;
         checkpoint.check_copies()?;
         Ok(checkpoint)
     }
@@ -146,13 +162,21 @@ impl<'v> Candidate<'v> {
         Candidate { file, golden, digest, precision }
     }
 
-    /// Notes a weight digest that is not the golden's. One of rounded weights cannot be.
-    pub(super) fn check_digest(&self, expected: Option<&str>, report: &mut FileReport) {
+    /// Notes a weight digest that is not the golden's. One of rounded weights cannot be, nor one of a part of them:
+    /// `left_out` is how many tensors the configuration leaves out.
+    pub(super) fn check_digest(&self, expected: Option<&str>, left_out: usize, report: &mut FileReport) {
         let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {
             return;
         };
         let (digest, precision, golden) = (self.digest, self.precision, &self.golden.name);
         let finding = match precision {
+            Precision::F32 if left_out > 0 => Finding::new(
+                FindingKind::WeightsDiffer,
+                Outcome::Undecided,
+                format!(
+                    "digest {digest} is of the file without {left_out} tensors that the configuration leaves out: it tells                      nothing of those of golden {golden}, which had {expected}"
+                ),
+            ),
             Precision::F32 => Finding::new(
                 FindingKind::WeightsDiffer,
                 Outcome::Divergence,

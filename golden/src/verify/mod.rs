@@ -7,6 +7,8 @@
 //!   replay                   the run point by point, as a whole or every module alone
 //!   arbitration              the same in f64, to say whose errors are larger
 //!   conventions              what masked rows explain
+//! built                    what transformers would build of the file, where it is not what its numbers are of
+//! configured               the configuration against that of the golden's model
 //! published                the weights on the inputs of published values
 //! graph                    the computation that a file holds
 //! diagnosis                why a run diverges
@@ -14,15 +16,14 @@
 //! traces                   without a model: two recorded traces
 //! ```
 
-use std::path::Path;
-
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::progress::Progress;
-use deberta_converters::source::Source;
+use deberta_reference::Head;
 
 use crate::backend::BackendName;
+use crate::coverage::Covered;
+use crate::inventory::{self, Found, Inventory};
 use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
 use crate::report::{FileReport, Finding, FindingKind, Report, Rules, name_of};
@@ -30,7 +31,9 @@ use crate::tokens::judge;
 
 mod arbitration;
 mod asked;
+mod built;
 mod candidate;
+mod configured;
 mod conventions;
 mod coverage;
 mod diagnosis;
@@ -67,20 +70,26 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         let message = "a graph cannot be given the golden's activations: --isolate needs --backend reference";
         return Err(Error::new(Kind::Request, message));
     }
-    let sources = sources(&request.model, graph_alone.then_some(Format::Onnx))?;
+    let mut inventory = Inventory::of(request)?;
     if request.goldens.is_empty() {
         return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
     }
-    let (mut files, mut measured) = (Vec::with_capacity(sources.len()), None);
-    for source in sources {
-        let file = WeightFile::new(request, source, progress);
-        files.push(verify_file(&file));
-        // The configuration is the same for all files, but for those that cannot be opened.
-        measured = measured.or_else(|| coverage::measure(&file));
+    let found = std::mem::take(&mut inventory.sources);
+    let heads = configured::heads(&request.goldens);
+    let (mut files, mut measured) = (Vec::with_capacity(found.len()), None);
+    for found in found {
+        let (file, features) = verify_found(request, found, &heads, measured.is_none(), progress);
+        files.push(file);
+        measured = measured.or(features);
     }
-    let findings = same_weights(&files);
-    let mut report = Report::new(&request.name, files, findings);
-    if report.compared() == 0 && report.findings.is_empty() {
+    let mut findings = same_weights(&files);
+    findings.extend(configured::findings(request, &heads));
+    let (entries, of_inventory) = inventory.conclude(&files);
+    let mut report = Report::new(&request.name, files, Vec::new());
+    findings.extend(of_inventory);
+    report.inventory = entries;
+    report.findings = findings;
+    if report.compared() == 0 && report.findings.iter().all(|finding| finding.outcome == Outcome::Pass) {
         let finding =
             Finding::new(FindingKind::NothingCompared, Outcome::Undecided, "no number was compared");
         report.findings.push(finding);
@@ -92,20 +101,6 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     report.tokenizers = judged.tokenizers;
     Rules::DEFAULT.judge(&mut report);
     Ok(report)
-}
-
-/// The weights that a model has, one entry for every format, or for the one that is asked for.
-fn sources(model: &Path, wanted: Option<Format>) -> Result<Vec<Source>> {
-    if !model.is_dir() || wanted.is_some() {
-        return Ok(vec![Source::locate(model, wanted, None)?]);
-    }
-    let there = |format: &Format| format.places().iter().any(|place| model.join(place).exists());
-    let formats: Vec<Format> = Format::ALL.into_iter().filter(there).collect();
-    match formats.is_empty() {
-        // Its error lists the file names that were looked for.
-        true => Source::locate(model, None, None).map(|source| vec![source]),
-        false => formats.into_iter().map(|format| Source::locate(model, Some(format), None)).collect(),
-    }
 }
 
 /// Whether all weight files of the same precision hold the same weights.
@@ -138,12 +133,33 @@ fn same_weights(files: &[FileReport]) -> Vec<Finding> {
     findings
 }
 
+/// Verifies what the inventory found; and, if it is to `measure` that, what the goldens exercise of its configuration.
+fn verify_found(
+    request: &VerifyRequest,
+    found: Found,
+    heads: &[Head],
+    measure: bool,
+    progress: &dyn Progress,
+) -> (FileReport, Option<Vec<Covered>>) {
+    let mut report = FileReport { file: found.name, ..FileReport::default() };
+    match found.source {
+        Ok(source) => {
+            let file = WeightFile::new(request, source, progress).configured_by(found.config);
+            let report = verify_file(&file, heads, report);
+            (report, measure.then(|| coverage::measure(&file)).flatten())
+        }
+        Err(error) => {
+            report.findings.push(Finding::error(&error));
+            (report, None)
+        }
+    }
+}
+
 /// Verifies a weight file: its weights against the goldens, and the computation that it holds, if it does.
-fn verify_file(file: &WeightFile<'_>) -> FileReport {
-    let mut report = FileReport::new(&file.source.path);
+fn verify_file(file: &WeightFile<'_>, heads: &[Head], mut report: FileReport) -> FileReport {
     let graph = file.graph_backend();
     let alone = graph.is_some() && file.request.backend.is_some();
-    if !alone && let Err(error) = verify_weights(file, &mut report) {
+    if !alone && let Err(error) = verify_weights(file, heads, &mut report) {
         report.findings.push(Finding::error(&error));
     }
     if let Some(backend) = graph {
@@ -154,7 +170,7 @@ fn verify_file(file: &WeightFile<'_>) -> FileReport {
 }
 
 /// Runs the weights on every trace of the goldens.
-fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> {
+fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport) -> Result<()> {
     file.progress.step(&format!("{}: reading the weights", report.file));
     let checkpoint = file.open(None)?;
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?).to_string();
@@ -162,6 +178,9 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
     report.format = Some(checkpoint.format.to_string());
     report.precision = Some(precision.to_string());
     report.digest = Some(digest.clone());
+    report.findings.extend(inventory::unmerged(checkpoint.unexpected()));
+    report.findings.extend(built::findings(file, &checkpoint, heads));
+    let left_out = built::left_out(&checkpoint).map_or(0, |(count, _)| count);
     // If they are incomplete, every run says so when it asks for them.
     if let Ok(parameters) = Parameters::new(checkpoint) {
         file.keep(None, parameters);
@@ -169,7 +188,7 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
 
     for golden in &file.request.goldens {
         let candidate = Candidate::new(file, golden, &digest, precision);
-        candidate.check_digest(golden.digest(), report);
+        candidate.check_digest(golden.digest(), left_out, report);
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);

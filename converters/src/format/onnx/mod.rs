@@ -45,6 +45,13 @@ pub struct OnnxFile {
     external: Vec<(String, Arc<Mapped>)>,
 }
 
+impl OnnxFile {
+    /// The files beside the model that hold tensors of it, as the model names them.
+    pub fn external_files(&self) -> impl Iterator<Item = &str> {
+        self.external.iter().map(|(name, _)| name.as_str())
+    }
+}
+
 /// Opens an ONNX file, and the files beside it that hold its tensors.
 ///
 /// The tensors are the initializers and the floating-point constants of more than one element, in this order.

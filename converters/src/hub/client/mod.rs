@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{ModelId, Revision, Wanted};
+use super::{Listed, Located, ModelId, Revision, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::source::Source;
@@ -38,7 +38,7 @@ impl Hub {
     }
 
     /// The folder with the configuration, the tokenizer and the `wanted` weights of a model, which it downloads
-    /// unless they are in the cache.
+    /// unless they are in the cache, and the names of all files of its repository, unless the hub did not answer.
     ///
     /// The hub is asked which commit the revision is; when it does not answer, the one in the cache is taken, with
     /// a warning. Offline no request is made.
@@ -52,9 +52,12 @@ impl Hub {
         revision: &Revision,
         wanted: &Wanted,
         progress: &dyn Progress,
-    ) -> Result<PathBuf> {
+    ) -> Result<Located> {
         let repository = Repository::new(&self.settings.cache, id);
-        let cached = || self.cached(&repository, id, revision, wanted);
+        let cached = || -> Result<Located> {
+            let path = self.cached(&repository, id, revision, wanted)?;
+            Ok(Located { path, listed: Listed::Unknown })
+        };
         if let Some(variable) = self.settings.offline {
             return cached()
                 .map_err(|error| error.followed_by(&format!("; {variable} forbids to download it")));
@@ -65,10 +68,10 @@ impl Hub {
         let attempts = if fallback.is_some() { 1 } else { ATTEMPTS };
         let listing = match (remote.listing(attempts), fallback) {
             (Ok(listing), _) => listing,
-            (Err(failure), Some(folder)) if failure.is_silence() => {
+            (Err(failure), Some(located)) if failure.is_silence() => {
                 let why = remote.explain(failure, None);
-                progress.warn(&format!("{why}; taking what the cache has: {}", folder.display()));
-                return Ok(folder);
+                progress.warn(&format!("{why}; taking what the cache has: {}", located.path.display()));
+                return Ok(located);
             }
             (Err(failure), _) => return Err(remote.explain(failure, None)),
         };
@@ -111,7 +114,7 @@ fn fetch_all(
     listing: Listing,
     wanted: &Wanted,
     progress: &dyn Progress,
-) -> Result<PathBuf> {
+) -> Result<Located> {
     let commit = listing.commit;
     let files: BTreeSet<String> = listing.files.into_iter().collect();
     let fetch = |name: &str| match repository.has(&commit, name)? {
@@ -140,5 +143,5 @@ fn fetch_all(
     }
     // Last, so that the name of a revision leads to a whole model.
     repository.set_commit(remote.revision, &commit)?;
-    Ok(folder)
+    Ok(Located { path: folder, listed: Listed::Repository(files) })
 }

@@ -3,26 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::file_name::check_file_name;
+use crate::companions::{CONFIGURATION, TOKENIZER};
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::hub::Wanted;
 
-/// The files beside the weights: configuration and tokenizer.
-const ACCOMPANYING: [&str; 9] = [
-    "config.json",
-    "model_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "spm.model",
-];
-
 /// The files of the configuration and the tokenizer among `files`.
 pub(super) fn accompanying(files: &BTreeSet<String>) -> impl Iterator<Item = &'static str> {
-    ACCOMPANYING.into_iter().filter(|&name| files.contains(name))
+    CONFIGURATION.into_iter().chain(TOKENIZER).filter(|&name| files.contains(name))
 }
 
 /// The weight files among `files` to start from: for each format the file itself, or the index of its shards.

@@ -31,7 +31,7 @@ use candidate::{Attempt, GraphCandidate, Weights};
 /// Runs the graph of a file and adds what came of it to the report.
 pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut FileReport) {
     file.progress.step(&format!("{}: reading the graph", report.file));
-    match backend.open(&file.source.path, file.request.config.as_deref()) {
+    match backend.open(&file.source.path, file.config_path()) {
         Ok(graph) => GraphCandidate::of(file, graph).verify(report),
         Err(error) => report.findings.push(Finding::error(&error)),
     }

@@ -1,0 +1,257 @@
+//! What a file is by its name: the names that frameworks and their tools give.
+
+use deberta_converters::companions::{CONFIGURATION, TOKENIZER};
+use deberta_converters::source::is_index;
+
+/// What a name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Settings of the model or of a tool.
+    Configuration,
+    /// A part of the tokenizer.
+    Tokenizer,
+    /// The index of the shards of a weight file.
+    Index,
+    /// Weights or a graph, in a format that is read here.
+    Weights,
+    /// Weights in a format that nothing here reads: whose it is.
+    Foreign(&'static str),
+    /// The weights of an adapter (LoRA, IA3), which are no model without its base.
+    Adapter,
+    /// What makes transformers put the adapter beside it upon the base model.
+    AdapterConfig,
+    /// Nothing of the model, and what it is if that is worth a word.
+    Aside(&'static str),
+    /// Only the bytes can tell.
+    Unknown,
+}
+
+/// The name of the file that makes transformers apply an adapter.
+pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// Further files of tokenizers: of other models that teams start from, and of older code.
+const MORE_OF_TOKENIZERS: [&str; 8] = [
+    "bpe_encoder.bin",
+    "chat_template.jinja",
+    "chat_template.json",
+    "dict.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.txt",
+];
+
+/// Settings of other tools.
+const MORE_OF_CONFIGURATIONS: [&str; 6] = [
+    "generation_config.json",
+    "modules.json",
+    "ort_config.json",
+    "preprocessor_config.json",
+    "quantize_config.json",
+    "sentence_bert_config.json",
+];
+
+/// How the names of files start that a training can be resumed from.
+const TRAINING: [&str; 8] = [
+    "events.out.tfevents",
+    "optimizer",
+    "random_states",
+    "rng_state",
+    "scaler.",
+    "scheduler",
+    "trainer_state",
+    "training_args",
+];
+
+/// How the names of weights in PyTorch's format start: others end in `.bin`, too.
+const PYTORCH: [&str; 2] = ["pytorch_model", "pytorch.model"];
+
+/// Extensions of formats that are read here.
+const WEIGHTS: [&str; 6] = ["safetensors", "onnx", "h5", "hdf5", "pt", "pth"];
+
+/// Extensions of formats that nothing here reads, and whose they are.
+const FOREIGN: [(&str, &str); 44] = [
+    ("msgpack", "Flax"),
+    ("ot", "tch-rs (rust-bert)"),
+    ("gguf", "llama.cpp"),
+    ("ggml", "llama.cpp"),
+    ("tflite", "TensorFlow Lite"),
+    ("pb", "TensorFlow (SavedModel, frozen graph)"),
+    ("pbtxt", "TensorFlow"),
+    ("keras", "Keras 3"),
+    ("mlmodel", "Core ML"),
+    ("mlpackage", "Core ML"),
+    ("mlmodelc", "Core ML"),
+    ("npz", "NumPy"),
+    ("npy", "NumPy"),
+    ("pdparams", "PaddlePaddle"),
+    ("pdmodel", "PaddlePaddle"),
+    ("pdiparams", "PaddlePaddle"),
+    ("engine", "TensorRT"),
+    ("plan", "TensorRT"),
+    ("trt", "TensorRT"),
+    ("ort", "ONNX Runtime's own format"),
+    ("rten", "rten"),
+    ("mnn", "MNN"),
+    ("ncnn", "ncnn"),
+    ("caffemodel", "Caffe"),
+    ("params", "MXNet"),
+    ("dlc", "Qualcomm's SNPE"),
+    ("om", "Huawei's CANN"),
+    ("blob", "OpenVINO"),
+    ("ptl", "PyTorch Mobile"),
+    ("pte", "ExecuTorch"),
+    ("distcp", "PyTorch's distributed checkpoints"),
+    ("neuron", "AWS Neuron"),
+    ("mar", "TorchServe"),
+    ("nemo", "NeMo"),
+    ("pkl", "a pickle of Python"),
+    ("pickle", "a pickle of Python"),
+    ("joblib", "joblib"),
+    ("zip", "an archive"),
+    ("tar", "an archive"),
+    ("gz", "an archive"),
+    ("tgz", "an archive"),
+    ("xz", "an archive"),
+    ("zst", "an archive"),
+    ("7z", "an archive"),
+];
+
+/// Extensions of documents, programs and data.
+const ASIDE: [&str; 44] = [
+    "asc", "arrow", "bib", "c", "cff", "cfg", "cpp", "css", "csv", "gif", "h", "htm", "html", "ico", "ini",
+    "ipynb", "jinja", "jpeg", "jpg", "js", "json", "jsonl", "lock", "log", "md", "md5", "parquet", "pdf",
+    "png", "py", "pyc", "rs", "rst", "sh", "sha256", "sig", "svg", "toml", "ts", "tsv", "txt", "webp",
+    "yaml", "yml",
+];
+
+/// Folders of one format.
+const FOLDERS: [(&str, &str); 3] =
+    [("openvino", "OpenVINO"), ("coreml", "Core ML"), ("variables", "TensorFlow (SavedModel, frozen graph)")];
+
+/// What the file at `path`, relative to the model's folder with `/` between folders, is by its name.
+pub(super) fn kind(path: &str) -> Kind {
+    let path = path.to_lowercase();
+    let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let starts = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+    if name == ADAPTER_CONFIG {
+        return Kind::AdapterConfig;
+    }
+    if name.starts_with("adapter_model") {
+        return Kind::Adapter;
+    }
+    if starts(&TRAINING) {
+        return Kind::Aside("of a training");
+    }
+    if TOKENIZER.contains(&name) || MORE_OF_TOKENIZERS.contains(&name) {
+        return Kind::Tokenizer;
+    }
+    if CONFIGURATION.contains(&name) || MORE_OF_CONFIGURATIONS.contains(&name) {
+        return Kind::Configuration;
+    }
+    if is_index(name) {
+        return Kind::Index;
+    }
+    if let Some(whose) = of_folder(folders, name, extension) {
+        return Kind::Foreign(whose);
+    }
+    if WEIGHTS.contains(&extension) || (extension == "bin" && starts(&PYTORCH)) {
+        return Kind::Weights;
+    }
+    if name.contains("openvino") {
+        return Kind::Foreign("OpenVINO");
+    }
+    if name == "checkpoint" || name.contains(".ckpt.") || name.contains(".ckpt-") {
+        return Kind::Foreign("TensorFlow's checkpoints");
+    }
+    let foreign = FOREIGN.iter().find(|(known, _)| *known == extension);
+    if let Some((_, whose)) = foreign {
+        return Kind::Foreign(whose);
+    }
+    if ASIDE.contains(&extension) || name.starts_with('.') {
+        return Kind::Aside("");
+    }
+    Kind::Unknown
+}
+
+/// Whose a file is by the folders that it is in: `model.mlpackage/Data/…/weight.bin`, `openvino/model.bin`.
+fn of_folder(folders: &str, name: &str, extension: &str) -> Option<&'static str> {
+    folders.split('/').find_map(|folder| {
+        let bundle = folder.rsplit_once('.').map_or("", |(_, extension)| extension);
+        if bundle.starts_with("ml") {
+            return FOREIGN.iter().find(|(known, _)| *known == bundle).map(|(_, whose)| *whose);
+        }
+        let (_, whose) = FOLDERS.iter().find(|(known, _)| *known == folder)?;
+        let holds = matches!(extension, "bin" | "xml" | "index") || name.contains(".data-");
+        holds.then_some(*whose)
+    })
+}
+
+/// Whether the file of this name is one of several shards: `model-00001-of-00003.safetensors`.
+pub(super) fn is_shard(path: &str) -> bool {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    let digits = |text: Option<&str>| {
+        text.is_some_and(|text| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name.split_once("-of-").is_some_and(|(before, after)| {
+        digits(before.rsplit_once('-').map(|(_, number)| number)) && digits(after.get(..5))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use deberta_converters::format::Format;
+
+    use super::*;
+
+    #[test]
+    fn what_transformers_writes_is_weights() {
+        for format in Format::ALL {
+            assert_eq!(kind(format.file_name()), Kind::Weights);
+            let shard = format.shard_name(1, 3);
+            assert!(is_shard(&shard) && kind(&shard) == Kind::Weights, "{shard}");
+            assert_eq!(kind(&format.index_name()), Kind::Index);
+        }
+        for name in [
+            "model.fp16.safetensors",
+            "pytorch_model.fp16.bin",
+            "pytorch_model-00001-of-00002.fp16.bin",
+            "onnx/model_quantized.onnx",
+            "pytorch.model.bin",
+            "checkpoint-500/model.safetensors",
+        ] {
+            assert_eq!(kind(name), Kind::Weights, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_others_write_is_named() {
+        for (name, whose) in [
+            ("flax_model.msgpack", "Flax"),
+            ("rust_model.ot", "tch-rs (rust-bert)"),
+            ("openvino/openvino_model.bin", "OpenVINO"),
+            ("openvino_model.xml", "OpenVINO"),
+            ("model.mlpackage/Data/com.apple.CoreML/weights/weight.bin", "Core ML"),
+            ("saved_model/variables/variables.data-00000-of-00001", "TensorFlow (SavedModel, frozen graph)"),
+            ("deberta.ckpt.data-00000-of-00001", "TensorFlow's checkpoints"),
+        ] {
+            assert_eq!(kind(name), Kind::Foreign(whose), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_is_told() {
+        for name in
+            ["optimizer.pt", "training_args.bin", "rng_state_0.pth", "runs/events.out.tfevents.1.host"]
+        {
+            assert_eq!(kind(name), Kind::Aside("of a training"), "{name}");
+        }
+        for name in ["README.md", ".gitattributes", "eval/all_results.json"] {
+            assert_eq!(kind(name), Kind::Aside(""), "{name}");
+        }
+        assert_eq!(kind("LICENSE"), Kind::Unknown);
+        assert_eq!(kind("adapter_model.bin"), Kind::Adapter);
+        assert!(!is_shard("model-of-00001.bin") && !is_shard("part-1-of-2.bin"));
+    }
+}
