@@ -25,6 +25,7 @@ mod keras_format;
 mod keras_plan;
 mod onnx;
 mod onnx_backend;
+mod onnx_graphs;
 mod recorded_cases;
 mod refusals;
 mod reports;

@@ -7,6 +7,7 @@ use deberta_converters::format::Format;
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
+use crate::backend::BackendName;
 use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
@@ -57,6 +58,8 @@ struct ModelPolicy {
     /// Whether to give every module the golden's input.
     #[serde(default)]
     isolate: bool,
+    /// What computes, instead of the reference, and of an ONNX file's own graph too.
+    backend: Option<BackendName>,
     /// How good it must be.
     tasks: Option<Vec<TaskPolicy>>,
 }
@@ -172,6 +175,7 @@ impl Policy {
             config: None,
             goldens,
             isolate: asked.isolate,
+            backend: asked.backend,
             diagnose: true,
             ..VerifyRequest::default()
         })
