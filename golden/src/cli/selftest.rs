@@ -20,7 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, sizes, subjects,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, selftest, selftest_at, sizes,
+    subjects,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -62,11 +63,15 @@ impl SelftestArgs {
             let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
             return self.show(&report, text_of_size(&report), report.passes());
         }
-        let subjects = match (&self.model, &self.golden) {
-            (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
-            _ => subjects()?,
+        let report = match (&self.model, &self.golden) {
+            (Some(model), Some(golden)) => {
+                selftest(&[open(model.clone(), &Golden::open(golden)?)?], &StatusLine::new())?
+            }
+            _ => {
+                let graphs = graph_faults(&StatusLine::new())?;
+                SelftestReport { graphs, ..selftest(&subjects()?, &StatusLine::new())? }
+            }
         };
-        let report = selftest(&subjects, &StatusLine::new())?;
         self.show(&report, text(&report), report.passes())
     }
 
@@ -184,6 +189,14 @@ fn text(report: &SelftestReport) -> String {
         for absent in &subject.absent {
             lines.push(format!("  no such      {:<22}  {}", absent.kind, absent.reason));
         }
+    }
+    for graph in &report.graphs {
+        let right = if graph.right { "right      " } else { "WRONG      " };
+        lines.push(format!(
+            "  {right}  {:<22}  {}: {:?}, {}",
+            graph.kind, graph.model, graph.outcome, graph.description
+        ));
+        lines.extend(graph.said.iter().map(|said| format!("               {said}")));
     }
     let visible = report.killed + report.survived;
     let rate = 100.0 * report.killed as f64 / visible.max(1) as f64;
