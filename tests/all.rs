@@ -26,6 +26,7 @@ mod keras_format;
 mod keras_plan;
 mod onnx;
 mod onnx_backend;
+mod onnx_graphs;
 mod precision;
 mod recorded_cases;
 mod refusals;

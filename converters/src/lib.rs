@@ -31,6 +31,7 @@ pub mod parallel;
 pub mod progress;
 pub mod recipe;
 mod remap;
+mod repetition;
 pub mod request;
 mod shard;
 pub mod source;

@@ -226,6 +226,7 @@ impl Matcher<'_> {
         let mut matched = Matched::default();
         let mut candidates: Vec<Vec<Candidate>> = params.iter().map(|_| Vec::new()).collect();
         let mut differences = Vec::new();
+        let mut unknown = Vec::new();
         for (file, tensors) in self.files.iter().enumerate() {
             matched.aside.extend_from_slice(tensors.extras());
             for (index, info) in tensors.tensors().iter().enumerate() {
@@ -237,6 +238,7 @@ impl Matcher<'_> {
                     differences.push((info.name.clone(), name));
                 } else if found.is_empty() && !self.is_constant(info, place) {
                     matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
+                    unknown.push(place);
                 }
                 for (param, candidate) in found {
                     if let Some(list) = candidates.get_mut(param) {
@@ -245,7 +247,7 @@ impl Matcher<'_> {
                 }
             }
         }
-        let unexpected = std::mem::take(&mut matched.problems);
+        let mut unexpected = std::mem::take(&mut matched.problems);
         for (param, mut list) in params.into_iter().zip(candidates) {
             list.sort_by_key(|candidate| candidate.rank);
             self.bind(param, list, &mut matched);
@@ -258,6 +260,11 @@ impl Matcher<'_> {
             } else {
                 let what = "what a table is more than the generator's (GDES): needed for training alone";
                 matched.aside.push(Extra { name: tensor, what: what.to_owned() });
+            }
+        }
+        if self.naming == Naming::Onnx {
+            for place in unknown {
+                self.take_repetition(place, &mut matched, &mut unexpected)?;
             }
         }
         matched.problems.extend(unexpected);

@@ -4,13 +4,17 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::probe::magnitude;
 use deberta_reference::{Head, Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
+use serde::Deserialize;
 
+use super::onnx::{Computation, Overflow};
 use crate::judge::tolerance::Precision;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
+use crate::trace::tensor::Tensor;
 
 /// Backends by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum BackendName {
     /// The reference implementation in this program
@@ -144,6 +148,49 @@ pub trait Graph: Backend {
     /// # Errors
     /// One that it does not have, or not so, by name.
     fn takes(&self, inputs: &Inputs) -> Result<()>;
+
+    /// What it computes with.
+    fn computation(&self) -> Computation {
+        Computation::F32
+    }
+
+    /// Whether the file says what becomes of masked rows, and it is not only told by how the graph is built.
+    fn states_rows(&self) -> bool {
+        true
+    }
+
+    /// The graph given its inputs in the other ways that there are: where neither their names nor their use tell which is
+    /// which.
+    fn ways(&self) -> Vec<Box<dyn Graph>> {
+        Vec::new()
+    }
+
+    /// The inputs that are not called what they are, and what they are.
+    fn renamed_inputs(&self) -> Vec<(&str, &'static str)> {
+        Vec::new()
+    }
+
+    /// What it computes of [`Graph::unknown`], under these names.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    fn run_unknown(&self, _inputs: &Inputs) -> Result<Vec<Tensor>> {
+        Ok(Vec::new())
+    }
+
+    /// The graph with names of a trace for some of its unknown outputs: pairs of both names. Nothing if it has none.
+    fn with_outputs(&self, _names: &[(String, String)]) -> Option<Box<dyn Graph>> {
+        None
+    }
+
+    /// What becomes of a graph in f16 that is computed in f32 here, if numbers beyond the range of f16 become infinite;
+    /// nothing if there are none.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    fn overflow(&self, _inputs: &Inputs) -> Result<Option<Overflow>> {
+        Ok(None)
+    }
 }
 
 /// Refuses inputs [b, c, n] for a class that does not choose.

@@ -10,7 +10,7 @@ mod reference;
 mod tch;
 
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
-pub use onnx::Onnx;
+pub use onnx::{Computation, Onnx, Overflow, contradiction_in, evaluate};
 pub use reference::{Arithmetic, Reference};
 
 #[cfg(feature = "tch")]

@@ -20,8 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, sizes, subjects,
-    tokenizers,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, selftest, selftest_at, sizes,
+    subjects, tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -63,16 +63,18 @@ impl SelftestArgs {
             let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
             return self.show(&report, text_of_size(&report), report.passes());
         }
-        let subjects = match (&self.model, &self.golden) {
-            (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
-            _ => subjects()?,
+        let report = match (&self.model, &self.golden) {
+            (Some(model), Some(golden)) => {
+                selftest(&[open(model.clone(), &Golden::open(golden)?)?], &StatusLine::new())?
+            }
+            _ => {
+                let progress = StatusLine::new();
+                let graphs = graph_faults(&progress)?;
+                let mut report = SelftestReport { graphs, ..selftest(&subjects()?, &progress)? };
+                tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
+                report
+            }
         };
-        let progress = StatusLine::new();
-        let mut report = selftest(&subjects, &progress)?;
-        if self.model.is_none() {
-            tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
-        }
-        drop(progress);
         self.show(&report, text(&report), report.passes())
     }
 
@@ -190,6 +192,14 @@ fn text(report: &SelftestReport) -> String {
         for absent in &subject.absent {
             lines.push(format!("  no such      {:<22}  {}", absent.kind, absent.reason));
         }
+    }
+    for graph in &report.graphs {
+        let right = if graph.right { "right      " } else { "WRONG      " };
+        lines.push(format!(
+            "  {right}  {:<22}  {}: {:?}, {}",
+            graph.kind, graph.model, graph.outcome, graph.description
+        ));
+        lines.extend(graph.said.iter().map(|said| format!("               {said}")));
     }
     let visible = report.killed + report.survived;
     let rate = 100.0 * report.killed as f64 / visible.max(1) as f64;

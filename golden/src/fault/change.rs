@@ -284,7 +284,7 @@ impl Precision {
     /// The nearest number of this precision.
     pub(crate) fn round(self, value: f32) -> f32 {
         match self {
-            Precision::F32 => value,
+            Precision::F32 | Precision::Quantized => value,
             Precision::F16 => half::f16::from_f32(value).to_f32(),
             Precision::Bf16 => half::bf16::from_f32(value).to_f32(),
         }

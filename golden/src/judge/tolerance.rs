@@ -33,6 +33,8 @@ pub enum Precision {
     F16,
     /// 8 bits of significand.
     Bf16,
+    /// Integers in the place of numbers: how close a model comes then is no matter of rounding, and must be said.
+    Quantized,
 }
 
 /// The tolerances of all tensors of a case.
@@ -88,7 +90,7 @@ impl Precision {
     /// The tolerance where nothing else is said. How the numbers were found: `docs/golden.md`.
     pub fn tolerance(self) -> Tolerance {
         match self {
-            Precision::F32 => Tolerance { atol: 5e-6, rtol: 1e-5, scale: 1e-5 },
+            Precision::F32 | Precision::Quantized => Tolerance { atol: 5e-6, rtol: 1e-5, scale: 1e-5 },
             Precision::F16 => Tolerance { atol: 1e-3, rtol: 1e-3, scale: 8e-3 },
             Precision::Bf16 => Tolerance { atol: 1e-2, rtol: 1e-2, scale: 5e-2 },
         }
@@ -101,6 +103,7 @@ impl std::fmt::Display for Precision {
             Precision::F32 => "f32",
             Precision::F16 => "f16",
             Precision::Bf16 => "bf16",
+            Precision::Quantized => "quantized",
         })
     }
 }
@@ -132,6 +135,11 @@ impl Tolerances {
             (None, Precision::F32) => self.default,
             (None, half) => self.dtypes.get(&half).copied().unwrap_or(half.tolerance()),
         }
+    }
+
+    /// Whether anything is said about a precision.
+    pub fn say(&self, precision: Precision) -> bool {
+        self.dtypes.contains_key(&precision) || self.patterns.iter().any(|entry| entry.dtype == precision)
     }
 
     /// The same tolerance for every tensor.

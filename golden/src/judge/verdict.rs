@@ -39,6 +39,8 @@ pub enum Verdict {
     Padding,
     /// Numbers of tokens do not agree.
     Diverges,
+    /// Numbers differ as those of a quantized graph do, and nothing says by how much they may.
+    Quantized,
     /// The samples of tokens agree, and a statistic of all of them does not.
     Statistic,
     /// The candidate has NaN or infinity where the golden has numbers.
@@ -152,7 +154,8 @@ impl Verdict {
             | Verdict::Shape { .. }
             | Verdict::Dtype
             | Verdict::MissingInCandidate => Outcome::Divergence,
-            Verdict::GoldenNotFinite { .. }
+            Verdict::Quantized
+            | Verdict::GoldenNotFinite { .. }
             | Verdict::MissingInGolden
             | Verdict::Empty
             | Verdict::ZerosPass => Outcome::Undecided,

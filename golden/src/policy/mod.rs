@@ -8,6 +8,7 @@ use deberta_converters::hub::{Listed, Located};
 use deberta_converters::progress::Progress;
 use serde::Deserialize;
 
+use crate::backend::BackendName;
 use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
@@ -71,6 +72,8 @@ struct ModelPolicy {
     /// Whether to give every module the golden's input.
     #[serde(default)]
     isolate: bool,
+    /// What computes, instead of the reference, and of an ONNX file's own graph too.
+    backend: Option<BackendName>,
     /// How good it must be.
     tasks: Option<Vec<TaskPolicy>>,
 }
@@ -199,6 +202,7 @@ impl Policy {
             config: None,
             goldens,
             isolate: asked.isolate,
+            backend: asked.backend,
             diagnose: true,
             listed,
             unjudged: match &self.text.unjudged {

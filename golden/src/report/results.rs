@@ -155,6 +155,12 @@ pub enum FindingKind {
     Conventions,
     /// An ONNX file's graph does not compute what its weights are of.
     GraphDiffers,
+    /// No runtime that checks types loads a graph.
+    GraphInvalid,
+    /// What a graph's inputs and outputs were recognised as.
+    Recognised,
+    /// What a graph computes with, and what computed it.
+    Computation,
     /// The weights were rounded to a lower precision.
     HalfPrecision,
     /// What f64 says about the errors of the golden and of the candidate.

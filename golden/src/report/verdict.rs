@@ -13,6 +13,7 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Rounded => "ok, rounded",
         Verdict::Padding => "PADDING",
         Verdict::Diverges => "DIVERGES",
+        Verdict::Quantized => "quantized",
         Verdict::Statistic => "STATISTIC",
         Verdict::NotFinite { .. } => "NOT FINITE",
         Verdict::Shape { .. } => "SHAPE",
@@ -56,7 +57,9 @@ fn comparison(point: &PointReport) -> String {
         None => format!("no numbers of {what}"),
     };
     match &point.verdict {
-        Verdict::Match | Verdict::Rounded | Verdict::Diverges => part(&point.real, "tokens"),
+        Verdict::Match | Verdict::Rounded | Verdict::Quantized | Verdict::Diverges => {
+            part(&point.real, "tokens")
+        }
         Verdict::Statistic => point.statistic.as_ref().map_or_else(String::new, statistic),
         Verdict::Padding => part(&point.padded, "padding"),
         Verdict::NotFinite { count: bad, at } => {

@@ -1,9 +1,11 @@
 //! The models that the selftest makes in memory, so that every fault can be seen.
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::progress::Progress;
 use deberta_reference::{DebertaConfig, Head, Inputs, Role, Tensor};
 use ndarray::{Array2, ArrayD};
 
+use super::graphs::{self, GraphReport};
 use super::{Recorded, Subject};
 use crate::backend::Backend as _;
 use crate::fault::{Model, Noise};
@@ -47,6 +49,23 @@ pub fn subjects() -> Result<Vec<Subject>> {
         (SEPARATE, Head::MaskedLm),
     ];
     models.into_iter().map(|(config, head)| subject(config, head)).collect()
+}
+
+/// Changes the graphs of small models, and verifies each.
+///
+/// # Errors
+/// None that can happen, but for a disk that is full.
+pub fn graph_faults(progress: &dyn Progress) -> Result<Vec<GraphReport>> {
+    let models = [
+        (VERSION_1, Head::SequenceClassification),
+        (VERSION_1, Head::QuestionAnswering),
+        (SHARED, Head::TokenClassification),
+    ];
+    let mut reports = Vec::new();
+    for (config, head) in models {
+        reports.extend(graphs::test(&subject(config, head)?, config, progress)?);
+    }
+    Ok(reports)
 }
 
 fn subject(config: &str, head: Head) -> Result<Subject> {

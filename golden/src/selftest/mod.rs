@@ -17,12 +17,15 @@ use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
+mod graph_changes;
+mod graphs;
 pub(crate) mod memory;
 mod size;
 mod subject;
 mod tokenizers;
 
-pub use built_in::subjects;
+pub use built_in::{graph_faults, subjects};
+pub use graphs::GraphReport;
 pub use memory::Cost;
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
@@ -50,6 +53,8 @@ pub struct SelftestReport {
     pub not_visible: usize,
     /// One entry for every model.
     pub subjects: Vec<SubjectReport>,
+    /// One entry for every change of a graph.
+    pub graphs: Vec<GraphReport>,
 }
 
 /// What the selftest found with one model.
@@ -100,9 +105,10 @@ pub enum Fate {
 }
 
 impl SelftestReport {
-    /// Whether every visible fault was seen, and there was one.
+    /// Whether every visible fault was seen, and there was one; of graphs, whether the right thing was blamed, and nothing of
+    /// good ones.
     pub fn passes(&self) -> bool {
-        self.survived == 0 && self.killed > 0
+        self.survived == 0 && self.killed > 0 && self.graphs.iter().all(|graph| graph.right)
     }
 
     /// Counts what became of the faults of one model or tokenizer.

@@ -1,8 +1,10 @@
 //! The model that is run in f64 to say whose errors are larger.
 
+use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
 use deberta_converters::loading::Parameters;
-use deberta_reference::MaskedRows;
+use deberta_converters::source::Source;
+use deberta_reference::{Head, MaskedRows};
 
 use super::candidate::WeightFile;
 use crate::backend::{Arithmetic, Reference};
@@ -37,10 +39,18 @@ pub(super) fn exact_model(
 /// The model in the golden's folder, if it has the weight digest that the golden states. One that is not there, or not
 /// right, is no error: it is the candidate that is verified.
 fn own_model(golden: &Golden, class: Class, rows: MaskedRows) -> Option<Reference> {
+    let parameters = own_parameters(golden, Some(class.head))?;
+    Reference::load(&parameters, class, rows).ok()
+}
+
+/// The weights in the golden's folder, opened for a head or the one that they show, if they have the weight digest that the
+/// golden states.
+pub(super) fn own_parameters(golden: &Golden, head: Option<Head>) -> Option<Parameters> {
     let folder = golden.model_folder().ok().flatten()?;
-    let parameters = Parameters::open(&folder, class.head).ok()?;
+    let source = Source::locate(&folder, None, None).ok()?;
+    let (_, checkpoint) = Checkpoint::open(source, None, head).ok()?;
+    let parameters = Parameters::new(checkpoint).ok()?;
     let checkpoint = parameters.checkpoint();
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).ok()?).to_string();
-    let stated = golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest));
-    stated.then(|| Reference::load(&parameters, class, rows).ok()).flatten()
+    golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest)).then_some(parameters)
 }

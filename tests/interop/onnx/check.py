@@ -191,13 +191,14 @@ def main():
     import imports
     import large
     import variety
+    import verdicts
 
     onnxruntime.set_default_logger_severity(3)
     warnings.filterwarnings("ignore")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="deberta-onnx-") as folder:
         converter = Converter(arguments.convert.resolve(), arguments.verify.resolve(), Path(folder))
-        for stage in (golden, half, stored, external, control, imports.stage, variety.stage):
+        for stage in (golden, half, stored, external, control, imports.stage, variety.stage, verdicts.stage):
             stage(converter, report)
         if arguments.large:
             large.stage(converter, report)

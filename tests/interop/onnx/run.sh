@@ -4,7 +4,8 @@
 #
 # DEBERTA_INTEROP_PT   Python interpreter with ../../fixtures/generate/requirements-pt.txt, requirements.txt and, for files of
 #                      Optimum, requirements-optimum.txt
-# DEBERTA_CONVERT, DEBERTA_VERIFY   programs to check instead of release builds
+# DEBERTA_CONVERT, DEBERTA_VERIFY, DEBERTA_EVALUATE   programs to check instead of release builds: the last is the example
+#                      `evaluate` of deberta-golden
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../../.." && pwd)
@@ -18,5 +19,10 @@ if [[ -z ${DEBERTA_CONVERT:-} || -z ${DEBERTA_VERIFY:-} ]]; then
 fi
 status=0
 "$DEBERTA_INTEROP_PT" "$here/check.py" --convert "$DEBERTA_CONVERT" --verify "$DEBERTA_VERIFY" "$@" || status=1
+if [[ -z ${DEBERTA_EVALUATE:-} ]]; then
+    cargo build --quiet --release --manifest-path "$repository/Cargo.toml" --package deberta-golden --example evaluate
+    DEBERTA_EVALUATE=${CARGO_TARGET_DIR:-$repository/target}/release/examples/evaluate
+fi
+"$DEBERTA_INTEROP_PT" "$here/operators.py" "$DEBERTA_EVALUATE" || status=1
 "$here/runtime.sh" || status=1
 exit "$status"

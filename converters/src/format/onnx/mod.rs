@@ -25,14 +25,16 @@ mod plan;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod proto;
+mod rewrite;
 mod tensor;
-mod widen;
+mod types;
 mod wire;
 
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};
 use proto::attribute_proto::AttributeType;
 use proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+pub use types::Types;
 
 /// An ONNX file opened for reading.
 pub struct OnnxFile {
@@ -40,6 +42,7 @@ pub struct OnnxFile {
     tensors: Vec<TensorInfo>,
     data: Vec<Data>,
     graph: GraphProto,
+    opset: i64,
     metadata: Vec<(String, String)>,
     extras: Vec<Extra>,
     external: Vec<(String, Arc<Mapped>)>,
@@ -114,6 +117,8 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
     }
     let metadata: Vec<(String, String)> =
         model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
+    let own = model.opset_import.iter().find(|entry| matches!(entry.domain(), "" | "ai.onnx"));
+    let opset = own.map_or(0, |entry| entry.version());
     let extras = metadata
         .iter()
         .map(|(key, value)| Extra {
@@ -121,13 +126,18 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
             what: format!("text of {} bytes", value.len()),
         })
         .collect();
-    Ok(OnnxFile { path, tensors, data, graph, metadata, extras, external: externals.into_files() })
+    Ok(OnnxFile { path, tensors, data, graph, opset, metadata, extras, external: externals.into_files() })
 }
 
 impl OnnxFile {
     /// The files that tensors are in, by the names that the model gives them.
     pub fn external(&self) -> &[(String, Arc<Mapped>)] {
         &self.external
+    }
+
+    /// The version of ONNX's own operators.
+    pub fn opset(&self) -> i64 {
+        self.opset
     }
 }
 

@@ -34,8 +34,19 @@ pub fn recover(file: &dyn TensorFile) -> Option<Vec<Option<Vec<Recovered>>>> {
     Some(told.collect())
 }
 
-/// Whether the nodes compute with integers that stand for weights.
+/// Whether the nodes compute with integers that stand for weights or activations.
 pub fn is_quantized(graph: &GraphProto) -> bool {
-    let quantized = ["DequantizeLinear", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul", "QGemm"];
-    graph.node.iter().any(|node| quantized.contains(&node.op_type()))
+    const QUANTIZED: [&str; 10] = [
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "MatMulBnb4",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QGemm",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    ];
+    graph.node.iter().any(|node| QUANTIZED.contains(&node.op_type()))
 }

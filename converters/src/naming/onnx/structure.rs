@@ -59,7 +59,7 @@ impl<'g> Places<'_, 'g> {
                 Some(module) => Some(format!("{module}.weight")),
                 None => self.linear_without_bias(node),
             },
-            ("Add", this, 4) => {
+            ("Add", this, 3 | 4) => {
                 let bias = self.walk.bias_of_projection(node, this, info)?;
                 Some(format!("{}.{bias}", self.attention(node)?))
             }

@@ -32,6 +32,7 @@ impl Recovered {
         let shape = match info.shape[..] {
             // A bias with axes of length 1 around its heads.
             [1, heads, 1, size] => vec![heads.saturating_mul(size)],
+            [heads, 1, size] if name.ends_with("_bias") => vec![heads.saturating_mul(size)],
             // The table of relative positions as one batch.
             [1, rows, size] if name.starts_with(TABLE_OF_LAYERS) => vec![rows, size],
             _ => info.shape.clone(),
@@ -232,7 +233,7 @@ impl<'g> Walk<'g> {
         }
         // No operation takes a parameter further behind.
         let module = if operand.operand < 3 { module_of(operand.node)? } else { return None };
-        if let ("Add", this, 4) = (operand.node.op_type(), operand.operand, info.shape.len()) {
+        if let ("Add", this, 3 | 4) = (operand.node.op_type(), operand.operand, info.shape.len()) {
             let bias = self.bias_of_projection(operand.node, this, info)?;
             return Some(format!("{module}.{bias}"));
         }

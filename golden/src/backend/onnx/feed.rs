@@ -1,12 +1,16 @@
 //! What a graph is given: its inputs, from those of a model.
 
+use std::collections::HashMap;
+
 use deberta_converters::error::{Error, Kind as ErrorKind, Result};
 use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayD, Ix2};
 
+use super::roles::Role;
 use crate::trace::inputs::for_loss;
 
 /// An input of a graph.
+#[derive(Clone)]
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -39,25 +43,85 @@ pub(super) enum Numbers {
     F32(Vec<f32>),
 }
 
-/// The inputs of a graph.
+/// What models of this architecture may take besides, and no graph is given.
+const FOREIGN: [&str; 5] = ["position_ids", "inputs_embeds", "head_mask", "labels", "past_key_values"];
+
+/// The inputs of a graph, and what each of them gets.
+#[derive(Clone)]
 pub(super) struct Feed {
-    inputs: Vec<Input>,
+    inputs: Vec<(Input, Role)>,
+    /// The inputs that another one could be, because neither name nor use tells.
+    open: Vec<usize>,
 }
 
 impl Feed {
-    /// The inputs without the initializers, which older files list among them.
+    /// The inputs without the initializers, which older files list among them. What an input is, its name tells, or else
+    /// `by_use`, or else it is the first that is left.
     ///
     /// # Errors
-    /// An input that no model of this architecture has.
-    pub(super) fn of(mut inputs: Vec<Input>, initializers: &[String]) -> Result<Feed> {
+    /// More inputs than a model of this architecture has.
+    pub(super) fn of(
+        mut inputs: Vec<Input>,
+        initializers: &[String],
+        by_use: &HashMap<String, Role>,
+    ) -> Result<Feed> {
         inputs.retain(|input| !initializers.contains(&input.name));
-        let known = ["input_ids", "attention_mask", "token_type_ids"];
-        match inputs.iter().find(|input| !known.contains(&input.name.as_str())) {
-            Some(Input { name, .. }) => Err(Error::unsupported(format!(
-                "the graph has an input {name:?}: this model has no such input"
-            ))),
-            None => Ok(Feed { inputs }),
+        if let Some(Input { name, .. }) = inputs.iter().find(|input| FOREIGN.contains(&input.name.as_str())) {
+            return Err(Error::unsupported(format!(
+                "the graph has an input {name:?}, which is given by no golden"
+            )));
         }
+        let told = |input: &Input| Role::of(&input.name).or_else(|| by_use.get(&input.name).copied());
+        let mut left: Vec<Role> = Role::ALL.into_iter().collect();
+        left.retain(|role| !inputs.iter().any(|input| told(input) == Some(*role)));
+        let (mut feed, mut left) = (Feed { inputs: Vec::new(), open: Vec::new() }, left.into_iter());
+        for input in inputs {
+            let role = match told(&input) {
+                Some(role) => role,
+                None => {
+                    feed.open.push(feed.inputs.len());
+                    left.next().ok_or_else(|| {
+                        let name = &input.name;
+                        Error::unsupported(format!(
+                            "the graph has an input {name:?}: this model has no such input"
+                        ))
+                    })?
+                }
+            };
+            feed.inputs.push((input, role));
+        }
+        Ok(feed)
+    }
+
+    /// The other ways to give inputs to a graph some of whose inputs may be others.
+    pub(super) fn ways(&self) -> Vec<Feed> {
+        let taken = |at: usize| !self.open.contains(&at);
+        let fixed: Vec<Role> =
+            self.inputs.iter().enumerate().filter(|(at, _)| taken(*at)).map(|(_, (_, role))| *role).collect();
+        let free: Vec<Role> = Role::ALL.into_iter().filter(|role| !fixed.contains(role)).collect();
+        let mut ways = vec![Vec::new()];
+        for _ in &self.open {
+            let longer = |way: &Vec<Role>| {
+                let more = free.iter().filter(|role| !way.contains(role));
+                more.map(|&role| [way.as_slice(), &[role]].concat()).collect::<Vec<_>>()
+            };
+            ways = ways.iter().flat_map(longer).collect();
+        }
+        let fed = ways.into_iter().map(|way| {
+            let mut feed = self.clone();
+            for (&at, role) in self.open.iter().zip(way) {
+                feed.inputs.iter_mut().skip(at).take(1).for_each(|(_, known)| *known = role);
+            }
+            feed
+        });
+        let own = |feed: &Feed| feed.inputs.iter().zip(&self.inputs).all(|(one, other)| one.1 == other.1);
+        fed.filter(|feed| !own(feed)).collect()
+    }
+
+    /// The names of inputs that are not called what they are, and what they are.
+    pub(super) fn renamed(&self) -> Vec<(&str, &'static str)> {
+        let renamed = self.inputs.iter().filter(|(input, role)| input.name != role.name());
+        renamed.map(|(input, role)| (input.name.as_str(), role.name())).collect()
     }
 
     /// The values for all inputs: a mask of ones and token types of zero where none are given.
@@ -74,21 +138,21 @@ impl Feed {
         }
         let Some(ids) = input_ids else { return refused("input_ids", "not given") };
         let mask = attention_mask.as_ref().map(mask).transpose()?;
-        let has = |name: &str| self.inputs.iter().any(|input| input.name == name);
+        let has = |role: Role| self.inputs.iter().any(|(_, known)| *known == role);
         let given = |values: Option<&Array2<i64>>, unless| {
             values.is_some_and(|values| values.iter().any(|&value| value != unless))
         };
-        if given(mask.as_ref(), 1) && !has("attention_mask") {
+        if given(mask.as_ref(), 1) && !has(Role::Mask) {
             return refused("attention_mask", "the graph has no such input");
         }
-        if given(token_type_ids.as_ref(), 0) && !has("token_type_ids") {
+        if given(token_type_ids.as_ref(), 0) && !has(Role::TokenTypes) {
             return refused("token_type_ids", "the graph has no such input");
         }
-        let value = |input: &Input| {
-            let values = match input.name.as_str() {
-                "input_ids" => ids.clone(),
-                "attention_mask" => mask.clone().unwrap_or_else(|| Array2::ones(ids.dim())),
-                _ => token_type_ids.clone().unwrap_or_else(|| Array2::zeros(ids.dim())),
+        let value = |(input, role): &(Input, Role)| {
+            let values = match role {
+                Role::Ids => ids.clone(),
+                Role::Mask => mask.clone().unwrap_or_else(|| Array2::ones(ids.dim())),
+                Role::TokenTypes => token_type_ids.clone().unwrap_or_else(|| Array2::zeros(ids.dim())),
             };
             input.given(&values, inputs.choices)
         };

@@ -5,9 +5,10 @@
 //! limit of time: a panic, an unknown operator and a graph that does not end become errors. Its memory is not limited.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::onnx::{OnnxFile, Types};
 use deberta_converters::format::{TensorFile as _, onnx};
 use deberta_converters::forward::CLASS_KEY;
 use deberta_converters::mapped::Mapped;
@@ -21,16 +22,26 @@ use crate::judge::tolerance::Precision;
 use crate::trace::class::{Class, masked_rows};
 use crate::trace::file::Trace;
 use crate::trace::points::{Named, rank};
+use crate::trace::tensor::Tensor;
 
 mod apart;
+mod computation;
+mod departures;
 mod feed;
+mod masked;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
+mod range;
+mod rewriting;
+mod roles;
 mod rten;
 mod runtime;
 
 use apart::apart;
+pub use computation::Computation;
 use feed::Feed;
+pub use range::Overflow;
+use range::Restricted;
 use runtime::Runtime;
 
 /// The outputs that stand for themselves. All others are activations.
@@ -51,6 +62,7 @@ const OUTPUTS: [&str; 4] = ["last_hidden_state", "logits", "start_logits", "end_
 /// assert_eq!(trace.get("outputs.logits").map(|logits| logits.shape.clone()), Some(vec![1, 3]));
 /// # Ok::<(), deberta_converters::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Onnx {
     path: PathBuf,
     backend: BackendName,
@@ -60,39 +72,47 @@ pub struct Onnx {
     outputs: Vec<(String, String)>,
     class: Option<Class>,
     masked_rows: MaskedRows,
+    /// Whether the file says what becomes of masked rows.
+    states_rows: bool,
     precision: Precision,
+    computation: Computation,
     unknown: Vec<String>,
+    /// The graph with the range of f16, once it was asked for.
+    restricted: Arc<OnceLock<Restricted>>,
 }
 
 impl Onnx {
     /// Loads the graph of a file into the runtime of `backend`.
     ///
     /// # Errors
-    /// What is no ONNX model; metadata with a class or a convention that there is not; operators that the runtime does
-    /// not know; a backend that runs no graphs, or that this program was built without.
+    /// What is no ONNX model; metadata with a class or a convention that there is not; types that contradict each other;
+    /// operators that the runtime does not know, or does not compute as the standard says; a backend that runs no graphs, or
+    /// that this program was built without.
     pub fn open(path: &Path, backend: BackendName) -> Result<Onnx> {
         Onnx::load(path, backend).map_err(|error| error.in_file(path))
     }
 
     fn load(path: &Path, backend: BackendName) -> Result<Onnx> {
-        let mapped = Mapped::open(path)?;
-        let file = onnx::open(mapped)?;
+        let file = onnx::open(Mapped::open(path)?)?;
+        let graph = file.graph().ok_or_else(|| Error::malformed("an ONNX model without a graph"))?;
         let floating = file.tensors().iter().map(|tensor| tensor.dtype);
         let precision = Precision::of(floating);
         let metadata = Trace { metadata: file.metadata().to_vec(), tensors: Vec::new() };
         let class = metadata.metadata(CLASS_KEY).map(Class::from_name).transpose()?;
-        let masked_rows = metadata.metadata("deberta.masked_rows").map(masked_rows).transpose()?;
-        let external = file.external().to_vec();
+        let stated = metadata.metadata("deberta.masked_rows").map(masked_rows).transpose()?;
+        let states_rows = stated.is_some() || class.is_some();
+        let rows = stated.or(class.map(Class::masked_rows)).or_else(|| masked::masked_rows(graph));
+        let types = Types::infer(&file).map_err(contradiction)?;
+        let computation = Computation::of(graph, &types);
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
-        // `rten` reads no bf16.
-        let widened = match backend {
-            BackendName::Onnx => file.widened(&Mapped::open(path)?)?,
-            _ => None,
-        };
-        drop(file);
 
-        let runtime = runtime(path, backend, widened, external)?;
-        let feed = Feed::of(runtime.inputs()?, &initializers)?;
+        let runtime = runtime(path, backend, &file)?;
+        let inputs = runtime.inputs()?;
+        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        let names: Vec<&str> =
+            names.into_iter().filter(|name| !initializers.iter().any(|of| of == name)).collect();
+        let by_use = roles::by_use(graph, file.tensors(), &names);
+        let feed = Feed::of(inputs, &initializers, &by_use)?;
         let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
         for name in runtime.outputs() {
             let traced = traced(&name);
@@ -109,42 +129,109 @@ impl Onnx {
             feed,
             outputs,
             class,
-            masked_rows: masked_rows.or(class.map(Class::masked_rows)).unwrap_or_default(),
+            masked_rows: rows.unwrap_or_default(),
+            states_rows,
             precision,
+            computation,
             unknown,
+            restricted: Arc::default(),
         })
+    }
+
+    /// Computes outputs by the names that the graph has for them.
+    fn compute(&self, inputs: &Inputs, names: Vec<String>) -> Result<Vec<Tensor>> {
+        let given = self.feed.given(inputs)?;
+        let mask = inputs.attention_mask.iter().flatten();
+        if let Some(value) =
+            mask.copied().find(|value| ![0.0, 1.0].contains(value) && self.backend == BackendName::Onnx)
+        {
+            let why = format!(
+                "attention_mask: rten computes masks of 0 and 1 alone, this has {value}; {ELSEWHERE}"
+            );
+            return Err(Error::new(Kind::Request, why));
+        }
+        let runtime = Arc::clone(&self.runtime);
+        apart("run the graph", move || runtime.run(given, &names))
     }
 }
 
-/// Loads the graph into the runtime of a backend: `widened`, or else the bytes of the file. `external` are the files beside it, by
-/// the names that it gives them.
-fn runtime(
-    path: &Path,
-    backend: BackendName,
-    widened: Option<Vec<u8>>,
-    external: Vec<(String, Arc<Mapped>)>,
-) -> Result<Arc<dyn Runtime>> {
-    const WHAT: &str = "load the graph";
+/// What the outputs of a graph are that has no inputs: an operator among constants, for the tests that compare `rten` with
+/// ONNX Runtime.
+///
+/// # Errors
+/// As [`Onnx::open`]; a graph that does not run.
+pub fn evaluate(path: &Path, backend: BackendName) -> Result<Vec<Tensor>> {
+    let file = onnx::open(Mapped::open(path)?)?;
+    let runtime = runtime(path, backend, &file)?;
+    let outputs = runtime.outputs();
+    apart("run the graph", move || runtime.run(Vec::new(), &outputs))
+}
+
+/// Why no runtime that checks types loads a graph, if that is so.
+///
+/// # Errors
+/// What is no ONNX model.
+pub fn contradiction_in(path: &Path) -> Result<Option<String>> {
+    let file = onnx::open(Mapped::open(path)?)?;
+    Ok(Types::infer(&file).err().map(|why| contradiction(why).to_string()))
+}
+
+fn contradiction(why: String) -> Error {
+    Error::new(
+        Kind::Model,
+        format!(
+            "no runtime that checks types loads this graph: {why}; onnx.checker with full_check says the same. Convert the \
+             f32 graph again, keeping the types of Cast nodes"
+        ),
+    )
+}
+
+/// Loads a graph into the runtime of a backend.
+fn runtime(path: &Path, backend: BackendName, file: &OnnxFile) -> Result<Arc<dyn Runtime>> {
     match backend {
         #[cfg(feature = "onnxruntime")]
         BackendName::OnnxRuntime => {
-            drop(external);
             let path = path.to_owned();
             apart(WHAT, move || Ok(Arc::new(onnxruntime::OnnxRuntime::load(&path)?) as Arc<dyn Runtime>))
         }
         BackendName::Onnx => {
-            let bytes = match widened {
-                Some(bytes) => bytes,
-                None => Mapped::open(path)?.to_vec(),
+            if let Some(why) = departures::departure(file) {
+                return Err(Error::unsupported(format!("{why}; {ELSEWHERE}")));
+            }
+            let bytes = Mapped::open(path)?;
+            let graph = file.graph();
+            let bytes = if file.has_bf16() || graph.is_some_and(rewriting::is_needed) {
+                file.rewritten(&bytes, |model| model.graph.iter_mut().for_each(rewriting::unfuse))?
+            } else {
+                bytes.to_vec()
             };
-            let external = external.into_iter().map(|(name, data)| (name, data.to_vec())).collect();
-            apart(WHAT, move || Ok(Arc::new(rten::Rten::load(bytes, external)?) as Arc<dyn Runtime>))
+            let loaded = load_rten(bytes, file).map_err(|error| {
+                if error.kind() == Kind::Unsupported {
+                    Error::unsupported(format!("{error}; {ELSEWHERE}"))
+                } else {
+                    error
+                }
+            });
+            Ok(Arc::new(loaded?) as Arc<dyn Runtime>)
         }
         other => {
             other.require()?;
             Err(other.cannot("does not run graphs"))
         }
     }
+}
+
+/// What to do about a graph that `rten` does not compute.
+const ELSEWHERE: &str =
+    "`deberta-verify --backend onnxruntime` judges it by ONNX Runtime (docs/formats/onnx.md)";
+
+const WHAT: &str = "load the graph";
+
+/// Loads the bytes of a model into `rten`, with the files beside it, by the names that it gives them.
+fn load_rten(bytes: Vec<u8>, file: &OnnxFile) -> Result<rten::Rten> {
+    let external = file.external().to_vec();
+    let external = external.into_iter().map(|(name, data)| (name, data.to_vec())).collect();
+    apart(WHAT, move || rten::Rten::load(bytes, external))
 }
 
 impl Backend for Onnx {
@@ -157,16 +244,13 @@ impl Backend for Onnx {
             let why = format!("a graph cannot be given the values of {name}: it has no such input");
             return Err(Error::new(Kind::Request, why).in_file(&self.path));
         }
-        let given = self.feed.given(inputs)?;
         let wanted = |name: &str| match name.strip_prefix("activations.") {
             Some(name) => points.iter().any(|pattern| matches(pattern, name)),
             None => true,
         };
         let outputs: Vec<&(String, String)> = self.outputs.iter().filter(|(name, _)| wanted(name)).collect();
         let names: Vec<String> = outputs.iter().map(|(_, name)| name.clone()).collect();
-        let runtime = Arc::clone(&self.runtime);
-        let computed = apart("run the graph", move || runtime.run(given, &names))?;
-        let mut tensors = computed;
+        let mut tensors = self.compute(inputs, names)?;
         for (tensor, (name, _)) in tensors.iter_mut().zip(outputs) {
             tensor.name.clone_from(name);
         }
@@ -202,6 +286,41 @@ impl Graph for Onnx {
 
     fn takes(&self, inputs: &Inputs) -> Result<()> {
         self.feed.given(inputs).map(drop)
+    }
+
+    fn computation(&self) -> Computation {
+        self.computation
+    }
+
+    fn states_rows(&self) -> bool {
+        self.states_rows
+    }
+
+    fn ways(&self) -> Vec<Box<dyn Graph>> {
+        let ways = self.feed.ways().into_iter();
+        ways.map(|feed| Box::new(Onnx { feed, ..self.clone() }) as Box<dyn Graph>).collect()
+    }
+
+    fn renamed_inputs(&self) -> Vec<(&str, &'static str)> {
+        self.feed.renamed()
+    }
+
+    fn run_unknown(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
+        self.compute(inputs, self.unknown.clone())
+    }
+
+    fn with_outputs(&self, names: &[(String, String)]) -> Option<Box<dyn Graph>> {
+        let mut graph = self.clone();
+        graph.unknown.retain(|unknown| !names.iter().any(|(name, _)| name == unknown));
+        graph.outputs.retain(|(_, known)| !names.iter().any(|(name, _)| name == known));
+        graph.outputs.extend(names.iter().map(|(name, traced)| (traced.clone(), name.clone())));
+        graph.outputs.sort_by_key(|(name, _)| rank(name));
+        Some(Box::new(graph))
+    }
+
+    fn overflow(&self, inputs: &Inputs) -> Result<Option<Overflow>> {
+        let in_f32 = self.backend == BackendName::Onnx && self.computation == Computation::F16;
+        if in_f32 { self.run_restricted(inputs) } else { Ok(None) }
     }
 }
 

@@ -9,10 +9,13 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::DebertaConfig;
 
+use super::meaning::Meanings;
 use crate::backend;
+use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, Rules, RunReport};
 use crate::trace::class::Class;
+use crate::verify::arbitration::own_parameters;
 use crate::verify::candidate::WeightFile;
 
 /// A graph, and weights that it must compute with.
@@ -20,17 +23,28 @@ pub(super) struct GraphCandidate<'v> {
     pub(super) file: &'v WeightFile<'v>,
     pub(super) graph: Box<dyn backend::Graph>,
     pub(super) weights: Result<Weights>,
+    /// That of the file, or of the weights.
+    pub(super) config: Option<DebertaConfig>,
+    /// What outputs are that are not what the golden has.
+    pub(super) meanings: Meanings,
 }
 
 /// Weights that the reference can run.
 pub(super) struct Weights {
     pub(super) parameters: Rc<Parameters>,
     pub(super) class: Class,
+    /// Whether they are those of the graph's own file.
+    pub(super) own: bool,
 }
 
 impl Weights {
     pub(super) fn config(&self) -> &DebertaConfig {
         &self.parameters.checkpoint().config
+    }
+
+    /// What reports call them.
+    pub(super) fn place(&self) -> String {
+        self.parameters.checkpoint().source.path.display().to_string()
     }
 }
 
@@ -71,27 +85,54 @@ impl Attempt {
 impl<'v> GraphCandidate<'v> {
     pub(super) fn of(file: &'v WeightFile<'v>, graph: Box<dyn backend::Graph>) -> GraphCandidate<'v> {
         let weights = weights(file, graph.class());
-        GraphCandidate { file, graph, weights }
+        let own = weights.as_ref().ok().filter(|weights| weights.own).map(|weights| weights.config().clone());
+        let config = own.or_else(|| file.open(graph.class()).ok().map(|checkpoint| checkpoint.config));
+        let config = config.or_else(|| weights.as_ref().ok().map(|weights| weights.config().clone()));
+        GraphCandidate { file, graph, weights, config, meanings: Meanings::default() }
     }
 
     /// Of which class the graph is, if anything says it.
     pub(super) fn class(&self) -> Option<Class> {
         self.graph.class().or(self.weights.as_ref().ok().map(|weights| weights.class))
     }
+
+    /// The precision whose tolerances hold.
+    pub(super) fn precision(&self) -> Precision {
+        if self.graph.computation().is_quantized() { Precision::Quantized } else { self.graph.precision() }
+    }
 }
 
-/// The weights of the file, or else of another one in its folder.
+/// The weights of the file, or else of another one in its folder or the model's, or else those that a golden was computed
+/// with. Where goldens say which weights are theirs, another file's must be these.
 ///
 /// # Errors
 /// Those of the file cannot be read, and there are no others.
 fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
-    let read = |file: &WeightFile<'_>| {
-        let parameters = file.parameters(class)?;
+    let of = |parameters: Rc<Parameters>, own| {
         let class = class.unwrap_or(Class::of_checkpoint(parameters.checkpoint()));
-        Ok(Weights { parameters, class })
+        Weights { parameters, class, own }
     };
-    read(file).or_else(|error| {
-        let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&WeightFile::new(file.request, other, file.progress))).map_err(|_| error)
+    file.parameters(class).map(|parameters| of(parameters, true)).or_else(|error| {
+        let stated: Vec<&str> = file.request.goldens.iter().filter_map(|golden| golden.digest()).collect();
+        let is_of_the_golden = |parameters: &Parameters| {
+            let checkpoint = parameters.checkpoint();
+            let digest =
+                checkpoint.tensor_digests(&()).map(|tensors| checkpoint.digest(&tensors).to_string());
+            stated.is_empty()
+                || digest.is_ok_and(|digest| stated.iter().any(|stated| stated.eq_ignore_ascii_case(&digest)))
+        };
+        let folders = [file.source.folder(), file.request.model.as_path()];
+        let others = folders.into_iter().filter(|folder| folder.is_dir()).find_map(|folder| {
+            let other = Source::locate(folder, None, Some(Format::Onnx)).ok()?;
+            let other = WeightFile::new(file.request, other, file.progress).parameters(class).ok()?;
+            is_of_the_golden(&other).then_some(other)
+        });
+        let goldens = || {
+            // Of a graph whose configuration nobody knows, nobody knows that it is a golden's model.
+            let known = file.open(class).is_ok();
+            let mut owned = file.request.goldens.iter().filter(|_| known);
+            owned.find_map(|golden| own_parameters(golden, class.map(|class| class.head))).map(Rc::new)
+        };
+        others.or_else(goldens).map(|parameters| of(parameters, false)).ok_or(error)
     })
 }

@@ -1,4 +1,4 @@
-//! Weights in bf16 as f32, for a runtime that reads no bf16.
+//! A model with other nodes or other dtypes, for a runtime that does not compute what is in the file.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,26 @@ use crate::tensor::Dtype;
 use crate::values::Values;
 
 impl OnnxFile {
-    /// The model whose initializers in bf16 are in f32, which changes no number; nothing if it has none. A `Cast` to f32 behind
-    /// one of them stays, and does nothing. `bytes` are those of the file; data from other files are part of what comes back.
+    /// The model with changes, and with its initializers in bf16 in f32, which changes no number: a `Cast` to f32 behind
+    /// one of them stays, and does nothing. `bytes` are those of the file; data from other files are part of what comes
+    /// back only where they were widened.
     ///
     /// # Errors
     /// Bytes that are no model.
-    pub fn widened(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-        if !self.tensors.iter().any(|tensor| tensor.dtype == Dtype::BF16) {
-            return Ok(None);
-        }
+    pub fn rewritten(&self, bytes: &[u8], change: impl FnOnce(&mut ModelProto)) -> Result<Vec<u8>> {
         let mut model = ModelProto::decode(bytes)
             .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
+        self.widen(&mut model)?;
+        change(&mut model);
+        Ok(model.encode_to_vec())
+    }
+
+    /// Whether initializers are in bf16, which not every runtime reads.
+    pub fn has_bf16(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.dtype == Dtype::BF16)
+    }
+
+    fn widen(&self, model: &mut ModelProto) -> Result<()> {
         let places: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, info)| (info.name.as_str(), index)).collect();
         for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
@@ -49,6 +58,6 @@ impl OnnxFile {
             tensor.int32_data.clear();
             tensor.raw_data = Some(Bytes::from(wide));
         }
-        Ok(Some(model.encode_to_vec()))
+        Ok(())
     }
 }
