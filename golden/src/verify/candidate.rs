@@ -15,6 +15,7 @@ use deberta_converters::progress::Progress;
 use deberta_converters::source::Source;
 use deberta_reference::Head;
 
+use super::diagnosis::Diagnosed;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
@@ -48,6 +49,8 @@ pub(super) struct WeightFile<'v> {
     pub(super) request: &'v VerifyRequest,
     pub(super) source: Source,
     pub(super) progress: &'v dyn Progress,
+    /// What the files before this one were diagnosed with.
+    pub(super) diagnosed: &'v Diagnosed,
     /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
     opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
 }
@@ -65,8 +68,9 @@ impl<'v> WeightFile<'v> {
         request: &'v VerifyRequest,
         source: Source,
         progress: &'v dyn Progress,
+        diagnosed: &'v Diagnosed,
     ) -> WeightFile<'v> {
-        WeightFile { request, source, progress, opened: RefCell::default() }
+        WeightFile { request, source, progress, diagnosed, opened: RefCell::default() }
     }
 
     /// What computes with the weights.

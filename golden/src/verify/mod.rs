@@ -39,6 +39,7 @@ pub mod traces;
 
 pub use candidate::VerifyRequest;
 use candidate::{Candidate, WeightFile};
+use diagnosis::Diagnosed;
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
 ///
@@ -68,7 +69,9 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     if request.goldens.is_empty() {
         return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
     }
-    let files = sources.into_iter().map(|source| verify_file(&WeightFile::new(request, source, progress)));
+    let diagnosed = Diagnosed::default();
+    let file = |source| verify_file(&WeightFile::new(request, source, progress, &diagnosed));
+    let files = sources.into_iter().map(file);
     let files: Vec<FileReport> = files.collect();
     let findings = same_weights(&files);
     let mut report = Report::new(&request.name, files, findings);

@@ -92,6 +92,8 @@ fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
     };
     read(file).or_else(|error| {
         let other = Source::locate(file.source.folder(), None, Some(Format::Onnx));
-        other.and_then(|other| read(&WeightFile::new(file.request, other, file.progress))).map_err(|_| error)
+        other
+            .and_then(|other| read(&WeightFile::new(file.request, other, file.progress, file.diagnosed)))
+            .map_err(|_| error)
     })
 }
