@@ -367,3 +367,13 @@ fn files_of_the_same_weights_are_diagnosed_once() {
     let evidence = of(1)["evidence"].as_str().unwrap().to_owned();
     assert!(evidence.contains(first) && evidence.contains("see there"), "{evidence}");
 }
+
+#[test]
+fn random_faults_are_seen_where_they_are_and_none_is_wrongly_confirmed() {
+    for (case, seed) in [("masked-lm", "3"), ("v2-masked-lm", "3"), ("v2-model-conv", "4")] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(case);
+        let folder = folder.to_str().unwrap();
+        let arguments = ["selftest", "--model", folder, "--golden", folder, "--random", "30", "--seed", seed];
+        println!("{}", succeed(VERIFY, &arguments));
+    }
+}

@@ -20,7 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, sizes, subjects,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, selftest_random, sizes,
+    subjects,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -35,6 +36,13 @@ pub(super) struct SelftestArgs {
     /// Folder with its golden
     #[arg(long, value_name = "FOLDER", requires = "model")]
     golden: Option<PathBuf>,
+    /// Draw this many random faults, one or two at a time, each judged by a golden that is whole or cut down, instead of the
+    /// faults of the catalogue
+    #[arg(long, value_name = "COUNT", requires = "model")]
+    random: Option<usize>,
+    /// What random faults are drawn by: the same for the same number
+    #[arg(long, value_name = "NUMBER", requires = "random", default_value_t = 1)]
+    seed: u64,
     #[arg(long, value_name = "SIZE", conflicts_with = "model", value_parser = size, help = help_on_size())]
     size: Option<Size>,
     /// Folder to make it in; where temporary files go when not given
@@ -66,6 +74,10 @@ impl SelftestArgs {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
+        if let (Some(count), [subject]) = (self.random, subjects.as_slice()) {
+            let report = selftest_random(subject, count, self.seed, &StatusLine::new())?;
+            return self.show(&report, report.to_string(), report.passes());
+        }
         let report = selftest(&subjects, &StatusLine::new())?;
         self.show(&report, text(&report), report.passes())
     }

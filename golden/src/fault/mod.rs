@@ -9,6 +9,7 @@ mod formulas;
 mod mistake;
 mod model;
 mod orders;
+mod random;
 mod rows;
 mod setting;
 
@@ -22,6 +23,7 @@ pub(crate) use formulas::{
 pub use mistake::Mistake;
 pub use model::Model;
 pub(crate) use orders::{by_head_to_parts, exchange, inverse, permutations};
+pub(crate) use random::{Dice, RandomFault, random_fault};
 pub use rows::RowRule;
 pub use setting::Setting;
 

@@ -17,12 +17,15 @@ use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
+mod cut;
 pub(crate) mod memory;
+mod random;
 mod size;
 mod subject;
 
 pub use built_in::subjects;
 pub use memory::Cost;
+pub use random::{RandomReport, selftest_random};
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 
