@@ -8,6 +8,7 @@ const CONVERT: &str = env!("CARGO_BIN_EXE_deberta-convert-under-test");
 const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
 
 mod arbiter;
+mod causes;
 mod commands;
 mod conversion;
 mod documented_blocks;

@@ -14,23 +14,23 @@ use serde_json::{Value, json};
 use crate::VERIFY;
 
 /// A model of a case, to be changed and written elsewhere.
-struct Model {
+pub(crate) struct Model {
     /// The trace of PyTorch that it is compared with, at the default tolerances.
-    golden: PathBuf,
-    config: Value,
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub(crate) golden: PathBuf,
+    pub(crate) config: Value,
+    pub(crate) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 /// What the program said.
 #[derive(Debug)]
-struct Said {
-    code: i32,
+pub(crate) struct Said {
+    pub(crate) code: i32,
     first: Vec<String>,
-    diagnoses: Vec<Value>,
+    pub(crate) diagnoses: Vec<Value>,
 }
 
 impl Model {
-    fn of(case: &str) -> Model {
+    pub(crate) fn of(case: &str) -> Model {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data").join(case);
         // The pooler sees one token of each sequence, and one number says little.
         let several = case == "sequence-classification" || case == "v2-model-conv";
@@ -49,21 +49,21 @@ impl Model {
         Model { golden, config, tensors }
     }
 
-    fn values(&mut self, name: &str) -> &mut Vec<f32> {
+    pub(crate) fn values(&mut self, name: &str) -> &mut Vec<f32> {
         &mut self.tensors.get_mut(name).unwrap_or_else(|| panic!("no {name}")).1
     }
 
-    fn shape(&self, name: &str) -> Vec<usize> {
+    pub(crate) fn shape(&self, name: &str) -> Vec<usize> {
         self.tensors[name].0.clone()
     }
 
-    fn swap(&mut self, a: &str, b: &str) {
+    pub(crate) fn swap(&mut self, a: &str, b: &str) {
         let (first, second) = (self.tensors[a].clone(), self.tensors[b].clone());
         self.tensors.insert(a.to_owned(), second);
         self.tensors.insert(b.to_owned(), first);
     }
 
-    fn transpose(&mut self, name: &str) {
+    pub(crate) fn transpose(&mut self, name: &str) {
         let shape = self.shape(name);
         let old = self.values(name).clone();
         let n = shape[0];
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// Rows of a parameter in another order.
-    fn rows(&mut self, name: &str, order: impl Fn(usize) -> usize) {
+    pub(crate) fn rows(&mut self, name: &str, order: impl Fn(usize) -> usize) {
         let shape = self.shape(name);
         let width: usize = shape[1..].iter().product();
         let old = self.values(name).clone();
@@ -79,7 +79,7 @@ impl Model {
         *self.values(name) = (0..shape[0]).flat_map(row).collect();
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         let bytes = |values: &Vec<f32>| values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensors: BTreeMap<&String, (Vec<usize>, Vec<u8>)> = self
             .tensors
@@ -93,7 +93,7 @@ impl Model {
         fs::write(folder.join("config.json"), self.config.to_string()).unwrap();
     }
 
-    fn verify(&self) -> Said {
+    pub(crate) fn verify(&self) -> Said {
         let (folder, golden) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         self.write(folder.path());
         fs::copy(&self.golden, golden.path().join("plain.safetensors")).unwrap();
@@ -113,7 +113,7 @@ impl Model {
     }
 
     /// Makes a golden of the model as it is now, of some activations and all outputs, in a folder.
-    fn record(&mut self, golden: &Path, points: &str) {
+    pub(crate) fn record(&mut self, golden: &Path, points: &str) {
         let source = tempfile::tempdir().unwrap();
         self.write(source.path());
         let recorded = golden.join("plain.safetensors");
@@ -139,7 +139,7 @@ impl Said {
     /// Exit 1, a run whose first divergence is at one of the places, and, if a kind is given, a diagnosis of that kind
     /// that was confirmed.
     #[track_caller]
-    fn expect(&self, what: &str, places: &[String], kind: Option<&str>) {
+    pub(crate) fn expect(&self, what: &str, places: &[String], kind: Option<&str>) {
         assert_eq!(self.code, 1, "{what}: {self:?}");
         assert!(self.first.iter().any(|first| places.contains(first)), "{what}: not at {places:?}: {self:?}");
         if let Some(kind) = kind {
@@ -371,7 +371,7 @@ fn what_is_right_has_no_diagnosis() {
 const VERSION_2: [&str; 3] = ["v2-masked-lm", "v2-model-separate", "v2-model-conv"];
 
 /// What the names of the base model start with.
-fn base(model: &Model) -> &'static str {
+pub(crate) fn base(model: &Model) -> &'static str {
     if model.tensors.contains_key("embeddings.LayerNorm.weight") { "" } else { "deberta." }
 }
 

@@ -20,8 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, selftest, selftest_at, sizes,
-    subjects, tokenizers,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, selftest, selftest_at,
+    selftest_random, sizes, subjects, tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -36,6 +36,13 @@ pub(super) struct SelftestArgs {
     /// Folder with its golden
     #[arg(long, value_name = "FOLDER", requires = "model")]
     golden: Option<PathBuf>,
+    /// Draw this many random faults, one or two at a time, each judged by a golden that is whole or cut down, instead of the
+    /// faults of the catalogue
+    #[arg(long, value_name = "COUNT", requires = "model")]
+    random: Option<usize>,
+    /// What random faults are drawn by: the same for the same number
+    #[arg(long, value_name = "NUMBER", requires = "random", default_value_t = 1)]
+    seed: u64,
     #[arg(long, value_name = "SIZE", conflicts_with = "model", value_parser = size, help = help_on_size())]
     size: Option<Size>,
     /// Folder to make it in; where temporary files go when not given
@@ -63,18 +70,25 @@ impl SelftestArgs {
             let report = selftest_at(size, self.folder.as_deref(), &StatusLine::new())?;
             return self.show(&report, text_of_size(&report), report.passes());
         }
+        let progress = StatusLine::new();
         let report = match (&self.model, &self.golden) {
             (Some(model), Some(golden)) => {
-                selftest(&[open(model.clone(), &Golden::open(golden)?)?], &StatusLine::new())?
+                let subject = open(model.clone(), &Golden::open(golden)?)?;
+                if let Some(count) = self.random {
+                    let report = selftest_random(&subject, count, self.seed, &progress)?;
+                    drop(progress);
+                    return self.show(&report, report.to_string(), report.passes());
+                }
+                selftest(&[subject], &progress)?
             }
             _ => {
-                let progress = StatusLine::new();
                 let graphs = graph_faults(&progress)?;
                 let mut report = SelftestReport { graphs, ..selftest(&subjects()?, &progress)? };
                 tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
                 report
             }
         };
+        drop(progress);
         self.show(&report, text(&report), report.passes())
     }
 

@@ -1,24 +1,11 @@
-//! What attention probabilities and contexts say about the biases of queries and values.
+//! What attention probabilities say about the bias of the queries.
 
-use deberta_reference::{Module, Param, Part};
+use deberta_reference::{Module, Part};
 
 use super::hypothesis::Hypothesis;
-use super::residual::{Residual, shifted};
-use super::section::{Pair, Section};
+use super::section::Section;
 use crate::fault::{Change, Model};
 use crate::trace::file::Trace;
-
-/// The bias of the values: their probabilities sum to 1, so that it is added to every context.
-pub(super) fn value_bias(
-    model: &Model,
-    params: &[Param],
-    layer: usize,
-    pair: Pair<'_>,
-) -> Option<Hypothesis> {
-    let residual = Residual::new(pair);
-    let channels = residual.channels();
-    shifted(model, params, &model.bias_of(Part::Value, layer)?, &residual, &channels)
-}
 
 /// The bias of the queries, from the logarithms of the probabilities by least squares.
 ///
@@ -106,20 +93,29 @@ pub(super) fn query_bias(
         let cause = format!("{name}[{at}] is off by {:.3e}", -by);
         let repair = format!("restore {name} from the original model");
         let change = Change::Add(name.clone(), vec![(at, by as f32)]);
-        found.push(Hypothesis::new("changed-weight", cause, repair).because(evidence).undone_by([change]));
+        found.push(
+            Hypothesis::new("changed-weight", cause, repair).because(evidence).undone_by([change]).fitting(1),
+        );
     }
     let (kind, cause) = match zero {
         true => ("dropped-q-bias", format!("{name} is all zero: it was dropped")),
         false => ("changed-bias", format!("numbers of {name} are off")),
     };
+    let fitted = bias.len();
     let change = Change::Add(name, bias.into_iter().enumerate().collect());
     let repair = "convert the original model again, with this bias";
-    found.push(Hypothesis::new(kind, cause, repair).because(evidence).undone_by([change]));
+    found.push(
+        Hypothesis::new(kind, cause, repair)
+            .because(evidence)
+            .undone_by([change])
+            .fitting(fitted)
+            .says_what(zero),
+    );
     Some(found)
 }
 
 /// Solves A x = y for a symmetric A [d, d], by elimination; a direction that A does not determine gets 0.
-fn solve(mut a: Vec<f64>, mut y: Vec<f64>, d: usize) -> Vec<f64> {
+pub(super) fn solve(mut a: Vec<f64>, mut y: Vec<f64>, d: usize) -> Vec<f64> {
     let largest = (0..d).filter_map(|at| a.get(at * d + at)).fold(0.0_f64, |most, x| most.max(*x));
     let at = |a: &[f64], row: usize, column: usize| a.get(row * d + column).copied().unwrap_or(0.0);
     let mut used = vec![false; d];

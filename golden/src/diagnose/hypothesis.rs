@@ -1,6 +1,7 @@
 //! What may be the cause of a divergence, and what undoes it.
 
-use crate::fault::Change;
+use crate::fault::{Change, Setting};
+use crate::judge::difference::coordinates;
 use crate::report::Diagnosis;
 
 /// What may be the cause of a divergence.
@@ -18,8 +19,12 @@ pub(crate) struct Hypothesis {
     pub(super) assumed: bool,
     /// Other causes whose changes compute the same from the golden's inputs: then none of them is proved.
     pub(super) alike: Vec<Hypothesis>,
-    /// Whether agreement after the changes proves it. Not if they were computed from as few numbers as they change.
+    /// Whether agreement after the changes may prove it.
     pub(super) proves: bool,
+    /// How many numbers of the changes were computed from the golden's.
+    pub(super) fitted: usize,
+    /// Whether the golden shows the numbers of the parameter themselves.
+    pub(super) shown: bool,
 }
 
 impl Hypothesis {
@@ -36,15 +41,18 @@ impl Hypothesis {
             assumed: false,
             alike: Vec::new(),
             proves: true,
+            fitted: 0,
+            shown: false,
         }
     }
 
-    /// A number of a matrix is off. `by` is what must be added to it, `width` the length of a row.
-    pub(super) fn changed_number(name: &str, [row, column]: [usize; 2], width: usize, by: f64) -> Hypothesis {
-        let cause = format!("{name}[{row}, {column}] is off by {:.3e}", -by);
-        let change = Change::Add(name.to_owned(), vec![(row * width + column, by as f32)]);
+    /// A number of a parameter of a shape is off. `at` is its place, counted row by row, `by` what must be added to it.
+    pub(super) fn changed_number(name: &str, at: usize, shape: &[usize], by: f64) -> Hypothesis {
+        let place = coordinates(at, shape).iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let cause = format!("{name}[{place}] is off by {:.3e}", -by);
+        let change = Change::Add(name.to_owned(), vec![(at, by as f32)]);
         let repair = format!("restore {name} from the original model");
-        Hypothesis::new("changed-weight", cause, repair).undone_by([change])
+        Hypothesis::new("changed-weight", cause, repair).undone_by([change]).fitting(1)
     }
 
     pub(super) fn because(self, evidence: impl Into<String>) -> Hypothesis {
@@ -55,6 +63,21 @@ impl Hypothesis {
         Hypothesis { changes: changes.into_iter().collect(), ..self }
     }
 
+    /// So many numbers of the changes were computed from the golden's.
+    pub(super) fn fitting(self, fitted: usize) -> Hypothesis {
+        Hypothesis { fitted, ..self }
+    }
+
+    /// Whether the changes say what is wrong, and not only where: not if most numbers of a parameter were fitted.
+    pub(super) fn says_what(self, proves: bool) -> Hypothesis {
+        Hypothesis { proves, ..self }
+    }
+
+    /// The changes are numbers that the golden shows. Whether that proves something is another matter.
+    pub(super) fn shown_by(self, proves: bool) -> Hypothesis {
+        Hypothesis { shown: true, proves, ..self }
+    }
+
     /// The changes make the model compute what the golden's code does.
     pub(super) fn assuming(self, changes: Vec<Change>) -> Hypothesis {
         Hypothesis { changes, assumed: true, ..self }
@@ -63,6 +86,17 @@ impl Hypothesis {
     pub(super) fn wider(mut self, where_else: impl Into<String>, changes: Vec<Change>) -> Hypothesis {
         self.wider.push((where_else.into(), changes));
         self
+    }
+
+    /// Other values of the same line of the configuration that compute the same from the golden's inputs: that the line is
+    /// wrong is proved all the same.
+    pub(super) fn other_values(&self) -> Option<String> {
+        let value = |hypothesis: &Hypothesis| match hypothesis.changes.as_slice() {
+            [Change::Config(eps @ Setting::Eps(_))] => Some(eps.line()),
+            _ => None,
+        };
+        let values: Vec<String> = self.alike.iter().map(value).collect::<Option<_>>()?;
+        (!values.is_empty()).then(|| value(self).map(|_| values.join(" or ")))?
     }
 
     pub(super) fn diagnosis(&self, found: &str, confirmed: bool) -> Diagnosis {

@@ -1,8 +1,6 @@
 //! What the difference at a module says about its parameters, all of its inputs being the golden's.
 
-use std::collections::BTreeMap;
-
-use deberta_reference::{Module, Param, Role, Rows};
+use deberta_reference::{Param, Rows};
 
 use super::hypothesis::Hypothesis;
 use super::section::Pair;
@@ -10,8 +8,8 @@ use crate::fault::{Change, Model, dropped};
 
 /// The difference of a point, row by row.
 pub(super) struct Residual<'p> {
-    pair: Pair<'p>,
-    rows: usize,
+    pub(super) pair: Pair<'p>,
+    pub(super) rows: usize,
 }
 
 impl<'p> Residual<'p> {
@@ -20,7 +18,7 @@ impl<'p> Residual<'p> {
     }
 
     /// Want, got and what may be off, of a channel in every row.
-    fn channel(&self, channel: usize) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
+    pub(super) fn channel(&self, channel: usize) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
         let (want, got) = (self.pair.want.iter(), self.pair.got.iter());
         want.zip(got)
             .skip(channel)
@@ -52,8 +50,39 @@ impl<'p> Residual<'p> {
 
     /// The difference of a channel, if it is the same in all rows.
     fn constant(&self, channel: usize) -> Option<f64> {
-        let mean = self.channel(channel).map(|(want, got, _)| want - got).sum::<f64>() / self.rows as f64;
-        self.channel(channel).all(|(want, got, off)| (want - got - mean).abs() <= 2.0 * off).then_some(mean)
+        // Rows of padding are 0 behind some modules, whatever is added.
+        let seen = || self.channel(channel).filter(|(want, got, _)| *want != 0.0 || *got != 0.0);
+        let mean = seen().map(|(want, got, _)| want - got).sum::<f64>() / (seen().count() as f64).max(1.0);
+        seen().all(|(want, got, off)| (want - got - mean).abs() <= 2.0 * off).then_some(mean)
+    }
+
+    /// The difference of every channel, if each is the same in all rows.
+    pub(super) fn constants(&self) -> Option<Vec<f64>> {
+        (0..self.pair.width).map(|channel| self.constant(channel)).collect()
+    }
+
+    /// The factor by which the numbers of some channels must be multiplied, but for what is added to each; nothing if there is
+    /// none, or if it is 1.
+    pub(super) fn factor(
+        &self,
+        concerned: impl Fn(usize) -> bool,
+        added: impl Fn(usize) -> f64,
+    ) -> Option<f64> {
+        let channels = || (0..self.pair.width).filter(|&channel| concerned(channel));
+        let pairs = || {
+            channels().flat_map(|channel| {
+                let added = added(channel);
+                self.channel(channel).map(move |(want, got, off)| (want - added, got - added, off))
+            })
+        };
+        let (energy, product) = pairs()
+            // Rows of padding are 0 behind some modules, whatever is added.
+            .filter(|(want, got, _)| want != got)
+            .fold((0.0, 0.0), |(energy, product), (want, got, _)| (energy + got * got, product + want * got));
+        let factor = if energy > 0.0 { product / energy } else { return None };
+        let explained =
+            |(want, got, off): (f64, f64, f64)| want == got || (want - factor * got).abs() <= 2.0 * off;
+        (pairs().all(explained) && (factor - 1.0).abs() > 1e-5 && factor.abs() > 1e-6).then_some(factor)
     }
 
     /// How much of `x` the difference of a channel is, if it is nothing else.
@@ -98,8 +127,9 @@ pub(super) fn linear(
         let mut slopes: Vec<(usize, f64)> = slopes.collect();
         slopes.truncate(4);
         for (at, slope) in slopes {
-            let evidence = format!("only channel {row} differs, in proportion to channel {at} of the input");
-            let changed = Hypothesis::changed_number(layer.weight, [*row, at], layer.width, slope);
+            let evidence = format!("only channel {row} differs, in proportion to number {at} of the input");
+            let (at, shape) = (*row * layer.width + at, model.shape(layer.weight).unwrap_or_default());
+            let changed = Hypothesis::changed_number(layer.weight, at, shape, slope);
             found.push(changed.because(evidence));
         }
         if found.is_empty() {
@@ -143,9 +173,9 @@ pub(super) fn shifted(
     let rows = residual.rows;
     let evidence = format!("the difference is the same in all {rows} rows, at most {largest:.3e}");
     let hypothesis = Hypothesis::new(kind, cause, "convert the original model again, with this bias");
-    let mut hypothesis = hypothesis.because(evidence).undone_by([Change::Add(bias.to_owned(), shifts)]);
-    hypothesis.proves = rows > 1;
-    Some(hypothesis)
+    let fitted = shifts.len();
+    let hypothesis = hypothesis.because(evidence).undone_by([Change::Add(bias.to_owned(), shifts)]);
+    Some(hypothesis.fitting(fitted).says_what(zero || 2 * fitted < residual.pair.width))
 }
 
 /// Another parameter of the same shape that computes what the golden has: a misplaced one.
@@ -202,8 +232,7 @@ pub(super) fn block_order(residual: &Residual<'_>, block: usize, bias: Option<&[
 
 /// The order of blocks of a bias that makes up for a difference that is the same in all rows; nothing if there is none.
 pub(super) fn moved_bias(residual: &Residual<'_>, block: usize, bias: &[f32]) -> Option<Vec<usize>> {
-    let channels = 0..residual.pair.width;
-    let shifts: Vec<f64> = channels.map(|channel| residual.constant(channel)).collect::<Option<_>>()?;
+    let shifts = residual.constants()?;
     let own = |block_at: usize, at: usize| bias.get(block_at * block + at).map(|&own| f64::from(own));
     let equal = |want: usize, got: usize| {
         (0..block).all(|at| {
@@ -226,168 +255,4 @@ fn matched(blocks: usize, equal: impl Fn(usize, usize) -> bool) -> Option<Vec<us
         order.push(got);
     }
     (order.iter().enumerate().any(|(want, &got)| want != got)).then_some(order)
-}
-
-/// What can be read from the difference of a normalisation, `weight` and `bias` of the module at `path`.
-pub(super) fn norm(model: &Model, params: &[Param], path: &str, residual: &Residual<'_>) -> Vec<Hypothesis> {
-    let (weight, bias) = (format!("{path}.weight"), format!("{path}.bias"));
-    let channels = residual.channels();
-    let mut found: Vec<Hypothesis> = shifted(model, params, &bias, residual, &channels).into_iter().collect();
-    let (Some(gamma), Some(beta)) = (model.values(&weight), model.values(&bias)) else { return found };
-    if residual.rows < 2 {
-        return found;
-    }
-    // want = γ' x̂ + β' with x̂ = (got - β) / γ, for every channel by least squares.
-    let mut fit = Vec::new();
-    for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
-        let n = residual.rows as f64;
-        let normal = |got: f64| (got - f64::from(beta)) / f64::from(gamma);
-        let points = || residual.channel(channel).map(|(want, got, _)| (normal(got), want));
-        let (sx, sy) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x / n, sy + y / n));
-        let (sxx, sxy) = points()
-            .fold((0.0, 0.0), |(sxx, sxy), (x, y)| (sxx + (x - sx) * (x - sx), sxy + (x - sx) * (y - sy)));
-        let slope = if sxx > 0.0 { sxy / sxx } else { f64::from(gamma) };
-        let shift = sy - slope * sx;
-        let explained = residual
-            .channel(channel)
-            .all(|(want, got, off)| (want - slope * normal(got) - shift).abs() <= 2.0 * off);
-        if !explained || !slope.is_finite() || !shift.is_finite() {
-            return found;
-        }
-        fit.push((slope as f32, shift as f32));
-    }
-    let far = |at: usize, name: &str, value: f32| {
-        model.values(name).and_then(|values| values.get(at)).is_none_or(|&own| (own - value).abs() > 2e-4)
-    };
-    let same = |name: &str, part: fn(&(f32, f32)) -> f32| {
-        fit.iter().enumerate().all(|(at, fitted)| !far(at, name, part(fitted)))
-    };
-    let mut scales: Vec<&Param> =
-        params.iter().filter(|param| param.role == Role::LayerNormScale && param.name != weight).collect();
-    scales.sort_by(|one, other| one.name.cmp(&other.name));
-    for scale in scales {
-        let (name, module) = (scale.name.as_str(), scale.path());
-        let its_bias = format!("{module}.bias");
-        if same(name, |fit| fit.0) && model.shape(name) == model.shape(&weight) {
-            let swap = |part: &str| Change::Swap(format!("{path}.{part}"), format!("{module}.{part}"));
-            let copy =
-                |part: &str| Change::Copy { from: format!("{module}.{part}"), to: format!("{path}.{part}") };
-            let both = same(&its_bias, |fit| fit.1);
-            let hypothesis = || {
-                let cause = format!("the parameters of {module} belong to {path}");
-                let repair = "put each normalisation's parameters under its own name (deberta-convert names lists them)";
-                Hypothesis::new("misplaced-parameter", cause, repair)
-                    .because(format!("γ of {module} is what the golden was computed with"))
-            };
-            let parts: &[&str] = if both { &["weight", "bias"] } else { &["weight"] };
-            found.push(hypothesis().undone_by(parts.iter().map(|part| swap(part))));
-            found.push(hypothesis().undone_by(parts.iter().map(|part| copy(part))));
-        }
-    }
-    let off: Vec<usize> =
-        (0..fit.len()).filter(|&at| fit.get(at).is_none_or(|&(slope, _)| far(at, &weight, slope))).collect();
-    let fresh = gamma.iter().all(|&gamma| gamma == 1.0) && beta.iter().all(|&beta| beta == 0.0);
-    let restore = "restore them from the original model";
-    let hypothesis = match (off.as_slice(), channels.as_slice()) {
-        _ if fresh => Hypothesis::new(
-            "fresh-layer-norm",
-            format!("{path} is as before training: γ is 1, β is 0"),
-            restore,
-        ),
-        ([at], [_]) => {
-            let by = fit.get(*at).zip(gamma.get(*at)).map_or(0.0, |(fit, gamma)| gamma - fit.0);
-            Hypothesis::new("changed-weight", format!("{weight}[{at}] is off by {by:.3e}"), restore)
-        }
-        _ => Hypothesis::new(
-            "changed-layer-norm",
-            format!("γ and β of {path}: {} channels", channels.len()),
-            restore,
-        ),
-    };
-    let (slopes, shifts) = fit.into_iter().unzip();
-    found.push(
-        hypothesis
-            .because("every channel is a multiple of what it should be, plus a constant")
-            .undone_by([Change::Replace(weight, slopes), Change::Replace(bias, shifts)]),
-    );
-    found
-}
-
-/// What can be read from the difference of a table lookup. `rows` is the row that each position reads.
-pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residual<'_>) -> Vec<Hypothesis> {
-    let width = residual.pair.width;
-    let Some(values) = model.values(name) else { return Vec::new() };
-    let table: Vec<&[f32]> = values.chunks_exact(width).collect();
-    let mut wanted: BTreeMap<usize, &[f32]> = BTreeMap::new();
-    let mut off: BTreeMap<usize, Vec<(usize, f32)>> = BTreeMap::new();
-    for (&row, want) in rows.iter().zip(residual.pair.want.chunks_exact(width)) {
-        wanted.insert(row, want);
-        let own = table.get(row).copied().unwrap_or_default();
-        let differs = own
-            .iter()
-            .zip(want)
-            .enumerate()
-            .filter(|(_, (own, want))| !residual.pair.allowed.allows(**want, **own));
-        let differs: Vec<(usize, f32)> = differs.map(|(at, (own, want))| (at, want - own)).collect();
-        if !differs.is_empty() {
-            off.insert(row, differs);
-        }
-    }
-    let mut found = Vec::new();
-    let single: Vec<_> = off.iter().collect();
-    if let [(row, channels)] = single.as_slice()
-        && let [(channel, by)] = channels.as_slice()
-    {
-        let changed = Hypothesis::changed_number(name, [**row, *channel], width, f64::from(*by));
-        return vec![changed.because(format!("row {row} differs in this number alone"))];
-    }
-    // The golden's rows, at other places of the table.
-    let at = |want: &[f32]| {
-        table
-            .iter()
-            .position(|row| row.iter().zip(want).all(|(&own, &want)| residual.pair.allowed.allows(want, own)))
-    };
-    let moved: Option<BTreeMap<usize, usize>> =
-        off.keys().map(|row| Some((*row, at(wanted.get(row)?)?))).collect();
-    if let Some(moved) = moved.filter(|moved| !moved.is_empty()) {
-        let len = table.len();
-        let shifts: std::collections::BTreeSet<usize> =
-            moved.iter().map(|(row, at)| (at + len - row) % len.max(1)).collect();
-        let order = match shifts.iter().collect::<Vec<_>>().as_slice() {
-            [shift] if moved.len() > 1 => (0..len).map(|row| (row + *shift) % len).collect(),
-            _ => {
-                let order = |row| moved.get(&row).copied().unwrap_or(row);
-                (0..len).map(order).collect()
-            }
-        };
-        let (row, elsewhere) = moved.iter().next().map_or((0, 0), |(row, at)| (*row, *at));
-        let words = name == model.weight(Module::WordEmbeddings, 0);
-        let kind = if words { "wrong-token-ids" } else { "permuted-rows" };
-        found.push(
-            Hypothesis::new(
-                kind,
-                format!("the rows of {name} are in another order"),
-                "use the tokenizer that belongs to these weights, or put the rows in the order of its vocabulary",
-            )
-            .because(format!(
-                "all {} rows that differ are elsewhere in the table: row {row} at {elsewhere}",
-                moved.len()
-            ))
-            .undone_by([Change::Rows { name: name.to_owned(), order }]),
-        );
-    }
-    let numbers = off
-        .iter()
-        .flat_map(|(row, channels)| channels.iter().map(move |(channel, by)| (row * width + channel, *by)));
-    let first: Vec<String> = off.keys().take(4).map(usize::to_string).collect();
-    found.push(
-        Hypothesis::new(
-            "changed-rows",
-            format!("{} rows of {name} are not the golden's: {}", off.len(), first.join(", ")),
-            format!("restore {name} from the original model"),
-        )
-        .because(format!("{} of {} rows that were read differ", off.len(), wanted.len()))
-        .undone_by([Change::Add(name.to_owned(), numbers.collect())]),
-    );
-    found
 }

@@ -1,17 +1,15 @@
 //! A part of a model, run alone on the golden's input.
 
-use std::ops::Range;
-
 use deberta_converters::error::Result;
 use deberta_reference::config::Activation;
-use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Param, Stage, Tensor as Parameter};
-use ndarray::{Array3, ArrayD};
+use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Stage};
+use ndarray::ArrayD;
 
 use super::divergence::{Divergence, diverges, short};
+use super::part::Part;
 use crate::fault::Model;
 use crate::judge::tolerance::Tolerance;
 use crate::trace::file::Trace;
-use crate::trace::inputs::dims;
 use crate::trace::points::{Named, Point, points};
 use crate::trace::tensor::{Data, Tensor};
 
@@ -123,6 +121,40 @@ impl<'d> Section<'d> {
         self.wanted.iter().filter(|(_, want)| differs(want)).map(|(place, _)| *place).collect()
     }
 
+    /// The places of the points that diverge where every module gets the golden's input.
+    pub(super) fn diverging_alone(&self, model: &Model) -> Vec<usize> {
+        self.run(model, true).map_or_else(|_| Vec::new(), |trace| self.diverging(&trace))
+    }
+
+    /// The numbers of the first point at which a model diverges that differ, and agree in a repaired one: all of the point's where the model lacks it.
+    pub(super) fn explained(&self, model: &Model, repaired: &Model) -> usize {
+        let (before, after) = (self.run(model, false).unwrap_or_default(), self.run(repaired, false));
+        let Ok(after) = after else { return 0 };
+        let comparison = &self.divergence.comparison;
+        let differs = |want: &Tensor| diverges(&comparison.tensors(want, before.get(&want.name)).verdict);
+        let Some((_, want)) = self.wanted.iter().find(|(_, want)| differs(want)) else { return 0 };
+        let (Some(wanted), Some(again)) = (floats(want), after.get(&want.name).and_then(floats)) else {
+            return 0;
+        };
+        let allowed = self.allowed(want, wanted);
+        let real = comparison.padding.of_tensor(&want.name, &want.shape);
+        let known = before.get(&want.name).filter(|known| known.shape == want.shape).and_then(floats);
+        let differed = |at: usize, want: f32| {
+            let known = known.and_then(|known| known.get(at));
+            known.is_none_or(|&known| {
+                known.is_nan() || f64::from((want - known).abs()) > allowed.allowance(want)
+            })
+        };
+        let is_real = |at: usize| real.as_ref().is_none_or(|real| real.get(at) == Some(&true));
+        let numbers = wanted.iter().zip(again).enumerate().filter(|(at, _)| is_real(*at));
+        numbers.filter(|(at, (want, again))| differed(*at, **want) && allowed.allows(**want, **again)).count()
+    }
+
+    /// The inputs of the golden.
+    pub(super) fn inputs(&self) -> &'d Inputs {
+        self.divergence.inputs
+    }
+
     /// All points of the part, in the order of execution.
     pub(super) fn points(&self) -> &[Point] {
         &self.points
@@ -143,7 +175,22 @@ impl<'d> Section<'d> {
     /// What the golden has of a point.
     pub(super) fn want(&self, path: &str) -> Option<&'d Tensor> {
         let place = self.points.iter().position(|point| point.name == path)?;
-        self.wanted.iter().find(|(at, _)| *at == place).map(|(_, tensor)| *tensor)
+        let at = |place: usize| self.wanted.iter().find(|(at, _)| *at == place).map(|(_, tensor)| *tensor);
+        at(place).or_else(|| {
+            // What returns the same: the state behind a layer is that of its last normalisation.
+            let module = self.points.get(place)?.module;
+            let same = self.points.iter().enumerate().skip(place + 1);
+            let mut same = same.take_while(|(_, point)| passed_on(module).contains(&point.module));
+            same.find_map(|(place, _)| at(place)).or_else(|| self.answer(module))
+        })
+    }
+
+    /// The output of a head that is what a module returns.
+    fn answer(&self, module: Module) -> Option<&'d Tensor> {
+        use Module::{Classifier, Cls, Decoder, LmHead, LmPredictions, Predictions};
+        let logits = matches!(module, Classifier | Decoder | Predictions | Cls | LmHead | LmPredictions);
+        let of_head = self.stage == Some(Stage::Head) && self.divergence.inputs.choices.is_none();
+        self.divergence.golden.get("outputs.logits").filter(|_| logits && of_head)
     }
 
     /// For every number of a point, whether it belongs to tokens; nothing if all do.
@@ -175,14 +222,18 @@ impl<'d> Section<'d> {
     where
         'd: 'p,
     {
-        let want = self.want(path)?;
-        let got = trace.get(&want.name).filter(|got| got.shape == want.shape)?;
-        let width = want.shape.last().copied().filter(|&width| width > 0)?;
-        let (name, want, got) = (want.name.as_str(), floats(want)?, floats(got)?);
+        let tensor = self.want(path)?;
+        let got = trace.get(&tensor.name).filter(|got| got.shape == tensor.shape)?;
+        let width = tensor.shape.last().copied().filter(|&width| width > 0)?;
+        let (want, got) = (floats(tensor)?, floats(got)?);
+        Some(Pair { want, got, width, allowed: self.allowed(tensor, want) })
+    }
+
+    /// How far the numbers of a tensor may be off.
+    fn allowed(&self, tensor: &Tensor, want: &[f32]) -> Allowed {
         let comparison = &self.divergence.comparison;
-        let tolerance = comparison.tolerances.of(name, comparison.precision);
-        let largest = want.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        Some(Pair { want, got, width, allowed: Allowed { tolerance, largest } })
+        let tolerance = comparison.tolerances.of(&tensor.name, comparison.precision);
+        Allowed { tolerance, largest: want.iter().fold(0.0_f32, |largest, value| largest.max(value.abs())) }
     }
 
     /// How a difference is spread, in words.
@@ -250,138 +301,8 @@ impl<'d> Section<'d> {
     }
 }
 
-/// A small model for a part of another one, and what its points are called there.
-struct Part {
-    model: Model,
-    inputs: Inputs,
-    /// The point that is replaced by the input of the part.
-    entrance: String,
-    /// Prefixes: in the whole model, and in the part.
-    names: Vec<(String, String)>,
-    outputs: Vec<(String, String)>,
-}
-
-impl Part {
-    fn of(section: &Section<'_>, model: &Model) -> Part {
-        let inputs = section.divergence.inputs;
-        match section.stage {
-            None | Some(Stage::Step(_)) => Part::of_whole(model.clone(), inputs.clone(), String::new()),
-            Some(Stage::Table) => Part {
-                names: vec![(model.path(Module::TableLayerNorm, 0), Module::TableLayerNorm.at("", 0))],
-                ..Part::of_whole(layers(model, 0..0), layer_inputs(section, model), String::new())
-            },
-            Some(Stage::Embeddings) => {
-                let config = DebertaConfig {
-                    num_hidden_layers: 0,
-                    relative_attention: false,
-                    norm_rel_ebd: false,
-                    convolution: None,
-                    ..model.config.clone()
-                };
-                let mut part = model.empty_base(config);
-                copy(model, &mut part, |param| Stage::Embeddings.has(param.module));
-                let inputs =
-                    Inputs { labels: None, choices: None, output_attentions: false, ..inputs.clone() };
-                let names = vec![(model.path(Module::Embeddings, 0), Module::Embeddings.at("", 0))];
-                Part { names, ..Part::of_whole(part, inputs, String::new()) }
-            }
-            Some(Stage::Layer(layer)) => Part {
-                model: layers(model, layer..layer + 1),
-                inputs: layer_inputs(section, model),
-                entrance: Module::Embeddings.at("", 0),
-                names: [Module::Layer, Module::Convolution]
-                    .map(|module| (model.path(module, layer), module.at("", 0)))
-                    .into(),
-                outputs: vec![
-                    (format!("outputs.attentions.{layer}"), "outputs.attentions.0".to_owned()),
-                    (format!("outputs.hidden_states.{}", layer + 1), "outputs.hidden_states.1".to_owned()),
-                ],
-            },
-            Some(Stage::Head) => {
-                let mut part = model.clone();
-                part.config.num_hidden_layers = 0;
-                Part::of_whole(part, inputs.clone(), model.path(Module::Embeddings, 0))
-            }
-        }
-    }
-
-    /// A model whose points are called as in the whole one.
-    fn of_whole(model: Model, inputs: Inputs, entrance: String) -> Part {
-        Part { model, inputs, entrance, names: Vec::new(), outputs: Vec::new() }
-    }
-
-    fn inside(&self, path: &str) -> String {
-        let renamed =
-            self.names.iter().find_map(|(whole, part)| Some(format!("{part}{}", path.strip_prefix(whole)?)));
-        renamed.unwrap_or_else(|| path.to_owned())
-    }
-
-    fn outside(&self, name: &str) -> String {
-        let renamed = match name.strip_prefix("activations.") {
-            Some(path) => self.names.iter().find_map(|(whole, part)| {
-                Some(format!("activations.{whole}{}", path.strip_prefix(part.as_str())?))
-            }),
-            None => self.outputs.iter().find(|(_, part)| part == name).map(|(whole, _)| whole.clone()),
-        };
-        renamed.unwrap_or_else(|| name.to_owned())
-    }
-}
-
 /// A convolution, whose points a golden may have where the model has none.
 const CONVOLUTION: ConvConfig = ConvConfig { kernel: 1, groups: 1, act: Activation::Tanh };
-
-/// One layer, or none, under embeddings that cost nothing, and the table of relative positions.
-fn layers(model: &Model, range: Range<usize>) -> Model {
-    let config = &model.config;
-    let hidden = config.hidden_size;
-    let config = DebertaConfig {
-        num_hidden_layers: range.len(),
-        vocab_size: 1,
-        embedding_size: hidden,
-        position_biased_input: false,
-        type_vocab_size: 0,
-        pad_token_id: None,
-        convolution: config.convolution.filter(|_| range == (0..1)),
-        ..config.clone()
-    };
-    let mut part = model.empty_base(config);
-    if part.config.convolution.is_none() && part.mistakes_convolution() {
-        part.mistake = None;
-    }
-    copy(model, &mut part, |param| match param.layer {
-        Some(number) => range.contains(&number),
-        None => {
-            Stage::Table.has(param.module) || range.clone().any(|layer| Stage::Layer(layer).has(param.module))
-        }
-    });
-    part.insert(part.weight(Module::WordEmbeddings, 0), Parameter::new(vec![1, hidden], vec![0.0; hidden]));
-    let norm = part.path(Module::EmbeddingsLayerNorm, 0);
-    for word in ["weight", "bias"] {
-        part.insert(format!("{norm}.{word}"), Parameter::new(vec![hidden], vec![0.0; hidden]));
-    }
-    part
-}
-
-fn layer_inputs(section: &Section<'_>, model: &Model) -> Inputs {
-    let given = section.divergence.inputs;
-    let (b, n) = dims(given).unwrap_or_default();
-    Inputs {
-        inputs_embeds: Some(Array3::zeros((b, n, model.config.hidden_size))),
-        attention_mask: given.attention_mask.clone(),
-        output_hidden_states: true,
-        output_attentions: true,
-        ..Inputs::default()
-    }
-}
-
-/// Copies parameters of one layer at most into a base model, in which that layer has the number 0.
-fn copy(from: &Model, to: &mut Model, wanted: impl Fn(&Param) -> bool) {
-    for param in from.params().iter().filter(|param| wanted(param)) {
-        if let Some(tensor) = from.parameter(&param.name) {
-            to.insert(Param { layer: Some(0), ..param.clone() }.name_under(""), tensor.clone());
-        }
-    }
-}
 
 /// The part that a tensor of a trace, or a point, belongs to; nothing if it is no part that runs alone.
 fn stage_of(name: &str, model: &Model) -> Option<Stage> {
@@ -391,6 +312,25 @@ fn stage_of(name: &str, model: &Model) -> Option<Stage> {
         }
         Some(named) => Some(named.stage()).filter(|stage| !matches!(stage, Stage::Step(_))),
         None => Some(Stage::Head),
+    }
+}
+
+/// The modules that return what a module before them returns, but for rows of padding.
+fn passed_on(module: Module) -> &'static [Module] {
+    use Module::{
+        Attention, AttentionLayerNorm, AttentionOutput, Cls, ConvLayerNorm, Convolution, Decoder, Embeddings,
+        EmbeddingsLayerNorm, Layer, LmHead, LmPredictions, Output, OutputLayerNorm, Predictions, Transform,
+        TransformLayerNorm,
+    };
+    match module {
+        EmbeddingsLayerNorm => &[Embeddings],
+        AttentionLayerNorm | AttentionOutput => &[AttentionOutput, Attention],
+        OutputLayerNorm | Output => &[Output, Layer],
+        ConvLayerNorm => &[Convolution],
+        TransformLayerNorm => &[Transform],
+        Decoder | Predictions => &[Predictions, Cls],
+        LmHead => &[LmPredictions],
+        _ => &[],
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use deberta_reference::config::Activation;
-use deberta_reference::{ConvConfig, Param, Part, Tensor};
+use deberta_reference::{Param, Part, Tensor};
 
-use super::{Mistake, Model};
+use super::{Mistake, Model, Setting};
 use crate::judge::tolerance::Precision;
 
 /// A change of a model.
@@ -26,6 +25,14 @@ pub enum Change {
         name: String,
         /// The old column of every new one.
         order: Vec<usize>,
+    },
+    /// Takes the numbers of a matrix `[out, in]`, as they follow each other, for another order of its axes.
+    Reshape {
+        /// The parameter.
+        name: String,
+        /// Whether the numbers are those of `[in, out]`, read as if they were `[out, in]`; or the other way round, which undoes
+        /// it.
+        back: bool,
     },
     /// Takes the kernel of a convolution for one that is stored in another order.
     Kernel(String, KernelOrder),
@@ -64,6 +71,17 @@ pub enum Change {
     },
     /// Rounds all numbers of a parameter to a lower precision.
     Round(String, Precision),
+    /// Rounds all numbers of a parameter to whole steps from -127 to 127 of its largest, or of the largest of each row.
+    Quantize {
+        /// The parameter.
+        name: String,
+        /// Whether every row has a step of its own.
+        by_row: bool,
+    },
+    /// Takes old layers for the new ones: layer `i` becomes the old layer `order[i]`, and there are as many as in `order`.
+    Layers(Vec<usize>),
+    /// Removes the parameters that the class does not have with its configuration, as if a file had never had them.
+    Forget,
     /// Changes the configuration.
     Config(Setting),
     /// Computes a formula wrongly.
@@ -81,39 +99,6 @@ pub enum KernelOrder {
     Keras,
     /// `[out, in, k]` read as if it were `[k, in, out]` and turned: what undoes [`KernelOrder::Keras`].
     PyTorch,
-}
-
-/// A line of the configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Setting {
-    /// `hidden_act`
-    HiddenAct(Activation),
-    /// `pooler_hidden_act`
-    PoolerAct(Activation),
-    /// `layer_norm_eps`
-    Eps(f64),
-    /// `pos_att_type`
-    Terms(Vec<String>),
-    /// `relative_attention`
-    Relative(bool),
-    /// `max_relative_positions`
-    MaxRelative(usize),
-    /// `position_biased_input`
-    PositionBiased(bool),
-    /// `type_vocab_size`
-    TokenTypes(usize),
-    /// `position_buckets`
-    Buckets(Option<usize>),
-    /// `share_att_key`
-    ShareKeys(bool),
-    /// `norm_rel_ebd`
-    NormTable(bool),
-    /// `conv_kernel_size` and `conv_groups`
-    Convolution(Option<ConvConfig>),
-    /// `conv_act`
-    ConvAct(Activation),
-    /// `tie_word_embeddings`
-    Tie(bool),
 }
 
 impl Change {
@@ -145,6 +130,16 @@ impl Change {
                 let rows = model.values(name)?.chunks_exact(width);
                 let new = rows.flat_map(|row| order.iter().map(|&column| row.get(column).copied()));
                 model.replace(name, new.collect::<Option<_>>()?)
+            }
+            Change::Reshape { name, back } => {
+                let &[rows, columns] = model.shape(name)? else { return None };
+                let old = model.values(name)?;
+                let from = |at: usize| match back {
+                    true => at % columns * rows + at / columns,
+                    false => at % rows * columns + at / rows,
+                };
+                let new = (0..old.len()).map(|at| old.get(from(at)).copied()).collect::<Option<_>>()?;
+                model.replace(name, new)
             }
             Change::Kernel(name, order) => {
                 let &[out, input, taps] = model.shape(name)? else { return None };
@@ -209,6 +204,22 @@ impl Change {
                 let new = model.values(name)?.iter().map(|&value| precision.round(value)).collect();
                 model.replace(name, new)
             }
+            Change::Quantize { name, by_row } => {
+                let values = model.values(name)?;
+                let width = model.shape(name)?.last().copied().filter(|_| *by_row).unwrap_or(values.len());
+                let rows = values.chunks(width.max(1)).flat_map(|row| {
+                    let step = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+                    row.iter()
+                        .map(move |&value| if step > 0.0 { (value / step).round() * step } else { value })
+                });
+                let new = rows.collect();
+                model.replace(name, new)
+            }
+            Change::Layers(order) => model.take_layers(order),
+            Change::Forget => {
+                model.forget_unused();
+                Some(())
+            }
             Change::Config(setting) => {
                 setting.apply(model);
                 Some(())
@@ -219,65 +230,6 @@ impl Change {
             }
         }
     }
-}
-
-impl Setting {
-    fn apply(&self, model: &mut Model) {
-        let config = &mut model.config;
-        match self {
-            Setting::HiddenAct(activation) => config.hidden_act = *activation,
-            Setting::PoolerAct(activation) => config.pooler_hidden_act = *activation,
-            Setting::Eps(eps) => config.layer_norm_eps = *eps,
-            Setting::Terms(terms) => config.pos_att_type = terms.clone(),
-            Setting::Relative(relative) => config.relative_attention = *relative,
-            Setting::MaxRelative(max) => {
-                config.max_relative_positions = i64::try_from(*max).unwrap_or(i64::MAX);
-            }
-            Setting::PositionBiased(biased) => config.position_biased_input = *biased,
-            Setting::TokenTypes(types) => config.type_vocab_size = *types,
-            Setting::Buckets(buckets) => config.position_buckets = *buckets,
-            Setting::ShareKeys(share) => config.share_att_key = *share,
-            Setting::NormTable(norm) => config.norm_rel_ebd = *norm,
-            Setting::Convolution(convolution) => config.convolution = *convolution,
-            Setting::ConvAct(act) => config.convolution.iter_mut().for_each(|conv| conv.act = *act),
-            Setting::Tie(tie) => config.tie_word_embeddings = *tie,
-        }
-    }
-
-    /// The line of `config.json`.
-    pub fn line(&self) -> String {
-        match self {
-            Setting::HiddenAct(activation) => format!("\"hidden_act\": \"{}\"", activation_name(*activation)),
-            Setting::PoolerAct(activation) => {
-                format!("\"pooler_hidden_act\": \"{}\"", activation_name(*activation))
-            }
-            Setting::Eps(eps) => format!("\"layer_norm_eps\": {eps:e}"),
-            Setting::Terms(terms) => format!("\"pos_att_type\": \"{}\"", terms.join("|")),
-            Setting::Relative(relative) => format!("\"relative_attention\": {relative}"),
-            Setting::MaxRelative(max) => format!("\"max_relative_positions\": {max}"),
-            Setting::PositionBiased(biased) => format!("\"position_biased_input\": {biased}"),
-            Setting::TokenTypes(types) => format!("\"type_vocab_size\": {types}"),
-            Setting::Buckets(Some(buckets)) => format!("\"position_buckets\": {buckets}"),
-            Setting::Buckets(None) => "\"position_buckets\": -1".to_owned(),
-            Setting::ShareKeys(share) => format!("\"share_att_key\": {share}"),
-            Setting::NormTable(norm) => {
-                format!("\"norm_rel_ebd\": \"{}\"", if *norm { "layer_norm" } else { "none" })
-            }
-            Setting::Convolution(None) => "\"conv_kernel_size\": 0".to_owned(),
-            Setting::Convolution(Some(ConvConfig { kernel, groups, act })) => format!(
-                "\"conv_kernel_size\": {kernel}, \"conv_groups\": {groups}, \"conv_act\": \"{}\"",
-                activation_name(*act)
-            ),
-            Setting::ConvAct(act) => format!("\"conv_act\": \"{}\"", activation_name(*act)),
-            Setting::Tie(tie) => format!("\"tie_word_embeddings\": {tie}"),
-        }
-    }
-}
-
-/// The name in configuration files.
-pub(crate) fn activation_name(activation: Activation) -> &'static str {
-    let named = |name: &&&str| Activation::from_name(name) == Some(activation);
-    Activation::NAMES.iter().find(named).copied().unwrap_or("gelu")
 }
 
 impl Precision {
@@ -311,10 +263,16 @@ impl Model {
 
 /// What multiplies all scores of a layer by a factor: queries and their biases, of tokens and of positions.
 pub(crate) fn scaled_queries(model: &Model, layer: usize, factor: f32) -> Vec<Change> {
+    scaled_part(model, layer, Part::Query, factor)
+}
+
+/// What multiplies queries, keys or values by a factor, with their biases, those of positions included: those of queries with
+/// queries.
+pub(crate) fn scaled_part(model: &Model, layer: usize, part: Part, factor: f32) -> Vec<Change> {
     let (h, d) = (model.config.num_attention_heads, model.config.head_size());
     let scaled = |(param, parts): (Param, &[Part])| {
-        let of_queries = |part: &Part| matches!(part, Part::Query | Part::PositionQuery);
-        let at = parts.iter().position(of_queries)?;
+        let positions = |known: &Part| part == Part::Query && *known == Part::PositionQuery;
+        let at = parts.iter().position(|known| *known == part || positions(known))?;
         let rows = |head: usize| (head * parts.len() + at) * d..(head * parts.len() + at + 1) * d;
         Some(Change::Scale { name: param.name, rows: Some((0..h).map(rows).collect()), factor })
     };

@@ -9,19 +9,23 @@ mod formulas;
 mod mistake;
 mod model;
 mod orders;
+mod random;
 mod rows;
+mod setting;
 
 pub use catalogue::{Absent, Listed, faults};
 pub(crate) use catalogue::{Noise, dropped, other_activations};
-pub use change::{Change, KernelOrder, Setting};
-pub(crate) use change::{scaled_queries, swapped_layers};
+pub use change::{Change, KernelOrder};
+pub(crate) use change::{scaled_part, scaled_queries, swapped_layers};
 pub(crate) use formulas::{
     Formula, RowsOfTerms, convolutions, position_biases_dropped, rows as other_rows, rows_of_terms, scales,
 };
 pub use mistake::Mistake;
 pub use model::Model;
-pub(crate) use orders::{by_head_to_parts, exchange, inverse};
+pub(crate) use orders::{by_head_to_parts, exchange, inverse, permutations};
+pub(crate) use random::{Dice, RandomFault, random_fault};
 pub use rows::RowRule;
+pub use setting::Setting;
 
 /// Something that goes wrong with models.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! A model that can be changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 
 use deberta_converters::error::{Error, Kind, Result};
@@ -156,6 +156,42 @@ impl Model {
     /// Adds or replaces a parameter.
     pub(crate) fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
         self.parameters.insert(name.into(), tensor);
+    }
+
+    /// Takes old layers for the new ones.
+    pub(super) fn take_layers(&mut self, order: &[usize]) -> Option<()> {
+        let old = self.clone();
+        order.iter().all(|&layer| layer < old.config.num_hidden_layers).then_some(())?;
+        for param in old.params().into_iter().filter(|param| param.layer.is_some()) {
+            self.parameters.remove(&param.name);
+        }
+        self.config.num_hidden_layers = order.len();
+        for param in self.params() {
+            let Some(&from) = param.layer.and_then(|layer| order.get(layer)) else { continue };
+            let name = Param { layer: Some(from), ..param.clone() }.name_under(self.base());
+            if let Some(tensor) = old.parameter(&name) {
+                self.insert(param.name, tensor.clone());
+            }
+        }
+        Some(())
+    }
+
+    /// Removes the parameters that the class does not have with its configuration.
+    pub(super) fn forget_unused(&mut self) {
+        let used: BTreeSet<String> = self.params().into_iter().map(|param| param.name).collect();
+        self.parameters.retain(|name, _| used.contains(name));
+    }
+
+    /// Whether another model computes the same for any input: the configuration, the formulas and all numbers are equal.
+    pub(crate) fn is(&self, other: &Model) -> bool {
+        let names = || self.names().chain(other.names());
+        self.config == other.config
+            && self.mistake == other.mistake
+            && names().all(|name| {
+                self.values(name)
+                    .zip(other.values(name))
+                    .is_some_and(|(own, others)| std::ptr::eq(own, others) || own == others)
+            })
     }
 
     /// Makes the model that computes.

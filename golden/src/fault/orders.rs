@@ -27,6 +27,23 @@ pub(crate) fn exchange(len: usize, width: usize, a: usize, b: usize) -> Vec<usiz
         .collect()
 }
 
+/// All orders of `0..n` but the usual one.
+pub(crate) fn permutations(n: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for next in 0..n {
+        let longer = |order: Vec<usize>| {
+            (0..=order.len()).rev().map(move |at| {
+                let mut order = order.clone();
+                order.insert(at, next);
+                order
+            })
+        };
+        orders = orders.into_iter().flat_map(longer).collect();
+    }
+    orders.retain(|order| !order.is_sorted());
+    orders
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +54,8 @@ mod tests {
         assert_eq!(thirds, [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
         let back = inverse(&thirds);
         assert!(thirds.iter().enumerate().all(|(at, &old)| back[old] == at));
+        assert_eq!(permutations(2), [[1, 0]]);
+        assert_eq!(permutations(4).len(), 23);
         assert_eq!(exchange(6, 2, 0, 2), [4, 5, 2, 3, 0, 1]);
     }
 }

@@ -17,9 +17,11 @@ use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
 mod built_in;
+mod cut;
 mod graph_changes;
 mod graphs;
 pub(crate) mod memory;
+mod random;
 mod size;
 mod subject;
 mod tokenizers;
@@ -27,6 +29,7 @@ mod tokenizers;
 pub use built_in::{graph_faults, subjects};
 pub use graphs::GraphReport;
 pub use memory::Cost;
+pub use random::{RandomReport, selftest_random};
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 pub use tokenizers::tokenizers;
@@ -223,8 +226,8 @@ impl Subject {
             for want in &good.tensors {
                 let point = self.comparison(&padding).tensors(want, bad.get(&want.name));
                 if seen(&point) {
-                    let reason = format!("{} differs, and the golden lacks it", point.name);
-                    return Ok((Fate::Survived, Some(reason)));
+                    let fate = if self.sensitive { Fate::Survived } else { Fate::NotVisible };
+                    return Ok((fate, Some(format!("only {} differs, which the golden lacks", point.name))));
                 }
                 let share = [&point.real, &point.padded].into_iter().flatten().map(|part| part.share);
                 let share = share.fold(0.0, f64::max);

@@ -16,6 +16,7 @@ use deberta_converters::progress::Progress;
 use deberta_converters::source::Source;
 use deberta_reference::{DebertaConfig, Head};
 
+use super::diagnosis::Diagnosed;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
@@ -55,6 +56,8 @@ pub(super) struct WeightFile<'v> {
     pub(super) progress: &'v dyn Progress,
     /// The configuration of a file that has none where one is looked for.
     config: Option<PathBuf>,
+    /// What the files before this one were diagnosed with.
+    pub(super) diagnosed: &'v Diagnosed,
     /// The weights as they were opened for a class, or for the one that the configuration or the tensors show.
     opened: RefCell<HashMap<Option<Head>, Rc<Parameters>>>,
 }
@@ -63,7 +66,7 @@ pub(super) struct WeightFile<'v> {
 pub(super) struct Candidate<'v> {
     pub(super) file: &'v WeightFile<'v>,
     pub(super) golden: &'v Golden,
-    digest: &'v str,
+    pub(super) digest: &'v str,
     /// What its weights were rounded to since the golden was computed.
     pub(super) precision: Precision,
 }
@@ -73,8 +76,9 @@ impl<'v> WeightFile<'v> {
         request: &'v VerifyRequest,
         source: Source,
         progress: &'v dyn Progress,
+        diagnosed: &'v Diagnosed,
     ) -> WeightFile<'v> {
-        WeightFile { request, source, progress, config: None, opened: RefCell::default() }
+        WeightFile { request, source, progress, config: None, diagnosed, opened: RefCell::default() }
     }
 
     /// The same file, with a configuration unless the request has one.

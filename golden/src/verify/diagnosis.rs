@@ -1,5 +1,6 @@
 //! The diagnosis of runs that diverge: once for every first divergence of a file, in the shortest trace that has it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,13 +19,59 @@ use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::{Model, Setting};
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::Outcome;
-use crate::report::{Diagnosis, Finding, FindingKind, RunReport};
+use crate::report::{Diagnosis, Finding, FindingKind, RunReport, name_of};
 use crate::trace::class::Class;
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::points::rank;
 
 /// The most first divergences of a file that are diagnosed.
 const MOST: usize = 2;
+
+/// What first divergences were diagnosed with, by the weights and the configuration that have them: files of the same model
+/// have the same causes.
+#[derive(Debug, Default)]
+pub(super) struct Diagnosed(RefCell<Vec<Known>>);
+
+/// A first divergence of some weights, what causes it, and the file that it was looked for in.
+#[derive(Debug)]
+struct Known {
+    digest: String,
+    config: Option<DebertaConfig>,
+    golden: String,
+    trace: String,
+    point: String,
+    file: String,
+    diagnoses: Vec<Diagnosis>,
+}
+
+impl Diagnosed {
+    /// The causes that another file of the same weights has for a divergence, which refer to that file.
+    fn known(&self, candidate: &Candidate<'_>, trace: &str, point: &str) -> Option<Vec<Diagnosis>> {
+        let config = candidate.file.config().ok();
+        let known = self.0.borrow();
+        let known = known.iter().find(|known| {
+            (&*known.digest, &*known.trace, &*known.point) == (candidate.digest, trace, point)
+                && known.golden == candidate.golden.name
+                && known.config == config
+        })?;
+        let evidence =
+            format!("the same weights as those of {}, and the same first divergence: see there", known.file);
+        let referring = |diagnosis: &Diagnosis| Diagnosis { evidence: evidence.clone(), ..diagnosis.clone() };
+        Some(known.diagnoses.iter().map(referring).collect())
+    }
+
+    fn keep(&self, candidate: &Candidate<'_>, trace: &str, point: &str, diagnoses: &[Diagnosis]) {
+        self.0.borrow_mut().push(Known {
+            digest: candidate.digest.to_owned(),
+            config: candidate.file.config().ok(),
+            golden: candidate.golden.name.clone(),
+            trace: trace.to_owned(),
+            point: point.to_owned(),
+            file: name_of(&candidate.file.source.path),
+            diagnoses: diagnoses.to_vec(),
+        });
+    }
+}
 
 /// Diagnoses the runs of one golden that diverge.
 pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
@@ -41,10 +88,18 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
             *known = entry;
         }
     }
-    for (_, at, path) in chosen.into_values().take(MOST) {
+    for ((_, point), (_, at, path)) in chosen.into_iter().take(MOST) {
         let Some(run) = runs.get_mut(at) else { continue };
+        let (diagnosed, trace) = (candidate.file.diagnosed, name_of(&path));
+        if let Some(known) = diagnosed.known(candidate, &trace, &point) {
+            run.diagnoses = known;
+            continue;
+        }
         match candidate.diagnose(&path) {
-            Ok(diagnoses) => run.diagnoses = diagnoses,
+            Ok(diagnoses) => {
+                diagnosed.keep(candidate, &trace, &point, &diagnoses);
+                run.diagnoses = diagnoses;
+            }
             Err(error) => {
                 let message = format!("the divergence could not be diagnosed: {error}");
                 run.findings.push(Finding::new(FindingKind::Note, Outcome::Pass, message));

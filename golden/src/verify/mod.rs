@@ -45,6 +45,7 @@ pub mod traces;
 
 pub use candidate::VerifyRequest;
 use candidate::{Candidate, WeightFile};
+use diagnosis::Diagnosed;
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
 ///
@@ -74,11 +75,12 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     if request.goldens.is_empty() {
         return Err(Error::new(Kind::Request, "nothing to compare with: no golden was given"));
     }
+    let diagnosed = Diagnosed::default();
     let found = std::mem::take(&mut inventory.sources);
     let heads = configured::heads(&request.goldens);
     let (mut files, mut measured) = (Vec::with_capacity(found.len()), None);
     for found in found {
-        let (file, features) = verify_found(request, found, &heads, measured.is_none(), progress);
+        let (file, features) = verify_found(request, found, &heads, measured.is_none(), progress, &diagnosed);
         files.push(file);
         measured = measured.or(features);
     }
@@ -140,11 +142,12 @@ fn verify_found(
     heads: &[Head],
     measure: bool,
     progress: &dyn Progress,
+    diagnosed: &Diagnosed,
 ) -> (FileReport, Option<Vec<Covered>>) {
     let mut report = FileReport { file: found.name, ..FileReport::default() };
     match found.source {
         Ok(source) => {
-            let file = WeightFile::new(request, source, progress).configured_by(found.config);
+            let file = WeightFile::new(request, source, progress, diagnosed).configured_by(found.config);
             let report = verify_file(&file, heads, report);
             (report, measure.then(|| coverage::measure(&file)).flatten())
         }

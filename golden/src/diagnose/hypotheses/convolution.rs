@@ -5,6 +5,7 @@ use deberta_reference::Stage;
 use super::Search;
 use super::known::negated;
 use crate::diagnose::Hypothesis;
+use crate::diagnose::factors::{Scaled, of_bias, scaled};
 use crate::diagnose::residual::{Linear, Residual, linear};
 use crate::diagnose::section::Pair;
 use crate::fault::{Change, KernelOrder};
@@ -33,7 +34,13 @@ impl Search<'_> {
         let group = residual.channels().first().map_or(0, |channel| channel / features.max(1));
         let input = neighbours(states, [n, width], group * features..(group + 1) * features, taps);
         let layer = Linear { weight: &weight, bias: bias.as_deref(), input: &input, width: features * taps };
-        linear(self.model, self.params, &layer, &residual)
+        let of = Scaled { weight: &weight, bias: bias.as_deref(), parts: [1, 1] };
+        let mut found = scaled(self.model, &of, &residual);
+        if let Some(bias) = &bias {
+            found.extend(of_bias(self.model, self.params, bias, &residual));
+        }
+        found.extend(linear(self.model, self.params, &layer, &residual));
+        found
     }
 
     /// The kernel, stored in another order.
@@ -52,14 +59,21 @@ impl Search<'_> {
             ),
             (KernelOrder::Keras, "transposed-kernel", "its numbers were turned as if they were Keras'", true),
         ];
-        let mut found: Vec<Hypothesis> = orders
-            .into_iter()
-            .filter(|(.., possible)| *possible)
-            .map(|(order, kind, how, _)| {
-                Hypothesis::new(kind, format!("{weight}: {how}"), again)
-                    .undone_by([Change::Kernel(weight.to_owned(), order)])
-            })
-            .collect();
+        let hypothesis = |kind, how: &str, orders: &[KernelOrder]| {
+            let changes = orders.iter().map(|&order| Change::Kernel(weight.to_owned(), order));
+            Hypothesis::new(kind, format!("{weight}: {how}"), again).undone_by(changes)
+        };
+        let possible: Vec<_> = orders.into_iter().filter(|(.., possible)| *possible).collect();
+        let mut found: Vec<Hypothesis> =
+            possible.iter().map(|&(order, kind, how, _)| hypothesis(kind, how, &[order])).collect();
+        // Of few tokens the middle tap alone shows, which is the same in both orders.
+        for &(order, kind, how, _) in
+            possible.iter().filter(|(order, ..)| taps > 1 && *order != KernelOrder::Reversed)
+        {
+            let how = format!("{how}, and the taps are in the opposite order");
+            found.push(hypothesis(kind, &how, &[KernelOrder::Reversed, order]));
+            found.push(hypothesis(kind, &how, &[order, KernelOrder::Reversed]));
+        }
         found.push(negated(weight));
         found.extend(self.zero(weight));
         found

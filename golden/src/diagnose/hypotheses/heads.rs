@@ -2,11 +2,17 @@
 
 use deberta_reference::{Module, Param, Part};
 
-use super::{Search, permuted_heads, rows_of};
+use super::{Search, permuted_blocks, permuted_heads, rows_of};
 use crate::diagnose::Hypothesis;
+use crate::diagnose::attention::solve;
 use crate::diagnose::residual::{Linear, Residual, block_order, moved_bias};
-use crate::fault::{Change, by_head_to_parts, exchange, inverse, scaled_queries};
+use crate::fault::{Change, by_head_to_parts, inverse, permutations, scaled_part};
 use crate::trace::points::Point;
+
+/// The most heads whose order is looked for in the columns of a kernel: their squares are unknowns.
+const MOST_HEADS: usize = 16;
+/// The most equations for them.
+const EQUATIONS: usize = 4096;
 
 impl Search<'_> {
     /// Rows of a projection in another order: its numbers are all there, elsewhere.
@@ -50,8 +56,13 @@ impl Search<'_> {
             let bias = own.map(|(bias, _)| rows(bias, order.to_vec()));
             [rows(weight, order.to_vec())].into_iter().chain(bias)
         };
-        let blocks = if whole { &heads } else { &order };
-        found.push(permuted_heads(weight, blocks).because(evidence).undone_by(both(&all_rows)));
+        let name = own.map_or_else(|| weight.to_owned(), |(bias, _)| format!("{weight} and {bias}"));
+        let hypothesis = if whole {
+            permuted_heads(&name, &heads)
+        } else {
+            permuted_blocks(&name, &order, self.parts(weight))
+        };
+        found.push(hypothesis.because(evidence).undone_by(both(&all_rows)));
         if whole {
             found.extend(self.moved_with_others(layer, &heads));
         }
@@ -59,27 +70,49 @@ impl Search<'_> {
     }
 
     /// Whole heads in another order, in more and more of what is made of heads.
-    fn moved_with_others(&self, layer: usize, heads: &[usize]) -> Vec<Hypothesis> {
+    pub(super) fn moved_with_others(&self, layer: usize, heads: &[usize]) -> Vec<Hypothesis> {
+        use Part::{Key, PositionKey, PositionQuery, Query, Value};
         let model = self.model;
         let d = model.config.head_size();
-        let of_positions =
-            |parts: &[Part]| parts.iter().all(|part| matches!(part, Part::PositionKey | Part::PositionQuery));
-        let (positions, tokens): (Vec<_>, Vec<_>) =
-            model.of_heads(layer).partition(|(_, parts)| of_positions(parts));
-        let rows = |(param, parts): (Param, &[Part])| Change::Rows {
-            name: param.name,
-            order: rows_of(heads, parts.len() * d),
-        };
-        let tokens: Vec<Change> = tokens.into_iter().map(rows).collect();
-        let all: Vec<Change> = tokens.iter().cloned().chain(positions.into_iter().map(rows)).collect();
         let name = model.weight(Module::AttentionDense, layer);
         let dense = Change::Columns { name, order: rows_of(heads, d) };
-        let with_dense = all.iter().cloned().chain([dense]).collect::<Vec<_>>();
         let attention = model.path(Module::SelfAttention, layer);
-        [tokens, all, with_dense].map(|changes| permuted_heads(&attention, heads).undone_by(changes)).into()
+        let sets: [(&str, &[Part], bool); 4] = [
+            ("queries and keys", &[Query, Key], false),
+            ("queries, keys and values", &[Query, Key, Value], false),
+            (
+                "queries, keys and values, and those of positions,",
+                &[Query, Key, Value, PositionKey, PositionQuery],
+                false,
+            ),
+            ("all that knows heads", &[Query, Key, Value, PositionKey, PositionQuery], true),
+        ];
+        let moved = |(what, parts, with_dense): (&str, &[Part], bool)| {
+            let changes =
+                self.moved_parts(layer, heads, parts).into_iter().chain(with_dense.then(|| dense.clone()));
+            permuted_heads(&format!("{what} of {attention}"), heads).undone_by(changes)
+        };
+        sets.map(moved).into()
     }
 
-    /// Columns of a kernel that takes heads, in another order: two heads exchanged.
+    /// Some parts of heads in another order, in everything that has them: other parts stay where they are.
+    fn moved_parts(&self, layer: usize, heads: &[usize], wanted: &[Part]) -> Vec<Change> {
+        let d = self.model.config.head_size();
+        let change = |(param, parts): (Param, &[Part])| {
+            let block = |(head, &from): (usize, &usize)| {
+                let row = move |(at, part): (usize, &Part)| {
+                    (if wanted.contains(part) { from } else { head }) * parts.len() + at
+                };
+                parts.iter().enumerate().map(row).collect::<Vec<_>>()
+            };
+            let blocks: Vec<usize> = heads.iter().enumerate().flat_map(block).collect();
+            (!blocks.is_sorted()).then(|| Change::Rows { name: param.name, order: rows_of(&blocks, d) })
+        };
+        self.model.of_heads(layer).filter_map(change).collect()
+    }
+
+    /// Columns of a kernel that takes heads, in another order. What the golden has is a sum of what each block of columns makes
+    /// of each head; the blocks and heads that belong together are those with a share of 1, by least squares.
     pub(super) fn permuted_columns(
         &self,
         point: &Point,
@@ -87,53 +120,69 @@ impl Search<'_> {
         residual: &Residual<'_>,
     ) -> Option<Hypothesis> {
         let config = &self.model.config;
-        if point.module != Module::AttentionDense || residual.channels().len() < 2 {
+        let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
+        if point.module != Module::AttentionDense
+            || residual.channels().len() < 2
+            || !(2..=MOST_HEADS).contains(&h)
+        {
             return None;
         }
-        let (h, d, hidden) = (config.num_attention_heads, config.head_size(), config.hidden_size);
         let name = layer.weight.to_owned();
-        let pairs = (0..h).flat_map(|a| (a + 1..h).map(move |b| (a, b)));
-        let mut orders = pairs.map(|(a, b)| ((a, b), exchange(hidden, d, a, b)));
         let weight = self.model.values(&name)?;
         let bias = layer.bias.and_then(|bias| self.model.values(bias));
         let (want, width) = self.section.rows(&point.name)?;
-        let allowed = self.section.pair(self.isolated, &point.name)?.allowed;
-        let computes = |order: &[usize]| {
-            want.chunks_exact(width).zip(layer.input.chunks_exact(hidden)).take(3).all(|(want, x)| {
-                (0..width).step_by((width / 6).max(1)).all(|channel| {
-                    let row = weight.get(channel * hidden..(channel + 1) * hidden).unwrap_or_default();
-                    let terms = order
-                        .iter()
-                        .zip(x)
-                        .filter_map(|(&at, &x)| Some(f64::from(*row.get(at)?) * f64::from(x)));
-                    let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
-                    let sum = terms.sum::<f64>() + bias;
-                    want.get(channel)
-                        .is_some_and(|&want| (sum - f64::from(want)).abs() <= 4.0 * allowed.allowance(want))
-                })
-            })
+        let unknown = h * h;
+        let (mut normal, mut right) = (vec![0.0_f64; unknown * unknown], vec![0.0_f64; unknown]);
+        let rows = want.chunks_exact(width).zip(layer.input.chunks_exact(hidden));
+        let step = (want.len() / EQUATIONS).max(1);
+        let equations = rows
+            .flat_map(|(want, x)| want.iter().enumerate().map(move |(channel, &want)| (channel, want, x)));
+        for (channel, want, x) in equations.step_by(step) {
+            let row = weight.get(channel * hidden..(channel + 1) * hidden)?;
+            let share = |block: usize, head: usize| -> f64 {
+                let pairs = row.iter().skip(block * d).zip(x.iter().skip(head * d)).take(d);
+                pairs.map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
+            };
+            let shares: Vec<f64> = (0..unknown).map(|at| share(at % h, at / h)).collect();
+            let bias = bias.and_then(|bias| bias.get(channel)).map_or(0.0, |&bias| f64::from(bias));
+            for (sums, &one) in normal.chunks_exact_mut(unknown).zip(&shares) {
+                sums.iter_mut().zip(&shares).for_each(|(sum, &other)| *sum += one * other);
+            }
+            right.iter_mut().zip(&shares).for_each(|(sum, &share)| *sum += share * (f64::from(want) - bias));
+        }
+        let shares = solve(normal, right, unknown);
+        let block = |shares: &[f64]| {
+            let (at, share) =
+                shares.iter().enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+            (*share > 0.9).then_some(at)
         };
-        let ((a, b), order) = orders.find(|(_, order)| computes(order))?;
-        let mut heads: Vec<usize> = (0..h).collect();
-        heads.swap(a, b);
-        Some(permuted_heads(&name, &heads).undone_by([Change::Columns { name, order }]))
+        let heads: Vec<usize> = shares.chunks_exact(h).map(block).collect::<Option<_>>()?;
+        let all = (0..h).all(|head| heads.contains(&head));
+        let order = rows_of(&heads, d);
+        let found = permuted_heads(&name, &heads).undone_by([Change::Columns { name, order }]);
+        (all && !heads.is_sorted()).then_some(found)
     }
 
-    /// Any two heads, where the golden does not show which: of a projection, or of what takes the context.
+    /// Any two heads, or all of few, where the golden does not show which: of a projection, or of what takes the context.
     pub(super) fn exchanged_heads(&self, weight: &str, columns: bool) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let (h, d) = (config.num_attention_heads, config.head_size());
         let parts = if columns { 1 } else { self.parts(weight).map_or(1, <[Part]>::len) };
         let block = parts * d;
-        let mut found = Vec::new();
-        for (a, b) in (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b))) {
-            let mut heads: Vec<usize> = (0..h).collect();
-            heads.swap(a, b);
-            let (name, order) = (weight.to_owned(), exchange(h * block, block, a, b));
+        let hypothesis = |heads: Vec<usize>| {
+            let (name, order) = (weight.to_owned(), rows_of(&heads, block));
             let change = if columns { Change::Columns { name, order } } else { Change::Rows { name, order } };
-            found.push(permuted_heads(weight, &heads).undone_by([change]));
-        }
-        found
+            // Values in another order, and what takes them, are the same.
+            permuted_heads(weight, &heads).undone_by([change]).says_what(false)
+        };
+        orders_of_heads(h).into_iter().map(hypothesis).collect()
+    }
+
+    /// Heads in another order in queries and keys, or more, where the golden does not show which.
+    pub(super) fn exchanged_with_others(&self, layer: usize) -> Vec<Hypothesis> {
+        let orders = orders_of_heads(self.model.config.num_attention_heads).into_iter();
+        let moved = orders.flat_map(|heads| self.moved_with_others(layer, &heads).into_iter().take(2));
+        moved.map(|hypothesis| hypothesis.says_what(false)).collect()
     }
 
     /// All rows of each part together, where they should be head by head, and the other way round.
@@ -165,32 +214,60 @@ impl Search<'_> {
         .collect()
     }
 
-    /// Queries that are a factor too large, or too small.
+    /// Queries, or keys, that are a factor too large, or too small.
     pub(super) fn scales(&self, layer: usize) -> Vec<Hypothesis> {
         let config = &self.model.config;
-        let terms = config.scale_terms();
-        let numbers =
-            [(terms, "the number of terms of the scores"), (config.head_size(), "the size of a head")];
-        let numbers = numbers.into_iter().filter(|(number, _)| *number > 1);
-        let undone = |layer, factor| scaled_queries(self.model, layer, factor);
-        let ways = |(number, what)| {
-            let root = (number as f32).sqrt();
-            [(number, what, 1.0 / root, "not divided"), (number, what, root, "divided twice")]
-        };
-        numbers
-            .flat_map(ways)
-            .map(|(number, what, factor, how)| {
+        let (terms, d) = (config.scale_terms(), config.head_size());
+        let numbers = [(terms, "the number of terms of the scores"), (d, "the size of a head")];
+        let mut ways: Vec<(f64, String)> = Vec::new();
+        for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 1) {
+            let root = (number as f64).sqrt();
+            ways.push((1.0 / root, format!("are not divided by √{number}, {what}")));
+            ways.push((root, format!("are divided twice by √{number}, {what}")));
+        }
+        for other in (2..=3).filter(|&other| other != terms) {
+            let factor = (terms as f64 / other as f64).sqrt();
+            ways.push((1.0 / factor, format!("are divided by √{other} where the scores have √{terms}")));
+            ways.push((factor, format!("are {factor:.4} times too small: √{terms} for √{other}")));
+        }
+        let mut known: Vec<f64> = Vec::new();
+        ways.retain(|(factor, _)| {
+            let new =
+                (factor - 1.0).abs() > 1e-3 && known.iter().all(|known| (factor / known - 1.0).abs() > 1e-3);
+            known.push(*factor);
+            new
+        });
+        let what = [(Part::Query, "queries"), (Part::Key, "keys")];
+        let of = |(part, what): (Part, &'static str)| {
+            let undone = move |layer, factor: f64| scaled_part(self.model, layer, part, factor as f32);
+            ways.iter().map(move |(factor, how)| {
                 Hypothesis::new(
                     "missing-scale",
-                    format!("queries of layer {layer} are {how} by √{number}, {what}"),
+                    format!("{what} of layer {layer} {how}"),
                     "scores are divided by √(d (1 + position terms)) once, at run time, not in the weights",
                 )
-                .undone_by(undone(layer, factor))
+                .undone_by(undone(layer, *factor))
                 .wider(
                     ", and so they are in every layer",
-                    (0..config.num_hidden_layers).flat_map(|layer| undone(layer, factor)).collect(),
+                    (0..config.num_hidden_layers).flat_map(|layer| undone(layer, *factor)).collect(),
                 )
             })
-            .collect()
+        };
+        what.into_iter().flat_map(of).collect()
     }
+}
+
+/// Any two of some heads exchanged, or all orders of few.
+fn orders_of_heads(h: usize) -> Vec<Vec<usize>> {
+    if h <= 4 {
+        return permutations(h);
+    }
+    let pairs = (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b)));
+    let exchanged = |(a, b): (usize, usize)| {
+        let mut heads: Vec<usize> = (0..h).collect();
+        heads.swap(a, b);
+        heads
+    };
+    let rotated = [1, h - 1].map(|by| (0..h).map(|head| (head + by) % h).collect());
+    pairs.map(exchanged).chain(rotated).collect()
 }

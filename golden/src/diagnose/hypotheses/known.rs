@@ -5,7 +5,9 @@ use deberta_reference::{Module, Param, Role, Stage};
 
 use super::{Search, setting};
 use crate::diagnose::Hypothesis;
-use crate::fault::{Change, Setting, other_activations, swapped_layers};
+use crate::diagnose::residual::{Residual, block_order, moved_bias};
+use crate::fault::{Change, Setting, other_activations, permutations};
+use crate::trace::points::Point;
 
 impl Search<'_> {
     pub(super) fn transposed(&self, weight: &str) -> Hypothesis {
@@ -91,6 +93,49 @@ impl Search<'_> {
         found
     }
 
+    /// A kernel whose numbers were taken for those of its transpose, where its shape would show a transposed one.
+    pub(super) fn reshaped(&self, weight: &str) -> Vec<Hypothesis> {
+        let ways =
+            [(true, "[in, out] read as [out, in]"), (false, "[out, in] read as [in, out] and transposed")];
+        let reshaped = |(back, how): (bool, &str)| {
+            let cause = format!("{weight} is reshaped, not transposed: {how}");
+            Hypothesis::new("reshaped-kernel", cause, "convert the original model again with deberta-convert")
+                .undone_by([Change::Reshape { name: weight.to_owned(), back: !back }])
+        };
+        ways.map(reshaped).into()
+    }
+
+    /// The rows of what gives classes, exchanged or in another order as the numbers show it.
+    pub(super) fn labels(&self, point: &Point, residual: Option<&Residual<'_>>) -> Vec<Hypothesis> {
+        let (weight, bias) = super::parameters(self.model, point);
+        let Some(&[rows, _]) = self.model.shape(&weight) else { return Vec::new() };
+        let own = bias.as_deref().and_then(|bias| self.model.values(bias));
+        let mut orders: Vec<(Vec<usize>, [bool; 2])> = Vec::new();
+        if let Some(residual) = residual {
+            orders.extend(block_order(residual, 1, None).map(|order| (order, [true, true])));
+            orders.extend(block_order(residual, 1, own).map(|order| (order, [true, false])));
+            orders
+                .extend(own.and_then(|own| moved_bias(residual, 1, own)).map(|order| (order, [false, true])));
+        } else if rows <= 4 {
+            orders.extend(permutations(rows).into_iter().map(|order| (order, [true, true])));
+        }
+        let hypothesis = |(order, [with_weight, with_bias]): (Vec<usize>, [bool; 2])| {
+            let names = [Some(&weight).filter(|_| with_weight), bias.as_ref().filter(|_| with_bias)];
+            let changes = names.into_iter().flatten();
+            let changes: Vec<Change> =
+                changes.map(|name| Change::Rows { name: name.clone(), order: order.clone() }).collect();
+            let moved = order.iter().enumerate().filter(|(at, from)| at != *from);
+            let moved: Vec<String> = moved.map(|(at, from)| format!("{from} for {at}")).take(6).collect();
+            let cause = match point.module {
+                Module::QaOutputs => format!("{}: start and end are exchanged", point.name),
+                _ => format!("{}: labels are in another order: {}", point.name, moved.join(", ")),
+            };
+            Hypothesis::new("permuted-labels", cause, "restore the order of the labels, or that of id2label")
+                .undone_by(changes)
+        };
+        orders.into_iter().map(hypothesis).collect()
+    }
+
     /// The word embeddings in the place of the decoder, and the other way round.
     pub(super) fn tied(&self) -> Option<Hypothesis> {
         let (model, tie) = (self.model, self.model.config.tie_word_embeddings);
@@ -128,15 +173,6 @@ impl Search<'_> {
             "put each normalisation's parameters under its own name (deberta-convert names lists them)";
         Hypothesis::new("misplaced-parameter", format!("{one} and {other} are exchanged"), repair)
             .undone_by([swap("weight"), swap("bias")])
-    }
-
-    pub(super) fn swapped(&self, layer: usize, other: usize) -> Hypothesis {
-        Hypothesis::new(
-            "permuted-layers",
-            format!("layers {layer} and {other} are exchanged"),
-            "restore the order of the layers: names are sorted as text somewhere, 10 before 2",
-        )
-        .undone_by(swapped_layers(self.model, layer, other))
     }
 
     pub(super) fn taken_from(

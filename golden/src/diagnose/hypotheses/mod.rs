@@ -2,10 +2,12 @@
 
 use deberta_reference::{Module, Param, Part, Rows, Stage};
 
-use super::attention::value_bias;
 use super::divergence::Divergence;
+use super::factors::{Scaled, of_bias, scaled};
 use super::hypothesis::Hypothesis;
-use super::residual::{Linear, Residual, linear, misplaced, norm, shifted, table};
+use super::lookup::table;
+use super::norm::norm;
+use super::residual::{Linear, Residual, linear, misplaced, moved_bias, shifted};
 use super::section::Section;
 use crate::fault::{Change, Model, Setting, dropped};
 use crate::trace::file::Trace;
@@ -17,6 +19,8 @@ mod formulas;
 mod heads;
 mod inputs;
 mod known;
+mod layers;
+mod lost;
 mod positions;
 mod settings;
 mod table;
@@ -39,6 +43,9 @@ pub(super) fn of(model: &Model, section: &Section<'_>, divergence: &Divergence<'
     let params = model.params();
     let search = Search { model, params: &params, section, divergence, isolated: &isolated, free: &free };
     let mut found: Vec<Hypothesis> = search.fresh_head().into_iter().collect();
+    found.extend(search.rounded(&suspects));
+    found.extend(search.gone(&suspects));
+    found.extend(search.more_layers());
     found.extend(suspects.iter().flat_map(|point| search.evidence(point)));
     found.extend(suspects.iter().flat_map(|point| search.usual(point)));
     let suspected = |modules: &[Module]| suspects.iter().any(|point| modules.contains(&point.module));
@@ -102,11 +109,16 @@ impl Search<'_> {
         let (weight, bias) = parameters(model, point);
         match (module, stage) {
             (Module::SelfAttention, Stage::Layer(layer)) => {
-                let pair = self.section.pair(self.isolated, path);
-                return pair
-                    .and_then(|pair| value_bias(model, self.params, layer, pair))
-                    .into_iter()
-                    .collect();
+                let Some(bias) = model.bias_of(Part::Value, layer) else { return found };
+                let values = model.values(&bias).unwrap_or_default();
+                let d = model.config.head_size();
+                if let Some(order) = moved_bias(&residual, d, values) {
+                    let change = Change::Rows { name: bias.clone(), order: rows_of(&order, d) };
+                    found.push(permuted_heads(&bias, &order).undone_by([change]));
+                }
+                found.extend(of_bias(model, self.params, &bias, &residual));
+                found.extend(shifted(model, self.params, &bias, &residual, &residual.channels()));
+                return found;
             }
             _ if LOOKED_UP.contains(&module) => {
                 return match self.looked_up(point) {
@@ -119,9 +131,11 @@ impl Search<'_> {
             _ if module.is_norm() => {
                 if module == Module::TableLayerNorm {
                     found.extend(self.normed_rows(&residual));
+                    found.extend(self.negated_table(&weight));
                 }
                 found.extend(self.swapped_gamma_beta(path));
                 found.extend(self.other_eps());
+                found.extend(self.factors(point, &residual));
                 found.extend(norm(model, self.params, path, &residual));
                 return found;
             }
@@ -135,6 +149,10 @@ impl Search<'_> {
             }
             _ => {}
         }
+        if matches!(module, Module::Classifier | Module::QaOutputs | Module::MaskPredictionsClassifier) {
+            found.extend(self.labels(point, Some(&residual)));
+        }
+        found.extend(self.factors(point, &residual));
         if let Some((input, width)) = self.input(point, residual_rows(self.section, path)) {
             let linear_layer = Linear { weight: &weight, bias: bias.as_deref(), input: &input, width };
             found.extend(linear(model, self.params, &linear_layer, &residual));
@@ -146,6 +164,21 @@ impl Search<'_> {
             }
         } else if let Some(bias) = bias {
             found.extend(shifted(model, self.params, &bias, &residual, &residual.channels()));
+        }
+        found
+    }
+
+    /// The parameters of a module as multiples of what they should be, and its bias as that of another one.
+    fn factors(&self, point: &Point, residual: &Residual<'_>) -> Vec<Hypothesis> {
+        let (weight, bias) = parameters(self.model, point);
+        let parts = [self.parts(&weight).map_or(1, <[Part]>::len), self.model.config.head_size()];
+        let of = Scaled { weight: &weight, bias: bias.as_deref(), parts };
+        let mut found = Vec::new();
+        if let Some(bias) = &bias {
+            found.extend(of_bias(self.model, self.params, bias, residual));
+        }
+        if self.model.shape(&weight).is_some() && residual.channels().len() > 1 {
+            found.extend(scaled(self.model, &of, residual));
         }
         found
     }
@@ -162,6 +195,8 @@ impl Search<'_> {
         {
             if rows == columns {
                 found.push(self.transposed(&weight));
+            } else {
+                found.extend(self.reshaped(&weight));
             }
             found.extend(self.zero(&weight));
             let same = |other: &&str| {
@@ -177,6 +212,8 @@ impl Search<'_> {
                 );
             }
             found.push(negated(&weight));
+        } else if module.is_norm() || LOOKED_UP.contains(&module) {
+            found.extend(self.zero(&weight));
         }
         if let Some(bias) = bias.filter(|bias| model.is_zero(bias)) {
             let cause = format!("{bias} is all zero: it may have been dropped");
@@ -189,6 +226,10 @@ impl Search<'_> {
                 found.extend(self.distances(point));
                 found.extend(self.norm_of_table());
                 found.extend(self.sharing());
+                found.extend(self.zero(&model.weight(Module::RelEmbeddings, 0)));
+                if let (Module::PosQProj | Module::PosQueryProj, Stage::Layer(layer)) = (module, stage) {
+                    found.extend(self.scales(layer));
+                }
                 found.extend(self.exchanged_projections(path));
                 if self.residual(path).is_none() {
                     found.extend(self.without_position_biases());
@@ -205,6 +246,7 @@ impl Search<'_> {
                 found.extend(self.exchanged_projections(path));
             }
             (Module::TableLayerNorm, _) => {
+                found.extend(self.relative_attention());
                 found.extend(self.distances(point));
                 found.extend(self.norm_of_table());
                 if self.residual(path).is_none() {
@@ -215,6 +257,12 @@ impl Search<'_> {
             (Module::Conv, _) => {
                 found.extend(self.kernels(&weight));
                 found.extend(self.settings_of_convolution());
+            }
+            (Module::Classifier | Module::QaOutputs, _) if self.residual(path).is_none() => {
+                found.extend(self.labels(point, None));
+            }
+            (Module::WordEmbeddings, _) if self.residual(path).is_none() => {
+                found.extend(self.moved_words(&weight));
             }
             (Module::Convolution, _) => found.extend(self.settings_of_convolution()),
             (Module::Decoder, _) if self.residual(path).is_none() => found.extend(self.tied()),
@@ -256,6 +304,10 @@ impl Search<'_> {
         if module == self.model.projection(Part::Query) && (unseen || self.section.stage.is_none()) {
             let others = (0..self.model.config.num_hidden_layers).filter(|&other| other != layer).take(48);
             found.extend(others.map(|other| self.swapped(layer, other)));
+            found.extend(self.one_layer_more());
+        }
+        if module == self.model.projection(Part::Query) && unseen {
+            found.extend(self.exchanged_with_others(layer));
         }
         match module {
             Module::InProj | Module::QueryProj | Module::KeyProj | Module::ValueProj if unseen => {
@@ -319,6 +371,27 @@ fn permuted_heads(name: &str, order: &[usize]) -> Hypothesis {
         "permuted-heads",
         format!("{name}: heads are in another order: {}", moved.join(", ")),
         "restore the order of the heads from the original model",
+    )
+}
+
+/// Queries, keys and values of heads in other places of a projection that has all of them.
+fn permuted_blocks(name: &str, order: &[usize], parts: Option<&[Part]>) -> Hypothesis {
+    let parts = parts.unwrap_or_default();
+    let word = |block: usize| {
+        let part = parts.get(block % parts.len().max(1)).map_or("row block", |part| match part {
+            Part::Query | Part::PositionQuery => "q",
+            Part::Key | Part::PositionKey => "k",
+            Part::Value => "v",
+        });
+        format!("{part} of head {}", block / parts.len().max(1))
+    };
+    let moved = order.iter().enumerate().filter(|(at, block)| at != *block);
+    let moved: Vec<String> =
+        moved.map(|(at, &block)| format!("{} for {}", word(block), word(at))).take(6).collect();
+    Hypothesis::new(
+        "permuted-heads",
+        format!("{name}: rows of heads are in another order: {}", moved.join(", ")),
+        "restore the order of q, k and v from the original model",
     )
 }
 

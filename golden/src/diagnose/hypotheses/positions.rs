@@ -2,6 +2,7 @@
 
 use deberta_reference::{Module, Part, Stage};
 
+use super::known::negated;
 use super::{Search, parameters, setting};
 use crate::diagnose::Hypothesis;
 use crate::diagnose::attention::query_bias;
@@ -106,7 +107,12 @@ impl Search<'_> {
                         (off - slope * k).abs() <= 2.0 * pair.allowed.allowance(want)
                     });
                     if explained {
-                        let changed = Hypothesis::changed_number(&name, [table_row, column], width, slope);
+                        let changed = Hypothesis::changed_number(
+                            &name,
+                            table_row * width + column,
+                            &[rows, width],
+                            slope,
+                        );
                         found.push(changed.because(format!("only row {row} of {path} differs")));
                     }
                 }
@@ -123,8 +129,9 @@ impl Search<'_> {
             Some(Stage::Layer(layer)) => layer,
             _ => 0,
         };
-        found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
+        // The configuration as it is written is suspected before the weights.
         found.extend(self.terms());
+        found.extend(query_bias(model, self.section, self.free, layer).into_iter().flatten());
         // Where the golden does not show the queries, they are suspected before the formula.
         found.extend(self.scales(layer));
         found.extend(self.formulas());
@@ -132,6 +139,13 @@ impl Search<'_> {
         let norm = model.path(Module::TableLayerNorm, 0);
         if model.table_point() == Module::TableLayerNorm && self.section.table(&norm).is_none() {
             found.extend(self.swapped_gamma_beta(&norm));
+        }
+        let biases = [Part::Query, Part::Value].map(|part| model.bias_of(part, layer));
+        found.extend(biases.iter().flatten().map(|bias| negated(bias)));
+        if let [Some(query), Some(value)] = biases {
+            let cause = format!("{query} and {value} are exchanged");
+            let hypothesis = Hypothesis::new("misplaced-parameter", cause, "exchange them");
+            found.push(hypothesis.undone_by([Change::Swap(query, value)]));
         }
         for (part, kind) in [(Part::Query, "dropped-q-bias"), (Part::Value, "dropped-v-bias")] {
             let Some(name) = model.bias_of(part, layer) else { continue };
@@ -153,15 +167,20 @@ impl Search<'_> {
         })
     }
 
+    /// The position terms that the configuration has, where it says that none are computed.
+    pub(super) fn relative_attention(&self) -> Option<Hypothesis> {
+        let config = &self.model.config;
+        let terms = !config.relative_attention && config.scale_terms() > 1;
+        terms
+            .then(|| setting("relative-attention", Setting::Relative(true), &Setting::Relative(false).line()))
+    }
+
     /// Other position terms.
     pub(super) fn terms(&self) -> Vec<Hypothesis> {
         let config = &self.model.config;
         let mut found = Vec::new();
         let own = format!("pos_att_type {:?}", config.pos_att_type.join("|"));
-        if !config.relative_attention && config.scale_terms() > 1 {
-            let relative = Setting::Relative(true);
-            found.push(setting("relative-attention", relative, &Setting::Relative(false).line()));
-        }
+        found.extend(self.relative_attention());
         for terms in [&["c2p", "p2c"][..], &["c2p"], &["p2c"], &[]] {
             let terms: Vec<String> = terms.iter().map(|&term| term.to_owned()).collect();
             let mut other = config.clone();

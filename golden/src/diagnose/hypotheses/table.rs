@@ -1,12 +1,18 @@
 //! Causes in the rows of the relative position table.
 
+use std::collections::BTreeSet;
+
 use deberta_reference::Module;
 
 use super::Search;
+use super::known::negated;
 use crate::diagnose::Hypothesis;
 use crate::diagnose::residual::Residual;
 use crate::fault::Change;
 use crate::trace::points::Point;
+
+/// The most rows of the words of which one is taken for the first that moved.
+const MOST_WORDS: usize = 32;
 
 impl Search<'_> {
     /// Rows of the table in another order: what is made of each of them is there, elsewhere.
@@ -38,6 +44,34 @@ impl Search<'_> {
         Some(hypothesis.because(evidence).undone_by([Change::Rows { name: table.to_owned(), order }]))
     }
 
+    /// The table with the other sign, or its γ where that has the unlikely one: their normalised products are the same.
+    pub(super) fn negated_table(&self, gamma: &str) -> Option<Hypothesis> {
+        let sum: f32 = self.model.values(gamma)?.iter().sum();
+        let table = self.model.weight(Module::RelEmbeddings, 0);
+        Some(negated(if sum > 0.0 { &table } else { gamma }))
+    }
+
+    /// Rows of the words from some row on that are one further up or down: a token was inserted, or left out. Where the golden
+    /// does not show the words, every row that its tokens tell apart may be the first.
+    pub(super) fn moved_words(&self, table: &str) -> Vec<Hypothesis> {
+        let Some(ids) = &self.divergence.inputs.input_ids else { return Vec::new() };
+        let Some(&[rows, _]) = self.model.shape(table) else { return Vec::new() };
+        let read: BTreeSet<usize> = ids.iter().filter_map(|&id| usize::try_from(id).ok()).collect();
+        let mut found = Vec::new();
+        for first in read.into_iter().take(MOST_WORDS) {
+            for (back, how) in [(false, "one further up"), (true, "one further down")] {
+                let elsewhere =
+                    |row: usize| if back { row.saturating_sub(1) } else { (row + 1).min(rows - 1) };
+                let order = (0..rows).map(|row| if row < first { row } else { elsewhere(row) }).collect();
+                let cause = format!("the rows of {table} from about {first} on are {how}");
+                let repair = "use the tokenizer that belongs to these weights";
+                let change = Change::Rows { name: table.to_owned(), order };
+                found.push(Hypothesis::new("wrong-token-ids", cause, repair).undone_by([change]));
+            }
+        }
+        found
+    }
+
     /// Rows of the table whose normalisation differs. A normalised row x̂ shows the row r itself but for its mean and its
     /// size: r = a x̂ + c, where a number of r that was changed is the only one off the line.
     pub(super) fn normed_rows(&self, residual: &Residual<'_>) -> Option<Hypothesis> {
@@ -60,7 +94,8 @@ impl Search<'_> {
         let fits = (0..width).map(|at| (at, line_without(&pairs, at)));
         let (column, (slope, shift, _)) = fits.min_by(|(_, one), (_, other)| one.2.total_cmp(&other.2))?;
         let (x, r) = *pairs.get(column)?;
-        let changed = Hypothesis::changed_number(&table, [row, column], width, slope * x + shift - r);
+        let at = row * width + column;
+        let changed = Hypothesis::changed_number(&table, at, model.shape(&table)?, slope * x + shift - r);
         Some(changed.because(format!("only row {row} of {norm} differs")))
     }
 }

@@ -1,9 +1,9 @@
 //! What goes wrong with the projections of the attention: the order of heads, the scale, one projection for another.
 
-use deberta_reference::{Module, Part, Role};
+use deberta_reference::{Module, Param, Part, Role};
 
 use super::List;
-use crate::fault::{Change, by_head_to_parts, exchange, inverse, scaled_queries};
+use crate::fault::{Change, by_head_to_parts, exchange, inverse, scaled_part, scaled_queries};
 
 impl List<'_> {
     pub(super) fn attention(&mut self) {
@@ -45,7 +45,31 @@ impl List<'_> {
         let dense = self.here(Module::AttentionDense);
         let name = self.model.weight(Module::AttentionDense, self.layer);
         let swap = Change::Columns { name: name.clone(), order: exchange(h * d, d, 0, 1) };
-        self.add("permuted-heads", format!("heads 0 and 1 of {name} exchanged"), vec![dense], vec![swap]);
+        let places = vec![dense];
+        self.add("permuted-heads", format!("heads 0 and 1 of {name} exchanged"), places.clone(), vec![swap]);
+        if h > 2 {
+            let rotated = Change::Columns {
+                name: name.clone(),
+                order: (0..h * d).map(|at| (at + d) % (h * d)).collect(),
+            };
+            self.add("permuted-heads", format!("heads of {name} rotated by one"), places, vec![rotated]);
+        }
+        self.queries_and_keys(h, d);
+    }
+
+    /// Heads of queries and keys in another order, with their biases, and those of values where they were: of projections of
+    /// their own.
+    fn queries_and_keys(&mut self, h: usize, d: usize) {
+        let of_scores = |parts: &[Part]| matches!(parts, [Part::Query | Part::Key]);
+        if self.model.config.has_in_proj() {
+            return;
+        }
+        let params = self.model.of_heads(self.layer).filter(|(_, parts)| of_scores(parts));
+        let swap =
+            |(param, _): (Param, _)| Change::Rows { name: param.name, order: exchange(h * d, d, 0, h - 1) };
+        let changes = params.map(swap).collect();
+        let place = vec![self.here(self.model.projection(Part::Query))];
+        self.add("permuted-heads", "heads of queries and keys exchanged alike", place, changes);
     }
 
     fn scale(&mut self, d: usize) {
@@ -58,10 +82,18 @@ impl List<'_> {
         } else {
             self.absent("missing-scale", "no position term: 1/√(1 + 0) is 1");
         }
+        if terms == 2 {
+            let changes = self.unscaled(1.5_f32.sqrt());
+            let description = "queries divided by √2 where the scores have √3";
+            self.add("missing-scale", description, places.clone(), changes);
+        }
         if d > 1 {
             let changes = self.unscaled((d as f32).sqrt());
             self.add("missing-scale", format!("queries not divided by √{d}"), places, changes);
         }
+        let keys = self.here(self.model.projection(Part::Key));
+        let changes = scaled_part(self.model, self.layer, Part::Key, 0.8);
+        self.add("scaled-parameter", "keys 0.8 times what they should be", vec![keys], changes);
     }
 
     /// Scores times a factor, in every layer.

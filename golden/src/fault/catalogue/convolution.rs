@@ -3,7 +3,7 @@
 use deberta_reference::Module;
 
 use super::{List, other_activations};
-use crate::fault::change::activation_name;
+use crate::fault::setting::activation_name;
 use crate::fault::{Change, KernelOrder, Setting};
 
 impl List<'_> {

@@ -32,6 +32,24 @@ impl List<'_> {
         if head.is_legacy(&self.model.config) {
             self.decoder(noise);
         }
+        self.labels();
+    }
+
+    /// Rows of what gives classes, in another order: the labels, start and end.
+    fn labels(&mut self) {
+        let gives_classes = |param: &Param| matches!(param.module, Module::Classifier | Module::QaOutputs);
+        let params: Vec<Param> = self.params().into_iter().filter(gives_classes).collect();
+        let rows = params.first().and_then(|param| param.shape.first().copied()).unwrap_or(0);
+        let Some(first) = params.first().filter(|_| rows > 1) else {
+            self.absent("permuted-labels", "the class has no labels, or one");
+            return;
+        };
+        let (place, description) =
+            (first.path().to_owned(), format!("labels of {} in another order", first.path()));
+        let order: Vec<usize> = (0..rows).map(|row| (row + 1) % rows).collect();
+        let changes = params.into_iter().map(|param| Change::Rows { name: param.name, order: order.clone() });
+        let changes = changes.collect();
+        self.add("permuted-labels", description, vec![place], changes);
     }
 
     /// A decoder of its own where it is the word embeddings, and the other way round.

@@ -3,7 +3,7 @@
 use deberta_reference::config::Activation;
 use deberta_reference::{Inputs, Module, Param, Part, Role, Rows};
 
-use super::change::activation_name;
+use super::setting::activation_name;
 use super::{Change, Culprit, Fault, Model, Setting, swapped_layers};
 use crate::judge::tolerance::Precision;
 
@@ -50,17 +50,17 @@ pub fn faults(model: &Model, inputs: &Inputs, layer: usize) -> Listed {
 }
 
 /// The points that feel the scores of a layer's attention.
-fn scores_of(model: &Model, layer: usize) -> Vec<String> {
+pub(super) fn scores_of(model: &Model, layer: usize) -> Vec<String> {
     use Module::{C2c, C2p, HeadLogitsProj, P2c, Probs, Scores, SelfAttention};
     let feel = [C2c, C2p, P2c, Scores, HeadLogitsProj, Probs, SelfAttention];
     let places = feel.map(|module| model.path(module, layer)).into_iter();
     places.chain([format!("outputs.attentions.{layer}")]).collect()
 }
 
-struct List<'m> {
-    model: &'m Model,
-    layer: usize,
-    listed: Listed,
+pub(super) struct List<'m> {
+    pub(super) model: &'m Model,
+    pub(super) layer: usize,
+    pub(super) listed: Listed,
 }
 
 impl List<'_> {
@@ -87,7 +87,7 @@ impl List<'_> {
 
     /// The parameters outside of the layers, and those of the layer that faults are put into: all that the class computes
     /// with.
-    fn params(&self) -> Vec<Param> {
+    pub(super) fn params(&self) -> Vec<Param> {
         let unused = |param: &Param| {
             !param.required
                 || (param.module == Module::TableLayerNorm && !self.model.config.relative_attention)
@@ -107,7 +107,7 @@ impl List<'_> {
     }
 
     /// The points that feel a change of the relative position table, the first first.
-    fn table_places(&self) -> Vec<String> {
+    pub(super) fn table_places(&self) -> Vec<String> {
         let positions = [Part::PositionKey, Part::PositionQuery].map(|part| self.model.projection(part));
         let modules = [self.model.table_point()].into_iter().chain(positions);
         let scores = scores_of(self.model, 0).into_iter().filter(|path| *path != self.first(Module::C2c));
@@ -124,7 +124,7 @@ impl List<'_> {
     }
 
     /// The points that feel a change of a parameter, the first first.
-    fn feel(&self, param: &Param) -> Vec<String> {
+    pub(super) fn feel(&self, param: &Param) -> Vec<String> {
         match (param.module, param.rows) {
             (Module::RelEmbeddings | Module::TableLayerNorm, _) => self.table_places(),
             (_, Rows::Heads([Part::Value])) => self.after_values(param.path()),
@@ -147,7 +147,9 @@ impl List<'_> {
         let negate = Change::Scale { name: weight.clone(), rows: None, factor: -1.0 };
         self.add("negated-parameter", format!("{weight} with the other sign"), place.clone(), vec![negate]);
         let zero = Change::Fill(weight.clone(), 0.0);
-        self.add("zero-parameter", format!("{weight} all zero"), place, vec![zero]);
+        self.add("zero-parameter", format!("{weight} all zero"), place.clone(), vec![zero]);
+        let reshaped = Change::Reshape { name: weight.clone(), back: false };
+        self.add("reshaped-kernel", format!("{weight} reshaped, not transposed"), place, vec![reshaped]);
     }
 
     fn configuration(&mut self) {
@@ -214,6 +216,12 @@ impl List<'_> {
         let changes = vec![swap("weight"), swap("bias")];
         self.add("misplaced-parameter", format!("{one} and {other} exchanged"), vec![one.clone()], changes);
 
+        let bias = |module: Module| format!("{}.bias", self.here(module));
+        let (one, other) = (bias(Module::AttentionDense), bias(Module::OutputDense));
+        let place = vec![self.here(Module::AttentionDense)];
+        let changes = vec![Change::Swap(one.clone(), other.clone())];
+        self.add("misplaced-parameter", format!("{one} and {other} exchanged"), place, changes);
+
         let elsewhere = if self.layer == 0 { 1 } else { 0 };
         if self.model.config.num_hidden_layers < 2 {
             self.absent("permuted-layers", "one layer");
@@ -224,6 +232,18 @@ impl List<'_> {
         let changes = swapped_layers(self.model, self.layer, elsewhere);
         let description = format!("layers {elsewhere} and {} exchanged", self.layer);
         self.add("permuted-layers", description, vec![first], changes);
+        let layers = self.model.config.num_hidden_layers;
+        let here = vec![self.here(tokens)];
+        let dropped = (0..layers).filter(|&layer| layer != self.layer).collect();
+        self.add(
+            "dropped-layer",
+            format!("layer {} dropped", self.layer),
+            here.clone(),
+            vec![Change::Layers(dropped)],
+        );
+        let inserted = (0..self.layer).chain([elsewhere]).chain(self.layer..layers).collect();
+        let description = format!("a layer as {elsewhere} inserted before {}", self.layer);
+        self.add("inserted-layer", description, here, vec![Change::Layers(inserted)]);
         for module in [tokens, Module::IntermediateDense] {
             let to = self.model.weight(module, self.layer);
             let from = self.model.weight(module, elsewhere);
@@ -246,6 +266,10 @@ impl List<'_> {
                 .collect();
             self.add("half-precision", format!("all weights rounded to {precision}"), Vec::new(), changes);
         }
+        let matrices = self.model.params().into_iter().filter(|param| param.shape.len() == 2);
+        let there = matrices.map(|param| param.name).filter(|name| self.model.values(name).is_some());
+        let changes = there.map(|name| Change::Quantize { name, by_row: true }).collect();
+        self.add("int8-weights", "all matrices rounded to 8 bits, row by row", Vec::new(), changes);
     }
 
     fn single_numbers(&mut self, inputs: &Inputs) {
@@ -255,6 +279,14 @@ impl List<'_> {
         let place = vec![self.first(Module::WordEmbeddings)];
         self.add("wrong-token-ids", "every token has the embedding of the next one", place, changes);
 
+        if let Some(most) = inputs.input_ids.as_ref().and_then(|ids| ids.iter().max()) {
+            // A row that some token before the last has behind it.
+            let at = usize::try_from(most / 2).unwrap_or(0);
+            let order = (0..vocabulary).map(|id| if id > at { id - 1 } else { id }).collect();
+            let changes = vec![Change::Rows { name: self.model.weight(Module::WordEmbeddings, 0), order }];
+            let place = vec![self.first(Module::WordEmbeddings)];
+            self.add("wrong-token-ids", format!("a token inserted after {at}"), place, changes);
+        }
         let token = inputs.input_ids.as_ref().and_then(|ids| ids.iter().nth(1).copied());
         let token = token.and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
         for param in self.params() {

@@ -110,8 +110,23 @@ impl List<'_> {
         let changes = vec![Change::Rows { name: table.clone(), order }];
         self.add("reversed-positions", "distances j - i for i - j", place.clone(), changes);
         let order = (0..2 * span).map(|row| (row + 1) % (2 * span)).collect();
-        let changes = vec![Change::Rows { name: table, order }];
+        let changes = vec![Change::Rows { name: table.clone(), order }];
         self.add("permuted-rows", "the relative position table shifted by one row", place.clone(), changes);
+        let order = (0..2 * span).map(|row| (row + span) % (2 * span)).collect();
+        let changes = vec![Change::Rows { name: table.clone(), order }];
+        self.add(
+            "permuted-rows",
+            "the halves of the relative position table exchanged",
+            place.clone(),
+            changes,
+        );
+        let negate = vec![Change::Scale { name: table, rows: None, factor: -1.0 }];
+        self.add(
+            "negated-parameter",
+            "the relative position table with the other sign",
+            place.clone(),
+            negate,
+        );
         if normed {
             let changes = vec![Change::Config(Setting::NormTable(false))];
             self.add("norm-rel-ebd", "the relative position table is not normalised", place, changes);

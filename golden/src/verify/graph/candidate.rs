@@ -124,7 +124,8 @@ fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
         let folders = [file.source.folder(), file.request.model.as_path()];
         let others = folders.into_iter().filter(|folder| folder.is_dir()).find_map(|folder| {
             let other = Source::locate(folder, None, Some(Format::Onnx)).ok()?;
-            let other = WeightFile::new(file.request, other, file.progress).parameters(class).ok()?;
+            let other =
+                WeightFile::new(file.request, other, file.progress, file.diagnosed).parameters(class).ok()?;
             is_of_the_golden(&other).then_some(other)
         });
         let goldens = || {

@@ -1,0 +1,269 @@
+//! The selftest with random faults: how often a fault is seen, where it is, whether it is named, and whether any cause that is
+//! called confirmed is wrong.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::progress::Progress;
+use serde::Serialize;
+
+use super::cut::{Cut, alike, cut_down, other_tokens};
+use super::{Fate, FaultReport, Injected, Recorded, Subject, as_class, in_place, report_of, said, seen};
+use crate::diagnose::{diagnose_and_repair, first_divergence};
+use crate::fault::{Culprit, Dice, Fault, Model, RandomFault, random_fault};
+use crate::judge::tolerance::Precision;
+use crate::trace::points::rank;
+
+/// The schema of the JSON report.
+pub(super) const SCHEMA: &str = "deberta-verify-random-1";
+
+/// What the selftest found with random faults in one model.
+#[derive(Clone, Debug, Serialize)]
+pub struct RandomReport {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The model.
+    pub model: String,
+    /// What the faults were drawn by.
+    pub seed: u64,
+    /// How many were put into the model.
+    pub drawn: usize,
+    /// The figures, by what was left of the golden.
+    pub counts: BTreeMap<Cut, Counts>,
+    /// One entry for every fault.
+    pub faults: Vec<RandomFate>,
+}
+
+/// How many of the random faults.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Were seen.
+    pub killed: usize,
+    /// Were not seen, although points that the golden has differ.
+    pub survived: usize,
+    /// No comparison of these numbers can see.
+    pub not_visible: usize,
+    /// Were seen where they are.
+    pub in_place: usize,
+    /// Were seen, and are of a kind that a diagnosis can name.
+    pub nameable: usize,
+    /// The diagnosis named, of those.
+    pub named: usize,
+    /// Had a confirmed cause that is not theirs.
+    pub wrongly_confirmed: usize,
+}
+
+/// What became of one random fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct RandomFate {
+    /// Its number: with the seed, what it is drawn by.
+    pub number: usize,
+    /// What was left of the golden.
+    pub cut: Cut,
+    /// The golden.
+    pub golden: String,
+    /// The words by which a diagnosis may name it.
+    pub kinds: Vec<&'static str>,
+    /// Why a confirmed cause is wrong, if one is.
+    pub wrong: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub report: FaultReport,
+}
+
+impl RandomReport {
+    /// Whether every visible fault was seen, where it is, and no confirmed cause is wrong.
+    pub fn passes(&self) -> bool {
+        self.counts.values().all(|counts| {
+            counts.survived == 0 && counts.wrongly_confirmed == 0 && counts.in_place == counts.killed
+        })
+    }
+}
+
+impl fmt::Display for RandomReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {} random faults, seed {}", self.model, self.drawn, self.seed)?;
+        let notable = |fate: &&RandomFate| {
+            let report = &fate.report;
+            let unnamed = !fate.kinds.is_empty() && !report.diagnosed;
+            report.fate == Fate::Survived
+                || (report.fate == Fate::Killed && (!report.in_place || unnamed || fate.wrong.is_some()))
+        };
+        for fate in self.faults.iter().filter(notable) {
+            let report = &fate.report;
+            writeln!(
+                f,
+                "  {} ({:?}, {}) {}: {}",
+                fate.number, fate.cut, fate.golden, report.kind, report.description
+            )?;
+            let place = report.first_divergence.as_deref().unwrap_or("nowhere");
+            writeln!(
+                f,
+                "      seen at {place}{}",
+                if report.in_place { "" } else { ", which is not where it is" }
+            )?;
+            writeln!(f, "      diagnosis: {}", report.diagnoses.first().map_or("nothing", String::as_str))?;
+            if let Some(wrong) = &fate.wrong {
+                writeln!(f, "      WRONGLY CONFIRMED: {wrong}")?;
+            }
+        }
+        for (cut, counts) in &self.counts {
+            writeln!(
+                f,
+                "  {cut:?}: {} killed, {} survived, {} not visible; {} in place; {} of {} named; {} wrongly confirmed",
+                counts.killed,
+                counts.survived,
+                counts.not_visible,
+                counts.in_place,
+                counts.named,
+                counts.nameable,
+                counts.wrongly_confirmed
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts `count` random faults into a model, one or two at a time.
+///
+/// # Errors
+/// A model that cannot be run, or has no golden.
+pub fn selftest_random(
+    subject: &Subject,
+    count: usize,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<RandomReport> {
+    let mut report = RandomReport {
+        schema: SCHEMA,
+        model: subject.name.clone(),
+        seed,
+        drawn: 0,
+        counts: BTreeMap::new(),
+        faults: Vec::new(),
+    };
+    for number in 0..count {
+        let mut dice =
+            Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(number as u64) ^ hash(&subject.name));
+        let golden = dice.of(&subject.goldens);
+        let golden = golden.ok_or_else(|| Error::new(Kind::Request, "no golden to compare with"))?;
+        let own = as_class(&subject.model, golden);
+        let cut = Cut::draw(&mut dice).of(golden);
+        let recorded = cut_down(&own, golden, cut, &mut dice)?;
+        let drawn = random_fault(&own, &recorded.inputs, &mut dice);
+        let RandomFault { fault, kinds, composed } = drawn;
+        progress.step(&format!("{}: {number}: {}", subject.name, fault.description));
+        let Some(faulty) = own.with(&fault.changes) else { continue };
+        let trial = Trial { subject, golden, recorded: &recorded, own: &own, faulty: &faulty, composed };
+        let Some((fate, wrong)) = trial.run(&fault, &kinds, &mut dice)? else { continue };
+        report.drawn += 1;
+        let counts = report.counts.entry(cut).or_default();
+        match fate.fate {
+            Fate::Killed => counts.killed += 1,
+            Fate::Survived => counts.survived += 1,
+            Fate::NotVisible => counts.not_visible += 1,
+        }
+        if fate.fate == Fate::Killed {
+            counts.in_place += usize::from(fate.in_place);
+            counts.nameable += usize::from(!kinds.is_empty());
+            counts.named += usize::from(!kinds.is_empty() && fate.diagnosed);
+            counts.wrongly_confirmed += usize::from(wrong.is_some());
+        }
+        let golden = golden.name.clone();
+        report.faults.push(RandomFate { number, cut, golden, kinds, wrong, report: fate });
+    }
+    Ok(report)
+}
+
+/// A number for a name, so that models have faults of their own (FNV-1a).
+fn hash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// A fault in a model, and what it is compared with.
+struct Trial<'t> {
+    subject: &'t Subject,
+    golden: &'t Recorded,
+    recorded: &'t Recorded,
+    own: &'t Model,
+    faulty: &'t Model,
+    composed: bool,
+}
+
+impl Trial<'_> {
+    /// What becomes of the fault, and why a confirmed cause is wrong; nothing if the model cannot be run with the fault, which
+    /// is another matter.
+    fn run(
+        &self,
+        fault: &Fault,
+        kinds: &[&'static str],
+        dice: &mut Dice,
+    ) -> Result<Option<(FaultReport, Option<String>)>> {
+        let mut report = report_of(fault);
+        let Ok(injected) = self.injected(fault) else { return Ok(None) };
+        let Ok(points) = self.subject.compare(&injected) else { return Ok(None) };
+        let Some(point) = points.iter().find(|point| seen(point)) else {
+            let share = points
+                .iter()
+                .filter_map(|point| point.real.as_ref())
+                .map(|part| part.share)
+                .fold(0.0, f64::max);
+            report.fate = Fate::NotVisible;
+            report.reason = Some(format!("the largest change is {:.1} % of what is allowed", 100.0 * share));
+            return Ok(Some((report, None)));
+        };
+        report.fate = Fate::Killed;
+        let names = injected.trace.tensors.iter().map(|tensor| tensor.name.as_str());
+        // Points between the place of the fault and the one that shows it were compared, and agree.
+        let later = fault.places.first().is_none_or(|place| rank(place) <= rank(&point.name));
+        report.in_place = later || in_place(fault, &point.name, names);
+        report.first_divergence = Some(point.name.clone());
+        let padding = injected.padding();
+        let divergence = injected.divergence(self.subject.comparison(&padding));
+        let (diagnoses, repaired) = diagnose_and_repair(&divergence)?;
+        let another = diagnoses
+            .iter()
+            .find(|diagnosis| diagnosis.confirmed && !kinds.contains(&diagnosis.kind.as_str()))
+            .map(|diagnosis| format!("{}: {}", diagnosis.kind, diagnosis.cause));
+        let confirmed = diagnoses.iter().any(|diagnosis| diagnosis.confirmed);
+        let agrees = first_divergence(&divergence.compare(&repaired)?).is_none();
+        // Of two faults the golden may show one, and of weights in half precision a part.
+        let restored = !confirmed || !agrees || !self.exact() || self.restores(fault, &repaired, dice)?;
+        let wrong = another.or_else(|| {
+            (!restored).then(|| "the repaired model computes something else from other tokens".to_owned())
+        });
+        said(&mut report, fault, diagnoses);
+        report.diagnosed = report
+            .diagnoses
+            .iter()
+            .any(|said| kinds.iter().any(|kind| said.split([':', ' ']).next() == Some(kind)));
+        report.wrongly_confirmed = wrong.is_some();
+        Ok(Some((report, wrong)))
+    }
+
+    /// Whether a repair must bring back all that the fault changed.
+    fn exact(&self) -> bool {
+        !self.composed && self.subject.precision == Precision::F32
+    }
+
+    fn injected(&self, fault: &Fault) -> Result<Injected<'_>> {
+        if fault.of == Culprit::Model {
+            let trace = Cow::Borrowed(&self.recorded.trace);
+            return Ok(Injected { model: self.faulty.clone(), trace, inputs: &self.recorded.inputs });
+        }
+        self.subject.injected(fault, self.faulty, self.recorded)
+    }
+
+    /// Whether a repaired model computes what the good one does, from other tokens too.
+    fn restores(&self, fault: &Fault, repaired: &Model, dice: &mut Dice) -> Result<bool> {
+        let Some(inputs) = other_tokens(&self.recorded.inputs, &self.golden.inputs, dice) else {
+            return Ok(true);
+        };
+        let right = if fault.of == Culprit::Model { self.own } else { self.faulty };
+        let Ok(found) = repaired.run(&inputs, &[], Vec::new()) else { return Ok(false) };
+        Ok(alike(&right.run(&inputs, &[], Vec::new())?, &found))
+    }
+}
