@@ -9,11 +9,12 @@ use crate::trace::file::Trace;
 use crate::trace::points::Named;
 use deberta_reference::Stage;
 
-/// How many layers a golden shows, if it has the states behind all of them.
+/// How many layers a golden shows, if it has the states behind all of them, or the probabilities of all.
 pub(super) fn layers_of(golden: &Trace) -> Option<usize> {
     let named: Vec<Named> = golden.tensors.iter().filter_map(|tensor| Named::of(&tensor.name)).collect();
     let state = |i: usize| named.contains(&Named::State(i));
-    let last = (1..).take_while(|&i| state(i)).count();
+    let attentions = (0..).take_while(|&i| named.contains(&Named::Attentions(i))).count();
+    let last = (1..).take_while(|&i| state(i)).count().max(attentions);
     let layers = named
         .iter()
         .filter_map(|named| if let Stage::Layer(layer) = named.stage() { Some(layer + 1) } else { None });

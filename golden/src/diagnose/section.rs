@@ -8,7 +8,7 @@ use ndarray::ArrayD;
 use super::divergence::{Divergence, diverges, short};
 use super::part::Part;
 use crate::fault::Model;
-use crate::judge::tolerance::Tolerance;
+use crate::judge::tolerance::{Precision, Tolerance};
 use crate::trace::file::Trace;
 use crate::trace::points::{Named, Point, points};
 use crate::trace::tensor::{Data, Tensor};
@@ -138,11 +138,13 @@ impl<'d> Section<'d> {
         };
         let allowed = self.allowed(want, wanted);
         let real = comparison.padding.of_tensor(&want.name, &want.shape);
+        // The tolerance of half precision lets other causes through as well.
+        let clearly = if comparison.precision == Precision::F32 { 1.0 } else { 4.0 };
         let known = before.get(&want.name).filter(|known| known.shape == want.shape).and_then(floats);
         let differed = |at: usize, want: f32| {
             let known = known.and_then(|known| known.get(at));
             known.is_none_or(|&known| {
-                known.is_nan() || f64::from((want - known).abs()) > allowed.allowance(want)
+                known.is_nan() || f64::from((want - known).abs()) > clearly * allowed.allowance(want)
             })
         };
         let is_real = |at: usize| real.as_ref().is_none_or(|real| real.get(at) == Some(&true));

@@ -1,5 +1,7 @@
 //! Hypotheses, tested one after the other.
 
+use std::time::{Duration, Instant};
+
 use deberta_converters::error::Result;
 use deberta_reference::Stage;
 
@@ -11,7 +13,9 @@ use crate::judge::verdict::PointReport;
 use crate::trace::points::rank;
 
 /// The most hypotheses that are tested after one that explains everything, to see whether another one does.
-const RIVALS: usize = 64;
+const RIVALS: usize = 200;
+/// The most time that they are tested for.
+const RIVALRY: Duration = Duration::from_secs(5);
 
 /// Causes that leave nothing to undo.
 const LOST: [&str; 2] = ["zero-parameter", "int8-weights"];
@@ -55,7 +59,7 @@ impl Search<'_> {
         };
         let off = section.diverging_alone(model);
         let mut tried: Vec<Tried> = Vec::new();
-        let (mut tested, mut since) = (0, 0);
+        let (mut tested, mut since, mut found) = (0, 0, None::<Instant>);
         for (at, hypothesis) in hypotheses::of(model, section, &self.divergence).into_iter().enumerate() {
             if hypothesis.changes.is_empty() {
                 // Of a head that was never trained the numbers say nothing.
@@ -68,7 +72,8 @@ impl Search<'_> {
             }
             let explained = tried.iter().any(|tried| tried.then.is_none());
             let in_time = self.started.elapsed() <= PATIENCE;
-            if explained && (since >= RIVALS || !in_time) {
+            let long = found.is_some_and(|found| found.elapsed() > RIVALRY);
+            if explained && (since >= RIVALS || long || !in_time) {
                 break;
             }
             if !in_time || at >= HYPOTHESES {
@@ -87,6 +92,7 @@ impl Search<'_> {
             let breaks = || section.diverging_alone(&repaired).iter().any(|place| !off.contains(place));
             let further = then.is_some_and(|then| then > before && !explained) && !breaks();
             if then.is_none() || further {
+                found = found.or_else(|| then.is_none().then(Instant::now));
                 tried.push(Tried { hypothesis, repaired, tested, then });
             }
         }

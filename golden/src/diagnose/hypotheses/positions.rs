@@ -189,6 +189,10 @@ impl Search<'_> {
                 == (config.c2p(), config.p2c(), config.scale_terms());
             if terms != config.pos_att_type && (!same || config.has_in_proj()) {
                 let relative = config.relative_attention || !terms.is_empty();
+                if !config.relative_attention {
+                    // Terms that only scale.
+                    found.push(setting("pos-att-type", Setting::Terms(terms.clone()), &own));
+                }
                 found.push(
                     setting("pos-att-type", Setting::Terms(terms.clone()), &own)
                         .undone_by([Setting::Terms(terms), Setting::Relative(relative)].map(Change::Config)),

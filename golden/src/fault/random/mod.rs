@@ -38,7 +38,9 @@ pub(crate) fn random_fault(model: &Model, inputs: &Inputs, dice: &mut Dice) -> R
         return first;
     }
     let (one, other) = (first.fault, second.fault);
-    let mut places = [one.places, other.places].concat();
+    // One that is felt anywhere may be felt first.
+    let anywhere = one.places.is_empty() || other.places.is_empty();
+    let mut places = if anywhere { Vec::new() } else { [one.places, other.places].concat() };
     places.sort_by_key(|place| rank(place));
     RandomFault {
         fault: Fault {
