@@ -20,7 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, selftest, selftest_at, sizes, subjects,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, releases, selftest, selftest_at, sizes,
+    subjects,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -66,7 +67,12 @@ impl SelftestArgs {
             (Some(model), Some(golden)) => vec![open(model.clone(), &Golden::open(golden)?)?],
             _ => subjects()?,
         };
-        let report = selftest(&subjects, &StatusLine::new())?;
+        let progress = StatusLine::new();
+        let mut report = selftest(&subjects, &progress)?;
+        if self.model.is_none() {
+            report.add(releases(&progress)?);
+        }
+        drop(progress);
         self.show(&report, text(&report), report.passes())
     }
 

@@ -18,11 +18,13 @@ use crate::trace::points::{Named, rank};
 
 mod built_in;
 pub(crate) mod memory;
+mod releases;
 mod size;
 mod subject;
 
 pub use built_in::subjects;
 pub use memory::Cost;
+pub use releases::releases;
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 
@@ -102,6 +104,21 @@ impl SelftestReport {
     pub fn passes(&self) -> bool {
         self.survived == 0 && self.killed > 0
     }
+
+    /// Adds what was found with one more model.
+    pub fn add(&mut self, subject: SubjectReport) {
+        for fault in &subject.faults {
+            match fault.fate {
+                Fate::Killed => self.killed += 1,
+                Fate::Survived => self.survived += 1,
+                Fate::NotVisible => self.not_visible += 1,
+            }
+            self.in_place += usize::from(fault.in_place);
+            self.diagnosed += usize::from(fault.diagnosed);
+            self.wrongly_confirmed += usize::from(fault.wrongly_confirmed);
+        }
+        self.subjects.push(subject);
+    }
 }
 
 /// Puts every fault into every model. `progress` is told what is being done.
@@ -111,18 +128,7 @@ impl SelftestReport {
 pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<SelftestReport> {
     let mut report = SelftestReport { schema: SCHEMA, ..SelftestReport::default() };
     for subject in subjects {
-        let subject_report = subject.test(progress)?;
-        for fault in &subject_report.faults {
-            match fault.fate {
-                Fate::Killed => report.killed += 1,
-                Fate::Survived => report.survived += 1,
-                Fate::NotVisible => report.not_visible += 1,
-            }
-            report.in_place += usize::from(fault.in_place);
-            report.diagnosed += usize::from(fault.diagnosed);
-            report.wrongly_confirmed += usize::from(fault.wrongly_confirmed);
-        }
-        report.subjects.push(subject_report);
+        report.add(subject.test(progress)?);
     }
     Ok(report)
 }
