@@ -23,6 +23,7 @@ mod graph_bytes;
 mod hub;
 mod hub_failures;
 mod interruption;
+mod inventory;
 mod keras_format;
 mod keras_plan;
 mod onnx;

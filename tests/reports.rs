@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use deberta_golden::coverage::{Covered, Exercised, Feature};
+use deberta_golden::inventory::{Entry, Role};
 use deberta_golden::judge::difference::Difference;
 use deberta_golden::judge::tolerance::Tolerance;
 use deberta_golden::judge::verdict::{Arbitration, Basis, Offset, Outcome, PointReport, Verdict, Worse};
@@ -191,6 +192,20 @@ fn failing() -> Report {
     let error = "tf_model.h5: truncated: 12 bytes, expected 96";
     broken.findings.push(Finding::new(FindingKind::Error, Outcome::Undecided, error));
     let mut report = report("./release", vec![weights, broken]);
+    report.inventory = [
+        ("config.json", Role::Configuration, None, None),
+        ("flax_model.msgpack", Role::NotJudged, Some("Flax: not read"), Some(Outcome::Pass)),
+        ("model.safetensors", Role::Judged, Some("safetensors: weights by reference"), None),
+        ("model.onnx", Role::NotJudged, Some("a pipe, not a file"), Some(Outcome::Undecided)),
+        ("tf_model.h5", Role::NotJudged, Some("nothing of it was compared"), None),
+    ]
+    .map(|(file, role, detail, outcome)| Entry {
+        file: file.to_owned(),
+        role,
+        detail: detail.map(str::to_owned),
+        outcome,
+    })
+    .to_vec();
     report.findings.push(Finding::new(FindingKind::Note, Outcome::Pass, "for information"));
     report.coverage = coverage(5);
     report
@@ -207,7 +222,10 @@ fn hostile() -> Report {
     run.diagnoses.push(Diagnosis { kind, cause, evidence, repair, confirmed: false });
     let mut file = file(NAME, NAME, vec![run]);
     file.findings.push(Finding::new(FindingKind::Error, Outcome::Undecided, NAME));
-    report(NAME, vec![file])
+    let mut report = report(NAME, vec![file]);
+    let (file, detail, outcome) = (NAME.to_owned(), Some(NAME.to_owned()), Some(Outcome::Undecided));
+    report.inventory.push(Entry { file, role: Role::NotJudged, detail, outcome });
+    report
 }
 
 fn render(format: ReportFormat, report: &Report) -> String {
@@ -226,7 +244,7 @@ fn text() {
 fn the_text_starts_with_the_divergence_and_ends_with_what_was_compared() {
     let text = render(ReportFormat::Text, &failing());
     assert!(text.starts_with("FIRST DIVERGENCE in model.safetensors, padded.safetensors\n"), "{text}");
-    let end = "divergence: 2 files, 2 traces, 15 points, 800 numbers compared; not judged: 4 points, 1 trace, 1 file\n";
+    let end = "divergence: 2 files, 2 traces, 15 points, 800 numbers compared; not judged: 4 points, 1 trace, 3 files\n";
     assert!(text.ends_with(end), "{text}");
 }
 

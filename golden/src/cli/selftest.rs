@@ -20,7 +20,7 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, selftest, selftest_at,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, releases, selftest, selftest_at,
     selftest_random, sizes, subjects, tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
@@ -85,6 +85,7 @@ impl SelftestArgs {
                 let graphs = graph_faults(&progress)?;
                 let mut report = SelftestReport { graphs, ..selftest(&subjects()?, &progress)? };
                 tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
+                report.add(releases(&progress)?);
                 report
             }
         };

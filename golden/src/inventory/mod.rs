@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use deberta_converters::error::Result;
+use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::source::Source;
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ impl Inventory {
     /// its shards: its neighbours are not looked at.
     ///
     /// # Errors
-    /// No weights; the index of the shards that was named is none.
+    /// No weights; the index of the shards that was named is none; one of several shards.
     pub(crate) fn of(request: &VerifyRequest) -> Result<Inventory> {
         if request.model.is_dir() { sort::sort(request) } else { Inventory::of_file(request) }
     }
@@ -103,6 +103,11 @@ impl Inventory {
     fn of_file(request: &VerifyRequest) -> Result<Inventory> {
         let source = Source::locate(&request.model, None, None)?;
         let name = name_of(&source.path);
+        if names::is_shard(&name) && !name.contains("-of-00001.") {
+            let why =
+                "one of several shards, which is no model alone: --model names their index, or the folder";
+            return Err(Error::new(Kind::Request, why).in_file(&source.path));
+        }
         let mut inventory = Inventory::default();
         inventory.entries.push(Entry::new(name.clone(), Role::Judged, ""));
         for shard in source.weight_map.iter().flat_map(|_| &source.files) {

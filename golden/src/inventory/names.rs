@@ -150,7 +150,7 @@ pub(super) fn kind(path: &str) -> Kind {
     if CONFIGURATION.contains(&name) || MORE_OF_CONFIGURATIONS.contains(&name) {
         return Kind::Configuration;
     }
-    if is_index(name) {
+    if is_index(name) && is_of_weights(name) {
         return Kind::Index;
     }
     if let Some(whose) = of_folder(folders, name, extension) {
@@ -173,6 +173,13 @@ pub(super) fn kind(path: &str) -> Kind {
         return Kind::Aside("");
     }
     Kind::Unknown
+}
+
+/// Whether an index is one of weights, and not of a search: `pytorch_model.bin.index.fp16.json`.
+fn is_of_weights(index: &str) -> bool {
+    let indexed = index.rsplit_once(".index").map_or("", |(indexed, _)| indexed);
+    let extension = indexed.rsplit_once('.').map_or("", |(_, extension)| extension);
+    WEIGHTS.contains(&extension) || extension == "bin"
 }
 
 /// Whose a file is by the folders that it is in: `model.mlpackage/Data/…/weight.bin`, `openvino/model.bin`.
@@ -251,6 +258,8 @@ mod tests {
             assert_eq!(kind(name), Kind::Aside(""), "{name}");
         }
         assert_eq!(kind("LICENSE"), Kind::Unknown);
+        assert_eq!(kind("faiss.index.json"), Kind::Aside(""));
+        assert_eq!(kind("pytorch_model.bin.index.fp16.json"), Kind::Index);
         assert_eq!(kind("adapter_model.bin"), Kind::Adapter);
         assert!(!is_shard("model-of-00001.bin") && !is_shard("part-1-of-2.bin"));
     }

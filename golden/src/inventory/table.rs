@@ -1,13 +1,14 @@
 //! The inventory as a table.
 
-use super::Entry;
+use super::{Entry, Role};
 use crate::report::table::{Column, Row, Table};
 use crate::report::{Finding, FindingKind, Report, Rules};
 
 /// The most files that a table has: those of the model's own folder come first.
 const MOST: usize = 200;
 
-/// The table of the files of a release; nothing if no file is known.
+/// The table of the files of a release; nothing if there are none but those that were judged, each of which has its own
+/// report.
 pub(crate) fn table(report: &Report, rules: &Rules) -> Option<Table> {
     let row = |entry: &Entry| {
         let judged = report.files.iter().find(|file| file.file == entry.file).map(|file| file.outcome);
@@ -26,5 +27,6 @@ pub(crate) fn table(report: &Report, rules: &Rules) -> Option<Table> {
             vec!["…".to_owned(), String::new(), format!("{more} more files, which the JSON report has")];
         rows.push(Row { cells, outcome: None });
     }
-    (!rows.is_empty()).then(|| Table { title: "files of the release".to_owned(), columns, rows })
+    let tells = report.inventory.iter().any(|entry| entry.role != Role::Judged);
+    tells.then(|| Table { title: "files of the release".to_owned(), columns, rows })
 }

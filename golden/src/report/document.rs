@@ -125,7 +125,9 @@ impl<'r> Document<'r> {
             let of = |finding: &Finding| match finding.kind {
                 FindingKind::NotJudged => true,
                 // Its files are counted.
-                FindingKind::FileNotJudged => false,
+                FindingKind::FileNotJudged | FindingKind::Adapter => false,
+                // Something was judged, and what the configuration says of it besides is not known to be right.
+                FindingKind::ConfigUnfit | FindingKind::ConfigDiffers => false,
                 _ => finding.outcome == Outcome::Undecided,
             };
             findings.iter().any(of)

@@ -22,6 +22,7 @@ mod graph_changes;
 mod graphs;
 pub(crate) mod memory;
 mod random;
+mod releases;
 mod size;
 mod subject;
 mod tokenizers;
@@ -30,6 +31,7 @@ pub use built_in::{graph_faults, subjects};
 pub use graphs::GraphReport;
 pub use memory::Cost;
 pub use random::{RandomReport, selftest_random};
+pub use releases::releases;
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 pub use tokenizers::tokenizers;
@@ -114,7 +116,7 @@ impl SelftestReport {
         self.survived == 0 && self.killed > 0 && self.graphs.iter().all(|graph| graph.right)
     }
 
-    /// Counts what became of the faults of one model or tokenizer.
+    /// Counts what became of the faults of one model, tokenizer or release.
     pub fn add(&mut self, subject: SubjectReport) {
         for fault in &subject.faults {
             match fault.fate {

@@ -25,20 +25,30 @@ pub(super) fn findings(file: &WeightFile<'_>, checkpoint: &Checkpoint, asked: &[
     let config = ConfigFile::find(file.config_path(), file.source.folder(), None);
     let Some(config) = config.ok().filter(|_| checkpoint.format != Format::Onnx) else { return findings };
     let built = Built { file, checkpoint, config: &config, asked };
-    findings.extend(config.config.architectures.iter().filter_map(|name| built.architecture(name)));
+    let absent: Vec<Finding> =
+        config.config.architectures.iter().filter_map(|name| built.architecture(name)).collect();
+    findings.extend(if absent.is_empty() { built.other_class().into_iter().collect() } else { absent });
     findings.extend(built.legacy());
     findings.extend(built.number_of_labels());
     findings
 }
 
+/// How many tensors a digest of the checkpoint lacks: they are missing, misshapen, or left out of the encoder.
+pub(super) fn incomplete(checkpoint: &Checkpoint) -> usize {
+    let lacking = |what: &ProblemKind| matches!(what, ProblemKind::Missing | ProblemKind::Shape { .. });
+    let lacking = checkpoint.problems.iter().filter(|problem| lacking(&problem.what)).count();
+    lacking + left_out(checkpoint).map_or(0, |(count, _)| count)
+}
+
 /// How many tensors of the encoder the configuration leaves out, and the first of them.
-pub(super) fn left_out(checkpoint: &Checkpoint) -> Option<(usize, &str)> {
+fn left_out(checkpoint: &Checkpoint) -> Option<(usize, &str)> {
     let of_encoder = |name: &&str| name.split(['.', '/']).any(|part| part == "encoder");
     let mut left_out =
         checkpoint.unexpected().filter(of_encoder).filter(|name| !inventory::is_of_adapter(name));
     left_out.next().map(|first| (1 + left_out.count(), first))
 }
 
+/// It is for information: the numbers are of the model without these tensors, and so is what transformers builds.
 fn left_out_finding(checkpoint: &Checkpoint) -> Option<Finding> {
     let (count, first) = left_out(checkpoint)?;
     let message = format!(
@@ -46,7 +56,7 @@ fn left_out_finding(checkpoint: &Checkpoint) -> Option<Finding> {
          builds the model without them (num_hidden_layers, relative_attention, pos_att_type, share_att_key, norm_rel_ebd, \
          conv_kernel_size, talking_head)"
     );
-    Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Undecided, message))
+    Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Pass, message))
 }
 
 struct Built<'b> {
@@ -67,14 +77,12 @@ impl Built<'_> {
             ))
         };
         let family = self.config.config.family;
-        let head = Head::from_class_name(name);
-        let own = |head: &Head| head.class_name(family) == name.strip_prefix("TF").unwrap_or(name);
-        let Some(head) = head.filter(own) else {
+        // Of a name that no class has transformers says nothing: it takes another one.
+        let head = Head::from_class_name(name)?;
+        if head.class_name(family) != name.strip_prefix("TF").unwrap_or(name) {
             let model = self.config.config.model_type();
-            return unfit(format!(
-                "{name} is no class of model_type {model}: transformers cannot build it of these"
-            ));
-        };
+            return unfit(format!("{name} is no class of model_type {model}: it has other parameters"));
+        }
         if !head.in_transformers() || head == Head::Base {
             return None;
         }
@@ -104,6 +112,27 @@ impl Built<'_> {
         ))
     }
 
+    /// Classes of `architectures` that are none of those that the goldens are of, where the weights have a head: another class
+    /// may compute with the same one.
+    fn other_class(&self) -> Option<Finding> {
+        let config = &self.config.config;
+        let named: Vec<&str> =
+            config.architectures.iter().map(|name| name.strip_prefix("TF").unwrap_or(name)).collect();
+        let with_head = |head: &&Head| head.in_transformers() && **head != Head::Base;
+        let head = self.asked.iter().find(with_head)?;
+        let asked = self.asked.iter().map(|head| head.architecture(config.family));
+        if named.is_empty() || asked.clone().any(|class| named.contains(&class)) {
+            return None;
+        }
+        let message = format!(
+            "architectures names {}, the golden is of {}: whoever builds the class that the configuration names has another \
+             model",
+            named.join(", "),
+            head.class_name(config.family)
+        );
+        Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Undecided, message))
+    }
+
     /// A masked-LM head that is the other one than `legacy` says. Where nobody asks for that class, and nothing says
     /// `legacy`, it is for information: Microsoft's checkpoints are so.
     fn legacy(&self) -> Option<Finding> {
@@ -126,21 +155,32 @@ impl Built<'_> {
         Some(Finding::new(FindingKind::ConfigUnfit, outcome, message))
     }
 
-    /// A classifier of another number of labels than the configuration has.
+    /// A head of another number of outputs than the configuration has labels, if the class is known: a multiple choice has
+    /// the tensors of a classifier, too. Answers to questions have a start and an end, and transformers as many outputs as
+    /// labels.
     fn number_of_labels(&self) -> Option<Finding> {
-        let labels = self.config.config.num_labels;
-        self.checkpoint.problems.iter().find_map(|problem| {
-            let ProblemKind::Shape { expected, found } = &problem.what else { return None };
-            let of_classifier = problem.tensor.split(['.', '/']).any(|part| part == "classifier");
-            if !of_classifier || expected.len() != found.len() || !expected.contains(&labels) {
-                return None;
+        let (config, head) = (&self.config.config, self.checkpoint.head);
+        let class = head.class_name(config.family);
+        let declared =
+            config.architectures.iter().any(|name| name.strip_prefix("TF").unwrap_or(name) == class);
+        if !declared && !self.asked.contains(&head) {
+            return None;
+        }
+        let labels = config.num_labels;
+        let outputs = self.checkpoint.problems.iter().find_map(|problem| match &problem.what {
+            ProblemKind::Shape { expected, found } => {
+                let of_classifier = problem.tensor.split(['.', '/']).any(|part| part == "classifier");
+                let of_labels = expected.len() == found.len() && expected.contains(&labels);
+                (of_classifier && of_labels)
+                    .then(|| format!("{} has shape {found:?} for {expected:?}", problem.tensor))
             }
-            let message = format!(
-                "id2label (or num_labels) has {labels} labels, {} has shape {found:?} for {expected:?}: transformers refuses \
-                 to load it",
-                problem.tensor
-            );
-            Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Divergence, message))
-        })
+            _ => None,
+        });
+        let answers = (head == Head::QuestionAnswering && labels != 2).then(|| "qa_outputs has 2".to_owned());
+        let message = format!(
+            "id2label (or num_labels) has {labels} labels, {}: transformers refuses to load it",
+            outputs.or(answers)?
+        );
+        Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Divergence, message))
     }
 }

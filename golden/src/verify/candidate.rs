@@ -167,18 +167,19 @@ impl<'v> Candidate<'v> {
     }
 
     /// Notes a weight digest that is not the golden's. One of rounded weights cannot be, nor one of a part of them:
-    /// `left_out` is how many tensors the configuration leaves out.
-    pub(super) fn check_digest(&self, expected: Option<&str>, left_out: usize, report: &mut FileReport) {
+    /// `incomplete` is how many tensors it lacks.
+    pub(super) fn check_digest(&self, expected: Option<&str>, incomplete: usize, report: &mut FileReport) {
         let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {
             return;
         };
         let (digest, precision, golden) = (self.digest, self.precision, &self.golden.name);
         let finding = match precision {
-            Precision::F32 if left_out > 0 => Finding::new(
+            Precision::F32 if incomplete > 0 => Finding::new(
                 FindingKind::WeightsDiffer,
                 Outcome::Undecided,
                 format!(
-                    "digest {digest} is of the file without {left_out} tensors that the configuration leaves out: it tells                      nothing of those of golden {golden}, which had {expected}"
+                    "digest {digest} is of a part of the weights: {incomplete} tensors are missing, of another shape, or left \
+                     out by the configuration. It tells nothing of those of golden {golden}, which had {expected}"
                 ),
             ),
             Precision::F32 => Finding::new(

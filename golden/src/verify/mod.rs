@@ -189,7 +189,7 @@ fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport
     report.digest = Some(digest.clone());
     report.findings.extend(inventory::unmerged(checkpoint.unexpected()));
     report.findings.extend(built::findings(file, &checkpoint, heads));
-    let left_out = built::left_out(&checkpoint).map_or(0, |(count, _)| count);
+    let incomplete = built::incomplete(&checkpoint);
     // If they are incomplete, every run says so when it asks for them.
     if let Ok(parameters) = Parameters::new(checkpoint) {
         file.keep(None, parameters);
@@ -197,7 +197,7 @@ fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport
 
     for golden in &file.request.goldens {
         let candidate = Candidate::new(file, golden, &digest, precision);
-        candidate.check_digest(golden.digest(), left_out, report);
+        candidate.check_digest(golden.digest(), incomplete, report);
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);
