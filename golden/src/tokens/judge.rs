@@ -374,7 +374,10 @@ fn judge_against_each_other(slow: &mut Side, fast: &mut Side, folder: &Path) {
     let shown = shown_by(&of_slow.fast, &of_fast.fast, &of_slow.meaning, &found);
     let names = format!("{} and {}", slow.name(), fast.name());
     if !first.matters && shown.is_none() {
-        let message = format!("{names} differ in what concerns no text: {}", first.what);
+        let message = format!(
+            "{names} make the same tokens of all texts that were tried, and do not say the same: {}",
+            first.what
+        );
         fast.findings.push(Finding::new(FindingKind::TokenizerClasses, Outcome::Pass, message));
         return;
     }
