@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import rewrites
-
 from exporters import by_optimum, by_pytorch, generate_onnx, optimum
 from safetensors.numpy import save_file
 

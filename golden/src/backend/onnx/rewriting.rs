@@ -49,7 +49,21 @@ pub(super) fn unfuse(graph: &mut GraphProto) {
 
 /// The ranks of values, those of elementwise operators and products from their operands.
 fn inferred(graph: &GraphProto, mut ranks: HashMap<String, usize>) -> HashMap<String, usize> {
+    // How many numbers a list has, as the shapes that `Reshape` takes.
+    let mut lengths: HashMap<&str, usize> = HashMap::new();
+    for tensor in graph.initializer.iter().filter(|tensor| tensor.dims.len() == 1) {
+        let length = tensor.dims.first().and_then(|&length| usize::try_from(length).ok());
+        lengths.extend(length.map(|length| (tensor.name(), length)));
+    }
     for node in &graph.node {
+        let output = node.output.first().map(String::as_str);
+        let length = match node.op_type() {
+            // Of one number, as exporters make shapes.
+            "Unsqueeze" => Some(1),
+            "Concat" => node.input.iter().map(|name| lengths.get(name.as_str()).copied()).sum(),
+            _ => None,
+        };
+        lengths.extend(output.zip(length));
         let of = |at: usize| node.input.get(at).and_then(|name| ranks.get(name)).copied();
         let ints = |name: &str| {
             let attribute = node.attribute.iter().find(|attribute| attribute.name() == name)?;
@@ -60,16 +74,11 @@ fn inferred(graph: &GraphProto, mut ranks: HashMap<String, usize>) -> HashMap<St
                 of(0).zip(of(1)).map(|(one, other)| one.max(other))
             }
             "Transpose" => ints("perm").or(of(0)),
-            "GatherElements" | "Softmax" | "Cast" | "Identity" | "Slice" | "LayerNormalization"
+            "GatherElements" | "Softmax" | "Tile" | "Cast" | "Identity" | "Slice" | "LayerNormalization"
             | "Expand" => of(0),
             "Where" => of(1).into_iter().chain(of(2)).max(),
             "Gather" => of(0).zip(of(1)).map(|(data, indices)| (data + indices).saturating_sub(1)),
-            "Reshape" => {
-                let shape = node.input.get(1);
-                let shape =
-                    shape.and_then(|name| graph.initializer.iter().find(|tensor| tensor.name() == name));
-                shape.and_then(|shape| usize::try_from(*shape.dims.first()?).ok())
-            }
+            "Reshape" => node.input.get(1).and_then(|shape| lengths.get(shape.as_str())).copied(),
             _ => None,
         };
         if let (Some(rank), Some(output)) = (rank, node.output.first()) {
