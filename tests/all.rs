@@ -28,6 +28,7 @@ mod onnx;
 mod onnx_backend;
 mod precision;
 mod recorded_cases;
+mod recordings;
 mod refusals;
 mod reports;
 mod selftest;

@@ -58,8 +58,7 @@ impl Candidate<'_> {
         let file = TraceFile::open(path)?;
         let recorded = file.inputs()?;
         let stated = Stated::of(&recorded, self.golden, path)?;
-        let golden =
-            if file.is_sampled() { self.whole(recorded, stated)? } else { file.trace(|_| true)?.in_f32() };
+        let golden = if file.is_sampled() { self.whole(recorded, stated)? } else { file.known()?.in_f32() };
         let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint)?;
