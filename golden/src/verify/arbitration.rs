@@ -2,7 +2,7 @@
 
 use deberta_converters::error::Result;
 use deberta_converters::loading::Parameters;
-use deberta_reference::MaskedRows;
+use deberta_reference::{Head, MaskedRows};
 
 use super::candidate::WeightFile;
 use crate::backend::{Arithmetic, Reference};
@@ -37,10 +37,15 @@ pub(super) fn exact_model(
 /// The model in the golden's folder, if it has the weight digest that the golden states. One that is not there, or not
 /// right, is no error: it is the candidate that is verified.
 fn own_model(golden: &Golden, class: Class, rows: MaskedRows) -> Option<Reference> {
+    Reference::load(&own_parameters(golden, class.head)?, class, rows).ok()
+}
+
+/// The parameters of the model in the golden's folder, if it has the weight digest that the golden states.
+pub(super) fn own_parameters(golden: &Golden, head: Head) -> Option<Parameters> {
     let folder = golden.model_folder().ok().flatten()?;
-    let parameters = Parameters::open(&folder, class.head).ok()?;
+    let parameters = Parameters::open(&folder, head).ok()?;
     let checkpoint = parameters.checkpoint();
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&()).ok()?).to_string();
     let stated = golden.digest().is_some_and(|stated| stated.eq_ignore_ascii_case(&digest));
-    stated.then(|| Reference::load(&parameters, class, rows).ok()).flatten()
+    stated.then_some(parameters)
 }

@@ -237,7 +237,7 @@ fn other_configs(own: &DebertaConfig) -> Vec<DebertaConfig> {
 }
 
 /// The lines that differ between two configurations, each with that of the golden's.
-fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
+pub(super) fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
     let pairs = lines(own).into_iter().zip(lines(recorded));
     pairs.filter(|(own, recorded)| own != recorded).map(|(own, recorded)| [own, recorded]).collect()
 }

@@ -7,6 +7,7 @@
 //!   replay                   the run point by point, as a whole or every module alone
 //!   arbitration              the same in f64, to say whose errors are larger
 //!   conventions              what masked rows explain
+//! rounding                 weights in half precision against those that the golden was computed with
 //! published                the weights on the inputs of published values
 //! graph                    the computation that a file holds
 //! diagnosis                why a run diverges
@@ -36,6 +37,7 @@ mod diagnosis;
 mod graph;
 mod published;
 mod replay;
+mod rounding;
 mod run;
 pub mod traces;
 
@@ -165,6 +167,8 @@ fn verify_weights(file: &WeightFile<'_>, report: &mut FileReport) -> Result<()> 
     for golden in &file.request.goldens {
         let candidate = Candidate::new(file, golden, &digest, precision);
         candidate.check_digest(golden.digest(), report);
+        // Where it cannot be checked, the runs say what is wrong.
+        report.findings.extend(candidate.check_rounding().unwrap_or_default());
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);
