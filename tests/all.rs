@@ -31,6 +31,7 @@ mod onnx_backend;
 mod onnx_graphs;
 mod precision;
 mod recorded_cases;
+mod recordings;
 mod refusals;
 mod reports;
 mod selftest;

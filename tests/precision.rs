@@ -78,6 +78,46 @@ fn what_was_rounded_since_is_counted_and_a_policy_can_refuse_it() {
 }
 
 #[test]
+fn what_no_rounding_explains_is_seen_where_the_golden_s_model_is_at_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = data("masked-lm");
+    for dtype in ["f16", "bf16"] {
+        let half = folder.path().join(dtype);
+        let output = format!("{}/", half.display());
+        succeed(CONVERT, &["st2pt", model.to_str().unwrap(), "--dtype", dtype, "-o", &output]);
+        let good = report(&half, &model);
+        assert_eq!(good.outcome, Outcome::Pass, "{good:#?}");
+        // The configuration.
+        let config = fs::read_to_string(model.join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["hidden_act"] = "gelu_new".into();
+        fs::write(half.join("config.json"), config.to_string()).unwrap();
+        let faulty = report(&half, &model);
+        let said = &faulty.files[0].findings;
+        assert_eq!(faulty.outcome, Outcome::Divergence, "{dtype}: {faulty:#?}");
+        assert!(said.iter().any(|finding| finding.message.contains("gelu_new")), "{said:?}");
+        fs::copy(model.join("config.json"), half.join("config.json")).unwrap();
+        // One number of a bias, so small that the wider tolerance hides it.
+        let other = folder.path().join(format!("{dtype}-other"));
+        fs::create_dir(&other).unwrap();
+        let output = other.join("model.safetensors");
+        succeed(CONVERT, &["pt2st", half.to_str().unwrap(), "-o", output.to_str().unwrap()]);
+        fs::copy(model.join("config.json"), other.join("config.json")).unwrap();
+        assert_eq!(report(&other, &model).outcome, Outcome::Pass, "{dtype}");
+        let mut bytes = fs::read(&output).unwrap();
+        let last = bytes.len() - 2;
+        // A bit in the middle of the last number: about a hundredth of it.
+        bytes[last] ^= if dtype == "f16" { 0x20 } else { 0x04 };
+        fs::write(&output, bytes).unwrap();
+        let damaged = report(&other, &model);
+        assert!(
+            damaged.files[0].findings.iter().any(|finding| finding.kind == FindingKind::WeightsDiffer),
+            "{dtype}: {damaged:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_tolerance_under_which_zeros_pass_is_undecided() {
     let folder = tempfile::tempdir().unwrap();
     let case = fs::read_to_string(data("masked-lm").join("case.yaml")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Module, Param, Role, locate, params};
+use deberta_reference::{DebertaConfig, Head, Module, Param, Role, Stage, locate, params};
 
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
@@ -157,6 +157,40 @@ impl Checkpoint {
         self.head.class_name(self.config.family)
     }
 
+    /// The same in a sentence: `a DebertaModel`, `an EnhancedMaskDecoder`.
+    pub(crate) fn class_with_article(&self) -> String {
+        let name = self.class_name();
+        let article = if name.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+        format!("{article} {name}")
+    }
+
+    /// The names of those tensors that the class does not know which the embeddings or the layers of another configuration
+    /// would have: without them, the encoder is not the one that these weights are of. Absolute positions are not among them,
+    /// because published checkpoints have them for the mask decoder alone.
+    pub fn left_out_of_encoder(&self) -> impl Iterator<Item = &str> {
+        self.unexpected().filter(|name| {
+            let path = name.rsplit_once('.').map_or(*name, |(path, _)| path);
+            locate(path).is_some_and(|(stage, module)| {
+                module != Module::PositionEmbeddings
+                    && matches!(stage, Stage::Embeddings | Stage::Table | Stage::Layer(_))
+            })
+        })
+    }
+
+    /// Refuses to leave out what [`Checkpoint::left_out_of_encoder`] lists.
+    ///
+    /// # Errors
+    /// There is such a tensor.
+    pub fn require_whole_encoder(&self) -> Result<()> {
+        let Some(first) = self.left_out_of_encoder().next() else { return Ok(()) };
+        let message = format!(
+            "{} tensors of the encoder have no place in this configuration, so that another model would be computed: \
+             take the config.json that belongs to these weights",
+            self.left_out_of_encoder().count()
+        );
+        Err(Error::new(Kind::Model, message).in_tensor(first).in_file(&self.source.path))
+    }
+
     /// The total number of parameters.
     pub fn parameter_count(&self) -> usize {
         self.bound.iter().map(|bound| bound.param.shape.iter().product::<usize>()).sum()
@@ -308,9 +342,9 @@ impl Checkpoint {
             .all(|problem| problem.what == ProblemKind::Missing && names.contains(&problem.tensor));
         (self.head != Head::Base && all_missing && problems.len() == names.len()).then(|| {
             format!(
-                "missing, like all of the head: a {} made from these weights would have a random head \
+                "missing, like all of the head: {} made from these weights would have a random head \
                  (--head base converts the base model alone)",
-                self.class_name()
+                self.class_with_article()
             )
         })
     }

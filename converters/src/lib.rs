@@ -19,6 +19,7 @@ pub mod digest;
 pub mod error;
 pub mod format;
 pub mod forward;
+pub mod git_lfs;
 pub mod hub;
 mod json;
 pub mod ledger;

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::git_lfs::refuse_pointer;
 
 /// A file mapped into memory for reading, together with the name that messages give it.
 ///
@@ -26,6 +27,9 @@ enum Bytes {
 
 impl Mapped {
     /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// No such file, or none that is regular; what [`Mapped::from_file`] refuses.
     pub fn open(path: &Path) -> Result<Self> {
         // Asked before opening: to open a pipe is to wait for its writer.
         let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
@@ -37,6 +41,9 @@ impl Mapped {
     }
 
     /// Maps a file that is already open. `path` is for messages.
+    ///
+    /// # Errors
+    /// It cannot be mapped; it is a pointer of git-LFS.
     pub fn from_file(file: &File, path: &Path) -> Result<Self> {
         let len = file.metadata().map_err(|error| Error::io(path, "read", error))?.len();
         let bytes = if len == 0 {
@@ -48,7 +55,10 @@ impl Mapped {
             // the end of a conversion detect.
             #[allow(unsafe_code)]
             let map = unsafe { memmap2::Mmap::map(file) };
-            Bytes::Mapped(map.map_err(|error| Error::io(path, "map", error))?)
+            let map = map.map_err(|error| Error::io(path, "map", error))?;
+            // Of a clone without its large files, whatever should have been there is such a pointer.
+            refuse_pointer(&map).map_err(|error| error.in_file(path))?;
+            Bytes::Mapped(map)
         };
         Ok(Mapped { path: path.to_owned(), bytes })
     }

@@ -20,8 +20,8 @@ impl Checkpoint {
         let fail = |message: String| Err(Error::new(Kind::Request, message).in_file(&self.source.path));
         if self.head != Head::MaskedLm {
             return fail(format!(
-                "--mlm-head remap: this is a {}, it has no masked-LM head",
-                self.class_name()
+                "--mlm-head remap: this is {}, it has no masked-LM head",
+                self.class_with_article()
             ));
         }
         let DebertaConfig { embedding_size, hidden_size, .. } = self.config;

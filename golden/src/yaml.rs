@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::git_lfs::refuse_pointer;
 use serde::de::DeserializeOwned;
 
 /// The most that such a file may be long, in bytes.
@@ -20,6 +21,7 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     file.take(LONGEST + 1)
         .read_to_string(&mut text)
         .map_err(|error| Error::io(path, "read as UTF-8", error))?;
+    refuse_pointer(text.as_bytes()).map_err(|error| error.in_file(path))?;
     if text.len() as u64 > LONGEST {
         let message = format!("more than {LONGEST} bytes: tensors belong into trace files");
         return Err(Error::refused(message).in_file(path));

@@ -49,6 +49,21 @@ pub enum FarPositions {
     Clamp,
 }
 
+impl FarPositions {
+    /// The word that files have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            FarPositions::Spill => "spilled",
+            FarPositions::Clamp => "clamped",
+        }
+    }
+
+    /// What a word stands for.
+    pub fn from_word(word: &str) -> Option<FarPositions> {
+        [FarPositions::Spill, FarPositions::Clamp].into_iter().find(|far| far.word() == word)
+    }
+}
+
 /// Where the logarithm of buckets is rounded to f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BucketRounding {

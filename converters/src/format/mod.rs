@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::git_lfs;
 use crate::mapped::Mapped;
 
 pub mod keras;
@@ -129,8 +130,8 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
 /// Names files that are often found where weights should be.
 pub(crate) fn foreign(bytes: &[u8]) -> Option<Error> {
     let start = String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes)).trim_start().to_lowercase();
-    let what = if start.starts_with("version https://git-lfs") {
-        "a git-LFS pointer, not the file itself: run `git lfs pull`, or download the file"
+    let what = if git_lfs::is_pointer(bytes) {
+        git_lfs::ADVICE
     } else if start.starts_with("<!doctype html") || start.starts_with("<html") || start.starts_with("<?xml")
     {
         "a web page, not a model: the download went wrong"

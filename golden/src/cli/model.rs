@@ -93,6 +93,9 @@ impl ModelArgs {
         masked_rows: MaskedRows,
     ) -> Result<Box<dyn Backend>> {
         self.check_precision()?;
+        if let Err(error) = checkpoint.require_whole_encoder() {
+            say(&format!("warning: {error}"));
+        }
         let parameters = Parameters::new(checkpoint)?;
         let model: Box<dyn Backend> = match self.backend {
             BackendName::Reference => {

@@ -6,7 +6,8 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Inputs, MaskedRows};
+use deberta_reference::probe::matches;
+use deberta_reference::{Head, Inputs, MaskedRows, Module};
 
 use super::exit_status::ExitStatus;
 use super::model::ModelArgs;
@@ -15,7 +16,7 @@ use crate::backend::Backend;
 use crate::report::beyond_f16;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
-use crate::trace::inputs::inputs;
+use crate::trace::inputs::{for_loss, inputs};
 use crate::trace::points::POINTS;
 
 /// Arguments of `record`.
@@ -37,7 +38,7 @@ pub(super) struct RecordArgs {
     /// when not given
     #[arg(long, value_parser = masked_rows())]
     masked_rows: Option<MaskedRows>,
-    /// Activations to record, as patterns in which * stands for any text
+    /// Activations to record, as patterns in which * stands for any text; none for the outputs alone
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     points: Vec<String>,
     /// Replace the output file if it exists
@@ -70,32 +71,38 @@ impl RecordArgs {
         };
         let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
         let model: Box<dyn Backend>;
-        let (inputs, left_out, class) = if self.model.backend.runs_graphs() {
+        let (inputs, mut left_out, class, layers) = if self.model.backend.runs_graphs() {
             let file = self.model.graph_file()?;
             let (graph, class) = self.model.load_graph(&file, class, self.masked_rows)?;
             model = graph;
             let (inputs, left_out) = file.given(inputs);
-            (inputs, left_out, class)
+            (inputs, left_out, class, file.config.num_hidden_layers)
         } else {
             let (checkpoint, class) = self.model.open(class)?;
             let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
             // The trace states the convention of its own class, for TensorFlow's `zero`; --class may name another class.
             let told = told.filter(|_| named.is_none());
             let masked_rows = self.masked_rows.or(told).unwrap_or(class.masked_rows());
+            let layers = checkpoint.config.num_hidden_layers;
             model = self.model.load(checkpoint, class, masked_rows)?;
-            (inputs, Vec::new(), class)
+            (inputs, Vec::new(), class, layers)
         };
-        if !left_out.is_empty() {
-            say(&format!(
-                "note: the graph is not given, and the trace does not get: {}",
-                left_out.join(", ")
-            ));
-        }
-
-        let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..inputs };
+        // n x n numbers of every head and layer: for long texts gigabytes, which need not be asked for.
+        let asked = |probs: String| self.points.iter().any(|pattern| matches(pattern, &probs));
+        let output_attentions =
+            (0..layers).any(|layer| asked(Module::Probs.at(class.head.base_prefix(), layer)));
+        let inputs = Inputs { output_hidden_states: true, output_attentions, ..inputs };
         let points: Vec<&str> = self.points.iter().map(String::as_str).collect();
         let (mut trace, magnitudes) =
             model.run_and_measure(&inputs, &points).map_err(|error| error.in_file(&self.inputs))?;
+        self.check_points(&trace)?;
+        left_out.extend(for_loss(&inputs).filter(|name| !takes(class.head, name, &trace)));
+        if !left_out.is_empty() {
+            let what =
+                if self.model.backend.runs_graphs() { "the graph".to_owned() } else { class.to_string() };
+            let names = left_out.join(", ");
+            say(&format!("note: {what} does not take, and the trace does not get: {names}"));
+        }
         let mut given = recorded.tensors;
         given.retain(|tensor| {
             tensor.name.strip_prefix("inputs.").is_some_and(|input| !left_out.contains(&input))
@@ -114,6 +121,23 @@ impl RecordArgs {
         Ok(ExitStatus::Success)
     }
 
+    /// Checks that every pattern that was asked for matches an activation.
+    fn check_points(&self, trace: &Trace) -> Result<()> {
+        let names = || trace.tensors.iter().filter_map(|tensor| tensor.name.strip_prefix("activations."));
+        // Without --points, a graph records what it exposes, which may be nothing.
+        let mut asked = self.points.iter().filter(|pattern| !["*", "none"].contains(&pattern.as_str()));
+        match asked.find(|pattern| !names().any(|name| matches(pattern, name))) {
+            Some(pattern) => {
+                let message = format!(
+                    "--points {pattern:?}: no activation has such a name; docs/activations.md lists them, and * stands \
+                     for any text"
+                );
+                Err(Error::new(Kind::Request, message))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Which activations the trace is meant to have: those of the patterns, or what a graph exposes of them.
     fn meant(&self, trace: &Trace) -> String {
         if !self.model.backend.runs_graphs() {
@@ -122,4 +146,9 @@ impl RecordArgs {
         let names = trace.tensors.iter().filter_map(|tensor| tensor.name.strip_prefix("activations."));
         names.collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Whether a class with this head takes what is given for a loss: it returned one, and this is what it is made of.
+fn takes(head: Head, name: &str, trace: &Trace) -> bool {
+    trace.get("outputs.loss").is_some() && (name == "labels") == (head != Head::QuestionAnswering)
 }

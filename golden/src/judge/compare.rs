@@ -39,7 +39,7 @@ impl Comparison<'_> {
         candidate: Trace,
         arbiter: Option<&Arbiter>,
     ) -> Result<Vec<PointReport>> {
-        let mut names: Vec<&str> = golden.names().filter(|name| !name.starts_with("inputs.")).collect();
+        let (mut names, _) = golden.points();
         names.sort_by_key(|name| (rank(name), *name));
         self.points(golden, &names, candidate, arbiter)
     }

@@ -87,6 +87,25 @@ impl Precision {
         dtypes.into_iter().map(precision).max().unwrap_or(Precision::F32)
     }
 
+    /// Whether a number may become another one when it is stored with this precision: the nearest, or one of its neighbours,
+    /// because some tools cut digits off; 0 for what is too small, and the largest or infinity for what is too large.
+    pub fn rounds(self, exact: f32, rounded: f32) -> bool {
+        // How many bits follow the first one, the smallest number that has them all, the largest.
+        let (bits, smallest, largest) = match self {
+            Precision::F32 | Precision::Quantized => return exact == rounded,
+            Precision::F16 => (10, f32::from_bits(0x3880_0000), 65_504.0),
+            Precision::Bf16 => (7, f32::MIN_POSITIVE, f32::MAX),
+        };
+        let size = exact.abs();
+        if size > largest {
+            return rounded.abs() >= largest && rounded.is_sign_positive() == exact.is_sign_positive();
+        }
+        // The power of two below it: its exponent alone.
+        let power = f32::from_bits(size.max(smallest).to_bits() & 0x7f80_0000);
+        let step = f64::from(power) / f64::from(1_u32 << bits);
+        (f64::from(rounded) - f64::from(exact)).abs() <= step || (rounded == 0.0 && size < smallest)
+    }
+
     /// The tolerance where nothing else is said. How the numbers were found: `docs/golden.md`.
     pub fn tolerance(self) -> Tolerance {
         match self {
@@ -224,6 +243,17 @@ patterns:
         assert!(!Tolerance { scale: 10.0, ..default }.notices_zeros(3.0));
         assert!(!Tolerance { rtol: 1.0, ..Tolerance::absolute(0.0) }.notices_zeros(3.0));
         assert!(Tolerance { rtol: 0.5, ..Tolerance::absolute(1.0) }.notices_zeros(3.0));
+    }
+
+    #[test]
+    fn rounding_takes_a_number_to_its_neighbours() {
+        let one = |precision: Precision, exact: f32, rounded: f32| precision.rounds(exact, rounded);
+        assert!(one(Precision::F16, 1.0 + 1e-4, 1.0) && one(Precision::F16, 1.0 + 9e-4, 1.0));
+        assert!(!one(Precision::F16, 1.0, 1.0 + 3e-3) && !one(Precision::F16, 1.0, -1.0));
+        assert!(one(Precision::F16, 1e-5, 0.0) && !one(Precision::F16, 1e-3, 0.0));
+        assert!(one(Precision::F16, 1e6, f32::INFINITY) && one(Precision::F16, -1e6, -65_504.0));
+        assert!(one(Precision::Bf16, 3.0, 3.01) && !one(Precision::Bf16, 3.0, 3.05));
+        assert!(!one(Precision::F32, 1.0, 1.0 + f32::EPSILON));
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl TaskModel {
         let mut notes = file.config.warnings();
         let (_, mut checkpoint) = TaskModel::open(place, None, Some(class))?;
         checkpoint.check_copies()?;
+        checkpoint.require_whole_encoder()?;
         let config = checkpoint.config.clone();
         let model = place.backend.load(&Parameters::new(checkpoint)?, class, class.masked_rows())?;
         notes.extend(model.not_finite());

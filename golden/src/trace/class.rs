@@ -4,7 +4,7 @@ use std::fmt;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_reference::{Conventions, Family, Head, MaskedRows};
+use deberta_reference::{Conventions, Family, FarPositions, Head, MaskedRows};
 
 use crate::trace::file::Trace;
 
@@ -149,6 +149,24 @@ impl fmt::Display for Class {
 /// Another word than `uniform` and `zero`.
 pub fn masked_rows_of(trace: &Trace) -> Result<Option<MaskedRows>> {
     trace.metadata("masked_rows").map(masked_rows).transpose()
+}
+
+/// Checks what a trace says about far positions, if it does, against what the code of its class does.
+///
+/// # Errors
+/// Another word than `clamped` and `spilled`; not what the class does.
+pub fn check_far_positions(trace: &Trace, class: Option<Class>) -> Result<()> {
+    let Some(word) = trace.metadata("far_positions") else { return Ok(()) };
+    let far = FarPositions::from_word(word).ok_or_else(|| {
+        Error::malformed(format!("far_positions is {word:?}, it must be \"clamped\" or \"spilled\""))
+    })?;
+    match class {
+        Some(class) if class.conventions().far_positions != far => {
+            let own = class.conventions().far_positions.word();
+            Err(Error::malformed(format!("far_positions is {word:?}, those of {class} are {own:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What becomes of masked rows, by the word that files have for it.

@@ -10,6 +10,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
+use crate::trace::points::is_of_inner_module;
 use crate::trace::samples::{self, SAMPLES, STATISTICS, Sampled, Statistics};
 use crate::trace::tensor::{Data, Tensor};
 
@@ -231,6 +232,18 @@ impl TraceFile {
         whole.chain(self.sampled.iter().map(|sampled| sampled.name.as_str()))
     }
 
+    /// Whether some name starts so.
+    pub fn has_any(&self, prefix: &str) -> bool {
+        self.names().any(|name| name.starts_with(prefix))
+    }
+
+    /// The full names of the activations and outputs, and apart from them those that no class computes by themselves
+    /// ([`is_of_inner_module`]).
+    pub fn points(&self) -> (Vec<&str>, Vec<&str>) {
+        let points = self.names().filter(|name| !name.starts_with("inputs."));
+        points.partition(|name| !is_of_inner_module(name))
+    }
+
     /// The shape of a tensor, whole or sampled; nothing if there is none of this full name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         let whole = self.tensors.iter().map(|(info, _)| (&info.name, &info.shape));
@@ -276,6 +289,14 @@ impl TraceFile {
     /// The file cannot be read.
     pub fn inputs(&self) -> Result<Trace> {
         self.trace(|name| name.starts_with("inputs."))
+    }
+
+    /// Reads the inputs, the activations and outputs that a class computes, and the metadata.
+    ///
+    /// # Errors
+    /// The file cannot be read; it has samples alone.
+    pub fn known(&self) -> Result<Trace> {
+        self.trace(|name| !is_of_inner_module(name))
     }
 
     /// Reads the tensors whose full names are wanted, and the metadata.

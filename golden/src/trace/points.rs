@@ -260,6 +260,26 @@ pub fn rank(name: &str) -> (Stage, usize) {
     (named.stage(), place)
 }
 
+/// Whether a tensor is what a module of transformers returns that has no point of its own: recorders that hook all modules have
+/// it. When a model is run, a dropout returns what it is given, and an activation what the module around it returns.
+pub fn is_of_inner_module(name: &str) -> bool {
+    const MODULES: [&str; 4] = ["dropout", "pos_dropout", "intermediate_act_fn", "transform_act_fn"];
+    let path = name.strip_prefix("activations.").unwrap_or_default();
+    path.rsplit('.').next().is_some_and(|module| MODULES.contains(&module)) && locate(path).is_none()
+}
+
+/// Whether a golden is meant to have a point: all, unless its metadata has [`POINTS`]; then the activations that these patterns
+/// match, and of the outputs that no class need return, hidden states and attentions, those that it has.
+pub fn is_selected(golden: &TraceFile, name: &str) -> bool {
+    let Some(patterns) = golden.metadata(POINTS) else { return true };
+    match (name.strip_prefix("activations."), Named::of(name)) {
+        (Some(activation), _) => patterns.split_whitespace().any(|pattern| matches(pattern, activation)),
+        (None, Some(Named::State(_))) => golden.has_any("outputs.hidden_states."),
+        (None, Some(Named::Attentions(_))) => golden.has_any("outputs.attentions."),
+        _ => true,
+    }
+}
+
 /// The full names of what the golden lacks, in the order of execution: so that a point that somebody removed or renamed is
 /// noticed.
 ///

@@ -8,7 +8,7 @@ use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
 
 use crate::case::TraceEntry;
 use crate::goldens::Golden;
-use crate::trace::class::{Class, masked_rows_of};
+use crate::trace::class::{Class, check_far_positions, masked_rows_of};
 use crate::trace::file::Trace;
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Padding;
@@ -48,8 +48,10 @@ impl Stated {
     /// An unknown class or convention; two that are not the same.
     pub(super) fn of(trace: &Trace, golden: &Golden, path: &Path) -> Result<Stated> {
         let (class, rows) = (Class::of(trace)?, masked_rows_of(trace)?);
-        let Some(entry) = entry(golden, path) else { return Ok(Stated { class, rows }) };
-        let listed = entry.class()?;
+        let entry = entry(golden, path);
+        let listed = entry.map(TraceEntry::class).transpose()?;
+        check_far_positions(trace, listed.or(class))?;
+        let (Some(entry), Some(listed)) = (entry, listed) else { return Ok(Stated { class, rows }) };
         if let Some(class) = class.filter(|&class| class != listed) {
             return Err(Error::malformed(format!("the trace is of {class}, case.yaml says {listed}")));
         }

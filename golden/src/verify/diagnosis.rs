@@ -113,8 +113,7 @@ impl Candidate<'_> {
         let file = TraceFile::open(path)?;
         let recorded = file.inputs()?;
         let stated = Stated::of(&recorded, self.golden, path)?;
-        let golden =
-            if file.is_sampled() { self.whole(recorded, stated)? } else { file.trace(|_| true)?.in_f32() };
+        let golden = if file.is_sampled() { self.whole(recorded, stated)? } else { file.known()?.in_f32() };
         let parameters = self.file.parameters(stated.class)?;
         let checkpoint = parameters.checkpoint();
         let (class, rows) = stated.or_of(checkpoint)?;
@@ -293,7 +292,7 @@ fn other_configs(own: &DebertaConfig) -> Vec<DebertaConfig> {
 }
 
 /// The lines that differ between two configurations, each with that of the golden's.
-fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
+pub(super) fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
     let pairs = lines(own).into_iter().zip(lines(recorded));
     pairs.filter(|(own, recorded)| own != recorded).map(|(own, recorded)| [own, recorded]).collect()
 }

@@ -7,6 +7,7 @@
 //!   replay                   the run point by point, as a whole or every module alone
 //!   arbitration              the same in f64, to say whose errors are larger
 //!   conventions              what masked rows explain
+//!   rounding                 weights in half precision against those that the golden was computed with
 //! built                    what transformers would build of the file, where it is not what its numbers are of
 //! configured               the configuration against that of the golden's model
 //! published                the weights on the inputs of published values
@@ -40,6 +41,7 @@ mod diagnosis;
 mod graph;
 mod published;
 mod replay;
+mod rounding;
 mod run;
 pub mod traces;
 
@@ -198,6 +200,8 @@ fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport
     for golden in &file.request.goldens {
         let candidate = Candidate::new(file, golden, &digest, precision);
         candidate.check_digest(golden.digest(), incomplete, report);
+        // Where it cannot be checked, the runs say what is wrong.
+        report.findings.extend(candidate.check_rounding().unwrap_or_default());
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);

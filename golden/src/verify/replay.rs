@@ -43,8 +43,9 @@ impl Replay<'_> {
     /// What the model computes at the points of the golden. If `isolate`, every module gets the golden's input, so that it
     /// is judged alone.
     pub(super) fn computed(&self, model: &dyn Backend, isolate: bool) -> Result<Trace> {
+        let (names, _) = self.file.points();
         let names: Vec<&str> =
-            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
+            names.into_iter().filter_map(|name| name.strip_prefix("activations.")).collect();
         if !isolate {
             return model.run(&self.asked.inputs, &names, Vec::new());
         }
@@ -104,7 +105,7 @@ impl Replay<'_> {
     fn groups(&self) -> Vec<Vec<&str>> {
         /// A gigabyte.
         const MOST: usize = 1 << 28;
-        let all = self.file.names().filter(|name| !name.starts_with("inputs."));
+        let all = self.file.points().0.into_iter();
         let (mut outputs, mut activations): (Vec<&str>, Vec<&str>) =
             all.partition(|name| name.starts_with("outputs."));
         for names in [&mut outputs, &mut activations] {

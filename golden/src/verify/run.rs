@@ -47,6 +47,7 @@ impl Candidate<'_> {
         let config = &parameters.checkpoint().config;
         let asked = Asked::of(class, rows, config, &recorded).map_err(in_trace)?;
 
+        note_left_out(&file.points().1, report);
         note_lacking(&missing(&file, config, class, &asked.inputs), report);
         let tolerances = &self.golden.tolerances;
         let comparison = Comparison { tolerances, precision: self.precision, padding: &asked.padding };
@@ -111,6 +112,17 @@ fn note_lacking(lacking: &[String], report: &mut RunReport) {
     );
     report.findings.push(Finding::new(FindingKind::GoldenIncomplete, Outcome::Undecided, message));
     report.points.extend(lacking.iter().map(|name| PointReport::missing_in_golden(name)));
+}
+
+/// Notes tensors of the golden that no class computes by themselves.
+fn note_left_out(left_out: &[&str], report: &mut RunReport) {
+    let [first, ..] = left_out else { return };
+    let message = format!(
+        "{} tensors of the golden were left out, {first} among them: what a dropout or an inner activation returns is no \
+         point of its own",
+        left_out.len()
+    );
+    report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
 }
 
 /// Notes, once for a file, the weights that are NaN or infinite.

@@ -1,5 +1,6 @@
 //! A recorded run against another one.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
 use crate::trace::padding::Padding;
-use crate::trace::points::rank;
+use crate::trace::points::{is_of_inner_module, is_selected, rank};
 use crate::trace::tensor::Data;
 
 /// How to compare two traces.
@@ -52,23 +53,21 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     run.class = class.map_or_else(|| "unknown".to_owned(), |class| class.to_string());
     run.masked_rows = rows.map_or("unknown", MaskedRows::word).to_owned();
     run.findings.extend(different_inputs(&given, &others));
-    if settings.common {
-        let one_sided = |a: &TraceFile, b: &TraceFile| {
-            let others: Vec<&str> = b.names().collect();
-            a.names().filter(|name| !name.starts_with("inputs.") && !others.contains(name)).count()
-        };
-        let (left, right) = (one_sided(&want, &got), one_sided(&got, &want));
-        if left + right > 0 {
-            let message = format!(
-                "left out as asked: {left} points of the golden alone, {right} of the candidate alone"
-            );
-            run.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
-        }
+    let left_out = left_out(&want, &got, settings.common);
+    if !left_out.is_empty() {
+        let of = |trace: &TraceFile| trace.names().filter(|name| left_out.contains(name)).count();
+        let why = if settings.common { "as asked" } else { "because nobody asks for them" };
+        let message = format!(
+            "left out {why}: {} points of the golden alone, {} of the candidate alone",
+            of(&want),
+            of(&got)
+        );
+        run.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
     }
     let comparison =
         Comparison { tolerances: &settings.tolerances, precision: Precision::F32, padding: &padding };
     let arbiter = settings.arbiter.as_deref().map(|path| Arbiter::read(path, &given)).transpose()?;
-    run.points = points(&want, &got, comparison, settings.common, arbiter.as_ref())?;
+    run.points = points(&want, &got, comparison, &left_out, arbiter.as_ref())?;
     run.note_arbiter(arbiter.as_ref().map(|arbiter| arbiter.basis));
     if run.points.iter().any(|point| point.verdict == Verdict::Padding) {
         run.findings.push(match (rows, other_rows) {
@@ -98,23 +97,37 @@ pub fn compare(golden: &Path, candidate: &Path, settings: &Settings) -> Result<R
     Ok(report)
 }
 
-/// Every point of the golden, and those that the candidate alone has, in the order of execution.
+/// The points that one trace has and the other need not have: all, if what is `common` is asked for; else those that no class
+/// computes apart, as what a dropout returns, and those of the candidate which a golden of selected points leaves out.
+fn left_out<'t>(want: &'t TraceFile, got: &'t TraceFile, common: bool) -> HashSet<&'t str> {
+    let names = |trace: &'t TraceFile| -> HashSet<&'t str> {
+        trace.names().filter(|name| !name.starts_with("inputs.")).collect()
+    };
+    let (golden, candidate) = (names(want), names(got));
+    let one_sided = golden.symmetric_difference(&candidate).copied();
+    one_sided
+        .filter(|&name| {
+            common || is_of_inner_module(name) || (!golden.contains(name) && !is_selected(want, name))
+        })
+        .collect()
+}
+
+/// Every point of the golden, and those that the candidate alone has, in the order of execution, without some.
 fn points(
     want: &TraceFile,
     got: &TraceFile,
     comparison: Comparison<'_>,
-    common: bool,
+    left_out: &HashSet<&str>,
     arbiter: Option<&Arbiter>,
 ) -> Result<Vec<PointReport>> {
     let mut names: Vec<&str> = want.names().chain(got.names()).collect();
-    names.retain(|name| !name.starts_with("inputs."));
+    names.retain(|name| !name.starts_with("inputs.") && !left_out.contains(name));
     names.sort_by_key(|name| (rank(name), *name));
     names.dedup();
     let mut points = Vec::with_capacity(names.len());
     for name in names {
         match (want.recorded(name)?, got.tensor(name)?) {
             (Some(want), Some(got)) => points.push(comparison.judged(&want, Some(&got), arbiter)),
-            _ if common => {}
             (Some(want), None) => points.push(comparison.judged(&want, None, None)),
             (None, _) => points.push(PointReport::missing_in_golden(name)),
         }

@@ -11,9 +11,19 @@ pub(crate) fn fault(file: &Path, place: impl Into<String>, problem: impl ToStrin
     Error::TokenizerFile { file: file.to_path_buf(), place: place.into(), problem: problem.to_string() }
 }
 
+/// Reads a file, unless it is a pointer of git-LFS in its place.
+pub(crate) fn read_bytes(file: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(file).map_err(|error| fault(file, "", error))?;
+    if bytes.starts_with(b"version https://git-lfs") {
+        let problem = "a git-LFS pointer, not the file itself: run `git lfs pull`, or download the file";
+        return Err(fault(file, "", problem));
+    }
+    Ok(bytes)
+}
+
 /// Reads a text file.
 pub(crate) fn read(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).map_err(|error| fault(file, "", error))?;
+    let bytes = read_bytes(file)?;
     String::from_utf8(bytes)
         .map_err(|error| fault(file, format!("byte {}", error.utf8_error().valid_up_to()), "not UTF-8"))
 }

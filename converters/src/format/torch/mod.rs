@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Extra, TensorFile};
 use crate::error::{Error, Kind, Result};
+use crate::git_lfs;
 use crate::mapped::Mapped;
 use crate::tensor::TensorInfo;
 
@@ -104,7 +105,7 @@ fn foreign(file: &[u8]) -> Option<&'static str> {
         |text: &str| start.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()));
     if file.is_empty() {
         Some("an empty file")
-    } else if starts_with("version https://git-lfs") {
+    } else if git_lfs::is_pointer(file) {
         Some("a git-LFS pointer (run `git lfs pull` to get the file that it points to)")
     } else if starts_with("<!doctype") || starts_with("<html") || starts_with("<?xml") {
         Some("a web page (the download failed)")

@@ -9,7 +9,7 @@ use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 use crate::error::Result;
-use crate::tokenizer::files::fault;
+use crate::tokenizer::files::{fault, read_bytes};
 
 /// Larger files are refused, in bytes. That of mDeBERTa, with 250,000 pieces, has 4.3 million.
 const LARGEST_FILE: u64 = 1 << 26;
@@ -131,7 +131,7 @@ impl Model {
         if size > LARGEST_FILE {
             return Err(fault(file, "", format!("{size} bytes, at most {LARGEST_FILE} are read")));
         }
-        let bytes = std::fs::read(file).map_err(|error| fault(file, "", error))?;
+        let bytes = read_bytes(file)?;
         Ok((Model::decode(file, &bytes)?, bytes))
     }
 
