@@ -20,8 +20,8 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, releases, selftest, selftest_at,
-    selftest_random, sizes, subjects, tokenizers,
+    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, precision, releases, selftest,
+    selftest_at, selftest_random, sizes, subjects, tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::Trace;
@@ -86,6 +86,7 @@ impl SelftestArgs {
                 let mut report = SelftestReport { graphs, ..selftest(&subjects()?, &progress)? };
                 tokenizers(&progress)?.into_iter().for_each(|subject| report.add(subject));
                 report.add(releases(&progress)?);
+                report.add(precision(&progress)?);
                 report
             }
         };
