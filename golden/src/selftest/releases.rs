@@ -213,7 +213,9 @@ impl Release {
         rules.judge(&mut report);
         let of_runs = report.files.iter().flat_map(|file| &file.runs).flat_map(|run| &run.findings);
         let of_files = report.files.iter().flat_map(|file| &file.findings);
-        let findings = of_files.chain(of_runs).chain(&report.findings).cloned().collect();
+        let findings = of_files.chain(of_runs).chain(&report.findings);
+        // What the golden's inputs do not exercise says nothing of the release.
+        let findings = findings.filter(|finding| finding.kind != FindingKind::Coverage).cloned().collect();
         Ok((report, findings))
     }
 }

@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn whole_steps_are_seen() {
-        let values: Vec<f32> = (0..24).map(|at| (at as f32 * 0.7).sin() * 0.3 + 0.001 * at as f32).collect();
+        let values: Vec<f32> =
+            (0..24).map(|at| (at as f32 * 0.7).sin() * 0.28 + 0.0005 * at as f32).collect();
         assert!(!steps(&values));
         let step = 0.3 / 127.0;
         let rounded: Vec<f32> = values.iter().map(|value| (value / step).round() * step).collect();
