@@ -24,6 +24,15 @@ EPILOG = """examples:
 exit status: 0 a golden was written; 1 it could not be, and the message says why; 2 wrong arguments"""
 
 
+# How TensorFlow's classes are built, and what says nothing about the golden.
+ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
 class AppendText(argparse.Action):
     """A text, or the second one of the last pair."""
 
@@ -70,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # What is half done is removed when the program is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for name, value in {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if options.quiet:
+        os.environ.setdefault("TQDM_DISABLE", "1")
     if options.framework is not None:
         os.environ.setdefault("USE_TORCH" if options.framework == TENSORFLOW else "USE_TF", "0")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import pytorch, tensorflow, weights
-from .classes import ModelClass
+from .classes import MASKED_LM, ModelClass
 from .digest import digest
 from .error import RecordError
 from .settings import Settings
@@ -57,17 +57,17 @@ class Loaded:
         """Checks that the model is what its configuration says. Raises RecordError if not."""
         if self.cls.version_2 != self.settings.version_2:
             raise RecordError(f"{self.source}: model_type of the configuration is not that of {self.cls}")
-        if not self.cls.tensorflow:
+        if self.cls.tensorflow:
+            tensorflow.check(self.settings, self.cls)
+        else:
             pytorch.check(self.model, self.settings, self.cls)
 
 
 def load(model: Any, framework: str | None, class_name: str | None) -> Loaded:
     """The model of a folder or an id of the hub, or the one that was given itself: an instance of a class of transformers,
     for PyTorch or TensorFlow. Raises RecordError for what cannot be recorded faithfully."""
-    if isinstance(model, (str, Path)):
-        loaded = of_place(str(model), framework, class_name)
-    else:
-        loaded = of_object(model, framework)
+    is_place = isinstance(model, (str, Path))
+    loaded = of_place(str(model), framework, class_name) if is_place else of_object(model, framework)
     loaded.check()
     return loaded
 
@@ -94,7 +94,7 @@ def of_object(model: Any, framework: str | None) -> Loaded:
 
 def of_place(place: str, framework: str | None, class_name: str | None) -> Loaded:
     """A model of a folder or an id of the hub."""
-    find = finder(place)
+    find = weights.finder(place)
     path = find("config.json")
     if path is None:
         raise RecordError(f"{place}: no config.json there: name the folder of a model, or an id of the hub")
@@ -121,31 +121,14 @@ def of_place(place: str, framework: str | None, class_name: str | None) -> Loade
     cls = ModelClass.of(f"TF{named}" if framework == TENSORFLOW else named)
     files = weights.of_pytorch(find, pickles=not cls.tensorflow)
     if cls.tensorflow:
+        tensorflow.check(settings, cls)
         model, files = of_tensorflow(place, cls, config, files)
     else:
         if not files:
             others = f"; there is {weights.KERAS}: --framework tensorflow" if find(weights.KERAS) else ""
             raise RecordError(f"{place}: no weights for PyTorch ({weights.SAFETENSORS}, {weights.PICKLE}){others}")
-        model = of_pytorch(place, cls)
+        model = of_pytorch(place, cls, settings)
     return Loaded(model, cls, settings, text, files, place)
-
-
-def finder(place: str):
-    """A function that gives the path of a file of a folder, or of an id of the hub; None if there is none."""
-    if Path(place).is_dir():
-        return lambda name: path if (path := Path(place) / name).is_file() else None
-
-    def on_hub(name: str) -> Path | None:
-        from transformers.utils import cached_file
-
-        quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
-        try:
-            found = cached_file(place, name, **quiet)
-        except (OSError, ValueError):
-            return None
-        return None if found is None else Path(found)
-
-    return on_hub
 
 
 def class_of(cls: ModelClass) -> Any:
@@ -160,20 +143,27 @@ def class_of(cls: ModelClass) -> Any:
     return found
 
 
-def of_pytorch(place: str, cls: ModelClass) -> Any:
+def of_pytorch(place: str, cls: ModelClass, settings: Settings) -> Any:
     """The PyTorch model, of which every parameter was in the file."""
     import torch
     import transformers
 
     transformers_class = class_of(cls)
     recent = tuple(int(part) for part in transformers.__version__.split(".")[:2]) >= (4, 56)
-    dtype = {"dtype" if recent else "torch_dtype": torch.float32}
+    options: dict[str, Any] = {"dtype" if recent else "torch_dtype": torch.float32}
+    if cls.head == MASKED_LM and not settings.legacy and settings.tied:
+        # transformers 4.47 to 4.57 cannot load such a model. The head decodes by the word embeddings either way.
+        options["tie_word_embeddings"] = False
     try:
-        model, info = transformers_class.from_pretrained(place, output_loading_info=True, **dtype)
+        model, info = transformers_class.from_pretrained(place, output_loading_info=True, **options)
     except Exception as error:  # transformers raises whatever its parts do
         message = str(error).strip().split("\n")[0]
         raise RecordError(f"{place}: {cls!s} cannot be loaded: {type(error).__name__}: {message}") from error
     missing = [key for key in info["missing_keys"] if not key.endswith(TIED)]
+    if missing and cls.head == MASKED_LM and not settings.legacy and not hasattr(model, "lm_predictions"):
+        raise RecordError(
+            f"{place}: legacy is false, and {pytorch.versions()} has no such head: take transformers 4.47 or newer"
+        )
     refuse_incomplete(place, cls, missing, info.get("mismatched_keys"))
     return model
 

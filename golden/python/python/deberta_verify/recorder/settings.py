@@ -35,6 +35,8 @@ class Settings:
     norm_rel_ebd: bool
     kernel: int
     """Tokens that the convolution sees at a time; 0 without one."""
+    groups: int
+    """Groups of the convolution."""
     talking_head: bool
     legacy: bool
     tied: bool
@@ -72,6 +74,7 @@ class Settings:
             norm_rel_ebd=version_2
             and "layer_norm" in [word.strip() for word in get("norm_rel_ebd", "none").lower().split("|")],
             kernel=max(get("conv_kernel_size", 0), 0) if version_2 else 0,
+            groups=get("conv_groups", 1),
             talking_head=not version_2 and bool(get("talking_head", False)),
             legacy=bool(get("legacy", True)),
             tied=bool(get("tie_word_embeddings", True)),

@@ -42,8 +42,8 @@ def fit(
         }
     if total(files) > left:
         raise RecordError(
-            f"--max-size: samples of {len(files)} inputs take {total(files):,} bytes, and {max(left, 0):,} are left: allow more, "
-            "or record fewer inputs or --points"
+            f"--max-size: samples of {len(files)} inputs take {total(files):,} bytes, and {max(left, 0):,} are left: allow "
+            "more, or record fewer inputs or --points"
         )
     if names is None:
         whole = {name: found.whole_trace(metadata) for name, found in taken.items() if found.is_whole}

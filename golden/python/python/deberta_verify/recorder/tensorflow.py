@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .classes import BASE, CHOICE, ModelClass
+from .classes import BASE, CHOICE, MASKED_LM, ModelClass
 from .error import RecordError
 from .pytorch import convention
+from .settings import Settings
 
 Add = Callable[[str, np.ndarray], None]
 ENDS = {".kernel": (".weight", True), ".gamma": (".weight", False), ".beta": (".bias", False)}
@@ -36,8 +37,12 @@ def build(
 ) -> Any:
     """The TensorFlow model of a configuration, to which `find` gives every parameter by its canonical name, in PyTorch's
     layout. Raises RecordError if one is missing or has another shape."""
-    model = transformers_class(configuration)
-    model.build_in_name_scope()
+    try:
+        model = transformers_class(configuration)
+        model.build_in_name_scope()
+    except Exception as error:  # Keras raises whatever its parts do
+        message = " ".join(str(error).split())[:300]
+        raise RecordError(f"{source}: {cls} cannot be built: {type(error).__name__}: {message}") from error
     for variable in model.weights:
         name, reversed_axes = canonical(variable.name, cls)
         array = find(name)
@@ -48,6 +53,16 @@ def build(
             raise RecordError(f"{source}: {name} has shape {array.shape}, {cls} needs {tuple(variable.shape)}")
         variable.assign(array)
     return model
+
+
+def check(settings: Settings, cls: ModelClass) -> None:
+    """Raises RecordError for what PyTorch's class computes and TensorFlow's leaves out without a word."""
+    if cls.head == MASKED_LM and not settings.tied:
+        raise RecordError(f"{cls} always decodes by the word embeddings, and tie_word_embeddings is false: record PyTorch's")
+    if cls.head == MASKED_LM and not settings.legacy:
+        raise RecordError(f"{cls} has only the head under cls.predictions, and legacy is false: record PyTorch's")
+    if settings.kernel and settings.groups > 1:
+        raise RecordError(f"{cls} ignores conv_groups, which is {settings.groups}: record PyTorch's")
 
 
 def run(model: Any, arguments: Mapping[str, np.ndarray], add: Add) -> None:

@@ -14,9 +14,12 @@ from .classes import CHOICE, ModelClass
 from .error import RecordError
 from .inputs import MOST_TOKENS, Arguments, for_class
 from .settings import Settings
+from .weights import finder
 
 Text = tuple[str, ...]
 
+# Any of these is a vocabulary.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spm.model")
 # Sequences of one trace, and of all of them.
 AT_ONCE, MOST = 8, 64
 # What is recorded of a model with a tokenizer if no texts are given: words known and unknown, cases, digits, a pair.
@@ -78,9 +81,13 @@ def given(texts: Iterable[str | Sequence[str]]) -> list[Text]:
 
 
 def load_tokenizer(place: str) -> Any:
-    """The tokenizer of a folder or an id of the hub."""
+    """The tokenizer of a folder or an id of the hub. Raises RecordError if there is none: transformers 5 makes one of five
+    words then."""
     import transformers
 
+    find = finder(place)
+    if not any(find(name) for name in TOKENIZER_FILES):
+        raise RecordError(f"{place}: no tokenizer there ({', '.join(TOKENIZER_FILES)}): name its folder by --tokenizer")
     try:
         return transformers.AutoTokenizer.from_pretrained(place)
     except Exception as error:  # transformers raises whatever its parts do

@@ -27,6 +27,24 @@ UNCOUNTED = re.compile(r"(deberta\.)?embeddings\.position_ids$|cls\.predictions\
 LOCAL_PREFIX = "deberta."
 
 
+def finder(place: str):
+    """A function that gives the path of a file of a folder, or of an id of the hub; None if there is none."""
+    if Path(place).is_dir():
+        return lambda name: path if (path := Path(place) / name).is_file() else None
+
+    def on_hub(name: str) -> Path | None:
+        from transformers.utils import cached_file
+
+        quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
+        try:
+            found = cached_file(place, name, **quiet)
+        except (OSError, ValueError):
+            return None
+        return None if found is None else Path(found)
+
+    return on_hub
+
+
 def is_of_pytorch(find: Find) -> bool:
     """Whether there is a file that transformers' PyTorch classes load: `find` gives the path of a file, or None."""
     return any(find(name + end) for name in (SAFETENSORS, PICKLE) for end in ("", ".index.json"))
