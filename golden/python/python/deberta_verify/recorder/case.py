@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from .texts import Tokenized
 
 FILE_NAME = "case.yaml"
 # What numbers may be off by: the defaults of golden/src/judge/tolerance.rs, and the wider ones behind a softmax.
@@ -52,15 +50,6 @@ def traces(metadata: Mapping[str, Mapping[str, str]]) -> list[str]:
         fields = {"file": file} | {key: known[key] for key in OF_TRACE}
         lines.append("  - {" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}")
     return lines
-
-
-def tokens(tokenized: Iterable[Tokenized]) -> list[str]:
-    """The lines of texts and their tokens; none without texts."""
-    lines = []
-    for text in tokenized:
-        pair = [f"    pair: {quoted(text.text[1])}"] if len(text.text) > 1 else []
-        lines += [f"  - text: {quoted(text.text[0])}", *pair, f"    ids: {json.dumps(text.ids)}"]
-    return ["tokenizer:", *lines] if lines else []
 
 
 def quoted(text: str) -> str:

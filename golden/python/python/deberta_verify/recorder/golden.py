@@ -15,8 +15,8 @@ from .loading import Loaded, load
 from .taking import Taken, Wanted, take
 
 log = logging.getLogger("deberta_verify.record")
-# What is written beside case.yaml takes this at most for a trace: its line.
-LINE = 200
+# Bytes of case.yaml, and of its line for a trace, at most.
+OF_CASE, OF_TRACE = 2_000, 200
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Recorder:
             (folder / "config.json").write_text(loaded.config, encoding="utf-8")
             digest = loaded.digest()
             log.info("digest %s", digest)
-            written = self.write_traces(folder, metadata, self.case_size())
+            written = self.write_traces(folder, metadata)
             lines = case.Case(
                 description or f"{loaded.cls} of {Path(loaded.source).name or loaded.source}, recorded by deberta-record.",
                 '"."',
@@ -152,7 +152,9 @@ class Recorder:
                 metadata["producer"],
                 digest,
             ).head()
-            lines += case.tolerances() + case.traces(written) + case.tokens(self.tokenized)
+            lines += case.tolerances() + case.traces(written)
+            if self.tokenized:
+                (folder / texts.FILE_NAME).write_text(self.lines_of_texts(), encoding="utf-8")
             (folder / case.FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
             size = sum(path.stat().st_size for path in folder.iterdir())
         return Golden(out, digest, str(loaded.cls), tuple(written), size, tuple(self.notes))
@@ -165,11 +167,11 @@ class Recorder:
             known["points"] = " ".join(self.wanted.points(False))
         return known
 
-    def case_size(self) -> int:
-        """About how many bytes case.yaml takes without the lines of the traces."""
-        return 2_000 + len("\n".join(case.tokens(self.tokenized)).encode())
+    def lines_of_texts(self) -> str:
+        """The file of the texts."""
+        return "".join(text.line() for text in self.tokenized)
 
-    def write_traces(self, folder: Path, metadata: dict[str, str], reserved: int) -> dict[str, dict[str, str]]:
+    def write_traces(self, folder: Path, metadata: dict[str, str]) -> dict[str, dict[str, str]]:
         """Writes a trace for every input, and gives the metadata by the name of the file."""
         loaded, written = self.loaded, {}
         end = ".tf.safetensors" if loaded.cls.tensorflow else ".safetensors"
@@ -184,7 +186,8 @@ class Recorder:
                 taken[name] = found
         if self.limit is None:
             return written
-        left = self.limit - reserved - len(loaded.config.encode()) - LINE * (len(taken) + 1)
+        beside = len(loaded.config.encode()) + len(self.lines_of_texts().encode()) + OF_CASE
+        left = self.limit - beside - OF_TRACE * (len(taken) + 1)
         chosen, names = sizes.fit(taken, metadata, left, loaded)
         if names is not None:
             metadata = metadata | {"points": sizes.patterns(names, loaded)}

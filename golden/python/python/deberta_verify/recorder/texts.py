@@ -18,6 +18,8 @@ from .weights import finder
 
 Text = tuple[str, ...]
 
+# The file of a golden with texts and their tokens: golden/src/tokens/recorded.rs.
+FILE_NAME = "tokenizer.jsonl"
 # Any of these is a vocabulary.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spm.model")
 # Sequences of one trace, and of all of them.
@@ -38,9 +40,18 @@ class Tokenized:
     text: Text
     ids: list[int]
     """With [CLS] and [SEP]."""
+    tokens: list[str]
+    """As the vocabulary spells them."""
     types: list[int]
     offsets: list[tuple[int, int]] | None
     """Start and end of every token in its text, in characters; (0, 0) of special tokens. Slow tokenizers have none."""
+
+    def line(self) -> str:
+        """The line of tokenizer.jsonl: docs/golden.md."""
+        pair = {"text_pair": self.text[1]} if len(self.text) > 1 else {}
+        tokens = {"ids": self.ids, "tokens": self.tokens, "type_ids": self.types, "offsets": self.offsets}
+        known = {"text": self.text[0]} | pair | {key: value for key, value in tokens.items() if value is not None}
+        return json.dumps(known, ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> list[Text]:
@@ -105,7 +116,8 @@ def tokenize(tokenizer: Any, texts: Iterable[Text]) -> list[Tokenized]:
         if len(ids) > MOST_TOKENS:
             raise RecordError(f"a text of {len(ids)} tokens, expected up to {MOST_TOKENS}: {text[0][:40]!r}…")
         offsets = [(int(start), int(end)) for start, end in encoding["offset_mapping"]] if fast else None
-        found.append(Tokenized(text, ids, [int(kind) for kind in encoding["token_type_ids"]], offsets))
+        tokens = tokenizer.convert_ids_to_tokens(ids)
+        found.append(Tokenized(text, ids, tokens, [int(kind) for kind in encoding["token_type_ids"]], offsets))
     return found
 
 
