@@ -188,18 +188,18 @@ class Recorder:
             return written
         beside = len(loaded.config.encode()) + len(self.lines_of_texts().encode()) + OF_CASE
         left = self.limit - beside - OF_TRACE * (len(taken) + 1)
-        chosen, names = sizes.fit(taken, metadata, left, loaded)
-        if names is not None:
-            metadata = metadata | {"points": sizes.patterns(names, loaded)}
-        for name, data in chosen.items():
+        chosen = sizes.fit(taken, metadata, left, loaded)
+        said = metadata if chosen.names is None else metadata | {"points": sizes.patterns(chosen.names, loaded)}
+        for name, data in chosen.files.items():
             (folder / f"{name}{end}").write_bytes(data)
-            written[f"{name}{end}"] = metadata
+            written[f"{name}{end}"] = said
             left -= len(data)
-        if not loaded.cls.tensorflow and self.wanted.patterns is None and not sizes.some_whole(taken, chosen):
-            whole = layers.record(loaded, metadata, left)
-            if whole is None:
-                self.notes.append("there is no room for the states between layers: what differs is seen, and why is not told")
-            else:
-                (folder / layers.FILE_NAME).write_bytes(whole.data)
-                written[layers.FILE_NAME] = whole.metadata
+        if loaded.cls.tensorflow or self.wanted.patterns is not None or chosen.whole:
+            return written
+        whole = layers.record(loaded, metadata, left)
+        for file, trace in whole.items():
+            (folder / file).write_bytes(trace.data)
+            written[file] = trace.metadata
+        if layers.LAYERS not in whole:
+            self.notes.append("there is no room for the states between layers: what differs is seen, and why is not told")
         return written

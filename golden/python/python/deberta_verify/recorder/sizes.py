@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .error import RecordError
 from .loading import Loaded
@@ -25,12 +26,24 @@ def parse(text: int | str | None) -> int | None:
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
-def fit(
-    taken: Mapping[str, Taken], metadata: Mapping[str, str], left: int, loaded: Loaded
-) -> tuple[dict[str, bytes], list[str] | None]:
-    """The files of the inputs, in so many bytes: samples of all, and as many whole traces as fit, the smallest first. If
-    samples of all are too much, those of what is there twice are left out; the second value has the names that are kept
-    then. Raises RecordError if not even these fit."""
+@dataclass(frozen=True)
+class Fit:
+    """The files that fit, by the names of the inputs."""
+
+    files: dict[str, bytes]
+    names: list[str] | None
+    """The tensors that are kept; None for all."""
+    whole: bool
+    """Whether they have all numbers."""
+
+
+def fit(taken: Mapping[str, Taken], metadata: Mapping[str, str], left: int, loaded: Loaded) -> Fit:
+    """The files of the inputs, in so many bytes: all of them whole, or samples of all. If samples of all tensors are too much,
+    those of what is there twice are left out. Raises RecordError if not even these fit."""
+    if all(found.is_whole for found in taken.values()):
+        files = {name: found.whole_trace(metadata) for name, found in taken.items()}
+        if total(files) <= left:
+            return Fit(files, None, whole=True)
     names: list[str] | None = None
     files = {name: found.sampled_trace(metadata) for name, found in taken.items()}
     if total(files) > left and "points" not in metadata and not loaded.cls.tensorflow:
@@ -45,22 +58,12 @@ def fit(
             f"--max-size: samples of {len(files)} inputs take {total(files):,} bytes, and {max(left, 0):,} are left: allow "
             "more, or record fewer inputs or --points"
         )
-    if names is None:
-        whole = {name: found.whole_trace(metadata) for name, found in taken.items() if found.is_whole}
-        for name, data in sorted(whole.items(), key=lambda item: len(item[1])):
-            if total(files) - len(files[name]) + len(data) <= left:
-                files[name] = data
-    return files, names
+    return Fit(files, names, whole=False)
 
 
 def total(files: Mapping[str, bytes]) -> int:
     """Bytes of all files."""
     return sum(map(len, files.values()))
-
-
-def some_whole(taken: Mapping[str, Taken], files: Mapping[str, bytes]) -> bool:
-    """Whether a trace of several tokens is whole: from it a cause can be told."""
-    return any(taken[name].tokens.n > 2 and b'"format":"deberta-trace-1"' in data[:10_000_000] for name, data in files.items())
 
 
 def is_repeated(name: str) -> bool:
