@@ -133,8 +133,11 @@ class Recorder:
                 self.notes.append(f"no texts are recorded, and the tokenizer is not tested: {error}")
                 return
         self.tokenized = texts.tokenize(tokenizer, chosen)
+        settings = self.loaded.settings
+        if given is None and settings.position_biased:
+            self.tokenized = [text for text in self.tokenized if len(text.ids) <= settings.positions]
         pad = getattr(tokenizer, "pad_token_id", None) or 0
-        self.inputs |= texts.batches(self.tokenized, pad, self.loaded.settings, self.loaded.cls)
+        self.inputs |= texts.batches(self.tokenized, pad, settings, self.loaded.cls)
 
     def write(self, out: Path, overwrite: bool, description: str | None) -> Golden:
         """Runs the model, chooses what fits, and writes the folder."""

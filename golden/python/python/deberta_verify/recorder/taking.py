@@ -11,7 +11,7 @@ from .error import RecordError
 from .inputs import Arguments
 from .loading import Loaded
 from .padding import Tokens
-from .points import chosen, points
+from .points import chosen, matches, points
 from .samples import Sampled
 
 WHOLE = "deberta-trace-1"
@@ -77,7 +77,7 @@ class Wanted:
         """Whether an output is taken: the class's own ones always."""
         if self.outputs is None or not name.startswith(OF_LAYERS):
             return True
-        return bool(chosen(self.outputs, [name])) if self.outputs else False
+        return any(matches(pattern, name) for pattern in self.outputs)
 
 
 def take(loaded: Loaded, arguments: Arguments, wanted: Wanted, limit: int | None) -> Taken:
