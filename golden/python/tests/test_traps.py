@@ -42,6 +42,18 @@ def test_wrappers_are_taken_off(make, tmp_path):
     assert (tmp_path / "plain/n8.safetensors").read_bytes() == (tmp_path / "autocast/n8.safetensors").read_bytes()
 
 
+def test_mixed_precision_of_accelerate_is_taken_off(make, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = make("DebertaModel")
+    plain = record(model, out=tmp_path / "plain")
+    prepared = accelerate.Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model)
+    wrapped = prepared.forward
+    record(prepared, out=tmp_path / "prepared")
+    assert prepared.forward == wrapped
+    for name in plain.traces:
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "prepared" / name).read_bytes()
+
+
 def test_adapters_are_refused(make, refused, tmp_path):
     model = make()
     model.peft_config = {}

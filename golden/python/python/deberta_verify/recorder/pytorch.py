@@ -68,7 +68,8 @@ def check(model: Any, settings: Settings, cls: ModelClass) -> None:
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, gradients and autocast, on the CPU; afterwards everything is as it was."""
+    """Without dropout, gradients and autocast, on the CPU; afterwards everything is as it was. Accelerate, and with it the
+    Trainer, puts autocast into a forward of the model's own: that of the class is run."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
@@ -76,6 +77,7 @@ def evaluating(model: Any) -> Iterator[None]:
     if len(devices) > 1:
         raise RecordError(f"the model is on {len(devices)} devices: record model.to('cpu')")
     device = devices.pop() if devices else torch.device("cpu")
+    wrapped = vars(model).pop("forward", None) if hasattr(model, "_original_forward") else None
     try:
         if device.type != "cpu":
             model.to("cpu")
@@ -85,6 +87,8 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+        if wrapped is not None:
+            model.forward = wrapped
         if device.type != "cpu":
             model.to(device)
 
