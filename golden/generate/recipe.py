@@ -1,5 +1,5 @@
 """The weight recipe in numpy: the twin of converters/src/recipe/mod.rs, bit for bit. docs/recipe.md says what it computes and why.
-Needs numpy alone; the digest needs blake3.
+Needs numpy alone; with blake3 its digests take less time.
 
 python recipe.py digest CONFIG HEAD SEED   # what deberta-convert digest prints of these weights
 python recipe.py vectors CONFIG SEED       # the digests for all heads, and numbers of every parameter of mlm, as JSON
@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import package  # noqa: F401
+from deberta_verify.recorder.digest import digest_line, digest_of
+from deberta_verify.recorder.stream import Stream
 
 RECIPE = "deberta-recipe-1"
-GAMMA = 0x9E3779B97F4A7C15
 CHUNK = 1 << 16
 
 FOLDER = Path(__file__).parents[2] / "converters/src/recipe/sizes"
@@ -27,46 +29,6 @@ HEADS_2 = (*HEADS, "mc", "rtd")
 
 def is_version_2(config):
     return config.get("model_type") == "deberta-v2"
-
-
-class Stream:
-    """The random numbers of a name and a seed, by their place."""
-
-    def __init__(self, seed, name):
-        fnv = 0xCBF29CE484222325
-        for byte in name.encode():
-            fnv = (fnv ^ byte) * 0x100000001B3 % 2**64
-        self.state = mixed_integer(mixed_integer((seed + GAMMA) % 2**64) ^ fnv)
-
-    def words(self, start, count):
-        words = np.arange(start + 1, start + count + 1, dtype=np.uint64)
-        words *= np.uint64(GAMMA)
-        words += np.uint64(self.state)
-        return mixed(words)
-
-    def uniform(self, start, count):
-        return (self.words(start, count) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
-
-    def bell(self, start, count):
-        words = self.words(start, count)
-        halves = words.view("<u2").reshape(count, 4)
-        sums = halves[:, 0].astype(np.float32)
-        for half in range(1, 4):
-            sums += halves[:, half]
-        return (sums - np.float32(131070)) * np.float32(2**-15)
-
-
-def mixed(words):
-    words ^= words >> np.uint64(30)
-    words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
-    words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
-    return words
-
-
-def mixed_integer(word):
-    return int(mixed(np.array([word], np.uint64))[0])
 
 
 # The standard deviation of Stream.bell, and that of its cubic with heavy tails.
@@ -273,20 +235,6 @@ def read_config(name):
 def digest(config, head, seed):
     """The weight digest: docs/formats/digest.md."""
     return digest_of([digest_line(name, array) for name, array in weights(config, head, seed)])
-
-
-def digest_line(name, array):
-    from blake3 import blake3
-
-    hasher = blake3(np.array([array.ndim, *array.shape], "<u8").tobytes())
-    hasher.update(np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8))
-    return f"{name} {hasher.hexdigest()}\n"
-
-
-def digest_of(lines):
-    from blake3 import blake3
-
-    return blake3("".join(sorted(lines)).encode()).hexdigest()
 
 
 def vectors(config, seed):

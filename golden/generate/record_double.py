@@ -11,9 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import safetensors_file
+import numpy as np
+import package  # noqa: F401
 import torch
 from cases import selected
+from deberta_verify.recorder import safetensors_file
 from record_pytorch import VERSIONS, build, run, run_microsoft
 
 DATA = Path(__file__).parent.parent / "data"
@@ -75,12 +77,13 @@ def main():
         else:
             framework, rows = "pytorch", "uniform"
             record = run(model, arguments, input_name in case.mask_of_rows)
-        if sum(v.numel() for v in record.values()) > LARGEST:
+        record = {k: np.asarray(v) for k, v in record.items()}
+        if sum(v.size for v in record.values()) > LARGEST:
             record = {k: v for k, v in record.items() if not k.startswith(BASE_MODEL)}
-        tensors = {f"inputs.{k}": v for k, v in arguments.items()} | record
-        for tensor_name, tensor in tensors.items():
-            assert tensor.dtype in (torch.float64, torch.int64), f"{name}: {tensor_name} is {tensor.dtype}"
-            assert tensor.isfinite().all(), f"{name}: {tensor_name} is not finite"
+        arrays = {f"inputs.{k}": v.numpy() for k, v in arguments.items()} | record
+        for tensor_name, array in arrays.items():
+            assert array.dtype in (np.float64, np.int64), f"{name}: {tensor_name} is {array.dtype}"
+            assert np.isfinite(array).all(), f"{name}: {tensor_name} is not finite"
         metadata = {
             "format": "deberta-trace-1",
             "framework": framework,
@@ -88,10 +91,9 @@ def main():
             "class": case.cls,
             "masked_rows": rows,
         }
-        arrays = {k: v.detach().numpy() for k, v in tensors.items()}
         path = folder / f"{name}.{input_name}.safetensors"
         safetensors_file.write(path, arrays, metadata, "F64")
-        print(f"{path.name}: {len(record)} tensors, {sum(v.numel() for v in record.values())} numbers")
+        print(f"{path.name}: {len(record)} tensors, {sum(v.size for v in record.values())} numbers")
 
 
 def double(tensor):

@@ -5,14 +5,16 @@ python record_pytorch.py DATA [CASE …]
 
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import safetensors_file
+import package  # noqa: F401
 import torch
 import transformers
 from cases import selected
+from deberta_verify.recorder import pytorch, safetensors_file
+from deberta_verify.recorder.settings import Settings
+from deberta_verify.recorder.taking import WHOLE
 from mask_decoder import run as run_mask_decoder
 from random_weights import random_weights
 from replaced_tokens import run as run_replaced_tokens
@@ -21,19 +23,15 @@ from transformers import DebertaConfig, DebertaV2Config
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 
-VERSIONS = f"torch {torch.__version__.split('+')[0]} + transformers {transformers.__version__}"
+VERSIONS = pytorch.versions()
 # By the head of Microsoft's that a trace is of.
 PRODUCERS = {
     "": VERSIONS,
     "emd": f"enhanced mask decoder on {VERSIONS}",
     "rtd": f"replaced token detection on {VERSIONS}",
 }
-# Modules that are not activations of their own: what they return is named otherwise, or is their argument.
-UNNAMED = ("Dropout", "DebertaEncoder", "DebertaModel", "DebertaV2Encoder", "DebertaV2Model")
 FEW = ("pos_proj", "pos_q_proj", "pos_key_proj", "pos_query_proj", "encoder.LayerNorm", "attention.self")
-# With share_att_key these layers are called twice, first with the states and then with the table of positions: the name
-# of the second activation, and the term that uses it.
-OF_POSITIONS = {"key_proj": ("pos_key_proj", "c2p"), "query_proj": ("pos_query_proj", "p2c")}
+POSITIONS = {"key_proj": ("pos_key_proj", "c2p"), "query_proj": ("pos_query_proj", "p2c")}
 POSITIONS = "deberta.embeddings.position_embeddings.weight"
 
 
@@ -121,53 +119,19 @@ def run_microsoft(case, model, rest, arguments):
 
 def run(model, arguments, mask_of_rows):
     """All activations and outputs, as arrays named activations.* and outputs.*."""
-    recorded, hooks, calls = {}, [], Counter()
-
-    def keep(name):
-        def hook(_module, _arguments, output):
-            output = output[0] if isinstance(output, tuple) else output
-            calls[name] += 1
-            named = name if calls[name] == 1 else of_positions(name, model.config)
-            if named:
-                recorded[f"activations.{named}"] = output.detach().clone()
-
-        return hook
-
-    def rows_of_pairs(_module, arguments, named):
-        return arguments, named | {"mask": named["mask"].amax(-1)}
-
-    for name, module in model.named_modules():
-        silent = type(module).__name__ in UNNAMED or name.endswith("act_fn") or name == ""
-        if not silent:
-            hooks.append(module.register_forward_hook(keep(name)))
-        if mask_of_rows and type(module).__name__ in ("DebertaEmbeddings", "DebertaV2Embeddings"):
-            hooks.append(module.register_forward_pre_hook(rows_of_pairs, with_kwargs=True))
-    with torch.no_grad():
-        outputs = model(**arguments, output_hidden_states=True, output_attentions=True)
-    for hook in hooks:
-        hook.remove()
-    for field, value in outputs.items():
-        if isinstance(value, tuple):
-            recorded |= {f"outputs.{field}.{i}": tensor for i, tensor in enumerate(value)}
-        else:
-            recorded[f"outputs.{field}"] = value
+    recorded = {}
+    settings = Settings.of(model.config.to_dict())
+    pytorch.run(model, arguments, recorded.__setitem__, settings, mask_of_rows)
     return recorded
-
-
-def of_positions(name, config):
-    """The activation of a layer's second call, or None if it is of no use."""
-    place, _, layer = name.rpartition(".")
-    named, term = OF_POSITIONS[layer]
-    return f"{place}.{named}" if term in config.pos_att_type else None
 
 
 def save(path, arguments, recorded, cls, microsoft="", **more):
     tensors = {f"inputs.{k}": v for k, v in arguments.items()} | recorded
-    arrays = {k: v.detach().numpy() for k, v in tensors.items()}
+    arrays = {k: np.asarray(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in tensors.items()}
     for name, array in arrays.items():
         assert np.isfinite(array).all(), f"{path}: {name} is not finite"
     framework, rows = ("microsoft", "zero") if microsoft else ("pytorch", "uniform")
-    metadata = {"format": "deberta-trace-1", "framework": framework, "producer": PRODUCERS[microsoft], "class": cls}
+    metadata = {"format": WHOLE, "framework": framework, "producer": PRODUCERS[microsoft], "class": cls}
     safetensors_file.write(path, arrays, metadata | {"masked_rows": rows} | more)
 
 

@@ -9,24 +9,22 @@ DEBERTA_INPUTS names the inputs to record, all when it is not given.
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import package  # noqa: F401
 import recipe
-import safetensors_file
 import torch
 import transformers
+from deberta_verify.recorder import case, pytorch
+from deberta_verify.recorder.settings import Settings
+from deberta_verify.recorder.taking import Taken
 from mask_decoder import run as run_mask_decoder
-from record_pytorch import POSITIONS, PRODUCERS, UNNAMED, of_positions
+from record_pytorch import POSITIONS, PRODUCERS
 from replaced_tokens import run as run_replaced_tokens
-from samples import Recorder
 from transformers import DebertaConfig, DebertaV2Config, DebertaV2Model
 
 SEED = 1
-
-# Where tolerances are wider, as golden/src/judge/tolerance.rs has them by default.
-SOFTMAX = ("outputs.attentions.*", "activations.*attention.self.probs", "activations.*attention.self")
 
 # The classes of transformers, by head, after Deberta or DebertaV2.
 CLASSES = {
@@ -164,29 +162,7 @@ def run(model, head, rest, arguments, add):
                 add(name, tensor.numpy())
         return
 
-    calls = Counter()
-
-    def keep(name):
-        def hook(_module, _arguments, output):
-            output = output[0] if isinstance(output, tuple) else output
-            calls[name] += 1
-            named = name if calls[name] == 1 else of_positions(name, model.config)
-            if named:
-                add(f"activations.{named}", output.detach().numpy())
-
-        return hook
-
-    hooks = []
-    for name, module in model.named_modules():
-        if not (type(module).__name__ in UNNAMED or name.endswith("act_fn") or name == ""):
-            hooks.append(module.register_forward_hook(keep(name)))
-    with torch.no_grad():
-        outputs = model(**arguments, output_hidden_states=True, output_attentions=True)
-    for hook in hooks:
-        hook.remove()
-    for field, value in outputs.items():
-        for i, tensor in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
-            add(f"outputs.{field}" if i is None else f"outputs.{field}.{i}", tensor.numpy())
+    pytorch.run(model, arguments, add, Settings.of(model.config.to_dict()))
 
 
 def record(name, folder, whole):
@@ -201,35 +177,19 @@ def record(name, folder, whole):
     framework, masked_rows = ("microsoft", "zero") if head in MICROSOFT else ("pytorch", "uniform")
     producer = PRODUCERS[head if head in MICROSOFT else ""]
     metadata = {"framework": framework, "producer": producer, "class": cls, "masked_rows": masked_rows}
-    traces = []
+    traces = {}
     wanted = os.environ.get("DEBERTA_INPUTS", "").split()
     for label, arguments in inputs(config, head).items():
         if wanted and label not in wanted:
             continue
         path = folder / f"{label}.safetensors"
-        if whole:
-            found = {f"inputs.{key}": value for key, value in arguments.items()}
-            run(model, head, rest, arguments, lambda name, array: found.__setitem__(name, array.copy()))
-            safetensors_file.write(path, found, metadata | {"format": "deberta-trace-1"})
-        else:
-            recorder = Recorder(arguments, cls)
-            run(model, head, rest, arguments, recorder.add)
-            recorder.write(path, metadata)
-        traces.append(f"  - {{file: {path.name}, framework: {framework}, class: {cls}, masked_rows: {masked_rows}}}")
+        taken = Taken(arguments, cls, None if whole else 0)
+        run(model, head, rest, arguments, taken.add)
+        path.write_bytes(taken.whole_trace(metadata) if whole else taken.sampled_trace(metadata))
+        traces[path.name] = metadata
         print(f"{name}: {label}", flush=True)
-    lines = [
-        f"description: {json.dumps(about)}",
-        f"model: {{recipe: {recipe.RECIPE}, config: {named}, head: {head}, seed: {SEED}}}",
-        f"class: {cls}",
-        f"producer: {json.dumps(producer)}",
-        f'digest: "{digest}"',
-        "tolerances:",
-        "  default: {atol: 5.0e-6, rtol: 1.0e-5, scale: 1.0e-5}",
-        "  patterns:",
-        *(f'    - {{pattern: "{pattern}", atol: 5.0e-6, rtol: 1.0e-5, scale: 5.0e-5}}' for pattern in SOFTMAX),
-        "traces:",
-        *traces,
-    ]
+    made = f"{{recipe: {recipe.RECIPE}, config: {named}, head: {head}, seed: {SEED}}}"
+    lines = case.Case(about, made, cls, producer, digest).head() + case.tolerances() + case.traces(traces)
     (folder / "case.yaml").write_text("\n".join(lines) + "\n")
     if is_file:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -12,22 +12,18 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
-import safetensors_file  # noqa: E402
+import package  # noqa: E402, F401
 import tensorflow as tf  # noqa: E402
 import tf_keras  # noqa: E402
 import transformers  # noqa: E402
 from cases import selected  # noqa: E402
-from transformers import DebertaConfig, DebertaV2Config  # noqa: E402
+from deberta_verify.recorder import safetensors_file, tensorflow  # noqa: E402
+from deberta_verify.recorder.classes import ModelClass  # noqa: E402
+from deberta_verify.recorder.taking import WHOLE  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
-
-VERSIONS = f"tensorflow {tf.__version__} + transformers {transformers.__version__}"
-ENDS = {".kernel": (".weight", True), ".gamma": (".weight", False), ".beta": (".bias", False)}
-ENDS |= {"embeddings.embeddings": ("embeddings.weight", False)}
-# Version 2 has other names in PyTorch alone.
-V2_NAMES = {".pos_proj.": ".pos_key_proj.", ".pos_q_proj.": ".pos_query_proj."}
 
 
 def main():
@@ -45,42 +41,21 @@ def main():
 def build(folder, case):
     """The TensorFlow model of the weights in `folder`, assigned by name."""
     tf_keras.backend.clear_session()
-    config = (DebertaV2Config if case.v2 else DebertaConfig)(**case.config)
-    model = getattr(transformers, f"TF{case.cls}")(config)
-    model.build_in_name_scope()
+    cls = ModelClass.of(f"TF{case.cls}")
+    transformers_class = getattr(transformers, str(cls))
     weights = safetensors_file.read(folder / "model.safetensors")[0]
-    unused = set(weights)
-    for variable in model.weights:
-        name, reversed_axes = canonical(variable.name, case.cls)
-        variable.assign(weights[name].T if reversed_axes else weights[name])
-        unused.discard(name)
-    assert not unused, f"{folder}: TF{case.cls} has no place for {sorted(unused)}"
+    model = tensorflow.build(transformers_class, transformers_class.config_class(**case.config), cls, weights.get, folder)
+    unused = set(weights) - {name for name, _ in tensorflow.parameters(model, cls)}
+    assert not unused, f"{folder}: {cls} has no place for {sorted(unused)}"
     return model
 
 
-def canonical(variable, cls):
-    """PyTorch's name of the Keras variable `<scope>/…:0`, and whether its axes are in reverse."""
-    path = variable.removesuffix(":0").split("/")[1:]
-    name = ".".join(path[1:] if cls in ("DebertaModel", "DebertaV2Model") else path).replace("layer_._", "layer.")
-    if cls.startswith("DebertaV2"):
-        for keras, torch in V2_NAMES.items():
-            name = name.replace(keras, torch)
-    for keras, (torch, reversed_axes) in ENDS.items():
-        if name.endswith(keras):
-            return name.removesuffix(keras) + torch, reversed_axes
-    return name, False
-
-
 def record(model, path, arguments, cls):
-    tensors = {k: tf.constant(v) for k, v in arguments.items()}
-    outputs = model(tensors, output_hidden_states=True, output_attentions=True)
     arrays = {f"inputs.{k}": v for k, v in arguments.items()}
-    for field, value in outputs.items():
-        values = {f".{i}": x for i, x in enumerate(value)} if isinstance(value, tuple) else {"": value}
-        arrays |= {f"outputs.{field}{i}": x.numpy() for i, x in values.items()}
+    tensorflow.run(model, arguments, arrays.__setitem__)
     for name, array in arrays.items():
         assert np.isfinite(array).all(), f"{path}: {name} is not finite"
-    metadata = {"format": "deberta-trace-1", "framework": "tensorflow", "producer": VERSIONS, "class": cls}
+    metadata = {"format": WHOLE, "framework": "tensorflow", "producer": tensorflow.versions(), "class": cls}
     safetensors_file.write(path, arrays, metadata | {"masked_rows": "zero"})
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes golden/data anew: all cases, or those named. Makes two virtual environments of the pinned requirements, unless
-# DEBERTA_GOLDEN_PT and DEBERTA_GOLDEN_TF name Python interpreters that have them. Builds deberta-convert, unless
-# DEBERTA_CONVERT names it. Another folder than golden/data: DEBERTA_GOLDEN_DATA.
+# DEBERTA_GOLDEN_PT and DEBERTA_GOLDEN_TF name Python interpreters that have them. Another folder than golden/data:
+# DEBERTA_GOLDEN_DATA.
 #
 #     golden/generate/run.sh [CASE …]
 set -euo pipefail
@@ -21,14 +21,6 @@ pt=${DEBERTA_GOLDEN_PT:-}
 if [[ -z $pt ]]; then pt=$(environment pt); fi
 tf=${DEBERTA_GOLDEN_TF:-}
 if [[ -z $tf ]]; then tf=$(environment tf); fi
-if [[ -z ${DEBERTA_CONVERT:-} ]]; then
-    cargo build --quiet --locked --manifest-path "$here/../../Cargo.toml" --package deberta-converters
-    target=$(cargo metadata --format-version 1 --no-deps --manifest-path "$here/../../Cargo.toml" |
-        "$pt" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
-    DEBERTA_CONVERT=$target/debug/deberta-convert
-fi
-export DEBERTA_CONVERT
-
 "$pt" "$here/record_pytorch.py" "$data" "$@"
 "$tf" "$here/record_tensorflow.py" "$data" "$@"
 "$pt" "$here/write_cases.py" "$data" "$@"

@@ -1,17 +1,17 @@
-"""Writes case.yaml into the folders of the cases, from the traces that lie in them. Needs numpy alone, and the
-program deberta-convert, whose path is DEBERTA_CONVERT.
+"""Writes case.yaml into the folders of the cases, from the traces that lie in them. Needs numpy alone.
 
 python write_cases.py DATA [CASE …]
 """
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-import safetensors_file
+import package  # noqa: F401
 from cases import CASES, selected
+from deberta_verify.recorder import safetensors_file, weights
+from deberta_verify.recorder.case import Case, quoted
+from deberta_verify.recorder.case import traces as lines_of_traces
+from deberta_verify.recorder.digest import digest_line, digest_of
 
 
 def main():
@@ -29,19 +29,9 @@ def describe(folder, case):
     del traces["model.safetensors"]
     check_complete(folder, case, traces)
     producers = "; ".join(sorted({metadata["producer"] for metadata in traces.values()}))
-    lines = [
-        f"description: {quoted(case.description)}",
-        'model: "."',
-        f"class: {case.cls}",
-        f"producer: {quoted(producers)}",
-        f"digest: {quoted(digest(folder))}",
-        "tolerances:",
-        "  default: {atol: 5.0e-6" + (f", scale: {case.scale}" if case.scale else "") + "}",
-        "traces:",
-    ]
-    for file, metadata in traces.items():
-        fields = {"file": file} | {key: metadata[key] for key in ("framework", "class", "masked_rows")}
-        lines.append("  - {" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}")
+    lines = Case(case.description, '"."', case.cls, producers, digest(folder)).head()
+    tolerance = "{atol: 5.0e-6" + (f", scale: {case.scale}" if case.scale else "") + "}"
+    lines += ["tolerances:", f"  default: {tolerance}", *lines_of_traces(traces)]
     absent = [("tensorflow", case.no_tensorflow), ("pytorch", case.no_pytorch)]
     entries = [entry for framework, reasons in absent for entry in without(framework, reasons)]
     if entries:
@@ -71,13 +61,9 @@ def check_complete(folder, case, traces):
 
 
 def digest(folder):
-    command = [os.environ["DEBERTA_CONVERT"], "digest", str(folder / "model.safetensors")]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return printed.split()[0]
-
-
-def quoted(text):
-    return json.dumps(text, ensure_ascii=False)
+    """The weight digest of the model in a folder: of all that its file holds."""
+    tensors = weights.of_safetensors(folder / weights.SAFETENSORS)
+    return digest_of(digest_line(name, read()) for name, read in tensors.items())
 
 
 if __name__ == "__main__":

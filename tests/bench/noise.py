@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -10,7 +9,9 @@ from safetensors.torch import save_file
 from transformers import DebertaConfig, DebertaForMaskedLM, DebertaV2Config, DebertaV2ForMaskedLM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "golden/generate"))
-from record_pytorch import UNNAMED, of_positions  # noqa: E402
+import package  # noqa: E402, F401
+from deberta_verify.recorder import pytorch  # noqa: E402
+from deberta_verify.recorder.settings import Settings  # noqa: E402
 
 version, layers, width, heads, weights, folder = sys.argv[1:]
 layers, width, heads, folder = int(layers), int(width), int(heads), Path(folder)
@@ -30,6 +31,7 @@ else:
         options |= dict(conv_kernel_size=3, conv_act="gelu")
     cls, config = DebertaV2ForMaskedLM, DebertaV2Config(**options)
 model = cls(config).eval()
+LAYERS = ("outputs.hidden_states", "outputs.attentions")
 
 if weights != "initial":
     generator = torch.Generator().manual_seed(2)
@@ -45,23 +47,6 @@ if weights != "initial":
             else:
                 parameter.copy_(0.04 * torch.randn(parameter.shape, generator=generator))
 
-recorded, calls = {}, Counter()
-
-
-def record(name):
-    def hook(_module, _inputs, output):
-        output = output[0] if isinstance(output, tuple) else output
-        calls[name] += 1
-        named = name if calls[name] == 1 else of_positions(name, config)
-        if named:
-            recorded[f"activations.{named}"] = output.detach().clone().contiguous()
-    return hook
-
-
-for name, module in model.named_modules():
-    if name and type(module).__name__ not in UNNAMED and not name.endswith("act_fn"):
-        module.register_forward_hook(record(name))
-
 (folder / "golden").mkdir()
 generator = torch.Generator().manual_seed(3)
 lengths = {"short": [16], "long": [128], "padded": [64, 40]}
@@ -70,12 +55,10 @@ if version == "2":  # where buckets hold several distances
 for label, rows in lengths.items():
     input_ids = torch.randint(4, 50000, (len(rows), max(rows)), generator=generator)
     mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
-    recorded.clear()
-    calls.clear()
-    with torch.no_grad():
-        output = model(input_ids=input_ids, attention_mask=mask)
-    tensors = {"inputs.input_ids": input_ids, "inputs.attention_mask": mask, **recorded}
-    tensors["outputs.logits"] = output.logits.clone().contiguous()
+    arguments, tensors = {"input_ids": input_ids, "attention_mask": mask}, {}
+    pytorch.run(model, arguments, tensors.__setitem__, Settings.of(config.to_dict()))
+    tensors = {name: torch.from_numpy(array) for name, array in tensors.items() if not name.startswith(LAYERS)}
+    tensors |= {f"inputs.{key}": value for key, value in arguments.items()}
     metadata = {
         "format": "deberta-trace-1", "framework": "pytorch", "class": cls.__name__, "masked_rows": "uniform",
         "producer": f"torch {torch.__version__}",

@@ -1,6 +1,6 @@
 //! Traces of large models as samples and statistics: of every point sixteen numbers and what all of its tokens come to.
 //!
-//! The format, `deberta-samples-1`, is in `docs/golden.md`; `golden/generate/samples.py` writes the same from PyTorch.
+//! The format, `deberta-samples-1`, is in `docs/golden.md`; `golden/python` writes the same from PyTorch.
 
 use std::collections::BTreeSet;
 

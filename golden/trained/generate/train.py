@@ -17,7 +17,8 @@ from tasks import KINDS, Encoder, padded
 
 GENERATE = Path(__file__).parents[2] / "generate"
 sys.path.insert(0, str(GENERATE))
-import safetensors_file  # noqa: E402
+import package  # noqa: E402, F401
+from deberta_verify.recorder import safetensors_file  # noqa: E402
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)

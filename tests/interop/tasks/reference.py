@@ -13,7 +13,8 @@ from transformers import AutoConfig, DebertaTokenizerFast, DebertaV2TokenizerFas
 sys.path.insert(0, str(Path(__file__).parents[3] / "golden" / "generate"))
 import mask_decoder  # noqa: E402
 import replaced_tokens  # noqa: E402
-import safetensors_file  # noqa: E402
+import package  # noqa: E402, F401
+from deberta_verify.recorder import safetensors_file  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
