@@ -28,7 +28,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 const OTHER_BACKENDS: [&str; 3] = ["--backend tch", "--backend onnxruntime", "export "];
 
 /// How commands start that are not run here, and why.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 11] = [
     ("cargo test ", "it runs this test"),
     ("cargo install ", "it builds the programs that are tested here, in release mode"),
     ("cargo bench ", "it takes minutes"),
@@ -40,6 +40,8 @@ const NOT_RUN: [(&str, &str); 9] = [
     ),
     ("python3 -m venv ", "it downloads PyTorch"),
     ("pip download ", "it downloads ONNX Runtime"),
+    ("pip install ", "it needs Python: tests/interop/recorder does that"),
+    ("deberta-record ", "it needs Python with PyTorch: tests/interop/recorder does that"),
     ("deberta-convert init --config base ", "it writes half a gigabyte: tests/sizes/run.sh does that"),
 ];
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// contents of the same repository, `../../blobs`.
 ///
 /// # Errors
-/// [`Kind::Refused`] for a link that leads elsewhere.
+/// [`Kind::Refused`](crate::error::Kind::Refused) for a link that leads elsewhere.
 pub fn require_inside(folder: &Path, file: &Path) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path, "open", error));
     let (inside, target) =

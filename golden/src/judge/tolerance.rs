@@ -46,6 +46,9 @@ pub struct Tolerances {
     patterns: Vec<PatternTolerance>,
     #[serde(default)]
     dtypes: BTreeMap<Precision, Tolerance>,
+    /// Whether nothing of f32 is judged more strictly than where nothing is said.
+    #[serde(skip)]
+    usual_at_least: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -149,11 +152,23 @@ impl Tolerances {
     /// precision: of the first pattern that matches, or else the default. `*` stands for any text.
     pub fn of(&self, name: &str, precision: Precision) -> Tolerance {
         let matching = |entry: &&PatternTolerance| entry.dtype == precision && matches(&entry.pattern, name);
-        match (self.patterns.iter().find(matching), precision) {
+        let stated = match (self.patterns.iter().find(matching), precision) {
             (Some(entry), _) => entry.tolerance(),
             (None, Precision::F32) => self.default,
             (None, half) => self.dtypes.get(&half).copied().unwrap_or(half.tolerance()),
+        };
+        match precision {
+            Precision::F32 if self.usual_at_least => {
+                stated.widened(Tolerances::default().of(name, precision))
+            }
+            _ => stated,
         }
+    }
+
+    /// The same tolerances, but nothing of f32 is judged more strictly than where nothing is said: a case whose model is
+    /// stored in half precision states what is stricter for f32 without having tried it.
+    pub fn usual_at_least(&self) -> Tolerances {
+        Tolerances { usual_at_least: true, ..self.clone() }
     }
 
     /// Whether anything is said about a precision.
@@ -163,7 +178,12 @@ impl Tolerances {
 
     /// The same tolerance for every tensor.
     pub fn uniform(tolerance: Tolerance) -> Tolerances {
-        Tolerances { default: tolerance, patterns: Vec::new(), dtypes: BTreeMap::new() }
+        Tolerances {
+            default: tolerance,
+            patterns: Vec::new(),
+            dtypes: BTreeMap::new(),
+            usual_at_least: false,
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -192,6 +212,15 @@ impl Tolerance {
         Tolerance { atol, rtol: 0.0, scale: 0.0 }
     }
 
+    /// Each part as wide as the wider of both has it.
+    fn widened(self, other: Tolerance) -> Tolerance {
+        Tolerance {
+            atol: self.atol.max(other.atol),
+            rtol: self.rtol.max(other.rtol),
+            scale: self.scale.max(other.scale),
+        }
+    }
+
     /// How far a number may be from `expected` in a tensor in which `largest` is the largest that is expected.
     pub fn allowance(&self, expected: f32, largest: f32) -> f64 {
         self.atol + self.rtol * f64::from(expected).abs() + self.scale * f64::from(largest).abs()
@@ -216,6 +245,17 @@ impl Tolerance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_usual_widens_what_is_stated() {
+        let strict = Tolerances::uniform(Tolerance::absolute(1e-5));
+        assert_eq!(strict.of("outputs.logits", Precision::F32), Tolerance::absolute(1e-5));
+        let usual = strict.usual_at_least();
+        let (logits, probs) = ("outputs.logits", "activations.encoder.layer.0.attention.self.probs");
+        assert_eq!(usual.of(logits, Precision::F32), Tolerance { atol: 1e-5, rtol: 1e-5, scale: 1e-5 });
+        assert_eq!(usual.of(probs, Precision::F32).scale, SOFTMAX.scale);
+        assert_eq!(usual.of(logits, Precision::F16), strict.of(logits, Precision::F16));
+    }
 
     fn tolerances() -> Tolerances {
         let text = r#"

@@ -22,7 +22,7 @@ pub(super) const SCHEMA: &str = "deberta-verify-random-1";
 /// What the selftest found with random faults in one model.
 #[derive(Clone, Debug, Serialize)]
 pub struct RandomReport {
-    /// [`SCHEMA`].
+    /// `deberta-verify-random-1`.
     pub schema: &'static str,
     /// The model.
     pub model: String,

@@ -1,5 +1,6 @@
 //! What is verified: a weight file, and what it is compared with.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use deberta_reference::{DebertaConfig, Head};
 use super::diagnosis::Diagnosed;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
-use crate::judge::tolerance::Precision;
+use crate::judge::tolerance::{Precision, Tolerances};
 use crate::judge::verdict::Outcome;
 use crate::report::{FileReport, Finding, FindingKind};
 use crate::trace::class::Class;
@@ -69,6 +70,8 @@ pub(super) struct Candidate<'v> {
     pub(super) digest: &'v str,
     /// What its weights were rounded to since the golden was computed.
     pub(super) precision: Precision,
+    /// How far its numbers may be off.
+    pub(super) tolerances: Cow<'v, Tolerances>,
 }
 
 impl<'v> WeightFile<'v> {
@@ -163,7 +166,11 @@ impl<'v> Candidate<'v> {
     ) -> Candidate<'v> {
         let equal = golden.digest().is_some_and(|golden| golden.eq_ignore_ascii_case(digest));
         let precision = if equal { Precision::F32 } else { stored };
-        Candidate { file, golden, digest, precision }
+        let tolerances = match precision == stored {
+            true => Cow::Borrowed(&golden.tolerances),
+            false => Cow::Owned(golden.tolerances.usual_at_least()),
+        };
+        Candidate { file, golden, digest, precision, tolerances }
     }
 
     /// Notes a weight digest that is not the golden's. One of rounded weights cannot be, nor one of a part of them:

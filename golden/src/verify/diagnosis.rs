@@ -13,11 +13,13 @@ use deberta_reference::config::{Activation, ProblemType};
 use deberta_reference::{ConvConfig, DebertaConfig, Tensor};
 
 use super::asked::{Asked, Stated};
+use super::built::incomplete;
 use super::candidate::Candidate;
 use crate::backend::{Backend as _, BackendName, Reference};
 use crate::diagnose::{Divergence, diagnose, first_divergence};
 use crate::fault::{Model, Setting};
 use crate::judge::compare::Comparison;
+use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
 use crate::report::{Diagnosis, Finding, FindingKind, RunReport, name_of};
 use crate::trace::class::Class;
@@ -73,6 +75,9 @@ impl Diagnosed {
     }
 }
 
+/// Causes that lie in the configuration, and leave every parameter and its digest as they are.
+const SETTINGS_OF_NO_WEIGHT: [&str; 3] = ["layer-norm-eps", "hidden-act", "conv-act"];
+
 /// Diagnoses the runs of one golden that diverge.
 pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
     let length = |path: &Path| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
@@ -121,7 +126,7 @@ impl Candidate<'_> {
         let mut model = Model::read(&parameters, class, rows)?;
         self.add_unused(&mut model)?;
         let comparison =
-            Comparison { tolerances: &self.golden.tolerances, precision: self.precision, padding: &padding };
+            Comparison { tolerances: &self.tolerances, precision: self.precision, padding: &padding };
         let divergence = Divergence { model: &model, golden: &golden, inputs: &inputs, comparison };
         if self.file.backend() != BackendName::Reference
             && first_divergence(&divergence.compare(&model)?).is_none()
@@ -129,6 +134,7 @@ impl Candidate<'_> {
             return Ok(vec![self.another_backend()]);
         }
         let mut diagnoses = diagnose(&divergence)?;
+        self.doubt_settings(checkpoint, &mut diagnoses);
         if let Some(difference) = self.differing_config(&model.config, &diagnoses)? {
             // It says more than that nothing is known.
             let known = diagnoses.iter().take_while(|diagnosis| diagnosis.confirmed).count();
@@ -138,6 +144,24 @@ impl Candidate<'_> {
             diagnoses.push(difference);
         }
         Ok(diagnoses)
+    }
+
+    /// Takes back that settings alone are the cause where the weights are not the golden's: to multiply the words by ½ looks
+    /// as ε four times as large does.
+    fn doubt_settings(&self, checkpoint: &Checkpoint, diagnoses: &mut [Diagnosis]) {
+        let settings_alone = diagnoses
+            .iter()
+            .filter(|diagnosis| diagnosis.confirmed)
+            .all(|diagnosis| SETTINGS_OF_NO_WEIGHT.contains(&&*diagnosis.kind));
+        let others = self.golden.digest().is_some_and(|golden| !golden.eq_ignore_ascii_case(self.digest));
+        if settings_alone && others && self.precision == Precision::F32 && incomplete(checkpoint) == 0 {
+            for diagnosis in diagnoses.iter_mut().filter(|diagnosis| diagnosis.confirmed) {
+                diagnosis.confirmed = false;
+                diagnosis
+                    .evidence
+                    .push_str("; but the weights are not the golden's, which no setting explains");
+            }
+        }
     }
 
     /// All numbers of which a golden has samples: what the reference computes with the weights of the golden's recipe.

@@ -100,7 +100,7 @@ impl Candidate<'_> {
             // Under the golden's configuration these weights may be those of no model at all: its runs say so.
             let Ok(want) = run(recorded) else { continue };
             let got = run(&checkpoint.config)?;
-            let tolerances = &self.golden.tolerances;
+            let tolerances = &*self.tolerances;
             let comparison = Comparison { tolerances, precision: Precision::F32, padding: &asked.padding };
             let judged = |want| -> PointReport { comparison.tensors(want, got.get(&want.name)) };
             let mut judged = want.tensors.iter().map(judged);

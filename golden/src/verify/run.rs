@@ -49,7 +49,7 @@ impl Candidate<'_> {
 
         note_left_out(&file.points().1, report);
         note_lacking(&missing(&file, config, class, &asked.inputs), report);
-        let tolerances = &self.golden.tolerances;
+        let tolerances = &*self.tolerances;
         let comparison = Comparison { tolerances, precision: self.precision, padding: &asked.padding };
         let replay = Replay { file: &file, config, asked: &asked, comparison };
         let model = self.file.backend().load(&parameters, class, rows)?;
