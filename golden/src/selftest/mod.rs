@@ -18,6 +18,7 @@ use crate::trace::points::{Named, rank};
 
 mod built_in;
 mod cut;
+mod files;
 mod graph_changes;
 mod graphs;
 pub(crate) mod memory;

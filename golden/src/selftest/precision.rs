@@ -18,6 +18,7 @@ use deberta_converters::tensor::Dtype;
 use deberta_reference::Head;
 use serde_json::Value;
 
+use super::files::{configure, copy, write};
 use super::{Fate, FaultReport, SubjectReport};
 use crate::backend::{Backend as _, Reference};
 use crate::case::FILE_NAME;
@@ -70,21 +71,21 @@ const FAULTS: [Fault; 7] = [
         description: "hidden_act is gelu_new; the golden was computed with the same halves",
         golden: ComputedWith::Same,
         tolerance: USUAL,
-        put: |release| activate(release, "gelu_new"),
+        put: |release| configure(release, "hidden_act", Value::from("gelu_new")),
     },
     Fault {
         kind: "half-precision-activation",
         description: "hidden_act is gelu_new; the golden's folder has the weights before rounding",
         golden: ComputedWith::Rounded,
         tolerance: USUAL,
-        put: |release| activate(release, "gelu_new"),
+        put: |release| configure(release, "hidden_act", Value::from("gelu_new")),
     },
     Fault {
         kind: "half-precision-activation",
         description: "hidden_act is gelu_new; the golden has traces alone, and the policy refuses points that need more than f32",
         golden: ComputedWith::Traces,
         tolerance: USUAL,
-        put: |release| activate(release, "gelu_new"),
+        put: |release| configure(release, "hidden_act", Value::from("gelu_new")),
     },
     Fault {
         kind: "half-precision-weight",
@@ -98,14 +99,14 @@ const FAULTS: [Fault; 7] = [
         description: "atol is so wide that zeros pass",
         golden: ComputedWith::Same,
         tolerance: "{atol: 1.0e9}",
-        put: |release| activate(release, "relu"),
+        put: |release| configure(release, "hidden_act", Value::from("relu")),
     },
     Fault {
         kind: "zeros-pass",
         description: "scale is so wide that zeros pass",
         golden: ComputedWith::Same,
         tolerance: "{atol: 0, scale: 10}",
-        put: |release| activate(release, "relu"),
+        put: |release| configure(release, "hidden_act", Value::from("relu")),
     },
     Fault {
         kind: "zeros-pass",
@@ -140,7 +141,7 @@ pub fn precision(progress: &dyn Progress) -> Result<SubjectReport> {
         let place = workshop.path().join(format!("fault-{at}"));
         let golden = golden_of(fault.golden, fault.tolerance, &full, &half, &place.join("golden"))?;
         let release = place.join("release");
-        copy(&half, &release)?;
+        copy_model(&half, &release)?;
         (fault.put)(&release)?;
         let strict = Rules { half_precision: Rule::Fail, ..Rules::DEFAULT };
         let rules = if fault.golden == ComputedWith::Traces { strict } else { Rules::DEFAULT };
@@ -214,7 +215,7 @@ fn golden_of(of: ComputedWith, tolerance: &str, full: &Path, half: &Path, to: &P
     if of == ComputedWith::Traces {
         return Ok(to.to_owned());
     }
-    copy(model, to)?;
+    copy_model(model, to)?;
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?);
     let rows = class.masked_rows();
     let case = format!(
@@ -223,14 +224,6 @@ fn golden_of(of: ComputedWith, tolerance: &str, full: &Path, half: &Path, to: &P
     );
     write(&to.join(FILE_NAME), case.as_bytes())?;
     Ok(to.to_owned())
-}
-
-/// Sets another activation.
-fn activate(release: &Path, activation: &str) -> Result<()> {
-    let path = release.join("config.json");
-    let mut map = ConfigFile::read(&path)?.map;
-    map.insert("hidden_act".to_owned(), Value::from(activation));
-    write(&path, Value::Object(map).to_string().as_bytes())
 }
 
 /// Changes the last number of the file by four of its last bits.
@@ -244,19 +237,8 @@ fn nudge(release: &Path) -> Result<()> {
 }
 
 /// Copies the model of a folder into another one.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    for name in ["config.json", WEIGHTS] {
-        let path = from.join(name);
-        write(&to.join(name), &fs::read(&path).map_err(|error| Error::io(&path, "read", error))?)?;
-    }
-    Ok(())
-}
-
-/// Writes a file, and the folder that it is in.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error| Error::io(path, "write", error);
-    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
-    fs::write(path, bytes).map_err(failed)
+fn copy_model(from: &Path, to: &Path) -> Result<()> {
+    ["config.json", WEIGHTS].iter().try_for_each(|name| copy(&from.join(name), &to.join(name)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Faults of a release: files beside good weights, and a configuration that is not theirs. Numbers show none of them: the
 //! verification of the folder must.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
@@ -14,6 +13,7 @@ use deberta_converters::source::Source;
 use deberta_reference::Head;
 use serde_json::{Value, json};
 
+use super::files::{configure, copy, write};
 use super::{Fate, FaultReport, SubjectReport};
 use crate::backend::Backend as _;
 use crate::fault::Model;
@@ -252,25 +252,6 @@ fn shard(folder: &Path, other: &Path, indexed: bool) -> Result<()> {
         names.map(|tensor| (tensor.name.clone(), json!(SHARD))).collect();
     let index = json!({ "weight_map": weight_map }).to_string();
     write(&folder.join("model.safetensors.index.json"), index.as_bytes())
-}
-
-/// Sets a key of the configuration.
-fn configure(folder: &Path, key: &str, value: Value) -> Result<()> {
-    let path = folder.join("config.json");
-    let mut map = ConfigFile::read(&path)?.map;
-    map.insert(key.to_owned(), value);
-    write(&path, Value::Object(map).to_string().as_bytes())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    write(to, &fs::read(from).map_err(|error| Error::io(from, "read", error))?)
-}
-
-/// Writes a file, and the folder that it is in.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error| Error::io(path, "write", error);
-    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
-    fs::write(path, bytes).map_err(failed)
 }
 
 #[cfg(test)]

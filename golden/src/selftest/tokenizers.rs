@@ -50,6 +50,18 @@ struct Files {
 const SLOW: &[Kept] = &[Kept::Slow];
 const FAST: &[Kept] = &[Kept::Fast];
 
+/// It is the same for both versions.
+const ADDED_TOKEN_GONE: Fault = Fault {
+    cause: "added-token",
+    description: "an added token is in no file any more",
+    of: &Kept::ALL,
+    change: |files| {
+        files.settings.get_mut("added_tokens_decoder")?.as_object_mut()?.retain(|_, token| !is_added(token));
+        files.fast.get_mut("added_tokens")?.as_array_mut()?.retain(|token| !is_added(token));
+        Some(())
+    },
+};
+
 /// Faults of byte-pair encoding.
 const OF_VERSION_1: [Fault; 9] = [
     Fault {
@@ -84,20 +96,7 @@ const OF_VERSION_1: [Fault; 9] = [
         of: FAST,
         change: |files| exchange(files.fast.pointer_mut("/model/vocab")?.as_object_mut()?, "Ġthe", "Ġis"),
     },
-    Fault {
-        cause: "added-token",
-        description: "an added token is in no file any more",
-        of: &Kept::ALL,
-        change: |files| {
-            files
-                .settings
-                .get_mut("added_tokens_decoder")?
-                .as_object_mut()?
-                .retain(|_, token| !is_added(token));
-            files.fast.get_mut("added_tokens")?.as_array_mut()?.retain(|token| !is_added(token));
-            Some(())
-        },
-    },
+    ADDED_TOKEN_GONE,
     Fault {
         cause: "prefix-space",
         description: "tokenizer_config.json asks for a space before texts",
@@ -193,20 +192,7 @@ const OF_VERSION_2: [Fault; 9] = [
             set(steps.next()?, "prepend_scheme", json!("never"))
         },
     },
-    Fault {
-        cause: "added-token",
-        description: "an added token is in no file any more",
-        of: &Kept::ALL,
-        change: |files| {
-            files
-                .settings
-                .get_mut("added_tokens_decoder")?
-                .as_object_mut()?
-                .retain(|_, token| !is_added(token));
-            files.fast.get_mut("added_tokens")?.as_array_mut()?.retain(|token| !is_added(token));
-            Some(())
-        },
-    },
+    ADDED_TOKEN_GONE,
     Fault {
         cause: "post-processor",
         description: "the template of tokenizer.json has one segment for a pair",

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::companions::CONFIGURATION;
 use deberta_converters::config_file::ConfigFile;
+use deberta_reference::config::ProblemType;
 use deberta_reference::{DebertaConfig, Head};
 
 use super::candidate::VerifyRequest;
+use crate::fault::Setting;
 use crate::goldens::Golden;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
@@ -97,52 +99,114 @@ fn labels(config: &DebertaConfig, other: &DebertaConfig, golden: &str) -> Option
     Some(Finding::new(FindingKind::LabelsDiffer, Outcome::Divergence, message))
 }
 
+/// The keys that decide the arithmetic of every class. The sizes of tensors are not among them: tensors show them.
+const ARITHMETIC: [&str; 13] = [
+    "hidden_act",
+    "layer_norm_eps",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "relative_attention",
+    "pos_att_type",
+    "position_biased_input",
+    "position_buckets",
+    "share_att_key",
+    "norm_rel_ebd",
+    "conv_kernel_size",
+    "talking_head",
+    "type_vocab_size",
+];
+
 /// Settings of the arithmetic that are not those of the golden's model: where all numbers agree, no input reached them.
 fn settings(config: &DebertaConfig, other: &DebertaConfig, golden: &str) -> Option<Finding> {
     if config.family != other.family {
         return None;
     }
-    let terms = |config: &DebertaConfig| {
-        let mut terms = config.pos_att_type.clone();
-        terms.sort();
-        terms
+    let relative = config.relative_attention || other.relative_attention;
+    let decides = |line: &str| {
+        let key = line.split('"').nth(1).unwrap_or_default();
+        ARITHMETIC.contains(&key) || (relative && key == "max_relative_positions")
     };
-    macro_rules! differing {
-        ($($name:literal: $value:expr),* $(,)?) => {{
-            let of: &[(&str, fn(&DebertaConfig) -> String)] = &[$(($name, |config| format!("{:?}", $value(config)))),*];
-            of.iter().filter_map(|(name, value)| {
-                let (have, want) = (value(config), value(other));
-                (have != want).then(|| format!("{name} {have} for {want}"))
-            }).collect::<Vec<_>>()
-        }};
-    }
-    let mut differing = differing! {
-        "hidden_act": |config: &DebertaConfig| config.hidden_act,
-        "layer_norm_eps": |config: &DebertaConfig| config.layer_norm_eps,
-        "num_hidden_layers": |config: &DebertaConfig| config.num_hidden_layers,
-        "num_attention_heads": |config: &DebertaConfig| config.num_attention_heads,
-        "relative_attention": |config: &DebertaConfig| config.relative_attention,
-        "position_biased_input": |config: &DebertaConfig| config.position_biased_input,
-        "position_buckets": |config: &DebertaConfig| config.position_buckets,
-        "share_att_key": |config: &DebertaConfig| config.share_att_key,
-        "norm_rel_ebd": |config: &DebertaConfig| config.norm_rel_ebd,
-        "conv_kernel_size, conv_groups, conv_act": |config: &DebertaConfig| config.convolution,
-        "talking_head": |config: &DebertaConfig| config.talking_head,
-        "type_vocab_size": |config: &DebertaConfig| config.type_vocab_size,
-    };
-    if config.relative_attention || other.relative_attention {
-        let (have, want) = (config.max_relative(), other.max_relative());
-        differing.extend((have != want).then(|| format!("max_relative_positions {have} for {want}")));
-    }
-    let (have, want) = (terms(config), terms(other));
-    differing.extend((have != want).then(|| format!("pos_att_type {have:?} for {want:?}")));
+    let differing: Vec<String> = differing_lines(config, other)
+        .into_iter()
+        .filter(|[own, _]| decides(own))
+        .map(|[own, recorded]| format!("{own}, where it has {recorded}"))
+        .collect();
     if differing.is_empty() {
         return None;
     }
     let message = format!(
         "the configuration is not that of golden {golden}: {}. Where the numbers agree all the same, no input of the golden \
          shows the difference",
-        differing.join(", ")
+        differing.join("; ")
     );
     Some(Finding::new(FindingKind::ConfigDiffers, Outcome::Undecided, message))
+}
+
+/// The lines that differ between two configurations, each with that of the golden's.
+pub(super) fn differing_lines(own: &DebertaConfig, recorded: &DebertaConfig) -> Vec<[String; 2]> {
+    let pairs = lines(own).into_iter().zip(lines(recorded));
+    pairs.filter(|(own, recorded)| own != recorded).map(|(own, recorded)| [own, recorded]).collect()
+}
+
+/// What decides the arithmetic, as lines of `config.json`: what two equal models would have in common, however their files
+/// say it.
+fn lines(config: &DebertaConfig) -> Vec<String> {
+    let numbers = [
+        ("hidden_size", config.hidden_size),
+        ("num_hidden_layers", config.num_hidden_layers),
+        ("num_attention_heads", config.num_attention_heads),
+        ("intermediate_size", config.intermediate_size),
+        ("vocab_size", config.vocab_size),
+        ("embedding_size", config.embedding_size),
+        ("max_position_embeddings", config.max_position_embeddings),
+        ("num_labels", config.num_labels),
+    ];
+    let mut terms = config.pos_att_type.clone();
+    terms.sort();
+    let settings = [
+        Setting::HiddenAct(config.hidden_act),
+        Setting::PoolerAct(config.pooler_hidden_act),
+        Setting::Eps(config.layer_norm_eps),
+        Setting::Relative(config.relative_attention),
+        Setting::Terms(terms),
+        Setting::Buckets(config.position_buckets),
+        Setting::MaxRelative(config.max_relative()),
+        Setting::PositionBiased(config.position_biased_input),
+        Setting::TokenTypes(config.type_vocab_size),
+        Setting::ShareKeys(config.share_att_key),
+        Setting::NormTable(config.norm_rel_ebd),
+        Setting::Convolution(config.convolution),
+        Setting::Tie(config.tie_word_embeddings),
+    ];
+    let flags = [("talking_head", config.talking_head), ("legacy", config.legacy)];
+    let problem_type = match config.problem_type {
+        Some(ProblemType::Regression) => "\"regression\"",
+        Some(ProblemType::SingleLabelClassification) => "\"single_label_classification\"",
+        Some(ProblemType::MultiLabelClassification) => "\"multi_label_classification\"",
+        None => "null",
+    };
+    let mut lines = vec![format!("\"model_type\": \"{}\"", config.model_type())];
+    lines.extend(numbers.map(|(key, number)| format!("\"{key}\": {number}")));
+    lines.extend(settings.iter().map(Setting::line));
+    lines.extend(flags.map(|(key, flag)| format!("\"{key}\": {flag}")));
+    lines.push(format!("\"problem_type\": {problem_type}"));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> DebertaConfig {
+        let keys = format!("{{\"model_type\": \"deberta-v2\", \"relative_attention\": true{json}}}");
+        DebertaConfig::from_json(&keys).unwrap()
+    }
+
+    #[test]
+    fn configurations_that_say_the_same_otherwise_do_not_differ() {
+        let resolved =
+            config(r#", "max_relative_positions": 512, "position_buckets": -1, "pos_att_type": "p2c|c2p""#);
+        let plain = config(r#", "pos_att_type": ["c2p", "p2c"]"#);
+        assert_eq!(differing_lines(&resolved, &plain), <[[String; 2]; 0]>::default());
+    }
 }

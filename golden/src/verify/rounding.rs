@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::arbitration::own_parameters;
 use super::asked::{Asked, Stated};
 use super::candidate::Candidate;
-use super::diagnosis::differing_lines;
+use super::configured::differing_lines;
 use crate::backend::{Backend as _, Reference};
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
