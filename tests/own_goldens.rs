@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deberta_tests::{run, succeed};
 
-use crate::VERIFY;
+use crate::{CONVERT, VERIFY};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -68,4 +68,132 @@ fn texts_that_cannot_be_recorded_leave_nothing() {
     let bare = trained("../data/model");
     let bare = if bare.is_dir() { bare } else { trained("../data/masked-lm") };
     refused(&["--model", text(&bare), "--text", "a"], "no tokenizer");
+}
+
+/// Copies the files of a trained model that are named.
+fn copied(name: &str, files: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files {
+        std::fs::copy(trained(name).join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+/// Negates a number of the file in the middle: of its weights, whatever the format.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2 / 4 * 4;
+    for byte in bytes.iter_mut().skip(middle).step_by(4).take(256) {
+        *byte ^= 0x40;
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+const NLI: [&str; 6] =
+    ["config.json", "vocab.json", "merges.txt", "model.safetensors", "pytorch_model.bin", "tf_model.h5"];
+
+#[test]
+fn a_folder_agrees_with_itself() {
+    for (name, more) in [("nli", "model.onnx"), ("nli", "texts.safetensors")] {
+        let folder = copied(name, &[&NLI[..], &[more]].concat());
+        let report = succeed(VERIFY, &["--self", text(folder.path())]);
+        assert!(
+            report.contains("there is no golden: the folder was compared with its own model.safetensors"),
+            "{report}"
+        );
+        assert!(report.contains("does not show that it is the model which was trained"), "{report}");
+    }
+}
+
+#[test]
+fn one_file_that_is_damaged_is_named() {
+    let of_all = [&NLI[..], &["model.onnx"]].concat();
+    for file in ["model.safetensors", "pytorch_model.bin", "tf_model.h5", "model.onnx"] {
+        let folder = copied("nli", &of_all);
+        let path = folder.path().join(file);
+        if file == "pytorch_model.bin" {
+            // Its archive has checksums: it is made of weights that are damaged.
+            let other = copied("nli", &["config.json", "model.safetensors"]);
+            damage(&other.path().join("model.safetensors"));
+            std::fs::remove_file(&path).unwrap();
+            succeed(CONVERT, &["convert", text(other.path()), "--to", "pytorch", "-o", text(&path)]);
+        } else {
+            damage(&path);
+        }
+        let run = run(VERIFY, &["--self", "--model", text(folder.path()), "--no-diagnosis"]);
+        assert_eq!(run.code, 1, "{file}: {}{}", run.stdout, run.stderr);
+        let named = run.stdout.lines().filter(|line| line.contains("tensors are not those of"));
+        assert_eq!(named.count(), 1, "{file}: {}", run.stdout);
+        assert!(run.stdout.contains("3 files agree on the others"), "{file}: {}", run.stdout);
+        let wrong = run.stdout.lines().find(|line| line.contains("DIVERGENCE") || line.contains("diverge"));
+        assert!(wrong.is_some_and(|line| line.contains(file)), "{file}: {}", run.stdout);
+    }
+}
+
+#[test]
+fn a_file_alone_is_compared_with_nothing() {
+    let folder = copied("nli", &["config.json", "vocab.json", "merges.txt", "model.safetensors"]);
+    let alone = run(VERIFY, &["--self", text(folder.path())]);
+    assert_eq!(alone.code, 2, "{}{}", alone.stdout, alone.stderr);
+    assert!(
+        alone.stdout.contains("nothing could be compared: model.safetensors is the only file"),
+        "{}",
+        alone.stdout
+    );
+    let with_golden =
+        run(VERIFY, &["--self", "--model", text(folder.path()), "--golden", text(folder.path())]);
+    assert_eq!(with_golden.code, 2);
+}
+
+#[test]
+fn a_graph_alone_is_compared_with_its_weights() {
+    let folder = copied("nli", &["config.json", "model.onnx"]);
+    let report = succeed(VERIFY, &["--self", text(folder.path())]);
+    assert!(report.contains("graph by onnx"), "{report}");
+}
+
+#[test]
+fn tokenizers_that_differ_are_named() {
+    let files = ["config.json", "spm.model", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+    let folder = copied(
+        "v3-nli",
+        &[&files[..], &["pytorch_model.bin", "added_tokens.json", "special_tokens_map.json"]].concat(),
+    );
+    succeed(VERIFY, &["--self", text(folder.path())]);
+    let path = folder.path().join("tokenizer.json");
+    let tokenizer = std::fs::read_to_string(&path).unwrap();
+    let changed = tokenizer.replacen("\"▁kite\"", "\"▁kiet\"", 1);
+    assert!(tokenizer != changed);
+    std::fs::write(&path, changed).unwrap();
+    let run = run(VERIFY, &["--self", text(folder.path())]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("spm.model and tokenizer.json are not the same tokenizer"), "{}", run.stdout);
+}
+
+#[test]
+fn a_policy_asks_for_it() {
+    let folder = copied("nli", &NLI);
+    let release = folder.path().join("release");
+    std::fs::create_dir(&release).unwrap();
+    for file in NLI {
+        std::fs::rename(folder.path().join(file), release.join(file)).unwrap();
+    }
+    let policy = folder.path().join("verify.yaml");
+    std::fs::write(&policy, "models: [{model: ./release, self: true}]\nnotes: fail\n").unwrap();
+    let report = succeed(VERIFY, &["--policy", text(&policy), "--json"]);
+    assert!(report.contains("\"no-golden\""), "{report}");
+}
+
+#[test]
+fn a_first_argument_is_the_model() {
+    let model = trained("nli");
+    let ended = run(VERIFY, &[text(&model), "--format", "markdown"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let misspelled = run(VERIFY, &["recrod"]);
+    assert_eq!(misspelled.code, 2);
+    assert!(misspelled.stderr.contains("neither a subcommand, nor a file"), "{}", misspelled.stderr);
+    let case = model.join("case.yaml");
+    let file = run(VERIFY, &[text(&model), "--golden", text(&case)]);
+    assert_eq!(file.code, 2);
+    assert!(file.stderr.contains("a file: --golden names the folder of a golden, here "), "{}", file.stderr);
 }

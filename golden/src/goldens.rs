@@ -40,7 +40,8 @@ const SHIPPED: &[(&str, &str)] = &[
 
 /// How to get a golden.
 const HOW: &str = "deberta-record --model MODEL -o golden records one from PyTorch or TensorFlow (docs/python.md), \
-                   deberta-verify record --text one of this program's own arithmetic";
+                   deberta-verify record --text one of this program's own arithmetic; --self compares the files of a folder with each \
+                   other";
 
 impl Golden {
     /// The golden in a folder: what its `case.yaml` lists, or else every trace file.
