@@ -175,7 +175,7 @@ impl Policy {
         // Once for all tasks: for an id of the hub this is a request.
         let model = self.model(asked, locate);
         let judged = tasks.iter().map(|task| match &model {
-            Ok(model) => task.judge(&asked.model.to_string(), &model.path, &self.folder, progress),
+            Ok(model) => task.judge(&asked.model.to_string(), &model.path, &self.folder, locate, progress),
             Err(error) => Finding::error(error),
         });
         judged.collect()
@@ -340,7 +340,7 @@ mod tests {
     fn a_task_that_asks_nothing_is_refused() {
         let with = |task: &str| error(&format!("models: [{{model: ., tasks: [{task}]}}]"));
         assert!(error("models: [{model: ., tasks: []}]").contains("models[0].tasks: the list is empty"));
-        assert!(with("{task: mnli, data: [./a]}").contains("tasks[0].neither min nor max"));
+        assert!(with("{task: mnli, data: [./a]}").contains("tasks[0].neither min nor max, nor against"));
         assert!(
             with("{task: mnli, data: [], min: {accuracy: 1}}").contains("tasks[0].data: the list is empty")
         );
