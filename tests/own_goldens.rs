@@ -185,6 +185,18 @@ fn a_policy_asks_for_it() {
 }
 
 #[test]
+fn a_report_for_a_card_has_the_facts_of_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = folder.path().join("my-card.md");
+    succeed(VERIFY, &[text(&trained("nli")), "--report", text(&card)]);
+    let written = std::fs::read_to_string(card).unwrap();
+    assert!(written.starts_with("## Verification\n"), "{written}");
+    assert!(written.contains("| <code>model.safetensors</code> | safetensors | f32 | <code>"), "{written}");
+    assert!(written.contains("  - task: {type: text-classification}\n"), "{written}");
+    assert!(written.contains("name: Points that agree, value: 1}"), "{written}");
+}
+
+#[test]
 fn a_first_argument_is_the_model() {
     let model = trained("nli");
     let ended = run(VERIFY, &[text(&model), "--format", "markdown"]);
