@@ -228,7 +228,7 @@ impl Confusion {
             })
             .filter(|(count, expected, predicted)| *count > 0 && expected != predicted)
             .collect();
-        mistakes.sort_by(|a, b| b.0.cmp(&a.0));
+        mistakes.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
         for (count, expected, predicted) in mistakes.into_iter().take(MOST_LABELS) {
             writeln!(out, "  {count} of {expected} taken for {predicted}")?;
         }

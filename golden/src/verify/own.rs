@@ -50,7 +50,7 @@ pub fn verify_self(request: &VerifyRequest, progress: &dyn Progress) -> Result<R
     let mut failed = None;
     while let Some(at) = preferred(&files) {
         match golden(request, files.get(at), &workshop, progress) {
-            Ok(golden) => return Ok(against(request, golden, &files, at, progress)?),
+            Ok(golden) => return against(request, golden, &files, at, progress),
             Err(error) => failed = Some((files.remove(at).name, error)),
         }
     }
