@@ -30,6 +30,7 @@ mod onnx;
 mod onnx_backend;
 mod onnx_graphs;
 mod precision;
+mod reading;
 mod recorded_cases;
 mod recordings;
 mod refusals;
