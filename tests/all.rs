@@ -33,6 +33,7 @@ mod precision;
 mod recorded_cases;
 mod recordings;
 mod refusals;
+mod release;
 mod reports;
 mod selftest;
 mod sizes;
