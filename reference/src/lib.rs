@@ -81,6 +81,7 @@ mod ops;
 mod projections;
 mod relative;
 mod replaced_tokens;
+mod sequences;
 mod special;
 mod tensor;
 
