@@ -35,6 +35,7 @@ mod reading;
 mod recorded_cases;
 mod recordings;
 mod refusals;
+mod release;
 mod reports;
 mod selftest;
 mod sizes;
