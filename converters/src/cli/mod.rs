@@ -1,5 +1,6 @@
 //! The command line of `deberta-convert`: one file a subcommand.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -113,7 +114,16 @@ fn about(from: Format, to: Format) -> String {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    run(std::env::args_os()).into()
+}
+
+/// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => return shell::tell(&told),
+    };
+    let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
         Command::Convert { to, args } => args.run(None, to),
         Command::Inspect(args) => args.run(),

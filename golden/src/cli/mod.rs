@@ -1,5 +1,6 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -64,7 +65,15 @@ enum Command {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    let Cli { verify, command } = Cli::parse();
+    run(std::env::args_os()).into()
+}
+
+/// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let Cli { verify, command } = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => return shell::tell(&told),
+    };
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
