@@ -1,6 +1,5 @@
 //! Arguments that several subcommands take.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
@@ -13,6 +12,7 @@ use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::hub::{Wanted, resolve};
+use crate::progress::Progress;
 use crate::source::Source;
 use crate::tensor::Dtype;
 
@@ -73,11 +73,11 @@ impl ModelArgs {
         ConfigFile::find(self.config.as_deref(), source.folder(), held)
     }
 
-    pub(super) fn open(&self, source: Source) -> Result<(ConfigFile, Checkpoint)> {
+    pub(super) fn open(&self, source: Source, progress: &dyn Progress) -> Result<(ConfigFile, Checkpoint)> {
         let (config, checkpoint) =
             Checkpoint::open(source, self.config.as_deref(), self.head.map(Head::from))?;
         for warning in config.config.warnings() {
-            let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", config.path.display());
+            progress.warn(&format!("{}: {warning}", config.path.display()));
         }
         Ok((config, checkpoint))
     }

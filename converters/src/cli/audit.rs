@@ -36,26 +36,29 @@ pub(super) struct AuditArgs {
 
 /// What `audit --format json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+pub(super) struct Report {
     schema: &'static str,
-    path: &'a PathBuf,
+    path: PathBuf,
     clean: bool,
     #[serde(flatten)]
-    audit: &'a Audit,
+    audit: Audit,
 }
 
 impl AuditArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        let report = self.report()?;
+        match self.format {
+            Output::Json => print_json(&report)?,
+            Output::Text => print(&self.text(&report.path, &report.audit))?,
+        }
+        Ok(if report.clean { ExitStatus::Success } else { ExitStatus::Failure })
+    }
+
+    /// Follows the pickles.
+    pub(super) fn report(&self) -> Result<Report> {
         let path = self.file()?;
         let audit = audit(&Mapped::open(&path)?)?;
-        let clean = audit.is_clean();
-        match self.format {
-            Output::Json => {
-                print_json(&Report { schema: "deberta-audit-1", path: &path, clean, audit: &audit })?;
-            }
-            Output::Text => print(&self.text(&path, &audit))?,
-        }
-        Ok(if clean { ExitStatus::Success } else { ExitStatus::Failure })
+        Ok(Report { schema: "deberta-audit-1", path, clean: audit.is_clean(), audit })
     }
 
     fn file(&self) -> Result<PathBuf> {

@@ -16,6 +16,8 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::forward;
 use crate::hub::hub_id;
+use crate::ledger::Ledger;
+use crate::progress::Progress;
 use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
 
@@ -86,6 +88,17 @@ enum MlmHead {
 
 impl ConvertArgs {
     pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitStatus> {
+        let format = self.format;
+        let ledger = self.ledger(from, to, &Bar::default())?;
+        match format {
+            Output::Text => print(&ledger.to_string())?,
+            Output::Json => print_json(&ledger)?,
+        }
+        Ok(ExitStatus::Success)
+    }
+
+    /// Converts, and gives the account of it.
+    pub(super) fn ledger(self, from: Option<Format>, to: Format, progress: &dyn Progress) -> Result<Ledger> {
         self.refuse_onnx_arguments(to)?;
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
@@ -95,7 +108,7 @@ impl ConvertArgs {
             None => Destination::in_folder(source.folder(), to),
         };
         output.refuse_existing(self.force)?;
-        let (config, mut checkpoint) = self.model.open(source)?;
+        let (config, mut checkpoint) = self.model.open(source, progress)?;
         if let Some(from) = from.filter(|&from| from != checkpoint.format) {
             let why = format!(
                 "is {}, not {from}: use `deberta-convert convert`, which takes any",
@@ -120,12 +133,7 @@ impl ConvertArgs {
             replace: self.force,
             onnx: self.onnx.request(text),
         };
-        let ledger = output.with_folder(|| convert(&mut checkpoint, &request, &Bar::default()))?;
-        match self.format {
-            Output::Text => print(&ledger.to_string())?,
-            Output::Json => print_json(&ledger)?,
-        }
-        Ok(ExitStatus::Success)
+        output.with_folder(|| convert(&mut checkpoint, &request, progress))
     }
 
     /// Refuses arguments that mean something for ONNX alone.

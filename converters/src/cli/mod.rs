@@ -5,9 +5,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::progress::Progress;
 
 mod arguments;
 mod audit;
@@ -140,4 +143,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         ExitStatus::Failure
     });
     status.into()
+}
+
+/// Does what a subcommand does, and returns as JSON what it prints with `--format json`, for callers that do not want to start a
+/// process. Of `digest`, which prints no JSON, it is the list of the digests.
+///
+/// # Errors
+/// Arguments that are not understood; a subcommand that only prints; what the subcommand reports.
+pub fn result(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Value> {
+    let cli = Cli::try_parse_from(arguments).map_err(|told| Error::new(Kind::Request, shell::said(&told)))?;
+    match cli.command {
+        Command::Convert { to, args } => json(args.ledger(None, to, progress)?),
+        Command::Inspect(args) => json(args.report()?),
+        Command::Diff(args) => json(args.report(progress)?),
+        Command::Digest(args) => json(args.all(progress)?),
+        Command::Audit(args) => json(args.report()?),
+        _ => Err(Error::new(Kind::Request, "this subcommand has no result: it prints")),
+    }
+}
+
+fn json(result: impl Serialize) -> Result<Value> {
+    serde_json::to_value(result).map_err(|error| Error::new(Kind::Io, error.to_string()))
 }

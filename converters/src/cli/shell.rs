@@ -20,6 +20,13 @@ pub fn tell(told: &clap::Error) -> u8 {
     u8::try_from(told.exit_code()).unwrap_or(2)
 }
 
+/// What is wrong with arguments, in one line.
+pub fn said(told: &clap::Error) -> String {
+    let text = told.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

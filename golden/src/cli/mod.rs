@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use deberta_converters::cli::shell;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::progress::Progress;
 
 mod bench;
 mod bless;
@@ -24,6 +26,7 @@ mod verify;
 
 use exit_status::ExitStatus;
 use terminal::say;
+pub use verify::Verified;
 
 /// Verifies DeBERTa models, layer by layer, against recorded outputs.
 #[derive(Debug, Parser)]
@@ -93,4 +96,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         ExitStatus::Error
     });
     status.into()
+}
+
+/// Verifies as the program does with these arguments and no subcommand, and returns the report in place of showing it, for callers
+/// that do not want to start a process.
+///
+/// # Errors
+/// Arguments that are not understood, or of a subcommand; a model or golden that is not there; a policy that is wrong.
+pub fn verified(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Verified> {
+    let wrong = |why: String| Error::new(Kind::Request, why);
+    match Cli::try_parse_from(arguments).map_err(|told| wrong(shell::said(&told)))? {
+        Cli { verify, command: None } => verify.verified(progress),
+        _ => Err(wrong("a subcommand verifies nothing".to_owned())),
+    }
 }
