@@ -338,6 +338,20 @@ fn cases_are_read_as_they_are_printed() {
     }
 }
 
+/// The hook for pre-commit runs the gate, and ends as it does.
+#[test]
+fn the_hook_runs_the_gate() {
+    let [hooks] = <[String; 1]>::try_from(blocks("docs/python.md")).unwrap();
+    let hook = parsed(&hooks)["repos"][0]["hooks"][0].clone();
+    let world = world();
+    let policy = &blocks("docs/gate.md")[0];
+    for (policy, status) in [(policy.as_str(), 0), ("models: []\n", 2)] {
+        fs::write(world.path().join("verify.yaml"), policy).unwrap();
+        let run = shell(&["bash", "-c"], hook["entry"].as_str().unwrap(), world.path(), &BTreeMap::new());
+        assert_eq!(run.code, status, "{}", run.stderr);
+    }
+}
+
 #[test]
 fn every_block_is_used_here() {
     let mut found = BTreeMap::new();
@@ -352,6 +366,12 @@ fn every_block_is_used_here() {
         }
     }
     // Those of the tutorial are used by tests/interop/tutorial.
-    let used = [("docs/gate.md", 4), ("docs/golden.md", 3), ("docs/tasks.md", 1), ("docs/tutorial.md", 2)];
+    let used = [
+        ("docs/gate.md", 4),
+        ("docs/golden.md", 3),
+        ("docs/python.md", 1),
+        ("docs/tasks.md", 1),
+        ("docs/tutorial.md", 2),
+    ];
     assert_eq!(found, used.map(|(name, count)| (name.to_owned(), count)).into());
 }

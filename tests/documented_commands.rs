@@ -40,7 +40,7 @@ const NOT_RUN: [(&str, &str); 11] = [
     ),
     ("python3 -m venv ", "it downloads PyTorch"),
     ("pip download ", "it downloads ONNX Runtime"),
-    ("pip install ", "it needs Python: tests/interop/recorder does that"),
+    ("pip install ", "it needs Python: tests/interop/python does that"),
     ("deberta-record ", "it needs Python with PyTorch: tests/interop/recorder does that"),
     ("deberta-convert init --config base ", "it writes half a gigabyte: tests/sizes/run.sh does that"),
 ];

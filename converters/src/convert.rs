@@ -79,6 +79,7 @@ pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progres
     })?;
 
     let ledger = ledger(input, request, &written);
+    Error::unless_stopped()?;
     commit(&output, files, &request.companions, request.replace)?;
     Ok(ledger)
 }
@@ -190,6 +191,7 @@ fn write_tensor(
     let hashed_on_the_way = !target.repeated && !target.transposed;
     let mut at = offset;
     let rounding = values.strips(dtype, target.transposed, |strip| {
+        Error::unless_stopped()?;
         if checksummed {
             crc32.update(strip);
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use deberta_reference::stop;
+
 /// What kind of thing went wrong, for callers that decide by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,6 +28,8 @@ pub enum Kind {
     Verification,
     /// The hub cannot be reached, or does not give what was asked for.
     Hub,
+    /// The end was asked for: [`deberta_reference::stop`].
+    Stopped,
 }
 
 /// An error with its place. Displays as `file: tensor "name": message`.
@@ -36,6 +40,7 @@ struct Inner {
     file: Option<String>,
     tensor: Option<String>,
     message: String,
+    want_and_got: Option<(String, String)>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -45,7 +50,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` whose place is not known yet; see [`Error::in_file`] and [`Error::in_tensor`].
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, file: None, tensor: None, message: message.into(), source: None }))
+        let message = message.into();
+        Error(Box::new(Inner { kind, file: None, tensor: None, message, want_and_got: None, source: None }))
     }
 
     /// The file breaks the rules of its format.
@@ -91,6 +97,21 @@ impl Error {
         self
     }
 
+    /// Adds what was wanted and what was found, numbers or shapes that the message has too, for programs that ask for them.
+    #[must_use]
+    pub fn wanting(mut self, want: impl fmt::Display, got: impl fmt::Display) -> Self {
+        self.0.want_and_got = Some((want.to_string(), got.to_string()));
+        self
+    }
+
+    /// Goes on, unless the end of this thread's work was asked for.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`].
+    pub fn unless_stopped() -> Result<()> {
+        if stop::is_asked_for() { Err(Error::new(Kind::Stopped, "stopped")) } else { Ok(()) }
+    }
+
     /// Adds `more` to the end of the message.
     #[must_use]
     pub fn followed_by(mut self, more: &str) -> Self {
@@ -106,6 +127,21 @@ impl Error {
     /// The tensor that the error is about, if it is about one.
     pub fn tensor(&self) -> Option<&str> {
         self.0.tensor.as_deref()
+    }
+
+    /// The file that the error is about, if it is about one.
+    pub fn file(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
+    /// What was wanted and what was found, if the error has such numbers or shapes: [`Error::wanting`].
+    pub fn want_and_got(&self) -> Option<(&str, &str)> {
+        self.0.want_and_got.as_ref().map(|(want, got)| (want.as_str(), got.as_str()))
+    }
+
+    /// What the operating system called it, if it is an error of [`Kind::Io`].
+    pub fn os_error(&self) -> Option<i32> {
+        self.0.source.as_ref()?.downcast_ref::<std::io::Error>()?.raw_os_error()
     }
 }
 

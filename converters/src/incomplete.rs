@@ -47,7 +47,13 @@ impl Checkpoint {
                 problems.len()
             ));
         }
-        Err(Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path))
+        let error = Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path);
+        Err(match &first.what {
+            ProblemKind::Shape { expected, found } => {
+                error.wanting(format_args!("{expected:?}"), format_args!("{found:?}"))
+            }
+            _ => error,
+        })
     }
 
     /// What to say of a file that is one of several shards.

@@ -4,13 +4,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::error::Result;
+use deberta_reference::stop;
+
+use crate::error::{Error, Result};
 
 /// More threads would hold more tensors in memory and wait for the same disk.
 const MOST_THREADS: usize = 4;
 
 /// Applies `work` to every item and returns the results in the order of the items. Large items, by `size`, are
-/// taken first, so that no thread is left alone with one at the end. The first error stops the work.
+/// taken first, so that no thread is left alone with one at the end. The first error stops the work, and so does a
+/// [`stop`] that is asked for.
 pub fn map<T: Sync, R: Send>(
     items: &[T],
     size: impl Fn(&T) -> usize,
@@ -23,7 +26,7 @@ pub fn map<T: Sync, R: Send>(
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(items.len());
     let worker = || {
         while let Some(&(index, item)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = work(item);
+            let result = Error::unless_stopped().and_then(|()| work(item));
             if result.is_err() {
                 next.store(order.len(), Ordering::Relaxed);
             }
@@ -32,7 +35,8 @@ pub fn map<T: Sync, R: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(worker);
+            let stop = stop::of_this_thread();
+            scope.spawn(|| stop.during(worker));
         }
         worker();
     });
@@ -51,6 +55,17 @@ mod tests {
         let items: Vec<usize> = (0..1000).collect();
         assert_eq!(map(&items, |&item| item % 7, |&item| Ok(item * 2)).unwrap()[999], 1998);
         assert_eq!(map(&[0; 0], |_| 0, |&item: &usize| Ok(item)).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn work_stops_when_it_is_asked_to() {
+        let (stop, items) = (stop::Stop::default(), [1; 1000]);
+        let work = |&item: &usize| {
+            stop.ask();
+            Ok(item)
+        };
+        let result = stop.clone().during(|| map(&items, |_| 1, work));
+        assert_eq!(result.unwrap_err().kind(), crate::error::Kind::Stopped);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum Error {
     },
     /// A text, ids or options that the tokenizer cannot take.
     Tokenizer(String),
+    /// The end was asked for: [`stop`](crate::stop).
+    Stopped,
 }
 
 /// Inputs that do not fit the model or each other.
@@ -131,6 +133,7 @@ impl fmt::Display for Error {
                 write!(f, "{}: {place}: {problem}", file.display())
             }
             Error::Tokenizer(problem) => f.write_str(problem),
+            Error::Stopped => f.write_str("stopped"),
         }
     }
 }
@@ -173,6 +176,19 @@ impl fmt::Display for InputError {
                 )
             }
             InputError::Kind { argument, expected } => write!(f, "{argument}: expected {expected}"),
+        }
+    }
+}
+
+impl InputError {
+    /// What was wanted and what was given, where these are numbers or shapes.
+    pub fn want_and_got(&self) -> Option<(String, String)> {
+        match self {
+            InputError::Shape { expected, found, .. } => Some((expected.clone(), format!("{found:?}"))),
+            InputError::OutOfRange { value, limit, .. } => Some((format!("0..{limit}"), value.to_string())),
+            InputError::TooLong { tokens, positions } => Some((positions.to_string(), tokens.to_string())),
+            InputError::Choices { choices, sequences } => Some((choices.to_string(), sequences.to_string())),
+            _ => None,
         }
     }
 }

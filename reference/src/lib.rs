@@ -17,7 +17,8 @@
 //! 6. `heads.rs`: hidden states [b, n, H] to logits; `losses.rs`: logits and labels to a loss.
 //!
 //! The operations that they call are in `ops.rs`, one function each. Below that there is only speed: `gemm` (the matrix
-//! product), `special.rs` (exp and erf), [`real`]. Around them: [`inputs`], [`outputs`], [`weights`] and [`probe`].
+//! product), `special.rs` (exp and erf), [`real`]. Around them: [`inputs`], [`outputs`], [`weights`], [`probe`]
+//! and [`stop`].
 //!
 //! Almost half of the crate are tokenizers, [`tokenizer`] and [`tokenizer_fast`]. The model does not use them.
 //!
@@ -61,6 +62,7 @@ pub mod outputs;
 pub mod params;
 pub mod probe;
 pub mod real;
+pub mod stop;
 pub mod tf;
 pub mod tokenizer;
 pub mod tokenizer_fast;

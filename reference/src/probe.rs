@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::real::Real;
+use crate::stop;
 
 /// The activations of one run, in the order of execution, and what is to be done to them.
 #[derive(Debug)]
@@ -61,6 +62,9 @@ impl<F: Real> Trace<F> {
     }
 
     fn keep<D: Dimension>(&mut self, name: String, mut value: Array<F, D>) -> Result<Array<F, D>> {
+        if stop::is_asked_for() {
+            return Err(Error::Stopped);
+        }
         if self.measures {
             let magnitude = match value.as_slice_memory_order() {
                 Some(values) => magnitude(values),
@@ -117,7 +121,7 @@ impl<F: Real> Probe<'_, F> {
     /// replacement.
     ///
     /// # Errors
-    /// A replacement of another shape.
+    /// A replacement of another shape; a [`stop`] that is asked for, if this is the probe of a [`Trace`].
     pub fn keep<D: Dimension>(&mut self, name: &str, value: Array<F, D>) -> Result<Array<F, D>> {
         match self.trace.as_deref_mut() {
             None => Ok(value),

@@ -1,6 +1,5 @@
 //! Arguments that several subcommands take.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
@@ -13,6 +12,7 @@ use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::hub::{Wanted, resolve};
+use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::source::Source;
 use crate::tensor::Dtype;
@@ -90,14 +90,19 @@ impl ModelArgs {
     }
 
     /// Opens the checkpoint; `trained` is the class that an adapter was trained for, whatever head the weights have.
-    pub(super) fn open(&self, source: Source, trained: Option<Head>) -> Result<(ConfigFile, Checkpoint)> {
+    pub(super) fn open(
+        &self,
+        source: Source,
+        trained: Option<Head>,
+        progress: &dyn Progress,
+    ) -> Result<(ConfigFile, Checkpoint)> {
         let mut selection = self.part.selection(self.head);
         if let (None, false, Some(head)) = (selection.head, selection.drop_head, trained) {
             (selection.head, selection.drop_head) = (Some(head), true);
         }
         let (config, checkpoint) = Checkpoint::open(source, self.config.as_deref(), selection)?;
         for warning in config.config.warnings() {
-            let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", config.path.display());
+            progress.warn(&format!("{}: {warning}", config.path.display()));
         }
         Ok((config, checkpoint))
     }

@@ -41,69 +41,62 @@ const SCHEMA: &str = "deberta-audit-1";
 
 /// What `audit --format json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
-    schema: &'static str,
-    path: &'a PathBuf,
-    clean: bool,
-    #[serde(flatten)]
-    audit: &'a Audit,
+#[serde(untagged)]
+pub(super) enum Found {
+    One(Report),
+    Several(Reports),
 }
 
-/// What `audit --format json` prints of several files.
+/// What it prints of one file.
 #[derive(Serialize)]
-struct Reports<'a> {
+pub(super) struct Report {
     schema: &'static str,
-    path: &'a PathBuf,
+    path: PathBuf,
     clean: bool,
-    files: Vec<Report<'a>>,
+    #[serde(flatten)]
+    audit: Audit,
+}
+
+/// What it prints of several files.
+#[derive(Serialize)]
+pub(super) struct Reports {
+    schema: &'static str,
+    path: PathBuf,
+    clean: bool,
+    files: Vec<Report>,
     /// What could not be looked at, and why.
     failed: Vec<String>,
 }
 
 impl AuditArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        let found = self.report()?;
+        match self.format {
+            Output::Json => print_json(&found)?,
+            Output::Text => print(&found.text(self.all))?,
+        }
+        Ok(if found.is_clean() { ExitStatus::Success } else { ExitStatus::Failure })
+    }
+
+    /// Follows the pickles.
+    pub(super) fn report(&self) -> Result<Found> {
         let paths = self.files()?;
-        let mut audits: Vec<(&PathBuf, Audit)> = Vec::with_capacity(paths.len());
+        let mut files: Vec<Report> = Vec::with_capacity(paths.len());
         let mut failed = Vec::new();
         for path in &paths {
             match Mapped::open(path).and_then(|file| audit(&file)) {
-                Ok(audit) => audits.push((path, audit)),
+                Ok(audit) => files.push(Report::new(path.clone(), audit)),
                 Err(error) if paths.len() == 1 => return Err(error),
                 Err(error) => failed.push(error.to_string()),
             }
         }
-        let clean = failed.is_empty() && audits.iter().all(|(_, audit)| audit.is_clean());
-        match (self.format, audits.as_slice(), failed.as_slice()) {
-            (Output::Json, [(path, audit)], []) => {
-                print_json(&Report { schema: SCHEMA, path, clean, audit })?;
-            }
-            (Output::Json, audits, _) => {
-                let report =
-                    |(path, audit)| Report { schema: SCHEMA, path, clean: Audit::is_clean(audit), audit };
-                let files = audits.iter().map(|(path, audit)| report((*path, audit)));
-                print_json(&Reports {
-                    schema: SCHEMA,
-                    path: &self.input,
-                    clean,
-                    files: files.collect(),
-                    failed,
-                })?;
-            }
-            (Output::Text, audits, failed) => {
-                let mut texts: Vec<String> =
-                    audits.iter().map(|(path, audit)| self.text(path, audit)).collect();
-                texts.extend(failed.iter().map(|why| format!("not followed: {why}")));
-                if let [_, _, ..] = texts.as_slice() {
-                    let clean = audits.iter().filter(|(_, audit)| audit.is_clean()).count();
-                    texts.push(format!(
-                        "{clean} of {} files hold nothing but what a checkpoint needs",
-                        texts.len()
-                    ));
-                }
-                print(&texts.join("\n\n"))?;
-            }
+        if paths.len() == 1
+            && let Some(report) = files.pop()
+        {
+            return Ok(Found::One(report));
         }
-        Ok(if clean { ExitStatus::Success } else { ExitStatus::Failure })
+        let clean = failed.is_empty() && files.iter().all(|report| report.clean);
+        Ok(Found::Several(Reports { schema: SCHEMA, path: self.input.clone(), clean, files, failed }))
     }
 
     /// The file that is named, or every file of a folder that may be a pickle.
@@ -123,8 +116,37 @@ impl AuditArgs {
         }
         Ok(self.hub.locate(&self.input, Some(Format::PyTorch))?.files)
     }
+}
 
-    fn text(&self, path: &Path, audit: &Audit) -> String {
+impl Found {
+    fn is_clean(&self) -> bool {
+        match self {
+            Found::One(report) => report.clean,
+            Found::Several(reports) => reports.clean,
+        }
+    }
+
+    /// The report for people; what is allowed is listed if `all` is.
+    fn text(&self, all: bool) -> String {
+        let reports = match self {
+            Found::One(report) => return report.text(all),
+            Found::Several(reports) => reports,
+        };
+        let mut texts: Vec<String> = reports.files.iter().map(|report| report.text(all)).collect();
+        texts.extend(reports.failed.iter().map(|why| format!("not followed: {why}")));
+        let clean = reports.files.iter().filter(|report| report.clean).count();
+        texts.push(format!("{clean} of {} files hold nothing but what a checkpoint needs", texts.len()));
+        texts.join("\n\n")
+    }
+}
+
+impl Report {
+    fn new(path: PathBuf, audit: Audit) -> Report {
+        Report { schema: SCHEMA, path, clean: audit.is_clean(), audit }
+    }
+
+    fn text(&self, all: bool) -> String {
+        let Report { path, audit, .. } = self;
         let container = match audit.container {
             Container::Zip => "zip archive",
             Container::LegacyStream => "legacy stream",
@@ -133,7 +155,7 @@ impl AuditArgs {
         let mut lines = vec![format!("{}: {container}, {} pickles", path.display(), audit.pickles.len())];
         lines.extend(audit.problems.iter().map(|problem| format!("problem: {}", Printable(problem))));
         for pickle in &audit.pickles {
-            self.pickle(pickle, &mut lines);
+            pickle_lines(pickle, all, &mut lines);
         }
         let refused = audit.refused().count();
         lines.push(match (audit.is_clean(), refused) {
@@ -143,28 +165,26 @@ impl AuditArgs {
         });
         lines.join("\n")
     }
+}
 
-    fn pickle(&self, pickle: &AuditedPickle, lines: &mut Vec<String>) {
-        lines.push(format!("\n{} (from byte {})", Printable(&pickle.entry), pickle.start));
-        let mut allowed: BTreeMap<String, usize> = BTreeMap::new();
-        for event in &pickle.events {
-            if event.allowed && !self.all {
-                *allowed.entry(format!("{} {}", verb(event.kind), event.target)).or_default() += 1;
-            } else {
-                lines.push(line(event));
-            }
+fn pickle_lines(pickle: &AuditedPickle, all: bool, lines: &mut Vec<String>) {
+    lines.push(format!("\n{} (from byte {})", Printable(&pickle.entry), pickle.start));
+    let mut allowed: BTreeMap<String, usize> = BTreeMap::new();
+    for event in &pickle.events {
+        if event.allowed && !all {
+            *allowed.entry(format!("{} {}", verb(event.kind), event.target)).or_default() += 1;
+        } else {
+            lines.push(line(event));
         }
-        lines.extend(
-            allowed.iter().map(|(what, count)| format!("  allowed  {count:>8} x {}", Printable(what))),
-        );
-        for (count, which) in [(pickle.omitted_allowed, "allowed"), (pickle.omitted_refused, "REFUSED")] {
-            if count > 0 {
-                lines.push(format!("  {which}  {count:>8} more, not listed"));
-            }
+    }
+    lines.extend(allowed.iter().map(|(what, count)| format!("  allowed  {count:>8} x {}", Printable(what))));
+    for (count, which) in [(pickle.omitted_allowed, "allowed"), (pickle.omitted_refused, "REFUSED")] {
+        if count > 0 {
+            lines.push(format!("  {which}  {count:>8} more, not listed"));
         }
-        if let Some(stopped) = &pickle.stopped {
-            lines.push(format!("  stopped  {}", Printable(stopped)));
-        }
+    }
+    if let Some(stopped) = &pickle.stopped {
+        lines.push(format!("  stopped  {}", Printable(stopped)));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::format::Format;
 use crate::forward;
 use crate::hub::hub_id;
 use crate::ledger::Ledger;
+use crate::progress::Progress;
 use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
 
@@ -90,8 +91,27 @@ enum MlmHead {
 }
 
 impl ConvertArgs {
-    /// Converts to every format of `to`; all outputs are there in the end, or none that was not there before.
+    /// Converts to every format of `to`.
     pub(super) fn run(self, from: Option<Format>, to: &[Format]) -> Result<ExitStatus> {
+        let format = self.format;
+        let ledgers = self.ledgers(from, to, &Bar::default())?;
+        match (format, ledgers.as_slice()) {
+            (Output::Text, ledgers) => {
+                print(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))?;
+            }
+            (Output::Json, [ledger]) => print_json(ledger)?,
+            (Output::Json, ledgers) => print_json(&ledgers)?,
+        }
+        Ok(ExitStatus::Success)
+    }
+
+    /// Converts, and gives an account of every output; all are there in the end, or none that was not there before.
+    pub(super) fn ledgers(
+        self,
+        from: Option<Format>,
+        to: &[Format],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Ledger>> {
         self.refuse_onnx_arguments(to)?;
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
@@ -114,7 +134,8 @@ impl ConvertArgs {
             refuse_adapter_beside(source.folder())?;
         }
         let folder = source.folder().to_owned();
-        let (config, mut checkpoint) = self.model.open(source, adapter.as_ref().and_then(Adapter::head))?;
+        let (config, mut checkpoint) =
+            self.model.open(source, adapter.as_ref().and_then(Adapter::head), progress)?;
         if let Some(adapter) = adapter {
             checkpoint.merge_adapter(adapter)?;
         }
@@ -148,7 +169,7 @@ impl ConvertArgs {
                             replace: self.force,
                             onnx: self.onnx.request(text.clone()),
                         };
-                        output.with_folder(|| convert(&mut checkpoint, &request, &Bar::default()))
+                        output.with_folder(|| convert(&mut checkpoint, &request, progress))
                     },
                 );
                 checkpoint.notes = notes;
@@ -164,18 +185,10 @@ impl ConvertArgs {
             }
             Ok(ledgers)
         };
-        let ledgers = match outputs.first() {
-            Some((_, first)) => first.with_folder(write_all)?,
-            None => write_all()?,
-        };
-        match (self.format, ledgers.as_slice()) {
-            (Output::Text, ledgers) => {
-                print(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))?;
-            }
-            (Output::Json, [ledger]) => print_json(ledger)?,
-            (Output::Json, ledgers) => print_json(&ledgers)?,
+        match outputs.first() {
+            Some((_, first)) => first.with_folder(write_all),
+            None => write_all(),
         }
-        Ok(ExitStatus::Success)
     }
 
     /// Refuses arguments that mean something for ONNX alone.

@@ -8,12 +8,14 @@ use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
 use super::arguments::{HeadName, HubArgs, ModelArgs, PartArgs};
+use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::hub::Wanted;
 use crate::matching::Bound;
+use crate::progress::Progress;
 use crate::source::Source;
 use crate::tensor::Dtype;
 
@@ -41,7 +43,7 @@ pub(super) struct DiffArgs {
 
 /// What `diff --format json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     schema: &'static str,
     same: bool,
     a: Side,
@@ -85,6 +87,16 @@ struct Difference {
 
 impl DiffArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        let report = self.report(&Bar::default())?;
+        match self.format {
+            Output::Json => print_json(&report)?,
+            Output::Text => print(report.text().trim_end())?,
+        }
+        Ok(if report.same { ExitStatus::Success } else { ExitStatus::Failure })
+    }
+
+    /// Compares the two.
+    pub(super) fn report(&self, progress: &dyn Progress) -> Result<Report> {
         let model = ModelArgs {
             config: self.config.clone(),
             head: self.head,
@@ -94,16 +106,11 @@ impl DiffArgs {
         self.hub.check(&[&self.a, &self.b])?;
         let open = |path: &Path| {
             let path = self.hub.path(path, &Wanted::any())?;
-            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?, None)?;
+            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?, None, progress)?;
             checkpoint.check_copies()?;
             Ok(checkpoint)
         };
-        let report = compare(&open(&self.a)?, &open(&self.b)?)?;
-        match self.format {
-            Output::Json => print_json(&report)?,
-            Output::Text => print(report.text().trim_end())?,
-        }
-        Ok(if report.same { ExitStatus::Success } else { ExitStatus::Failure })
+        compare(&open(&self.a)?, &open(&self.b)?)
     }
 }
 

@@ -8,6 +8,8 @@ use super::arguments::ModelArgs;
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::print;
+use crate::checkpoint::Checkpoint;
+use crate::digest::TensorDigest;
 use crate::error::Result;
 use crate::hub::Wanted;
 use crate::progress::Progress;
@@ -28,17 +30,9 @@ pub(super) struct DigestArgs {
 
 impl DigestArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
-        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
-        self.model.hub.check(&inputs)?;
-        for input in inputs {
-            let path = self.model.hub.path(input, &Wanted::any())?;
-            let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?, None)?;
-            checkpoint.check_copies()?;
-            checkpoint.require_complete()?;
-            let bar = Bar::default();
-            bar.start("hashing", checkpoint.data_len());
-            let digests = checkpoint.tensor_digests(&bar)?;
-            drop(bar);
+        self.check()?;
+        for input in &self.inputs {
+            let (checkpoint, digests) = self.digests(input, &Bar::default())?;
             if self.tensors {
                 for (bound, digest) in checkpoint.bound.iter().zip(&digests) {
                     print(&format!("{}  {}", digest.values, bound.param.name))?;
@@ -52,5 +46,31 @@ impl DigestArgs {
             }
         }
         Ok(ExitStatus::Success)
+    }
+
+    /// The digest of every input.
+    pub(super) fn all(&self, progress: &dyn Progress) -> Result<Vec<String>> {
+        self.check()?;
+        let of = |input: &PathBuf| {
+            let (checkpoint, digests) = self.digests(input, progress)?;
+            Ok(checkpoint.digest(&digests).to_string())
+        };
+        self.inputs.iter().map(of).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
+        self.model.hub.check(&inputs)
+    }
+
+    /// A checkpoint and the digests of its parameters.
+    fn digests(&self, input: &Path, progress: &dyn Progress) -> Result<(Checkpoint, Vec<TensorDigest>)> {
+        let path = self.model.hub.path(input, &Wanted::any())?;
+        let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?, None, progress)?;
+        checkpoint.check_copies()?;
+        checkpoint.require_complete()?;
+        progress.start("hashing", checkpoint.data_len());
+        let digests = checkpoint.tensor_digests(progress)?;
+        Ok((checkpoint, digests))
     }
 }

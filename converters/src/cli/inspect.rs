@@ -29,7 +29,7 @@ pub(super) struct InspectArgs {
 
 /// What `inspect --format json` prints.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(super) struct Report {
     schema: &'static str,
     path: PathBuf,
     format: String,
@@ -68,6 +68,16 @@ struct Repetition {
 
 impl InspectArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        let report = self.report()?;
+        match self.format {
+            Output::Json => print_json(&report)?,
+            Output::Text => print(report.text().trim_end())?,
+        }
+        Ok(ExitStatus::Success)
+    }
+
+    /// Looks at the checkpoint.
+    pub(super) fn report(&self) -> Result<Report> {
         let source = self.model.hub.locate(&self.input, None)?;
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
@@ -80,7 +90,7 @@ impl InspectArgs {
             {
                 let mut report = Report::without_config(&source, format, &files);
                 report.notes.push(error.to_string());
-                return self.show(&report);
+                return Ok(report);
             }
             Err(error) => return Err(error),
         };
@@ -93,15 +103,7 @@ impl InspectArgs {
         )?;
         checkpoint.check_copies()?;
         checkpoint.notes.extend(config.config.warnings());
-        self.show(&Report::of(&checkpoint)?)
-    }
-
-    fn show(&self, report: &Report) -> Result<ExitStatus> {
-        match self.format {
-            Output::Json => print_json(report)?,
-            Output::Text => print(report.text().trim_end())?,
-        }
-        Ok(ExitStatus::Success)
+        Report::of(&checkpoint)
     }
 }
 

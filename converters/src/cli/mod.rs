@@ -1,12 +1,16 @@
 //! The command line of `deberta-convert`: one file a subcommand.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::progress::Progress;
 
 mod arguments;
 mod audit;
@@ -113,7 +117,16 @@ fn about(from: Format, to: Format) -> String {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    run(std::env::args_os()).into()
+}
+
+/// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => return shell::tell(&told),
+    };
+    let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
         Command::Convert { to, args } => args.run(None, &to),
         Command::Inspect(args) => args.run(),
@@ -130,4 +143,28 @@ pub fn main() -> ExitCode {
         ExitStatus::Failure
     });
     status.into()
+}
+
+/// Does what a subcommand does, and returns as JSON what it prints with `--format json`, for callers that do not want to start a
+/// process. Of `digest`, which prints no JSON, it is the list of the digests.
+///
+/// # Errors
+/// Arguments that are not understood; a subcommand that only prints; what the subcommand reports.
+pub fn result(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Value> {
+    let cli = Cli::try_parse_from(arguments).map_err(|told| Error::new(Kind::Request, shell::said(&told)))?;
+    match cli.command {
+        Command::Convert { to, args } => match args.ledgers(None, &to, progress)?.as_slice() {
+            [ledger] => json(ledger),
+            ledgers => json(ledgers),
+        },
+        Command::Inspect(args) => json(args.report()?),
+        Command::Diff(args) => json(args.report(progress)?),
+        Command::Digest(args) => json(args.all(progress)?),
+        Command::Audit(args) => json(args.report()?),
+        _ => Err(Error::new(Kind::Request, "this subcommand has no result: it prints")),
+    }
+}
+
+fn json(result: impl Serialize) -> Result<Value> {
+    serde_json::to_value(result).map_err(|error| Error::new(Kind::Io, error.to_string()))
 }

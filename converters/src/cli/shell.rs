@@ -1,5 +1,6 @@
-//! `completions` and `man`: what a shell and `man` should know of a program, made from its own command line.
+//! What a program says of its own command line: help, `completions` for a shell and pages for `man`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +10,22 @@ use clap_complete::Shell;
 use super::print::print;
 use crate::error::{Error, Result};
 use crate::output::Staged;
+
+/// Says what clap has to say in place of a run, which is the help, the version, or what is wrong with the arguments, and returns
+/// the exit status.
+pub fn tell(told: &clap::Error) -> u8 {
+    // As clap itself does, which has nobody to tell it to, either.
+    let _ = told.print();
+    let _ = std::io::stdout().flush();
+    u8::try_from(told.exit_code()).unwrap_or(2)
+}
+
+/// What is wrong with arguments, in one line.
+pub fn said(told: &clap::Error) -> String {
+    let text = told.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]

@@ -121,7 +121,8 @@ fn read_header(bytes: &[u8]) -> Result<(usize, Metadata)> {
         return Err(Error::malformed(format!(
             "truncated: the header needs {length} bytes, {} follow",
             rest.len()
-        )));
+        ))
+        .wanting(length, rest.len()));
     }
     if length > LONGEST_HEADER as u64 {
         return Err(Error::malformed(format!(
@@ -166,7 +167,8 @@ fn find_lie(bytes: &[u8]) -> Option<Error> {
         let (start, end) = info.data_offsets;
         let lie = |message: String| Some(Error::malformed(message).in_tensor(name));
         if end > data.len() {
-            return lie(format!("data ends at byte {end}, the file holds {} (truncated?)", data.len()));
+            let error = lie(format!("data ends at byte {end}, the file holds {} (truncated?)", data.len()));
+            return error.map(|error| error.wanting(end, data.len()));
         }
         if start != expected_start || end < start {
             return lie(format!(
@@ -177,12 +179,16 @@ fn find_lie(bytes: &[u8]) -> Option<Error> {
         if bits != Some((end - start) * 8) {
             let needed =
                 bits.map_or("more bytes than there are".to_owned(), |bits| format!("{} bytes", bits / 8));
-            return lie(format!(
+            let error = lie(format!(
                 "shape {:?} as {:?} needs {needed}, the header gives {}",
                 info.shape,
                 info.dtype,
                 end - start
             ));
+            return error.map(|error| match bits {
+                Some(bits) => error.wanting(bits / 8, end - start),
+                None => error,
+            });
         }
         expected_start = end;
     }
@@ -191,6 +197,7 @@ fn find_lie(bytes: &[u8]) -> Option<Error> {
             "the tensors end at byte {expected_start} of {}: not all is accounted for",
             data.len()
         ))
+        .wanting(expected_start, data.len())
     })
 }
 

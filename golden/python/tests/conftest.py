@@ -1,5 +1,6 @@
 """Small models of transformers, and the programs that judge goldens of them: DEBERTA_VERIFY and DEBERTA_CONVERT."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "golden" / "python" / "python"))
+# The package as it is installed; else its sources, of which all but the recorder's tests need the library.
+if importlib.util.find_spec("deberta_verify") is None:
+    sys.path.insert(0, str(ROOT / "golden" / "python" / "python"))
 
 V1 = {
     "vocab_size": 61,

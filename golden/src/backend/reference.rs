@@ -276,5 +276,13 @@ fn tensorflow<M: TFLoss + Send + Sync + 'static>(
 }
 
 fn request(error: reference::Error) -> Error {
-    Error::new(Kind::Request, error.to_string())
+    let kind = if matches!(error, reference::Error::Stopped) { Kind::Stopped } else { Kind::Request };
+    let said = Error::new(kind, error.to_string());
+    match error {
+        reference::Error::Input(input) => match input.want_and_got() {
+            Some((want, got)) => said.wanting(want, got),
+            None => said,
+        },
+        _ => said,
+    }
 }

@@ -1,7 +1,5 @@
 //! The exit status: what 0, 1 and 2 mean.
 
-use std::process::ExitCode;
-
 use crate::judge::verdict::Outcome;
 
 /// What the help says about it.
@@ -29,12 +27,12 @@ impl From<Outcome> for ExitStatus {
     }
 }
 
-impl From<ExitStatus> for ExitCode {
-    fn from(status: ExitStatus) -> ExitCode {
-        ExitCode::from(match status {
+impl From<ExitStatus> for u8 {
+    fn from(status: ExitStatus) -> u8 {
+        match status {
             ExitStatus::Success => 0,
             ExitStatus::Failure => 1,
             ExitStatus::Error => 2,
-        })
+        }
     }
 }

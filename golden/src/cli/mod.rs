@@ -1,9 +1,12 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use deberta_converters::cli::shell;
+use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::progress::Progress;
 
 mod bench;
 mod bless;
@@ -24,6 +27,7 @@ mod verify;
 
 use exit_status::ExitStatus;
 use terminal::say;
+pub use verify::Verified;
 
 /// Verifies DeBERTa models, layer by layer, against recorded outputs.
 #[derive(Debug, Parser)]
@@ -65,7 +69,15 @@ enum Command {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    let Cli { verify, command } = Cli::parse();
+    run(std::env::args_os()).into()
+}
+
+/// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let Cli { verify, command } = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => return shell::tell(&told),
+    };
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
@@ -85,4 +97,17 @@ pub fn main() -> ExitCode {
         ExitStatus::Error
     });
     status.into()
+}
+
+/// Verifies as the program does with these arguments and no subcommand, and returns the report in place of showing it, for callers
+/// that do not want to start a process.
+///
+/// # Errors
+/// Arguments that are not understood, or of a subcommand; a model or golden that is not there; a policy that is wrong.
+pub fn verified(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Verified> {
+    let wrong = |why: String| Error::new(Kind::Request, why);
+    match Cli::try_parse_from(arguments).map_err(|told| wrong(shell::said(&told)))? {
+        Cli { verify, command: None } => verify.verified(progress),
+        _ => Err(wrong("a subcommand verifies nothing".to_owned())),
+    }
 }

@@ -18,7 +18,7 @@ use crate::backend::{Arithmetic, BackendName};
 use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::policy::Policy;
-use crate::report::{Document, Report, Rules, UnjudgedRule};
+use crate::report::{Document, PolicyShard, Report, Rules, UnjudgedRule};
 use crate::verify::{VerifyRequest, verify, verify_self};
 use crate::workshop::Workshop;
 
@@ -100,26 +100,38 @@ impl VerifyArgs {
     /// Verifies one model. That it could not be done is reported, too.
     fn run_model(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
-        let unjudged = if self.strict { UnjudgedRule::Fail } else { Rules::DEFAULT.unjudged };
-        let rules = Rules { unjudged, ..Rules::DEFAULT };
         let progress = StatusLine::new();
-        // Goes with its folder when the verification is over.
-        let mut workshop = None;
-        let verified = self.request(&mut workshop, &progress).and_then(|request| {
-            if self.by_itself { verify_self(&request, &progress) } else { verify(&request, &progress) }
-        });
+        let verified = self.report(&progress);
         drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
-            Ok(mut report) => {
-                rules.judge(&mut report);
-                output.show(&Document { rules, ..Document::of(&report) })
-            }
+            Ok(verified) => output.show(&verified.document()),
             Err(error) => {
                 output.show_failure(&Document::of(&Report::failed(named, &error)))?;
                 Err(error)
             }
         }
+    }
+
+    /// Verifies what is asked for, and shows nothing.
+    pub(super) fn verified(&self, progress: &dyn Progress) -> Result<Verified> {
+        match &self.policy {
+            Some(path) => Verified::of_policy(&Policy::open(path)?, self.shard, progress),
+            None => self.report(progress),
+        }
+    }
+
+    /// Verifies one model.
+    fn report(&self, progress: &dyn Progress) -> Result<Verified> {
+        let unjudged = if self.strict { UnjudgedRule::Fail } else { Rules::DEFAULT.unjudged };
+        let rules = Rules { unjudged, ..Rules::DEFAULT };
+        // Goes with its folder when the verification is over.
+        let mut workshop = None;
+        let request = self.request(&mut workshop, progress)?;
+        let mut report =
+            if self.by_itself { verify_self(&request, progress)? } else { verify(&request, progress)? };
+        rules.judge(&mut report);
+        Ok(Verified { policy: None, shard: None, rules, reports: vec![report] })
     }
 
     fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<VerifyRequest> {
@@ -180,13 +192,35 @@ fn fetched(model: &str, revision: Option<&str>) -> Result<Located> {
 
 /// Verifies the models of a policy.
 fn run_policy(policy: &Policy, part: Option<(usize, usize)>, output: &OutputArgs) -> Result<ExitStatus> {
-    let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
     let output = output.open(policy.reports()?)?;
     let progress = StatusLine::new();
-    let reports = policy.verify(shard, &|id| fetched(id, None), &progress);
+    let verified = Verified::of_policy(policy, part, &progress);
     drop(progress);
-    let document = Document { policy: Some(&policy.name), shard, rules: policy.rules(), reports: &reports };
-    output.show(&document)
+    output.show(&verified?.document())
+}
+
+/// What was verified, and by which rules.
+#[derive(Debug)]
+pub struct Verified {
+    policy: Option<String>,
+    shard: Option<PolicyShard>,
+    rules: Rules,
+    reports: Vec<Report>,
+}
+
+impl Verified {
+    fn of_policy(policy: &Policy, part: Option<(usize, usize)>, progress: &dyn Progress) -> Result<Verified> {
+        let shard = part.map(|(index, count)| policy.shard(index, count)).transpose()?;
+        let reports = policy.verify(shard, &|id| fetched(id, None), progress);
+        Error::unless_stopped()?;
+        Ok(Verified { policy: Some(policy.name.clone()), shard, rules: policy.rules(), reports })
+    }
+
+    /// What every format of the report is made of.
+    pub fn document(&self) -> Document<'_> {
+        let Verified { policy, shard, rules, reports } = self;
+        Document { policy: policy.as_deref(), shard: *shard, rules: *rules, reports }
+    }
 }
 
 /// Reads I/N.

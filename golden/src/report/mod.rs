@@ -36,7 +36,7 @@ mod text;
 mod tokenizers;
 mod verdict;
 
-pub use document::{Document, Totals};
+pub use document::{Document, Headline, Subject, Totals};
 pub(crate) use f16_range::beyond_f16;
 pub use merge::{Merged, merge};
 pub(crate) use results::name_of;

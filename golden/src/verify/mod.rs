@@ -85,6 +85,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let heads = configured::heads(&request.goldens);
     let (mut files, mut measured) = (Vec::with_capacity(found.len()), None);
     for found in found {
+        Error::unless_stopped()?;
         let (file, features) = verify_found(request, found, &heads, measured.is_none(), progress, &diagnosed);
         files.push(file);
         measured = measured.or(features);
@@ -106,6 +107,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let judged = judge::judge(&request.model, request.config.as_deref(), &request.goldens);
     report.findings.extend(judged.findings);
     report.tokenizers = judged.tokenizers;
+    Error::unless_stopped()?;
     Rules::DEFAULT.judge(&mut report);
     Ok(report)
 }

@@ -110,7 +110,8 @@ impl Chunked {
             return Err(Error::malformed(format!(
                 "the chunk at {:?} needs {} bytes, its storage has {stored}",
                 chunk.origin, self.chunk_len
-            )));
+            ))
+            .wanting(self.chunk_len, stored));
         }
         if deflated && self.chunk_len / DEFLATE_RATIO > stored {
             return Err(Error::malformed(format!(

@@ -132,7 +132,8 @@ fn check_len(shape: &[usize], dtype: Dtype, len: usize, size: u64) -> Result<()>
     if size == len as u64 {
         return Ok(());
     }
-    Err(Error::malformed(format!("shape {shape:?} as {dtype} needs {len} bytes, its storage has {size}")))
+    let message = format!("shape {shape:?} as {dtype} needs {len} bytes, its storage has {size}");
+    Err(Error::malformed(message).wanting(len, size))
 }
 
 /// The place of `size` bytes at `address` in `file`.

@@ -50,7 +50,8 @@ impl<'a> Externals<'a> {
         if let Some(length) = length.filter(|&length| length != needed as u64) {
             return Err(Error::malformed(format!(
                 "external data: length {length}, the shape needs {needed} bytes"
-            )));
+            ))
+            .wanting(needed, length));
         }
         let file = self.file(location)?;
         let start = usize::try_from(offset).ok();

@@ -88,7 +88,8 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
         return Err(Error::malformed(format!(
             "shape {:?} as {} needs {needed} bytes, the file has {len}",
             info.shape, info.dtype
-        )));
+        ))
+        .wanting(needed, len));
     }
     Ok((info, data))
 }

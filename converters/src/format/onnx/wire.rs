@@ -160,6 +160,7 @@ impl<'a> Reader<'a> {
                 self.place(),
                 rest.len()
             ))
+            .wanting(len, rest.len())
         })?;
         self.at += taken.len();
         Ok(taken)

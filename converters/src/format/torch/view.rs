@@ -61,7 +61,8 @@ impl View {
             }
             let needed =
                 end.map_or_else(|| "more bytes than can be counted".to_owned(), |end| format!("{end} bytes"));
-            return Err(Error::malformed(format!("{what} needs {needed}, storage has {}", window.len())));
+            let error = Error::malformed(format!("{what} needs {needed}, storage has {}", window.len()));
+            return Err(error.wanting(end.map_or(needed, |end| end.to_string()), window.len()));
         };
         if dense_len > window.len().max(file_len) {
             return Err(Error::refused(format!(

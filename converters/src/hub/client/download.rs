@@ -155,6 +155,7 @@ impl Transfer<'_> {
         let mut buffer = vec![0; 256 << 10];
         let passing = |why: String| Failure::Unreachable { why, passing: true };
         loop {
+            Error::unless_stopped().map_err(Failure::Broken)?;
             let count = match body.read(&mut buffer) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 result => result.map_err(|error| passing(format!("the connection broke off: {error}")))?,

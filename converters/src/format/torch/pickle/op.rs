@@ -241,7 +241,7 @@ impl<'a> Ops<'a> {
         let taken = usize::try_from(len).ok().and_then(|len| rest.get(..len));
         let taken = taken.ok_or_else(|| {
             let wanted = format_args!("needs {len} more bytes, {} are left", rest.len()).to_string();
-            self.place().malformed(format_args!("truncated: {wanted}"))
+            self.place().malformed(format_args!("truncated: {wanted}")).wanting(len, rest.len())
         })?;
         self.at += taken.len();
         Ok(taken)

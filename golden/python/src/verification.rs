@@ -1,0 +1,60 @@
+//! A verification, and its report in every format.
+
+use std::ffi::OsString;
+
+use deberta_golden::cli::{Verified, verified};
+use deberta_golden::report::{ReportFormat, Style, Subject};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::call::{Call, Told};
+
+/// What `deberta-verify` found.
+#[pyclass(frozen, module = "deberta_verify._native")]
+pub(crate) struct Verification(Verified);
+
+/// Verifies as `deberta-verify` does with these arguments.
+#[pyfunction]
+#[pyo3(signature = (arguments, threads=None, progress=None))]
+pub(crate) fn verify(
+    py: Python<'_>,
+    arguments: Vec<OsString>,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Verification> {
+    Call { progress, threads }.run(py, move |told: &Told| {
+        let arguments = std::iter::once("deberta-verify".into()).chain(arguments);
+        verified(arguments, told).map(Verification)
+    })
+}
+
+#[pymethods]
+impl Verification {
+    /// The report in a format: text, json, junit, markdown, html.
+    #[pyo3(signature = (format, *, all_points=false))]
+    fn render(&self, py: Python<'_>, format: &str, all_points: bool) -> PyResult<String> {
+        let format = match format {
+            "text" => ReportFormat::Text,
+            "json" => ReportFormat::Json,
+            "junit" => ReportFormat::Junit,
+            "markdown" => ReportFormat::Markdown,
+            "html" => ReportFormat::Html,
+            _ => return Err(PyValueError::new_err(format!("no such format: {format}"))),
+        };
+        Ok(py.detach(|| format.render(&self.0.document(), Style { color: false, all_points })))
+    }
+
+    /// Where to look first: the model, the weight file, the trace and the point; nothing if everything passes.
+    #[allow(clippy::type_complexity)]
+    fn first_divergence(&self) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
+        let document = self.0.document();
+        let headline = document.headline()?;
+        let point = match headline.subject {
+            Subject::Point(point) => Some(point.name.clone()),
+            Subject::Finding(_) => None,
+        };
+        let file = headline.file.map(|file| file.file.clone());
+        let trace = headline.run.and_then(|run| run.trace.clone());
+        Some((headline.report.model.clone(), file, trace, point))
+    }
+}
