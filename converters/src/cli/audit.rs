@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::arguments::HubArgs;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
+use crate::containers::files_of;
 use crate::error::{Error, Kind, Printable, Result};
 use crate::format::Format;
-use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit};
+use crate::format::torch::{Audit, AuditedPickle, Container, Event, EventKind, audit, sniff};
 use crate::hub::hub_id;
 use crate::mapped::Mapped;
 
@@ -22,7 +23,8 @@ use crate::mapped::Mapped;
     the file could not be followed to its end."
 )]
 pub(super) struct AuditArgs {
-    /// PyTorch file, or any pickle; also one that conversion refuses. Or a model folder or hub id with one PyTorch file
+    /// PyTorch file, or any pickle; also one that conversion refuses. Or a folder, of which every pickle is read, or a hub id,
+    /// of which the PyTorch weights are
     input: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
@@ -34,6 +36,9 @@ pub(super) struct AuditArgs {
     format: Output,
 }
 
+/// The version of what `audit --format json` prints.
+const SCHEMA: &str = "deberta-audit-1";
+
 /// What `audit --format json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -44,32 +49,79 @@ struct Report<'a> {
     audit: &'a Audit,
 }
 
+/// What `audit --format json` prints of several files.
+#[derive(Serialize)]
+struct Reports<'a> {
+    schema: &'static str,
+    path: &'a PathBuf,
+    clean: bool,
+    files: Vec<Report<'a>>,
+    /// What could not be looked at, and why.
+    failed: Vec<String>,
+}
+
 impl AuditArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
-        let path = self.file()?;
-        let audit = audit(&Mapped::open(&path)?)?;
-        let clean = audit.is_clean();
-        match self.format {
-            Output::Json => {
-                print_json(&Report { schema: "deberta-audit-1", path: &path, clean, audit: &audit })?;
+        let paths = self.files()?;
+        let mut audits: Vec<(&PathBuf, Audit)> = Vec::with_capacity(paths.len());
+        let mut failed = Vec::new();
+        for path in &paths {
+            match Mapped::open(path).and_then(|file| audit(&file)) {
+                Ok(audit) => audits.push((path, audit)),
+                Err(error) if paths.len() == 1 => return Err(error),
+                Err(error) => failed.push(error.to_string()),
             }
-            Output::Text => print(&self.text(&path, &audit))?,
+        }
+        let clean = failed.is_empty() && audits.iter().all(|(_, audit)| audit.is_clean());
+        match (self.format, audits.as_slice(), failed.as_slice()) {
+            (Output::Json, [(path, audit)], []) => {
+                print_json(&Report { schema: SCHEMA, path, clean, audit })?;
+            }
+            (Output::Json, audits, _) => {
+                let report =
+                    |(path, audit)| Report { schema: SCHEMA, path, clean: Audit::is_clean(audit), audit };
+                let files = audits.iter().map(|(path, audit)| report((*path, audit)));
+                print_json(&Reports {
+                    schema: SCHEMA,
+                    path: &self.input,
+                    clean,
+                    files: files.collect(),
+                    failed,
+                })?;
+            }
+            (Output::Text, audits, failed) => {
+                let mut texts: Vec<String> =
+                    audits.iter().map(|(path, audit)| self.text(path, audit)).collect();
+                texts.extend(failed.iter().map(|why| format!("not followed: {why}")));
+                if let [_, _, ..] = texts.as_slice() {
+                    let clean = audits.iter().filter(|(_, audit)| audit.is_clean()).count();
+                    texts.push(format!(
+                        "{clean} of {} files hold nothing but what a checkpoint needs",
+                        texts.len()
+                    ));
+                }
+                print(&texts.join("\n\n"))?;
+            }
         }
         Ok(if clean { ExitStatus::Success } else { ExitStatus::Failure })
     }
 
-    fn file(&self) -> Result<PathBuf> {
-        if hub_id(&self.input)?.is_none() && !self.input.is_dir() {
-            return self.hub.check(&[&self.input]).map(|()| self.input.clone());
-        }
-        let source = self.hub.locate(&self.input, Some(Format::PyTorch), None)?;
-        match source.files.as_slice() {
-            [file] => Ok(file.clone()),
-            files => {
-                let why = format!("lists {} files: audit each of them", files.len());
-                Err(Error::new(Kind::Request, why).in_file(&source.path))
+    /// The file that is named, or every file of a folder that may be a pickle.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        if self.input.is_dir() {
+            self.hub.check(&[&self.input])?;
+            let files = pickles(&self.input);
+            if files.is_empty() {
+                let why =
+                    "no file in this folder that may be a pickle: .bin, .pt, .pth, .ckpt, .pkl and the like";
+                return Err(Error::new(Kind::Io, why).in_file(&self.input));
             }
+            return Ok(files);
         }
+        if hub_id(&self.input)?.is_none() {
+            return self.hub.check(&[&self.input]).map(|()| vec![self.input.clone()]);
+        }
+        Ok(self.hub.locate(&self.input, Some(Format::PyTorch))?.files)
     }
 
     fn text(&self, path: &Path, audit: &Audit) -> String {
@@ -114,6 +166,26 @@ impl AuditArgs {
             lines.push(format!("  stopped  {}", Printable(stopped)));
         }
     }
+}
+
+/// The files of a folder, and of the folders in it, that may be pickles by their names and their first bytes.
+fn pickles(folder: &Path) -> Vec<PathBuf> {
+    const DEEPEST: usize = 8;
+    const MOST: usize = 200_000;
+    const PICKLED: [&str; 12] =
+        ["bin", "pt", "pth", "th", "ckpt", "pkl", "pickle", "joblib", "ptl", "ot", "distcp", "model"];
+    let may_be_pickle = |name: &str| {
+        let path = folder.join(name);
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        (extension.is_empty() || PICKLED.contains(&extension.as_str()))
+            && Mapped::open(&path)
+                .map_or(!extension.is_empty(), |file| sniff(&file) || extension.starts_with("p"))
+    };
+    files_of(folder, DEEPEST, MOST)
+        .into_iter()
+        .filter(|name| may_be_pickle(name))
+        .map(|name| folder.join(name))
+        .collect()
 }
 
 fn line(event: &Event) -> String {

@@ -7,7 +7,7 @@ use clap::Args;
 use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
-use super::arguments::{HeadName, HubArgs, ModelArgs};
+use super::arguments::{HeadName, HubArgs, ModelArgs, PartArgs};
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
 use crate::checkpoint::Checkpoint;
@@ -30,6 +30,8 @@ pub(super) struct DiffArgs {
     /// Class of both; told by the configuration and the tensors when not given
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadName>,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     hub: HubArgs,
     /// How the findings are printed
@@ -83,11 +85,16 @@ struct Difference {
 
 impl DiffArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
-        let model = ModelArgs { config: self.config.clone(), head: self.head, hub: self.hub.clone() };
+        let model = ModelArgs {
+            config: self.config.clone(),
+            head: self.head,
+            part: self.part.clone(),
+            hub: self.hub.clone(),
+        };
         self.hub.check(&[&self.a, &self.b])?;
         let open = |path: &Path| {
             let path = self.hub.path(path, &Wanted::any())?;
-            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?)?;
+            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?, None)?;
             checkpoint.check_copies()?;
             Ok(checkpoint)
         };

@@ -32,7 +32,7 @@ impl DigestArgs {
         self.model.hub.check(&inputs)?;
         for input in inputs {
             let path = self.model.hub.path(input, &Wanted::any())?;
-            let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?)?;
+            let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?, None)?;
             checkpoint.check_copies()?;
             checkpoint.require_complete()?;
             let bar = Bar::default();

@@ -48,9 +48,9 @@ enum Command {
     Between(Between),
     /// Converts any format, told by the file's content, to the one that --to names
     Convert {
-        /// Format of the output
-        #[arg(long, value_name = "FORMAT")]
-        to: Format,
+        /// Format of the output; several with commas between them, which are written from one reading
+        #[arg(long, value_name = "FORMAT", value_delimiter = ',', required = true)]
+        to: Vec<Format>,
         #[command(flatten)]
         args: convert::ConvertArgs,
     },
@@ -87,7 +87,7 @@ macro_rules! between {
         impl Between {
             fn run(self) -> Result<ExitStatus> {
                 match self {
-                    $(Between::$name(args) => args.run(Some(Format::$from), Format::$to),)*
+                    $(Between::$name(args) => args.run(Some(Format::$from), &[Format::$to]),)*
                 }
             }
         }
@@ -115,7 +115,7 @@ fn about(from: Format, to: Format) -> String {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Between(conversion) => conversion.run(),
-        Command::Convert { to, args } => args.run(None, to),
+        Command::Convert { to, args } => args.run(None, &to),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Digest(args) => args.run(),
