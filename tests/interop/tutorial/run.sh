@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follows docs/tutorial.md to the letter, with its model of version 3 and with one of version 1.
+# Follows docs/tutorial.md to the letter, with its model of version 3 and with one of version 1, and runs docs/notebook.ipynb.
 #
 # DEBERTA_TUTORIAL_PYTHON           interpreter of a virtual environment with the packages of the tutorial, and perhaps
 #                                   deberta-verify, instead of a new one
@@ -40,3 +40,10 @@ follow() { # follow NAME [CHANGE …]
 }
 follow version-3
 follow version-1 trained/v3-nli=trained/nli
+
+echo '== the notebook'
+if "$python" -c 'from deberta_verify import verify' 2> /dev/null; then
+    "$python" "$here/notebook.py"
+else
+    echo 'not run: the package is not installed'
+fi
