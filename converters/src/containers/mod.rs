@@ -79,8 +79,8 @@ pub fn by_folder(path: &str) -> Option<&'static Container> {
 /// The container that a file is by its bytes.
 pub fn by_bytes(bytes: &[u8]) -> Option<&'static Container> {
     const START: usize = 1024;
-    let start = String::from_utf8_lossy(bytes.get(..START).unwrap_or(bytes)).trim_start().to_lowercase();
-    let start = start.trim_start_matches('\u{feff}');
+    let start = String::from_utf8_lossy(bytes.get(..START).unwrap_or(bytes)).to_lowercase();
+    let start = start.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let told = |sign: &Sign| match *sign {
         Sign::Bytes(at, known) => bytes.get(at..).is_some_and(|rest| rest.starts_with(known)),
         Sign::LastBytes(known) => bytes.ends_with(known),

@@ -11,6 +11,7 @@ import tempfile
 
 import torch
 from peft import IA3Config, LoHaConfig, LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import (
     DebertaConfig,
@@ -82,9 +83,25 @@ def convert(program, *arguments):
     return subprocess.run([program, "convert", *arguments], capture_output=True, text=True)
 
 
-def rounding(ours, pefts, base):
-    """The largest difference, in units of the last place of the largest number that takes part."""
-    largest = torch.stack([ours.abs(), pefts.abs(), base.abs(), (pefts.double() - base.double()).abs()]).amax(0)
+def summands(tuned):
+    """For every weight that LoRA changes, the sum of the absolute values of what is added to each number of it."""
+    sums = {}
+    for name, module in tuned.base_model.model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        if "default" in module.lora_A:
+            a, b = (part["default"].weight.detach().abs().flatten(1) for part in (module.lora_A, module.lora_B))
+            product = b @ a
+        else:
+            a, b = (part["default"].detach().abs() for part in (module.lora_embedding_A, module.lora_embedding_B))
+            product = (b @ a).T
+        sums[name + ".weight"] = (product * module.scaling["default"]).reshape(module.get_base_layer().weight.shape)
+    return sums
+
+
+def rounding(ours, pefts, base, added):
+    """The largest difference, in units of the last place of the largest number that takes part in a sum."""
+    largest = torch.stack([part.double() for part in (ours.abs(), pefts.abs(), base.abs(), added)]).amax(0)
     eps = torch.finfo(pefts.dtype).eps
     unit = torch.exp2(torch.floor(torch.log2(largest.double().clamp_min(torch.finfo(torch.float32).tiny)))) * eps
     return ((ours.double() - pefts.double()).abs() / unit).max().item() if ours.numel() else 0.0
@@ -103,6 +120,7 @@ def check(program, folder, name, model_class, config, settings, dtype, arguments
     tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=10, **settings))
     train(tuned)
     tuned.save_pretrained(adapter, safe_serialization=not pickled)
+    sums = summands(tuned)
     merged = tuned.merge_and_unload().state_dict()
     run = convert(program, base, "--merge-adapter", adapter, "--to", "safetensors", "-o", output + "/", *arguments)
     if run.returncode:
@@ -113,7 +131,7 @@ def check(program, folder, name, model_class, config, settings, dtype, arguments
     for key, value in ours.items():
         before = weights.get(key, value)
         before = before if before.shape == value.shape else value
-        difference = rounding(value, merged[key].to(value.dtype), before)
+        difference = rounding(value, merged[key].to(value.dtype), before, sums.get(key, torch.zeros_like(value)))
         worst = max(worst, difference)
         if value.dtype != merged[key].dtype or difference > 1.0:
             wrong.append(f"{name}: {key} differs by {difference} roundings, {value.dtype} for {merged[key].dtype}")
