@@ -10,6 +10,8 @@ mod reference;
 mod tch;
 
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
+#[cfg(feature = "parquet")]
+pub(crate) use onnx::apart;
 pub use onnx::{Computation, Onnx, Overflow, contradiction_in, evaluate};
 #[cfg(feature = "onnxruntime")]
 pub use onnx::{library, use_library};

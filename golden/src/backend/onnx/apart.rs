@@ -21,7 +21,7 @@ const STACK: usize = 64 << 20;
 ///
 /// # Errors
 /// Those of the work; that it panics, or does not end in time.
-pub(super) fn apart<T: Send + 'static>(
+pub(crate) fn apart<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

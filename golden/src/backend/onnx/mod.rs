@@ -39,7 +39,7 @@ mod roles;
 mod rten;
 mod runtime;
 
-use apart::apart;
+pub(crate) use apart::apart;
 pub use computation::Computation;
 use feed::Feed;
 #[cfg(feature = "onnxruntime")]

@@ -17,6 +17,8 @@ use crate::report::name_of;
 use crate::trace::class::Class;
 
 mod columns;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod records;
 
 pub use columns::Columns;

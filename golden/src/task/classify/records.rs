@@ -1,4 +1,4 @@
-//! The rows of a file: tables with commas or tabs, lines of JSON, lists in JSON.
+//! The rows of a file: tables with commas or tabs, lines of JSON, lists in JSON, Parquet.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -42,6 +42,9 @@ pub(super) type Cells<'c> = Vec<Option<Cow<'c, str>>>;
 pub(super) fn read(path: &Path, columns: &Columns, limit: usize) -> Result<Found> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let extension = extension.to_ascii_lowercase();
+    if extension == "parquet" {
+        return parquet(path, columns, limit);
+    }
     let file = TextFile::read(path)?;
     let found = if file.is_json_list() {
         of_list(&file, columns, limit)
@@ -104,6 +107,16 @@ fn of_list(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
             .map_err(|why| Error::malformed(format!("entry {at}: {why}")).in_file(file.path()))?;
     }
     Ok(found)
+}
+
+#[cfg(feature = "parquet")]
+use super::parquet::read as parquet;
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(path: &Path, _columns: &Columns, _limit: usize) -> Result<Found> {
+    let message = "Parquet: this program was built without it (the feature `parquet`, which pip's package has); write the \
+                   table as CSV or JSON, or build it with the feature";
+    Err(Error::unsupported(message).in_file(path))
 }
 
 impl Found {
