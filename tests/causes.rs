@@ -347,6 +347,76 @@ fn a_line_whose_tensors_are_gone_is_named() {
     }
 }
 
+/// A golden of hidden states shows no module of a layer: what comes of the parameters is all that there is to see.
+#[test]
+fn causes_in_a_golden_of_hidden_states_are_named() {
+    let layer = "deberta.encoder.layer.1.";
+    type Fault = fn(&mut Vec<f32>);
+    let faults: [(&str, Fault, &str); 8] = [
+        ("intermediate.dense.weight", |values| values[100] += 0.3, "changed-weight"),
+        ("attention.self.value_proj.bias", |values| values[3] -= 0.2, "changed-weight"),
+        (
+            "output.dense.bias",
+            |values| values.iter_mut().for_each(|value| *value *= -1.0),
+            "negated-parameter",
+        ),
+        (
+            "output.dense.weight",
+            |values| values.iter_mut().for_each(|value| *value *= 1.3),
+            "scaled-parameter",
+        ),
+        ("attention.output.dense.bias", |values| noise(values), "changed-bias"),
+        ("attention.output.LayerNorm.weight", |values| noise(values), "changed-layer-norm"),
+        ("output.dense.weight", |values| noise(&mut values[68..102]), "changed-row"),
+        ("attention.self.query_proj.bias", |values| values.reverse(), "changed-bias"),
+    ];
+    for (name, fault, kind) in faults {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::of("v2-masked-lm");
+        cut(&mut model, folder.path(), |name| name.starts_with("outputs.hidden_states"));
+        let name = format!("{layer}{name}");
+        fault(model.values(&name));
+        model.verify().names(&name, kind);
+    }
+}
+
+fn noise(values: &mut [f32]) {
+    values.iter_mut().enumerate().for_each(|(at, value)| *value += 0.1 * (at as f32 * 1.7).sin());
+}
+
+#[test]
+fn words_in_another_order_are_named_where_a_golden_shows_them_normalised() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Model::of("v2-masked-lm");
+    cut(&mut model, folder.path(), |name| name.starts_with("outputs.hidden_states"));
+    model.rows("deberta.embeddings.word_embeddings.weight", |row| (row + 7) % 89);
+    model.verify().names("words", "wrong-token-ids");
+}
+
+/// LN(c x; ε) is LN(x; ε/c²): one normalisation does not tell a table that is scaled from another ε.
+#[test]
+fn another_epsilon_is_confirmed_where_two_normalisations_show_it() {
+    for (factor, eps, confirmed) in [(0.25, None, false), (1.0, Some(1e-3), true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::of("v2-masked-lm");
+        cut(&mut model, folder.path(), |name| name.starts_with("outputs.hidden_states"));
+        let words = model.values("deberta.embeddings.word_embeddings.weight");
+        words.iter_mut().for_each(|value| *value *= factor);
+        if let Some(eps) = eps {
+            model.config["layer_norm_eps"] = json!(eps);
+        }
+        let said = model.verify();
+        assert_eq!(
+            said.kinds(true).contains(&"layer-norm-eps"),
+            confirmed,
+            "{factor}: {:#?}",
+            said.diagnoses
+        );
+        let scaled = said.diagnoses.iter().any(|known| known["kind"] == "scaled-parameter");
+        assert!(confirmed || scaled, "{:#?}", said.diagnoses);
+    }
+}
+
 #[test]
 fn files_of_the_same_weights_are_diagnosed_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ for path in sorted(glob.glob(sys.argv[1] + "/*.json")):
         notable = [
             "SURVIVED" if fault["fate"] == "survived" else "",
             "elsewhere" if killed and not fault["in_place"] else "",
-            "unnamed" if killed and fault["kinds"] and not fault["diagnosed"] else "",
+            "unnamed" if killed and fault["kinds"] and not fault["diagnosed"] and not fault["alike"] else "",
             "WRONG" if fault["wrong"] else "",
         ]
         notable = " ".join(word for word in notable if word)

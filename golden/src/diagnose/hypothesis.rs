@@ -23,6 +23,8 @@ pub(crate) struct Hypothesis {
     pub(super) proves: bool,
     /// How many numbers of the changes were computed from the golden's.
     pub(super) fitted: usize,
+    /// How many more hypotheses it was chosen from.
+    pub(super) chosen_from: usize,
     /// Whether the golden shows the numbers of the parameter themselves.
     pub(super) shown: bool,
 }
@@ -42,6 +44,7 @@ impl Hypothesis {
             alike: Vec::new(),
             proves: true,
             fitted: 0,
+            chosen_from: 0,
             shown: false,
         }
     }
@@ -66,6 +69,11 @@ impl Hypothesis {
     /// So many numbers of the changes were computed from the golden's.
     pub(super) fn fitting(self, fitted: usize) -> Hypothesis {
         Hypothesis { fitted, ..self }
+    }
+
+    /// It is the likeliest of so many that were not tested.
+    pub(super) fn of_many(self, chosen_from: usize) -> Hypothesis {
+        Hypothesis { chosen_from, ..self }
     }
 
     /// Whether the changes say what is wrong, and not only where: not if most numbers of a parameter were fitted.

@@ -25,7 +25,7 @@ impl Search<'_> {
     /// Whether the model, as far as it was repaired, has the layers that the golden shows.
     pub(super) fn has_as_many_layers(&self) -> bool {
         layers_of(self.divergence.golden)
-            .is_none_or(|layers| layers == self.repaired.config.num_hidden_layers)
+            .is_none_or(|layers| layers == self.repaired.model.config.num_hidden_layers)
     }
 
     /// Layers that the golden has and the model lacks: those behind them compute what the golden's do.

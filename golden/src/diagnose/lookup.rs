@@ -9,6 +9,38 @@ use super::hypothesis::Hypothesis;
 use super::residual::Residual;
 use crate::fault::{Change, Model};
 
+/// Rows of a table that are elsewhere in it.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Where each row is that should stand at a place.
+    pub(super) to: BTreeMap<usize, usize>,
+    /// The rows that were read and differ.
+    pub(super) off: BTreeSet<usize>,
+    /// The rows that were read and are right.
+    pub(super) kept: BTreeSet<usize>,
+}
+
+impl Moved {
+    /// By how many places rows moved, in a table of `len`.
+    fn shifts(&self, len: usize) -> BTreeSet<usize> {
+        self.to.iter().map(|(row, at)| (at + len - row) % len.max(1)).collect()
+    }
+}
+
+/// The order of all rows: if those that are known moved by as many places, the others behind them did, too.
+pub(super) fn reordered(moved: &Moved, len: usize) -> Vec<usize> {
+    match moved.shifts(len).iter().collect::<Vec<_>>().as_slice() {
+        [shift] if moved.to.len() > 1 => {
+            // All rows, or those from some row on where tokens before it are as they were.
+            let kept = moved.kept.iter().max();
+            let from = kept.map_or(0, |row| row + 1).min(moved.to.keys().next().copied().unwrap_or(0));
+            let elsewhere = |row: usize| (row + **shift) % len;
+            (0..len).map(|row| if row < from { row } else { elsewhere(row) }).collect()
+        }
+        _ => (0..len).map(|row| moved.to.get(&row).copied().unwrap_or(row)).collect(),
+    }
+}
+
 /// What can be read from the difference of a table lookup. `rows` is the row that each position reads.
 pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residual<'_>) -> Vec<Hypothesis> {
     let width = residual.pair.width;
@@ -48,27 +80,17 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
             .iter()
             .position(|row| row.iter().zip(want).all(|(&own, &want)| residual.pair.allowed.allows(want, own)))
     };
-    let moved: BTreeMap<usize, usize> =
-        off.keys().filter_map(|row| Some((*row, at(wanted.get(row)?)?))).collect();
-    let len = table.len();
-    let shifts: BTreeSet<usize> = moved.iter().map(|(row, at)| (at + len - row) % len.max(1)).collect();
+    let moved = Moved {
+        to: off.keys().filter_map(|row| Some((*row, at(wanted.get(row)?)?))).collect(),
+        off: off.keys().copied().collect(),
+        kept: wanted.keys().copied().filter(|row| !off.contains_key(row)).collect(),
+    };
     // The last row is gone where others moved behind it.
-    let lost: Vec<usize> = off.keys().copied().filter(|row| !moved.contains_key(row)).collect();
-    let pushed_out = shifts.len() == 1 && lost.len() == 1 && moved.len() > 2;
-    if !moved.is_empty() && (lost.is_empty() || pushed_out) {
-        let order: Vec<usize> = match shifts.iter().collect::<Vec<_>>().as_slice() {
-            [shift] if moved.len() > 1 => {
-                // All rows, or those from some row on where tokens before it are as they were.
-                let kept = wanted.keys().filter(|row| !off.contains_key(row)).max();
-                let from = kept.map_or(0, |row| row + 1).min(moved.keys().next().copied().unwrap_or(0));
-                let elsewhere = |row: usize| (row + **shift) % len;
-                (0..len).map(|row| if row < from { row } else { elsewhere(row) }).collect()
-            }
-            _ => {
-                let order = |row| moved.get(&row).copied().unwrap_or(row);
-                (0..len).map(order).collect()
-            }
-        };
+    let lost: Vec<usize> = off.keys().copied().filter(|row| !moved.to.contains_key(row)).collect();
+    let pushed_out = moved.shifts(table.len()).len() == 1 && lost.len() == 1 && moved.to.len() > 2;
+    if !moved.to.is_empty() && (lost.is_empty() || pushed_out) {
+        let order = reordered(&moved, table.len());
+        let moved = &moved.to;
         let (row, elsewhere) = moved.iter().next().map_or((0, 0), |(row, at)| (*row, *at));
         let words = name == model.weight(Module::WordEmbeddings, 0);
         let again = lost.iter().filter_map(|row| {
@@ -111,7 +133,24 @@ pub(super) fn table(model: &Model, name: &str, rows: &[usize], residual: &Residu
         .fitting(fitted)
         // The golden shows the table itself: what is to be explained is why some rows alone are others. Rows that are elsewhere
         // in the table were moved.
-        .shown_by(moved.is_empty() && 4 * off.len() <= wanted.len()),
+        .shown_by(moved.to.is_empty() && 4 * off.len() <= wanted.len()),
     );
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_behind_those_that_moved_together_moved_too() {
+        let rows = |rows: &[usize]| rows.iter().copied().collect();
+        let moved = |to: &[(usize, usize)], kept: &[usize]| Moved {
+            to: to.iter().copied().collect(),
+            off: to.iter().map(|(row, _)| *row).collect(),
+            kept: rows(kept),
+        };
+        assert_eq!(reordered(&moved(&[(3, 4), (4, 5)], &[1]), 6), [0, 1, 3, 4, 5, 0]);
+        assert_eq!(reordered(&moved(&[(1, 4), (4, 1)], &[0]), 6), [0, 4, 2, 3, 1, 5]);
+    }
 }

@@ -18,6 +18,7 @@ mod attention;
 mod divergence;
 mod evidence;
 mod factors;
+mod hidden;
 mod hypotheses;
 mod hypothesis;
 mod layers;
@@ -34,7 +35,7 @@ pub(crate) use divergence::first_divergence;
 use divergence::short;
 use hypothesis::Hypothesis;
 use section::Section;
-use trial::Cause;
+use trial::{Cause, EPS};
 
 /// The most time that new hypotheses are tested for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -52,12 +53,21 @@ pub fn diagnose(divergence: &Divergence<'_>) -> Result<Vec<Diagnosis>> {
     Ok(diagnose_and_repair(divergence)?.0)
 }
 
-/// As [`diagnose`], with the model in which the causes are undone, as far as they are known.
-pub(crate) fn diagnose_and_repair(divergence: &Divergence<'_>) -> Result<(Vec<Diagnosis>, Model)> {
+/// The model in which the causes are undone, as far as they are known.
+pub(crate) struct Repaired {
+    pub(crate) model: Model,
+    /// How many numbers of it were computed from the golden's.
+    pub(crate) fitted: usize,
+}
+
+/// As [`diagnose`], with what comes of it.
+pub(crate) fn diagnose_and_repair(divergence: &Divergence<'_>) -> Result<(Vec<Diagnosis>, Repaired)> {
     let started = Instant::now();
-    let repaired = divergence.model.clone();
+    let repaired = Repaired { model: divergence.model.clone(), fitted: 0 };
     let mut search = Search { divergence: *divergence, started, tried: 0, cut_short: None, repaired };
-    Ok((search.run()?, search.repaired))
+    // Hundreds of small runs: a thread of the pool starts each without waking another one.
+    let found = rayon::scope(|_| search.run())?;
+    Ok((found, search.repaired))
 }
 
 struct Search<'d> {
@@ -66,7 +76,7 @@ struct Search<'d> {
     tried: usize,
     cut_short: Option<Cut>,
     /// The model, what was found so far being undone in it.
-    repaired: Model,
+    repaired: Repaired,
 }
 
 /// Why not all hypotheses were tested.
@@ -117,7 +127,8 @@ impl Search<'_> {
                 break;
             };
             (model, points) = self.everywhere(&model, &mut cause)?;
-            self.repaired = model.clone();
+            let fitted = self.repaired.fitted + cause.hypothesis.fitted;
+            self.repaired = Repaired { model: model.clone(), fitted };
             causes.push(cause);
             if first_divergence(&points).is_some_and(|next| rank(&next.name) <= before) {
                 break;
@@ -151,10 +162,18 @@ impl Search<'_> {
                 found.push_str("; but the golden has another number of layers");
             }
             // All normalisations have one ε: it is not wrong in one of them.
-            let everywhere = cause.hypothesis.kind == "layer-norm-eps";
+            let everywhere = cause.hypothesis.kind == EPS;
             let agrees = remaining.is_none() || (cause.whole && !everywhere);
-            let confirmed = cause.hypothesis.proves && alike.is_empty() && enough && fits && agrees;
+            let scaled = cause.scaled_instead(&self.divergence.model.config);
+            if scaled.is_some() {
+                found.push_str(
+                    "; but one normalisation does not tell another ε from what it is given being scaled",
+                );
+            }
+            let alone = alike.is_empty() && scaled.is_none();
+            let confirmed = cause.hypothesis.proves && alone && enough && fits && agrees;
             diagnoses.push(cause.hypothesis.diagnosis(&found, confirmed));
+            diagnoses.extend(scaled.map(|scaled| scaled.diagnosis("", false)));
             diagnoses.extend(alike.iter().map(|other| other.diagnosis(&found, false)));
         }
         diagnoses.extend(rest.into_iter().map(|hypothesis| hypothesis.diagnosis("", false)));

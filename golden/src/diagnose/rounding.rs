@@ -24,7 +24,7 @@ impl Search<'_> {
             if first_divergence(&again).is_none() && !differs(&again) {
                 let found =
                     format!("computed so, all {} points of the golden agree, padding too", again.len());
-                self.repaired = repaired;
+                self.repaired.model = repaired;
                 return Ok(vec![hypothesis.diagnosis(&found, true)]);
             }
         }

@@ -6,6 +6,7 @@ use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Stage};
 use ndarray::ArrayD;
 
 use super::divergence::{Divergence, diverges, short};
+use super::layers::layers_of;
 use super::part::Part;
 use crate::fault::Model;
 use crate::judge::tolerance::{Precision, Tolerance};
@@ -65,6 +66,10 @@ impl<'d> Section<'d> {
                 .or_else(|| golden.get(&format!("outputs.hidden_states.{layer}")))
         };
         let mut stage = stage_of(name, model);
+        if name == "outputs.last_hidden_state" && layers_of(golden).is_some_and(|known| known != layers) {
+            // It is that of another layer.
+            stage = None;
+        }
         let input = match stage {
             None | Some(Stage::Embeddings | Stage::Table | Stage::Step(_)) => None,
             Some(Stage::Layer(layer)) => state(layer),
@@ -152,6 +157,11 @@ impl<'d> Section<'d> {
         numbers.filter(|(at, (want, again))| differed(*at, **want) && allowed.allows(**want, **again)).count()
     }
 
+    /// What the section is a part of.
+    pub(super) fn divergence(&self) -> &Divergence<'d> {
+        &self.divergence
+    }
+
     /// The inputs of the golden.
     pub(super) fn inputs(&self) -> &'d Inputs {
         self.divergence.inputs
@@ -231,8 +241,34 @@ impl<'d> Section<'d> {
         Some(Pair { want, got, width, allowed: self.allowed(tensor, want) })
     }
 
+    /// What the golden has from a place on.
+    pub(super) fn wanted_from(&self, place: usize) -> impl Iterator<Item = &'d Tensor> {
+        self.wanted.iter().filter(move |(at, _)| *at >= place).map(|(_, tensor)| *tensor)
+    }
+
+    /// The last place before another one at which the golden shows the whole state of the model, and that agrees.
+    pub(super) fn state_before(&self, place: usize) -> Option<usize> {
+        let state = |at: &usize| self.points.get(*at).is_some_and(|point| STATES.contains(&point.module));
+        self.wanted.iter().map(|(at, _)| *at).filter(|at| *at < place && state(at)).max()
+    }
+
+    /// The place of a point.
+    pub(super) fn place(&self, path: &str) -> Option<usize> {
+        self.points.iter().position(|point| point.name == path)
+    }
+
+    /// Whether the golden has what a module returns.
+    pub(super) fn shows(&self, place: usize) -> bool {
+        self.wanted.iter().any(|(at, _)| *at == place)
+    }
+
+    /// For every number of a tensor, whether it belongs to tokens; nothing if all do.
+    pub(super) fn real_of(&self, tensor: &Tensor) -> Option<Vec<bool>> {
+        self.divergence.comparison.padding.of_tensor(&tensor.name, &tensor.shape)
+    }
+
     /// How far the numbers of a tensor may be off.
-    fn allowed(&self, tensor: &Tensor, want: &[f32]) -> Allowed {
+    pub(super) fn allowed(&self, tensor: &Tensor, want: &[f32]) -> Allowed {
         let comparison = &self.divergence.comparison;
         let tolerance = comparison.tolerances.of(&tensor.name, comparison.precision);
         Allowed { tolerance, largest: want.iter().fold(0.0_f32, |largest, value| largest.max(value.abs())) }
@@ -264,8 +300,13 @@ impl<'d> Section<'d> {
 
     /// Runs the part of a model on the golden's input. If `isolate`, every module gets the golden's input.
     pub(super) fn run(&self, model: &Model, isolate: bool) -> Result<Trace> {
+        self.watch(model, isolate, &[])
+    }
+
+    /// As [`Section::run`], and records points that the golden may lack.
+    pub(super) fn watch(&self, model: &Model, isolate: bool, more: &[String]) -> Result<Trace> {
         let part = Part::of(self, model);
-        let mut points: Vec<String> = Vec::new();
+        let mut points: Vec<String> = more.iter().map(|path| part.inside(path)).collect();
         let mut replaced: Vec<(String, ArrayD<f32>)> = Vec::new();
         let mut probabilities = None;
         if let Some(input) = self.input.and_then(array) {
@@ -302,6 +343,10 @@ impl<'d> Section<'d> {
         Ok(trace)
     }
 }
+
+/// The modules whose output is all that the rest of the model gets, but for the relative position table.
+const STATES: [Module; 4] =
+    [Module::Embeddings, Module::EmbeddingsLayerNorm, Module::Layer, Module::OutputLayerNorm];
 
 /// A convolution, whose points a golden may have where the model has none.
 const CONVOLUTION: ConvConfig = ConvConfig { kernel: 1, groups: 1, act: Activation::Tanh };
@@ -349,7 +394,7 @@ fn place(name: &str, points: &[Point], model: &Model) -> usize {
     points.iter().position(|point| point.name == path).unwrap_or(points.len())
 }
 
-fn floats(tensor: &Tensor) -> Option<&[f32]> {
+pub(super) fn floats(tensor: &Tensor) -> Option<&[f32]> {
     match &tensor.data {
         Data::Floats(values) => Some(values),
         Data::Integers(_) | Data::Doubles(_) => None,

@@ -12,6 +12,7 @@ mod orders;
 mod random;
 mod rows;
 mod setting;
+mod unknown;
 
 pub use catalogue::{Absent, Listed, faults};
 pub(crate) use catalogue::{Noise, dropped, other_activations};
@@ -22,10 +23,11 @@ pub(crate) use formulas::{
 };
 pub use mistake::Mistake;
 pub use model::Model;
-pub(crate) use orders::{by_head_to_parts, exchange, inverse, permutations};
+pub(crate) use orders::{by_head_to_parts, exchange, inverse, orders_of_heads, permutations};
 pub(crate) use random::{Dice, RandomFault, random_fault};
 pub use rows::RowRule;
 pub use setting::Setting;
+pub(crate) use unknown::unknowns;
 
 /// Something that goes wrong with models.
 #[derive(Clone, Debug)]

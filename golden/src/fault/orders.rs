@@ -44,6 +44,21 @@ pub(crate) fn permutations(n: usize) -> Vec<Vec<usize>> {
     orders
 }
 
+/// Any two of some heads exchanged, or all orders of few.
+pub(crate) fn orders_of_heads(h: usize) -> Vec<Vec<usize>> {
+    if h <= 4 {
+        return permutations(h);
+    }
+    let pairs = (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b)));
+    let exchanged = |(a, b): (usize, usize)| {
+        let mut heads: Vec<usize> = (0..h).collect();
+        heads.swap(a, b);
+        heads
+    };
+    let rotated = [1, h - 1].map(|by| (0..h).map(|head| (head + by) % h).collect());
+    pairs.map(exchanged).chain(rotated).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

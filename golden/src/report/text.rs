@@ -7,7 +7,7 @@ use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, ste
 use super::verdict::{detail, outcome, title, word};
 use super::{Diagnosis, Document, FileReport, Finding, Report, RunReport};
 use crate::coverage::Covered;
-use crate::judge::verdict::{Outcome, PointReport};
+use crate::judge::verdict::{Outcome, PointReport, Verdict};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,7 +123,11 @@ impl Page<'_> {
     fn run(&mut self, file: &FileReport, run: &RunReport) {
         let name = plain(&trace_name(run));
         let real = largest(run, |point| shares(point).real).map(|(share_of, point)| {
-            format!(", at most {}, at {}", of_tolerance(share_of), plain(&point.name))
+            let name = plain(&point.name);
+            match point.verdict {
+                Verdict::MissingInCandidate => format!(", without {name}"),
+                _ => format!(", at most {}, at {name}", of_tolerance(share_of)),
+            }
         });
         let padded = largest(run, |point| shares(point).padded)
             .map(|(share_of, _)| format!("; padding at most {}", share(share_of)));

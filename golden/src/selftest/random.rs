@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::cut::{Cut, alike, cut_down, other_tokens};
 use super::{Fate, FaultReport, Injected, Recorded, Subject, as_class, in_place, report_of, said, seen};
-use crate::diagnose::{diagnose_and_repair, first_divergence};
-use crate::fault::{Culprit, Dice, Fault, Model, RandomFault, random_fault};
+use crate::diagnose::{Repaired, diagnose_and_repair, first_divergence};
+use crate::fault::{Culprit, Dice, Fault, Model, RandomFault, random_fault, unknowns};
 use crate::judge::tolerance::Precision;
+use crate::judge::verdict::PointReport;
 use crate::trace::points::rank;
 
 /// The schema of the JSON report.
@@ -47,7 +48,7 @@ pub struct Counts {
     pub not_visible: usize,
     /// Were seen where they are.
     pub in_place: usize,
-    /// Were seen, and are of a kind that a diagnosis can name.
+    /// Were seen, and the golden tells them from other causes ([`RandomFate::alike`]).
     pub nameable: usize,
     /// The diagnosis named, of those.
     pub named: usize,
@@ -66,11 +67,20 @@ pub struct RandomFate {
     pub golden: String,
     /// The words by which a diagnosis may name it.
     pub kinds: Vec<&'static str>,
+    /// Why the golden does not tell the fault from other causes, if it was not named.
+    pub alike: Option<String>,
     /// Why a confirmed cause is wrong, if one is.
     pub wrong: Option<String>,
     /// The rest.
     #[serde(flatten)]
     pub report: FaultReport,
+}
+
+impl RandomFate {
+    /// Whether a diagnosis can name the fault: hypotheses know its kind, and the golden tells it from other causes.
+    fn nameable(&self) -> bool {
+        !self.kinds.is_empty() && (self.report.diagnosed || self.alike.is_none())
+    }
 }
 
 impl RandomReport {
@@ -87,7 +97,7 @@ impl fmt::Display for RandomReport {
         writeln!(f, "{}: {} random faults, seed {}", self.model, self.drawn, self.seed)?;
         let notable = |fate: &&RandomFate| {
             let report = &fate.report;
-            let unnamed = !fate.kinds.is_empty() && !report.diagnosed;
+            let unnamed = fate.nameable() && !report.diagnosed;
             report.fate == Fate::Survived
                 || (report.fate == Fate::Killed && (!report.in_place || unnamed || fate.wrong.is_some()))
         };
@@ -157,30 +167,42 @@ pub fn selftest_random(
         progress.step(&format!("{}: {number}: {}", subject.name, fault.description));
         let Some(faulty) = own.with(&fault.changes) else { continue };
         let trial = Trial { subject, golden, recorded: &recorded, own: &own, faulty: &faulty, composed, cut };
-        let Some((fate, wrong)) = trial.run(&fault, &kinds, &mut dice)? else { continue };
+        let Some(said) = trial.run(&fault, &kinds, &mut dice)? else { continue };
         report.drawn += 1;
-        let counts = report.counts.entry(cut).or_default();
-        match fate.fate {
-            Fate::Killed => counts.killed += 1,
-            Fate::Survived => counts.survived += 1,
-            Fate::NotVisible => counts.not_visible += 1,
-        }
-        if fate.fate == Fate::Killed {
-            counts.in_place += usize::from(fate.in_place);
-            counts.nameable += usize::from(!kinds.is_empty());
-            counts.named += usize::from(!kinds.is_empty() && fate.diagnosed);
-            counts.wrongly_confirmed += usize::from(wrong.is_some());
-        }
-        let golden = golden.name.clone();
-        report.faults.push(RandomFate { number, cut, golden, kinds, wrong, report: fate });
+        let Said { report: fate, wrong, alike } = said;
+        let fate = RandomFate { number, cut, golden: golden.name.clone(), kinds, alike, wrong, report: fate };
+        report.counts.entry(cut).or_default().add(&fate);
+        report.faults.push(fate);
     }
     Ok(report)
+}
+
+impl Counts {
+    fn add(&mut self, fate: &RandomFate) {
+        let seen = fate.report.fate == Fate::Killed;
+        self.killed += usize::from(seen);
+        self.survived += usize::from(fate.report.fate == Fate::Survived);
+        self.not_visible += usize::from(fate.report.fate == Fate::NotVisible);
+        self.in_place += usize::from(seen && fate.report.in_place);
+        self.nameable += usize::from(seen && fate.nameable());
+        self.named += usize::from(seen && fate.nameable() && fate.report.diagnosed);
+        self.wrongly_confirmed += usize::from(seen && fate.wrong.is_some());
+    }
 }
 
 /// A number for a name, so that models have faults of their own (FNV-1a).
 fn hash(name: &str) -> u64 {
     name.bytes()
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// What came of a fault.
+struct Said {
+    report: FaultReport,
+    /// Why a confirmed cause is wrong.
+    wrong: Option<String>,
+    /// Why the golden does not tell the fault from other causes.
+    alike: Option<String>,
 }
 
 /// A fault in a model, and what it is compared with.
@@ -195,14 +217,8 @@ struct Trial<'t> {
 }
 
 impl Trial<'_> {
-    /// What becomes of the fault, and why a confirmed cause is wrong; nothing if the model cannot be run with the fault, which
-    /// is another matter.
-    fn run(
-        &self,
-        fault: &Fault,
-        kinds: &[&'static str],
-        dice: &mut Dice,
-    ) -> Result<Option<(FaultReport, Option<String>)>> {
+    /// What becomes of the fault; nothing if the model cannot be run with it, which is another matter.
+    fn run(&self, fault: &Fault, kinds: &[&'static str], dice: &mut Dice) -> Result<Option<Said>> {
         let mut report = report_of(fault);
         let Ok(injected) = self.injected(fault) else { return Ok(None) };
         let Ok(points) = self.subject.compare(&injected) else { return Ok(None) };
@@ -214,7 +230,7 @@ impl Trial<'_> {
                 .fold(0.0, f64::max);
             report.fate = Fate::NotVisible;
             report.reason = Some(format!("the largest change is {:.1} % of what is allowed", 100.0 * share));
-            return Ok(Some((report, None)));
+            return Ok(Some(Said { report, wrong: None, alike: None }));
         };
         report.fate = Fate::Killed;
         let names = injected.trace.tensors.iter().map(|tensor| tensor.name.as_str());
@@ -230,9 +246,10 @@ impl Trial<'_> {
             .find(|diagnosis| diagnosis.confirmed && !kinds.contains(&diagnosis.kind.as_str()))
             .map(|diagnosis| format!("{}: {}", diagnosis.kind, diagnosis.cause));
         let confirmed = diagnoses.iter().any(|diagnosis| diagnosis.confirmed);
-        let agrees = first_divergence(&divergence.compare(&repaired)?).is_none();
+        let agrees = first_divergence(&divergence.compare(&repaired.model)?).is_none();
         // Of two faults the golden may show one, and a part of a fault by a few points, or in half precision.
-        let restored = !confirmed || !agrees || !self.exact() || self.restores(fault, &repaired, dice)?;
+        let restored =
+            !confirmed || !agrees || !self.exact() || self.restores(fault, &repaired.model, dice)?;
         let wrong = another.or_else(|| {
             (!restored).then(|| "the repaired model computes something else from other tokens".to_owned())
         });
@@ -242,7 +259,30 @@ impl Trial<'_> {
             .iter()
             .any(|said| kinds.iter().any(|kind| said.split([':', ' ']).next() == Some(kind)));
         report.wrongly_confirmed = wrong.is_some();
-        Ok(Some((report, wrong)))
+        let alike = if report.diagnosed { None } else { self.alike(fault, &points, &repaired, agrees) };
+        Ok(Some(Said { report, wrong, alike }))
+    }
+
+    /// Why nobody could tell the fault by this golden. Another cause makes all of its numbers agree, too, and is as simple: it
+    /// took no more numbers to undo. Or more numbers were lost than there are in the golden to find them by.
+    fn alike(
+        &self,
+        fault: &Fault,
+        points: &[PointReport],
+        repaired: &Repaired,
+        agrees: bool,
+    ) -> Option<String> {
+        let unknown = unknowns(self.own, &fault.changes);
+        let differ: usize =
+            points.iter().filter_map(|point| point.real.as_ref()).map(|part| part.beyond).sum();
+        if agrees && repaired.fitted <= unknown {
+            let fitted = repaired.fitted;
+            return Some(format!(
+                "another cause explains all numbers by {fitted} fitted, the fault by {unknown}"
+            ));
+        }
+        (unknown > 0 && unknown >= differ)
+            .then(|| format!("{unknown} numbers were lost, and {differ} of the golden differ"))
     }
 
     /// Whether a repair must bring back all that the fault changed.

@@ -81,8 +81,11 @@ const SETTINGS_OF_NO_WEIGHT: [&str; 3] = ["layer-norm-eps", "hidden-act", "conv-
 
 /// Diagnoses the runs of one golden that diverge.
 pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
-    let length = |path: &Path| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
-    let mut chosen: BTreeMap<_, (u64, usize, PathBuf)> = BTreeMap::new();
+    // Samples do for a diagnosis only where a recipe says what all numbers are.
+    let recipe = matches!(candidate.golden.recipe(), Ok(Some(_)));
+    let lacking = |path: &Path| !recipe && TraceFile::open(path).is_ok_and(|file| file.is_sampled());
+    let length = |path: &Path| (lacking(path), path.metadata().map_or(u64::MAX, |metadata| metadata.len()));
+    let mut chosen: BTreeMap<_, ((bool, u64), usize, PathBuf)> = BTreeMap::new();
     for (at, run) in runs.iter().enumerate().filter(|(_, run)| run.outcome == Outcome::Divergence) {
         let path = candidate.golden.traces.iter().find(|path| {
             path.file_name().is_some_and(|name| Some(name.to_string_lossy().as_ref()) == run.trace.as_deref())

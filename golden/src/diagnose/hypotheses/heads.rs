@@ -6,7 +6,7 @@ use super::{Search, permuted_blocks, permuted_heads, rows_of};
 use crate::diagnose::Hypothesis;
 use crate::diagnose::attention::solve;
 use crate::diagnose::residual::{Linear, Residual, block_order, moved_bias};
-use crate::fault::{Change, by_head_to_parts, inverse, permutations, scaled_part};
+use crate::fault::{Change, by_head_to_parts, inverse, orders_of_heads, scaled_part};
 use crate::trace::points::Point;
 
 /// The most heads whose order is looked for in the columns of a kernel: their squares are unknowns.
@@ -255,19 +255,4 @@ impl Search<'_> {
         };
         what.into_iter().flat_map(of).collect()
     }
-}
-
-/// Any two of some heads exchanged, or all orders of few.
-fn orders_of_heads(h: usize) -> Vec<Vec<usize>> {
-    if h <= 4 {
-        return permutations(h);
-    }
-    let pairs = (0..h.min(16)).flat_map(|a| (a + 1..h.min(16)).map(move |b| (a, b)));
-    let exchanged = |(a, b): (usize, usize)| {
-        let mut heads: Vec<usize> = (0..h).collect();
-        heads.swap(a, b);
-        heads
-    };
-    let rotated = [1, h - 1].map(|by| (0..h).map(|head| (head + by) % h).collect());
-    pairs.map(exchanged).chain(rotated).collect()
 }

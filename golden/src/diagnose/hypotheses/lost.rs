@@ -104,6 +104,21 @@ impl Search<'_> {
             let terms = Setting::Terms(config.pos_att_type.clone());
             found.push(gone("pos-att-type", terms, "a term of positions more"));
         }
+        // Where the golden shows none of that, but the scores, it may be so.
+        let scores = |point: &Point| {
+            use Module::{C2c, Probs, Scores};
+            matches!(point.module, C2c | Scores | Probs) && point.stage == Stage::Layer(0)
+        };
+        if suspects.iter().any(scores) && table && !config.relative_attention && config.scale_terms() > 1 {
+            let what = "may have relative positions, as pos_att_type says";
+            found.push(gone("relative-attention", Setting::Relative(false), what));
+        }
+        let unseen = !shown(&[&keys[..], &queries, &[Module::TableLayerNorm]].concat());
+        let normed = config.norm_rel_ebd || there(Module::TableLayerNorm);
+        if suspects.iter().any(scores) && unseen && !table && !config.has_in_proj() && !normed {
+            let what = "may have a normalised table";
+            found.push(gone("norm-rel-ebd", Setting::NormTable(false), what));
+        }
         let own = [Module::PosKeyProj, Module::PosQueryProj];
         let differs = own.iter().any(|&module| {
             let path = suspects.iter().find(|point| point.module == module).map(|point| &point.name);

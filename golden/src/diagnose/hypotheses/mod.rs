@@ -359,7 +359,7 @@ fn setting(kind: &'static str, setting: Setting, own: &str) -> Hypothesis {
         .undone_by([Change::Config(setting)])
 }
 
-fn permuted_heads(name: &str, order: &[usize]) -> Hypothesis {
+pub(super) fn permuted_heads(name: &str, order: &[usize]) -> Hypothesis {
     let moved: Vec<String> = order
         .iter()
         .enumerate()
