@@ -29,6 +29,7 @@ mod keras_plan;
 mod onnx;
 mod onnx_backend;
 mod onnx_graphs;
+mod own_goldens;
 mod precision;
 mod recorded_cases;
 mod recordings;

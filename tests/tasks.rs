@@ -297,6 +297,121 @@ fn numbers_of_labels_are_named_on_the_command_line() {
     assert!(run.stdout.contains("note: 1 examples have no label"), "{}", run.stdout);
 }
 
+/// The rows of `dev_matched.tsv`: sentence1, sentence2, gold_label.
+fn matched() -> Vec<[String; 3]> {
+    let text = fs::read_to_string(trained("data/mnli/dev_matched.tsv")).unwrap();
+    let mut lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let at = ["sentence1", "sentence2", "gold_label"]
+        .map(|name| header.iter().position(|cell| *cell == name).unwrap());
+    lines.map(|cells| at.map(|at| cells[at].to_owned())).take(30).collect()
+}
+
+#[test]
+fn classification_is_the_same_from_every_kind_of_file() {
+    let rows = matched();
+    let csv: String = rows.iter().map(|[a, b, label]| format!("\"{a}\",\"{b}\",{label}\n")).collect();
+    let object = |[premise, hypothesis, label]: &[String; 3]| serde_json::json!({"premise": premise, "hypothesis": hypothesis, "label": label});
+    let lines: String = rows.iter().map(|row| format!("{}\n", object(row))).collect();
+    let list = Value::Array(rows.iter().map(object).collect()).to_string();
+    let tsv = trained("data/mnli/dev_matched.tsv");
+    let mnli = report("mnli", "nli", "mnli/dev_matched.tsv", 0, &["--limit", "30"]);
+    let mut reports = vec![report(
+        "classify",
+        "nli",
+        "mnli/dev_matched.tsv",
+        0,
+        &["--limit", "30", "--label-column", "gold_label"],
+    )];
+    assert!(Path::new(&tsv).is_file());
+    for (name, text) in
+        [("a.csv", format!("premise,hypothesis,label\n{csv}")), ("a.jsonl", lines), ("a.json", list)]
+    {
+        let (_keep, path) = file(name, &text);
+        let run = run(
+            VERIFY,
+            &[
+                "task",
+                "classify",
+                "--model",
+                &trained("nli"),
+                "--data",
+                path.to_str().unwrap(),
+                "--format",
+                "json",
+            ],
+        );
+        assert_eq!(run.code, 0, "{name}: {}", run.stderr);
+        reports.push(serde_json::from_str(&run.stdout).unwrap());
+    }
+    for report in &reports {
+        assert_eq!(report["metrics"]["accuracy"], mnli["metrics"]["accuracy"]);
+        assert_eq!(report["confusion"], mnli["confusion"]);
+        assert_eq!(report["examples"], 30);
+        let counts = report["confusion"]["counts"].as_array().unwrap();
+        let all: u64 =
+            counts.iter().flat_map(|row| row.as_array().unwrap()).map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(all, 30);
+    }
+}
+
+#[test]
+fn classification_takes_single_texts_empty_ones_and_labels_that_are_not_there() {
+    let text = "text,target\nThe kite is red.,entailment\n,neutral\nA text.,NaN\n";
+    let (_keep, path) = file("a.csv", text);
+    let path = path.to_str().unwrap();
+    let run_on = |more: &[&str]| {
+        run(VERIFY, &[&["task", "classify", "--model", &trained("nli"), "--data", path], more].concat())
+    };
+    let ended = run_on(&[]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout.contains("2 examples, 2 sequences"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("note: 1 examples have no label"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("expected, predicted"), "{}", ended.stdout);
+    let against = run_on(&["--against", &trained("nli/tf_model.h5"), "--max", "flips=0"]);
+    assert_eq!(against.code, 0, "{}", against.stderr);
+    assert!(against.stdout.contains(", of the other model 0."), "{}", against.stdout);
+    assert!(undecided(&run_on(&["--text-column", "tweet"])).ends_with("there are text, target"));
+    let pair =
+        run(VERIFY, &["task", "mnli", "--model", &trained("nli"), "--data", path, "--text-column", "text"]);
+    assert!(undecided(&pair).contains("text-column is an option of classify, not of mnli"));
+}
+
+#[test]
+fn a_policy_compares_two_models_by_their_answers() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("release")).unwrap();
+    for name in [
+        "case.yaml",
+        "config.json",
+        "vocab.json",
+        "merges.txt",
+        "texts.safetensors",
+        "texts.tf.safetensors",
+        "model.safetensors",
+        "tf_model.h5",
+    ] {
+        fs::copy(trained(&format!("nli/{name}")), folder.path().join("release").join(name)).unwrap();
+    }
+    fs::copy(trained("data/mnli/dev_matched.tsv"), folder.path().join("dev.tsv")).unwrap();
+    let policy = folder.path().join("verify.yaml");
+    let verify = |more: &str| {
+        let task = format!("{{task: mnli, data: [./dev.tsv], limit: 10, {more}}}");
+        fs::write(&policy, format!("models:\n  - model: ./release\n    tasks:\n      - {task}\n")).unwrap();
+        run(VERIFY, &["--policy", policy.to_str().unwrap()])
+    };
+    let alike = verify("against: ./release/tf_model.h5, max: {flips: 0}");
+    assert_eq!(alike.code, 0, "{}{}", alike.stdout, alike.stderr);
+    assert!(
+        alike.stdout.contains("0 of 10 choices are not those of ./release/tf_model.h5, accuracy "),
+        "{}",
+        alike.stdout
+    );
+    let stricter = verify("against: ./release/tf_model.h5, max: {largest_difference: -1}");
+    assert_eq!(stricter.code, 1, "{}", stricter.stdout);
+    assert_eq!(verify("against: ./release/none.bin").code, 2);
+}
+
 #[test]
 fn a_policy_asks_for_tasks() {
     let folder = TempDir::new().unwrap();

@@ -38,6 +38,11 @@ const SHIPPED: &[(&str, &str)] = &[
     ("microsoft/deberta-v3-xsmall", include_str!("../data/microsoft--deberta-v3-xsmall/case.yaml")),
 ];
 
+/// How to get a golden.
+const HOW: &str = "deberta-record --model MODEL -o golden records one from PyTorch or TensorFlow (docs/python.md), \
+                   deberta-verify record --text one of this program's own arithmetic; --self compares the files of a folder with each \
+                   other";
+
 impl Golden {
     /// The golden in a folder: what its `case.yaml` lists, or else every trace file.
     ///
@@ -48,8 +53,9 @@ impl Golden {
         match Golden::find(folder)? {
             Some(golden) => Ok(golden),
             None => {
-                let message = "no golden in this folder: neither case.yaml nor a safetensors file with tensors \
-                               inputs.*; deberta-verify record makes one";
+                let message = format!(
+                    "no golden in this folder: neither case.yaml nor a safetensors file with tensors inputs.*; {HOW}"
+                );
                 Err(Error::new(Kind::Request, message).in_file(folder))
             }
         }
@@ -133,8 +139,10 @@ impl Golden {
         match goldens.is_empty() {
             false => Ok(goldens),
             true => {
-                let message = "no golden for this model: there is none in its folder, and none came with this \
-                               program; --golden names one, deberta-verify record makes one";
+                let message = format!(
+                    "no golden for this model: there is none in its folder, and none came with this program; --golden \
+                     names one. {HOW}"
+                );
                 Err(Error::new(Kind::Request, message).in_file(model))
             }
         }

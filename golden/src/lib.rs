@@ -11,8 +11,9 @@
 //! backend                  who computes: the reference implementation, the graph of a file, libtorch
 //! coverage                 what the inputs exercise of a configuration
 //! judge                    how far two tensors are apart, how far they may be, and the verdict
-//! report                   what was found, what of it fails, and five formats that show it
+//! report                   what was found, what of it fails, and six formats that show it
 //! inventory                the files of a release, and what of them is judged
+//! record                   goldens that the reference makes: of texts, and of inputs that exercise a model
 //! verify                   every weight file of a model against every trace
 //! policy                   verify.yaml: the models of a release, and what they must pass
 //! bless  workshop          new recordings in the place of old ones; models of the recipe
@@ -43,6 +44,7 @@ pub mod goldens;
 pub mod inventory;
 pub mod judge;
 pub mod policy;
+pub mod record;
 pub mod report;
 pub mod selftest;
 pub mod task;

@@ -18,16 +18,18 @@ use crate::attention_head::OneHead;
 use crate::config::DebertaConfig;
 use crate::error::Result;
 use crate::inputs::Mask;
-use crate::ops::{Linear, MaskedRows, MaskedSoftmax, each_row_here, join_heads, matrix, mix_heads, per_head};
+use crate::ops::{
+    Linear, MaskedRows, MaskedSoftmax, each_row_here, head_rows, join_heads, matrix, mix_heads, per_head,
+    per_sequence,
+};
 use crate::probe::Probe;
 use crate::projections::Projections;
 use crate::real::Real;
 use crate::relative::{PositionLayers, Relative};
+use crate::sequences::Sequences;
 use crate::weights::Scope;
 
 pub(crate) struct DisentangledSelfAttention {
-    /// h
-    heads: usize,
     projections: Projections,
     positions: PositionLayers,
     /// [h, h], with talking heads
@@ -39,6 +41,8 @@ pub(crate) struct DisentangledSelfAttention {
 /// What the attention of every layer needs besides hidden states.
 pub(crate) struct Surroundings<'f, F> {
     pub(crate) mask: Mask,
+    /// Which rows of the hidden states there are.
+    pub(crate) sequences: Sequences,
     pub(crate) masked_rows: MaskedRows,
     /// The relative position table, if there is one.
     pub(crate) relative: Option<Relative<'f, F>>,
@@ -50,7 +54,6 @@ impl DisentangledSelfAttention {
     pub(crate) fn new(config: &DebertaConfig, weights: &Scope<'_>) -> Result<Self> {
         let talking = |name| config.talking_head.then(|| weights.linear_without_bias(name)).transpose();
         Ok(DisentangledSelfAttention {
-            heads: config.num_attention_heads,
             projections: Projections::new(config, weights)?,
             positions: PositionLayers::new(config, weights)?,
             head_logits_proj: talking("head_logits_proj")?,
@@ -67,55 +70,57 @@ impl DisentangledSelfAttention {
         around: &Surroundings<'_, F>,
         probe: &mut Probe<'_, F>,
     ) -> Result<(Array3<F>, Option<Array4<F>>)> {
-        let [q, k, v] = self.projections.forward(hidden, queries, probe)?; //           [b, h, n, d]
-        let (b, _, n, d) = k.dim();
+        let [q, k, v] = self.projections.forward(hidden, queries, probe)?; //           [h, T, d]
+        let (heads, _, d) = k.dim();
+        let (b, n) = (around.sequences.rows().len(), around.sequences.longest());
         let relative = around.relative.as_ref();
         let positions = relative.map(|table| self.positions.positions(table, probe)).transpose()?;
         let positions = relative.map(|table| &table.window).zip(positions);
         let pos_key = positions.as_ref().and_then(|(window, positions)| positions.packed_keys(window));
         let head = |b, h| OneHead {
             d,
-            q: matrix(&q, b, h),
-            k: matrix(&k, b, h),
-            v: matrix(&v, b, h),
+            q: head_rows(&q, h, &around.sequences.rows()[b]),
+            k: head_rows(&k, h, &around.sequences.rows()[b]),
+            v: head_rows(&v, h, &around.sequences.rows()[b]),
             pos_key: pos_key.as_ref().map(|heads| &heads[h]),
             pos_query: positions.as_ref().and_then(|(window, positions)| positions.queries(h, window)),
             window: relative.map(|table| &table.window),
         };
-        let softmax = |b, scores: &mut [F]| {
+        let softmax = |b, n, scores: &mut [F]| {
             let softmax = MaskedSoftmax { mask: &around.mask, sequence: b, masked_rows: around.masked_rows };
             each_row_here(scores, n, &softmax);
         };
 
         let inner = ["c2c", "c2p", "p2c", "scores", "probs"].iter().any(|name| probe.wants(name));
         let (context, probs) = if inner || around.attentions || self.head_logits_proj.is_some() {
-            let all = (b, self.heads, n, n);
+            let all = (b, heads, n, n);
             let scores = self.scores(all, &head, probe)?;
             let probs = per_head(all, |b, h, out, _| {
                 out.copy_from_slice(matrix(&scores, b, h));
-                softmax(b, out);
+                softmax(b, n, out);
             });
             let mut probs = probe.keep("probs", probs)?;
             if let Some(proj) = &self.head_weights_proj {
                 probs = mix_heads(&probs, |x| probe.keep("head_weights_proj", proj.forward(x)))?;
             }
             let context = |b, h, out: &mut [F], _: &mut _| head(b, h).context(matrix(&probs, b, h), out);
-            (per_head((b, self.heads, n, d), context), Some(probs))
+            (per_sequence((heads, d), &around.sequences, context), Some(probs))
         } else {
             // The same, one head at a time: nothing of the size n² is kept              [n, n]
-            let context = per_head((b, self.heads, n, d), |b, h, out, scratch| {
-                let head = head(b, h);
+            let context = per_sequence((heads, d), &around.sequences, |b, h, out, scratch| {
+                let (head, n) = (head(b, h), out.len() / d);
                 let (keys, scores) = (head.keys(), scratch.scores.take(n * n));
                 head.c2c(&keys, scores);
                 head.add_c2p(scores, &mut scratch.products);
                 head.add_p2c(&keys, scores, &mut scratch.products);
                 drop(keys);
-                softmax(b, scores);
+                softmax(b, n, scores);
                 head.context(scores, out);
             });
             (context, None)
         };
-        let context = probe.keep("", join_heads(&context))?; //                         [b, n, H]
+        let (b, n, _) = hidden.dim();
+        let context = probe.keep("", join_heads(&context, (b, n)))?; //                 [b, n, H]
         Ok((context, probs.filter(|_| around.attentions)))
     }
 

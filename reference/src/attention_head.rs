@@ -60,6 +60,7 @@ impl<F: Real> OneHead<'_, F> {
         for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
             let first = block * BLOCK;
             let used = window.keys(first..first + pos_query.len());
+            let used = used.start.min(n)..used.end.min(n);
             product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
         }
         // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
@@ -103,6 +104,7 @@ impl<F: Real> RowOperation<F> for AddC2p<'_, F> {
         };
         // Near the query, δ goes down by one as j goes up by one.
         let near = self.window.near(i);
+        let near = near.start..near.end.min(n);
         let last = &products[self.window.row(i, near.end - 1)..][..near.len()];
         add(0..near.start, &mut scores[..near.start]);
         scores[near.clone()]

@@ -46,7 +46,11 @@ impl DebertaEncoder {
         for (i, layer) in self.layers.iter().enumerate() {
             let (next, probs) = layer.forward(&x, None, around, &mut probe.at(format_args!("layer.{i}")))?;
             x = match self.convolution.as_ref().filter(|_| i == 0) {
-                Some(convolution) => convolution.forward(&x, &next, &around.mask, &mut probe.at("conv"))?,
+                Some(convolution) => {
+                    let (x, next) = (around.sequences.unpack(&x), around.sequences.unpack(&next));
+                    let y = convolution.forward(&x, &next, &around.mask, &mut probe.at("conv"))?;
+                    around.sequences.pack(y)
+                }
                 None => next,
             };
             hidden_states.iter_mut().for_each(|states| states.push(x.clone()));

@@ -122,6 +122,11 @@ impl DebertaPreTrainedModel for DebertaForMaskedLM {
     }
 }
 
+/// The inputs of a class that looks at the first token of the last layer alone.
+fn first_tokens(inputs: &Inputs) -> Inputs {
+    Inputs { skip_padding: true, ..inputs.clone() }
+}
+
 /// What the first token says of the whole sequence. Source: `ContextPooler`.
 struct Pooler {
     /// [H, H]
@@ -174,7 +179,7 @@ impl DebertaPreTrainedModel for DebertaForSequenceClassification {
     }
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
-        let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
+        let base = self.deberta.predict(&first_tokens(inputs), &mut probe.at("deberta"))?;
         let pooled = self.pooler.forward(&base.last_hidden_state, probe)?; // [b, H]
         let logits = probe.keep("classifier", self.classifier.forward(&pooled))?; // [b, labels]
         let (hidden_states, attentions) = (base.hidden_states, base.attentions);
@@ -320,7 +325,7 @@ impl DebertaPreTrainedModel for DebertaForMultipleChoice {
 
     fn predict<F: Real>(&self, inputs: &Inputs, probe: &mut Probe<'_, F>) -> Result<Self::Output<F>> {
         let choices = inputs.check_choices()?;
-        let base = self.deberta.predict(inputs, &mut probe.at("deberta"))?;
+        let base = self.deberta.predict(&first_tokens(inputs), &mut probe.at("deberta"))?;
         let pooled = self.pooler.forward(&base.last_hidden_state, probe)?; // [b c, H]
         let scores = probe.keep("classifier", self.classifier.forward(&pooled))?; // [b c, 1]
         let by_question = |(b, c)| scores[[b * choices + c, 0]]; // [b, c]

@@ -34,6 +34,10 @@ pub struct Inputs {
     pub output_hidden_states: bool,
     /// Whether the output contains the attention probabilities of all layers.
     pub output_attentions: bool,
+    /// Whether padding behind the tokens of a sequence, which takes as long as tokens, is left out: its hidden states are 0
+    /// then. Those of tokens are the same to the bit. Nothing is left out if hidden states, attentions or activations are asked
+    /// for, which show the padding. Classes that look at the first token alone leave it out anyway.
+    pub skip_padding: bool,
 }
 
 /// Labels: classes, or real numbers for regression, soft labels and several labels at once.
@@ -153,6 +157,18 @@ impl Mask {
         }
         let expected = format!("[{b}, {n}] or [{b}, {n}, {n}]");
         Err(InputError::Shape { argument: "attention_mask", expected, found: mask.shape().to_vec() }.into())
+    }
+
+    /// How many tokens sequence b has, if all of its padding is behind them, and there is a token.
+    pub(crate) fn tokens_before_padding(&self, b: usize) -> Option<usize> {
+        let n = self.embeddings.dim().1;
+        let tokens = self.embeddings.row(b).iter().take_while(|&&m| m != 0.0).count();
+        let attends = |i: usize, length: usize| {
+            let keys = self.keys(b, i);
+            keys.iter().take(length).all(|&key| key) && !keys.iter().skip(length).any(|&key| key)
+        };
+        let behind = tokens > 0 && (0..n).all(|i| attends(i, if i < tokens { tokens } else { 0 }));
+        behind.then_some(tokens)
     }
 
     /// For every key whether query i of sequence b may attend to it [n].

@@ -83,6 +83,7 @@ mod ops;
 mod projections;
 mod relative;
 mod replaced_tokens;
+mod sequences;
 mod special;
 mod tensor;
 

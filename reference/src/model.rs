@@ -1,6 +1,8 @@
 //! The base model, and what all classes have in common. Source: `DebertaModel`, `DebertaPreTrainedModel`, and the same of
 //! version 2.
 
+use std::borrow::Cow;
+
 use crate::attention::Surroundings;
 use crate::config::DebertaConfig;
 use crate::conventions::Conventions;
@@ -14,6 +16,7 @@ use crate::outputs::{BaseModelOutput, ModelOutput};
 use crate::params::Head;
 use crate::probe::Probe;
 use crate::real::Real;
+use crate::sequences::Sequences;
 use crate::weights::{LoadReport, Scope, TensorSource, Weights};
 
 /// What every class can do: be loaded from a checkpoint, and compute.
@@ -133,15 +136,29 @@ impl DebertaModel {
         let (tokens, b, n) = inputs.tokens(&self.config)?;
         let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
         let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;
+        let shows_padding = inputs.output_hidden_states || inputs.output_attentions || !probe.is_off();
+        let sequences = if inputs.skip_padding && !shows_padding && !self.config.talking_head {
+            Sequences::of_tokens(&mask)
+        } else {
+            Sequences::whole(b, n)
+        };
+        let embeddings = sequences.pack(embeddings);
         let mut probe = probe.at("encoder");
         let table = self.encoder.table.as_ref();
         let around = Surroundings {
             mask,
             masked_rows: self.masked_rows,
-            relative: table.map(|table| table.relative(self.distances, n, &mut probe)).transpose()?,
+            relative: table
+                .map(|table| table.relative(self.distances, sequences.longest(), &mut probe))
+                .transpose()?,
+            sequences,
             attentions: inputs.output_attentions,
         };
-        let output = self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe)?;
+        let mut output =
+            self.encoder.forward(embeddings, &around, inputs.output_hidden_states, &mut probe)?;
+        if let Cow::Owned(all) = around.sequences.unpack(&output.last_hidden_state) {
+            output.last_hidden_state = all;
+        }
         Ok((output, around))
     }
 }

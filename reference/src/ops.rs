@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::fmt;
+use std::ops::Range;
 
 use ndarray::{Array, Array3, Array4, ArrayBase, ArrayView2, Data, Dim, Dimension};
 use pulp::{Arch, Simd, WithSimd};
@@ -13,6 +14,7 @@ use crate::error::{InputError, Result};
 use crate::gemm;
 use crate::inputs::Mask;
 use crate::real::Real;
+use crate::sequences::Sequences;
 use crate::tensor::Matrix;
 
 /// A linear layer: y = x Wᵀ + b.
@@ -247,6 +249,27 @@ pub(crate) fn per_head<F: Real>(
     array
 }
 
+/// An array [h, T, m] whose rows of one sequence and head, at most [n, m], `fill(b, h, rows, scratch)` computes. The scratch
+/// space may hold anything.
+pub(crate) fn per_sequence<F: Real>(
+    (h, m): (usize, usize),
+    sequences: &Sequences,
+    fill: impl Fn(usize, usize, &mut [F], &mut Scratch<F>) + Sync,
+) -> Array3<F> {
+    let mut array = zeros(Dim((h, sequences.count(), m)));
+    let mut rest = row_major_mut(&mut array);
+    let mut tasks = Vec::new();
+    for h in 0..h {
+        for (b, rows) in sequences.rows().iter().enumerate() {
+            let (rows, after) = rest.split_at_mut(rows.len() * m);
+            tasks.push((b, h, rows));
+            rest = after;
+        }
+    }
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (b, h, rows)| fill(b, h, rows, scratch));
+    array
+}
+
 /// Memory for the intermediate results of a thread, used again for every head.
 #[derive(Default)]
 pub(crate) struct Scratch<F> {
@@ -297,21 +320,28 @@ pub(crate) fn matrix<F: Real>(array: &Array4<F>, b: usize, h: usize) -> &[F] {
     &all[(b * heads + h) * n * m..][..n * m]
 }
 
-/// Part `part` of the `parts` parts of each head: features [b, n, h parts d] to heads [b, h, n, d], (x + b) / scale.
+/// Some rows of a head in an array [h, T, d].
+pub(crate) fn head_rows<'x, F: Real>(array: &'x Array3<F>, head: usize, rows: &Range<usize>) -> &'x [F] {
+    let (_, count, d) = array.dim();
+    let all = array.as_slice().unwrap_or_default();
+    &all[(head * count + rows.start) * d..][..rows.len() * d]
+}
+
+/// Part `part` of the `parts` parts of each head: features [b, n, h parts d] to heads [h, T, d] with T = b n, (x + b) / scale.
 /// The bias [h d], if there is one, is that of the part.
 pub(crate) fn split_heads<F: Real>(
     x: &Array3<F>,
     (h, part, parts): (usize, usize, usize),
     bias: Option<&[f32]>,
     scale: F,
-) -> Array4<F> {
+) -> Array3<F> {
     let (b, n, width) = x.dim();
     let d = width / (h * parts);
     let x = row_major(x);
-    per_head((b, h, n, d), |b, h, out, _| {
-        let tokens = x[b * n * width..].chunks_exact(width); // n of [h parts d]
-        for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
-            // The features of a token are those of head 0, part 0; head 0, part 1; …; head 1, part 0; …
+    let mut heads = zeros(Dim((h, b * n, d)));
+    // The features of a token are those of head 0, part 0; head 0, part 1; …; head 1, part 0; …
+    let copy = |h: usize, tokens: &[F], out: &mut [F]| {
+        for (out, token) in out.chunks_exact_mut(d).zip(tokens.chunks_exact(width)) {
             let token = &token[(parts * h + part) * d..][..d]; // [d]
             match bias {
                 Some(bias) => {
@@ -323,18 +353,26 @@ pub(crate) fn split_heads<F: Real>(
                 None => out.iter_mut().zip(token).for_each(|(out, x)| *out = *x / scale),
             }
         }
-    })
+    };
+    row_major_mut(&mut heads).par_chunks_exact_mut(b * n * d).enumerate().for_each(|(h, head)| {
+        let blocks = head.par_chunks_mut(TOKENS * d).zip(x.par_chunks(TOKENS * width));
+        blocks.for_each(|(out, tokens)| copy(h, tokens, out));
+    });
+    heads
 }
 
-/// Heads [b, h, n, d] to features [b, n, h d].
-pub(crate) fn join_heads<F: Real>(heads: &Array4<F>) -> Array3<F> {
-    let (b, h, n, d) = heads.dim();
+/// Tokens that a thread rearranges at a time.
+const TOKENS: usize = 64;
+
+/// Heads [h, T, d] to features [b, n, h d], T = b n.
+pub(crate) fn join_heads<F: Real>(heads: &Array3<F>, (b, n): (usize, usize)) -> Array3<F> {
+    let (h, count, d) = heads.dim();
     let mut joined = zeros(Dim((b, n, h * d)));
     let heads = row_major(heads);
     row_major_mut(&mut joined).par_chunks_exact_mut(h * d).enumerate().for_each(|(token, features)| {
-        let heads = heads[token / n * h * n * d..].chunks_exact(n * d); // h of [n, d]
+        let heads = heads.chunks_exact(count * d); // h of [T, d]
         for (features, head) in features.chunks_exact_mut(d).zip(heads) {
-            features.copy_from_slice(&head[token % n * d..][..d]);
+            features.copy_from_slice(&head[token * d..][..d]);
         }
     });
     joined
@@ -357,8 +395,9 @@ fn sum<F: Real>(values: &[F], term: impl Fn(F) -> F) -> F {
     for chunk in chunks {
         sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += term(*value));
     }
-    let rest: F = rest.iter().map(|value| term(*value)).sum();
-    sums.iter().copied().sum::<F>() + rest
+    // In the sums of their places: zeros behind the values, which padding has, change nothing.
+    sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += term(*value));
+    sums.iter().copied().sum()
 }
 
 /// The largest number.

@@ -99,6 +99,11 @@ impl<F: Real> Probe<'_, F> {
         Probe { trace: None, path: String::new() }
     }
 
+    /// Whether it does nothing.
+    pub(crate) fn is_off(&self) -> bool {
+        self.trace.is_none()
+    }
+
     /// The probe of the part `name` of this place.
     pub fn at(&mut self, name: impl Display) -> Probe<'_, F> {
         match self.trace.as_deref_mut() {

@@ -1,6 +1,6 @@
 //! Queries, keys and values of the tokens. Source: the first lines of `DisentangledSelfAttention.forward`.
 
-use ndarray::{Array3, Array4};
+use ndarray::Array3;
 
 use crate::config::DebertaConfig;
 use crate::error::Result;
@@ -50,14 +50,14 @@ impl Projections {
         Ok(Projections { heads: config.num_attention_heads, scale: config.attention_scale(), layers })
     }
 
-    /// q, divided by the scale, k and v [b, h, n, d]: keys and values from `hidden` [b, n, H], queries from `queries`
+    /// q, divided by the scale, k and v [h, T, d] with T = b n: keys and values from `hidden` [b, n, H], queries from `queries`
     /// [b, n, H], or from `hidden` too.
     pub(crate) fn forward<F: Real>(
         &self,
         hidden: &Array3<F>,
         queries: Option<&Array3<F>>,
         probe: &mut Probe<'_, F>,
-    ) -> Result<[Array4<F>; 3]> {
+    ) -> Result<[Array3<F>; 3]> {
         let (h, scale, one) = (self.heads, F::of(self.scale), F::one());
         match &self.layers {
             Layers::Interleaved { in_proj, q_bias, v_bias } => {
@@ -67,7 +67,7 @@ impl Projections {
                     Some(queries) => Some(probe.keep("query_proj", in_proj.forward(queries))?),
                     None => None,
                 };
-                // q = (q + q_bias) / scale, v = v + v_bias                             [b, h, n, d]
+                // q = (q + q_bias) / scale, v = v + v_bias                             [h, T, d]
                 let q = split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(q_bias), scale);
                 let k = split_heads(&qkv, (h, 1, 3), None, one);
                 let v = split_heads(&qkv, (h, 2, 3), Some(v_bias), one);
@@ -78,7 +78,7 @@ impl Projections {
                 let q = probe.keep("query_proj", query_proj.forward(queries.unwrap_or(hidden)))?;
                 let k = probe.keep("key_proj", key_proj.forward(hidden))?;
                 let v = probe.keep("value_proj", value_proj.forward(hidden))?;
-                // by heads                                                             [b, h, n, d]
+                // by heads                                                             [h, T, d]
                 let by_heads = |x, scale| split_heads(x, (h, 0, 1), None, scale);
                 Ok([by_heads(&q, scale), by_heads(&k, one), by_heads(&v, one)])
             }

@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use ndarray::NdFloat;
 use pulp::Simd;
 
+use crate::gemm::Machine;
 use crate::special;
 
 /// f32 or f64.
@@ -101,6 +102,9 @@ pub trait Vectors: Pod {
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
 
+    /// [a₀ b₀ a₁ b₁ …], as two vectors.
+    fn interleave<M: Machine>(machine: M, a: Self::Vector<M>, b: Self::Vector<M>) -> [Self::Vector<M>; 2];
+
     /// Numbers as vectors, without the last few that make no whole one.
     fn vectors<S: Simd>(numbers: &[Self]) -> &[Self::Vector<S>];
 
@@ -124,6 +128,11 @@ impl Vectors for f32 {
     #[inline(always)]
     fn mul_add_vectors<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         simd.mul_add_e_f32s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn interleave<M: Machine>(machine: M, a: M::f32s, b: M::f32s) -> [M::f32s; 2] {
+        machine.interleave_f32s(a, b)
     }
 
     #[inline(always)]
@@ -153,6 +162,11 @@ impl Vectors for f64 {
     #[inline(always)]
     fn mul_add_vectors<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
         simd.mul_add_e_f64s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn interleave<M: Machine>(machine: M, a: M::f64s, b: M::f64s) -> [M::f64s; 2] {
+        machine.interleave_f64s(a, b)
     }
 
     #[inline(always)]

@@ -5,14 +5,14 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, Array3, Array4, Axis, s};
+use ndarray::{Array2, Array3, Axis, s};
 use rayon::prelude::*;
 
 use crate::config::DebertaConfig;
 use crate::distances::{Distances, Window};
 use crate::error::Result;
 use crate::gemm::{Packed, rows};
-use crate::ops::{LayerNorm, Linear, matrix, split_heads};
+use crate::ops::{LayerNorm, Linear, head_rows, split_heads};
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::tensor::Matrix;
@@ -181,12 +181,12 @@ impl PositionLayers {
         let (r, [key_name, query_name]) = (relative.rows(rows.clone()), self.names); //   [1, 2s, H]
         let mut positions = Positions { rows, key: None, query: None };
         if let Some(proj) = &self.key {
-            // pos_key = pos_key_proj R                                                  [1, h, 2s, d]
+            // pos_key = pos_key_proj R                                                  [h, 2s, d]
             let key = probe.keep(key_name, proj.forward(&r))?;
             positions.key = Some(split_heads(&key, (self.heads, 0, 1), None, F::one()));
         }
         if let Some(proj) = &self.query {
-            // pos_query = (pos_query_proj R + b) / scale                                [1, h, 2s, d]
+            // pos_query = (pos_query_proj R + b) / scale                                [h, 2s, d]
             let query = probe.keep(query_name, proj.forward(&r))?;
             positions.query = Some(split_heads(&query, (self.heads, 0, 1), None, F::of(self.scale)));
         }
@@ -198,16 +198,16 @@ impl PositionLayers {
 pub(crate) struct Positions<F> {
     /// Which rows.
     rows: Range<usize>,
-    /// [1, h, rows, d], if there is a c2p term
-    key: Option<Array4<F>>,
-    /// [1, h, rows, d], if there is a p2c term
-    query: Option<Array4<F>>,
+    /// [h, rows, d], if there is a c2p term
+    key: Option<Array3<F>>,
+    /// [h, rows, d], if there is a p2c term
+    query: Option<Array3<F>>,
 }
 
 impl<F: Real> Positions<F> {
     /// The keys of every head for the rows of a window, packed: each serves all sequences.
     pub(crate) fn packed_keys(&self, window: &Window) -> Option<Vec<Packed<F>>> {
-        let heads = self.key.as_ref()?.dim().1;
+        let heads = self.key.as_ref()?.dim().0;
         let pack = |head| {
             let keys = self.of_head(&self.key, head, window)?; //                         [2s, d]
             Some(Packed::transposed(&rows(keys, keys.len() / window.len())))
@@ -220,10 +220,8 @@ impl<F: Real> Positions<F> {
         self.of_head(&self.query, head, window)
     }
 
-    fn of_head<'p>(&self, table: &'p Option<Array4<F>>, head: usize, window: &Window) -> Option<&'p [F]> {
-        let table = matrix(table.as_ref()?, 0, head); //                                  [rows, d]
-        let d = table.len() / self.rows.len();
+    fn of_head<'p>(&self, table: &'p Option<Array3<F>>, head: usize, window: &Window) -> Option<&'p [F]> {
         let start = window.rows().start - self.rows.start;
-        Some(&table[start * d..(start + window.len()) * d])
+        Some(head_rows(table.as_ref()?, head, &(start..start + window.len())))
     }
 }

@@ -1,7 +1,10 @@
 """The other sides of forward.sh, each in a process of its own, two threads:
 
     forward.py export FOLDER                                what torch.onnx.export makes of the base model, FOLDER/model.onnx
-    forward.py pytorch|onnxruntime FOLDER BATCH TOKENS RUNS    the median milliseconds of a forward pass
+    forward.py pytorch|onnxruntime FOLDER BATCH TOKENS RUNS [MIN:MAX]
+                                                            the median milliseconds of a forward pass
+
+With MIN:MAX, row i of the batch has MIN + round((MAX - MIN) i / (BATCH - 1)) tokens, and padding behind them.
 """
 
 import json
@@ -24,7 +27,17 @@ def export(folder):
     generate_onnx.export(model, f"{folder}/model.onnx", dynamo=False)
 
 
-def pytorch(folder, batch, tokens):
+def mask(batch, tokens, lengths):
+    import numpy
+
+    if lengths is None:
+        return numpy.ones((batch, tokens), numpy.int64)
+    low, high = map(int, lengths.split(":"))
+    lengths = [low + round((high - low) * row / max(batch - 1, 1)) for row in range(batch)]
+    return (numpy.arange(tokens) < numpy.array(lengths)[:, None]).astype(numpy.int64)
+
+
+def pytorch(folder, batch, tokens, lengths):
     import torch
     import transformers
 
@@ -32,14 +45,16 @@ def pytorch(folder, batch, tokens):
     model = transformers.AutoModel.from_pretrained(folder).eval()
     ids = (torch.arange(batch * tokens) * 7919 % model.config.vocab_size).view(batch, tokens)
 
+    attention_mask = torch.from_numpy(mask(batch, tokens, lengths))
+
     def run():
         with torch.no_grad():
-            model(ids)
+            model(ids, attention_mask)
 
     return run
 
 
-def onnxruntime(folder, batch, tokens):
+def onnxruntime(folder, batch, tokens, lengths):
     import numpy
     import onnxruntime
 
@@ -49,7 +64,7 @@ def onnxruntime(folder, batch, tokens):
     session = onnxruntime.InferenceSession(f"{folder}/model.onnx", options)
     vocabulary = json.loads(Path(folder, "config.json").read_text())["vocab_size"]
     ids = (numpy.arange(batch * tokens) * 7919 % vocabulary).reshape(batch, tokens)
-    inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": mask(batch, tokens, lengths)}
     return lambda: session.run(None, inputs)
 
 
@@ -67,5 +82,7 @@ if __name__ == "__main__":
     if step == "export":
         export(folder)
     else:
-        *shape, runs = map(int, numbers)
-        print(median({"pytorch": pytorch, "onnxruntime": onnxruntime}[step](folder, *shape), runs))
+        batch, tokens, runs = map(int, numbers[:3])
+        lengths = numbers[3] if len(numbers) > 3 else None
+        peer = {"pytorch": pytorch, "onnxruntime": onnxruntime}[step]
+        print(median(peer(folder, batch, tokens, lengths), runs))

@@ -23,12 +23,12 @@ verify=${CARGO_TARGET_DIR:-target}/release/deberta-verify
 
 printf '| batch x tokens | PyTorch ms | ONNX Runtime ms | ours ms | to PyTorch | to ONNX Runtime | load ms | memory MB |\n'
 printf '|---|---|---|---|---|---|---|---|\n'
-for size in '1 16' '1 128' '1 512' '8 128'; do
-    read -r batch tokens <<<"$size"
-    pytorch=$("$python" "$here/forward.py" pytorch "$scratch" "$batch" "$tokens" "$runs" 2>/dev/null)
-    onnxruntime=$("$python" "$here/forward.py" onnxruntime "$scratch" "$batch" "$tokens" "$runs")
-    ours=$("$verify" bench --model "$scratch/model.safetensors" --batch "$batch" --seq "$tokens" --runs "$runs" --threads 2 --format json 2>/dev/null)
-    "$python" - "$batch" "$tokens" "$pytorch" "$onnxruntime" "$ours" <<'PYTHON'
+for size in '1 16' '1 128' '1 512' '8 128' '32 64' '32 64 8:64'; do
+    read -r batch tokens lengths <<<"$size"
+    pytorch=$("$python" "$here/forward.py" pytorch "$scratch" "$batch" "$tokens" "$runs" ${lengths:+"$lengths"} 2>/dev/null)
+    onnxruntime=$("$python" "$here/forward.py" onnxruntime "$scratch" "$batch" "$tokens" "$runs" ${lengths:+"$lengths"})
+    ours=$("$verify" bench --model "$scratch/model.safetensors" --batch "$batch" --seq "$tokens" --runs "$runs" --threads 2 --format json ${lengths:+--lengths "$lengths"} 2>/dev/null)
+    "$python" - "$batch" "$tokens${lengths:+ ($lengths)}" "$pytorch" "$onnxruntime" "$ours" <<'PYTHON'
 import json, sys
 batch, tokens, pytorch, onnxruntime, ours = sys.argv[1:]
 pytorch, onnxruntime, ours = float(pytorch), float(onnxruntime), json.loads(ours)

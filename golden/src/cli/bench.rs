@@ -1,5 +1,6 @@
 //! `bench`: how long a model takes to load and to run, without probes.
 
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Args;
@@ -29,12 +30,47 @@ pub(super) struct BenchArgs {
     /// Tokens in a sequence
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     seq: u32,
+    /// Tokens of the first and of the last sequence, as 8:64, the others evenly between; what is left of --seq is padding, which the
+    /// reference leaves out
+    #[arg(long, value_name = "MIN:MAX")]
+    lengths: Option<Lengths>,
     /// Runs that are measured, after two that are not
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     format: Output,
+}
+
+/// How many tokens the sequences of a batch have.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    min: u32,
+    max: u32,
+}
+
+impl FromStr for Lengths {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Lengths, String> {
+        let numbers = text.split_once(':').map(|(min, max)| (min.parse(), max.parse()));
+        match numbers {
+            Some((Ok(min), Ok(max))) if 0 < min && min <= max => Ok(Lengths { min, max }),
+            _ => Err("expected two numbers of tokens, the smaller one first, as 8:64".to_owned()),
+        }
+    }
+}
+
+impl Lengths {
+    /// 1 for the tokens of a batch, 0 for its padding [batch, seq].
+    fn mask(self, batch: u32, seq: u32) -> Array2<f32> {
+        let shape = (batch as usize, seq as usize);
+        let length = |row: usize| {
+            let share = row as f64 / f64::from(batch.saturating_sub(1).max(1));
+            f64::from(self.min) + (f64::from(self.max - self.min) * share).round()
+        };
+        Array2::from_shape_fn(shape, |(row, at)| if (at as f64) < length(row) { 1.0 } else { 0.0 })
+    }
 }
 
 /// A model that can run.
@@ -56,6 +92,8 @@ struct Measured {
     precision: Arithmetic,
     batch: u32,
     seq: u32,
+    /// How many of the batch's positions are no padding.
+    tokens: u64,
     threads: usize,
     runs: u32,
     /// From opening the files to a model that can run.
@@ -76,7 +114,12 @@ impl BenchArgs {
         let Loaded { model, class, vocabulary, load_ms } = self.load()?;
         // All sequences are the choices of one question, where the class chooses.
         let choices = (class.head == Head::MultipleChoice).then(|| usize::try_from(self.batch).unwrap_or(1));
-        let inputs = Inputs { choices, ..Inputs::from_ids(self.ids(vocabulary)?) };
+        let mask = self.mask()?;
+        let tokens =
+            mask.as_ref().map_or(f64::from(self.batch) * f64::from(self.seq), |mask| f64::from(mask.sum()));
+        let ids = Inputs::from_ids(self.ids(vocabulary)?);
+        let inputs =
+            Inputs { choices, attention_mask: mask.map(Array2::into_dyn), skip_padding: true, ..ids };
         let run = || -> Result<f64> {
             let start = Instant::now();
             model.run_only(&inputs).map_err(|error| error.in_file(&self.model.model))?;
@@ -87,7 +130,6 @@ impl BenchArgs {
         let mut times = (0..self.runs).map(|_| run()).collect::<Result<Vec<f64>>>()?;
         times.sort_by(f64::total_cmp);
         let median_ms = median(&times);
-        let tokens = f64::from(self.batch) * f64::from(self.seq);
         self.report(&Measured {
             model: self.model.model.display().to_string(),
             class: class.to_string(),
@@ -95,6 +137,7 @@ impl BenchArgs {
             precision: self.model.precision,
             batch: self.batch,
             seq: self.seq,
+            tokens: tokens as u64,
             threads: rayon::current_num_threads(),
             runs: self.runs,
             load_ms,
@@ -128,6 +171,16 @@ impl BenchArgs {
         Ok(Loaded { model, class, vocabulary, load_ms })
     }
 
+    /// Which positions are tokens, if not all are.
+    fn mask(&self) -> Result<Option<Array2<f32>>> {
+        let Some(lengths) = self.lengths else { return Ok(None) };
+        if lengths.max > self.seq {
+            let why = format!("--lengths: at most {} tokens, but --seq is {}", lengths.max, self.seq);
+            return Err(Error::new(Kind::Request, why));
+        }
+        Ok(Some(lengths.mask(self.batch, self.seq)))
+    }
+
     /// Arbitrary but fixed token ids.
     fn ids(&self, vocabulary: usize) -> Result<Array2<i64>> {
         const STEP: usize = 7919; // a prime
@@ -141,10 +194,12 @@ impl BenchArgs {
         if self.format == Output::Json {
             return print_json(measured);
         }
-        let Measured { class, backend, batch, seq, threads, runs, .. } = measured;
+        let Measured { class, backend, batch, seq, tokens, threads, runs, .. } = measured;
         let precision = if measured.precision == Arithmetic::F64 { " in f64" } else { "" };
+        let is_padded = *tokens < u64::from(*batch) * u64::from(*seq);
+        let padded = if is_padded { format!(" ({tokens} without padding)") } else { String::new() };
         print(&format!(
-            "{class} by {backend}{precision}, {batch} x {seq} tokens, {threads} threads, {runs} runs"
+            "{class} by {backend}{precision}, {batch} x {seq} tokens{padded}, {threads} threads, {runs} runs"
         ))?;
         print(&format!("  load    {:9.1} ms", measured.load_ms))?;
         print(&format!("  first   {:9.1} ms", measured.first_ms))?;
@@ -183,6 +238,17 @@ fn peak_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_go_evenly_from_the_first_row_to_the_last() {
+        let lengths: Lengths = "8:64".parse().unwrap();
+        let tokens: Vec<f32> = lengths.mask(32, 64).rows().into_iter().map(|row| row.sum()).collect();
+        assert_eq!((tokens[0], tokens[1], tokens[15], tokens[31]), (8.0, 10.0, 35.0, 64.0));
+        assert_eq!(lengths.mask(1, 64).sum(), 8.0);
+        for wrong in ["8", "8:", "0:4", "9:8", "-1:8", "8:64:2"] {
+            assert!(wrong.parse::<Lengths>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

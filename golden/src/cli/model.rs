@@ -29,7 +29,7 @@ pub(super) struct ModelArgs {
     revision: Option<String>,
     /// Configuration of the model; found beside the weights when not given
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// What computes
     #[arg(long, value_enum, default_value_t = BackendName::Reference)]
     pub(super) backend: BackendName,
@@ -59,12 +59,18 @@ impl ModelArgs {
         Ok((checkpoint, class))
     }
 
-    /// Opens the checkpoint for a head, or for the one that the configuration or the tensors show.
-    pub(super) fn open_head(&self, head: Option<Head>) -> Result<(Checkpoint, Class)> {
+    /// Finds the weights, after a model of the hub was downloaded: where the model is, and its files.
+    pub(super) fn locate(&self) -> Result<(PathBuf, Source)> {
         self.backend.require()?;
         self.threads.start()?;
         let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
         let source = Source::locate(&model, None, None)?;
+        Ok((model, source))
+    }
+
+    /// Opens the checkpoint for a head, or for the one that the configuration or the tensors show.
+    pub(super) fn open_head(&self, head: Option<Head>) -> Result<(Checkpoint, Class)> {
+        let (_, source) = self.locate()?;
         let (config, mut checkpoint) = Checkpoint::open(source, self.config.as_deref(), head)?;
         for warning in config.config.warnings() {
             say(&format!("warning: {}: {warning}", config.path.display()));

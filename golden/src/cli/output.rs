@@ -21,7 +21,7 @@ pub(super) struct OutputArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<ReportFormat>,
     /// Write a report to a file, too, and replace what is there; may be repeated. The extension says the format (.txt,
-    /// .json, .xml for junit, .md, .html), and --format for any other
+    /// .json, .xml for junit, .md, card.md for a section of the model's card, .html), and --format for any other
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
     /// Short for --format json

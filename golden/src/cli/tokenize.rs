@@ -7,12 +7,11 @@ use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Tokenizer;
-use serde::Serialize;
 
 use super::exit_status::ExitStatus;
 use super::terminal::say;
 use crate::tokens::digest::digest;
-use crate::tokens::encoded::{Asked, Encoded};
+use crate::tokens::encoded::{Asked, Line};
 use crate::tokens::files::{self, Kept, folder_of};
 
 /// The longest line that is read, in bytes: a text takes some hundred times its length in memory.
@@ -36,15 +35,6 @@ pub(super) struct TokenizeArgs {
     /// Print the tokenizer digest of the files that the class reads, and read no texts
     #[arg(long, conflicts_with_all = ["jsonl", "with_text"])]
     digest: bool,
-}
-
-/// A line of what is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    asked: Option<&'a Asked>,
-    #[serde(flatten)]
-    encoded: Encoded,
 }
 
 impl TokenizeArgs {
@@ -91,16 +81,13 @@ impl TokenizeArgs {
     fn asked(&self, line: &str) -> Result<Asked> {
         match self.jsonl {
             false => Ok(Asked::text(line)),
-            true => serde_json::from_str(line).map_err(|error| {
-                let message = format!("expected an object with \"text\", as {{\"text\": \"a\"}}: {error}");
-                Error::malformed(message).caused_by(error)
-            }),
+            true => Asked::from_json(line),
         }
     }
 }
 
 /// The next line without its end, `\n` or `\r\n`; nothing if there is none.
-fn next_line<'l>(input: &mut impl BufRead, line: &'l mut Vec<u8>) -> Result<Option<&'l str>> {
+pub(super) fn next_line<'l>(input: &mut impl BufRead, line: &'l mut Vec<u8>) -> Result<Option<&'l str>> {
     line.clear();
     // The longest line, its end, and a byte more.
     let read = input.by_ref().take(LONGEST_LINE as u64 + 3).read_until(b'\n', line);
@@ -121,7 +108,7 @@ fn next_line<'l>(input: &mut impl BufRead, line: &'l mut Vec<u8>) -> Result<Opti
 /// Writes a line; false if the reader has seen enough and closed the pipe.
 fn write_line(line: &Line<'_>) -> Result<bool> {
     let failed = |error: &dyn std::fmt::Display| Error::new(Kind::Io, format!("cannot print: {error}"));
-    let text = serde_json::to_string(line).map_err(|error| failed(&error))? + "\n";
+    let text = line.json()?;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

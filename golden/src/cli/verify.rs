@@ -1,6 +1,6 @@
 //! Without a subcommand: a model against its goldens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use deberta_converters::cli::Bar;
@@ -14,15 +14,19 @@ use super::output::OutputArgs;
 use super::terminal::StatusLine;
 use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, BackendName};
+use crate::case::CaseModel;
 use crate::goldens::Golden;
 use crate::policy::Policy;
 use crate::report::{Document, PolicyShard, Report, Rules, UnjudgedRule};
-use crate::verify::{VerifyRequest, verify};
+use crate::verify::{VerifyRequest, verify, verify_self};
 use crate::workshop::Workshop;
 
 /// Arguments without a subcommand.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
+    /// The model, as --model names it
+    #[arg(value_name = "MODEL", value_parser = place, conflicts_with_all = ["model", "policy"])]
+    place: Option<String>,
     /// Model folder, weight file, shard index or hub id; the model of the golden when not given
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
@@ -30,6 +34,10 @@ pub(super) struct VerifyArgs {
     /// in the model's folder, and what comes with this program for a hub id
     #[arg(long, value_name = "GOLDEN")]
     golden: Vec<String>,
+    /// Compare the files of the model's folder with each other, without a golden: formats, graphs, tokenizers. It does not
+    /// show that they are the model that was trained
+    #[arg(long = "self", conflicts_with_all = ["golden", "policy"])]
+    by_itself: bool,
     /// Configuration of the model; found beside the weights when not given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -67,7 +75,8 @@ pub(super) struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    pub(super) fn run(self) -> Result<ExitStatus> {
+    pub(super) fn run(mut self) -> Result<ExitStatus> {
+        self.model = self.model.or(self.place.take());
         self.threads.start()?;
         match &self.policy {
             Some(path) => match Policy::open(path) {
@@ -115,6 +124,7 @@ impl VerifyArgs {
         // Goes with its folder when the verification is over.
         let mut workshop = None;
         let request = self.request(&mut workshop, progress)?;
+        let verify = if self.by_itself { verify_self } else { verify };
         let mut report = verify(&request, progress)?;
         rules.judge(&mut report);
         Ok(Verified { policy: None, shard: None, rules, reports: vec![report] })
@@ -123,7 +133,8 @@ impl VerifyArgs {
     fn request(&self, workshop: &mut Option<Workshop>, progress: &dyn Progress) -> Result<VerifyRequest> {
         let goldens = self.golden.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
         let (name, Located { path: model, listed }) = self.model(&goldens, workshop, progress)?;
-        let goldens = if goldens.is_empty() { Golden::of_model(&name, &model)? } else { goldens };
+        let goldens =
+            if goldens.is_empty() && !self.by_itself { Golden::of_model(&name, &model)? } else { goldens };
         Ok(VerifyRequest {
             name,
             model,
@@ -218,9 +229,27 @@ fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
     }
 }
 
+/// A model that is named without an option: a path that is there, or an id of the hub with its organisation. Else it may be a
+/// misspelled subcommand.
+fn place(text: &str) -> std::result::Result<String, String> {
+    let is_id = || {
+        text.split('/').count() == 2 && matches!(CaseModel::try_from(text.to_owned()), Ok(CaseModel::Hub(_)))
+    };
+    if Path::new(text).exists() || is_id() {
+        return Ok(text.to_owned());
+    }
+    Err("neither a subcommand, nor a file or folder that is there, nor ORGANISATION/MODEL on the hub"
+        .to_owned())
+}
+
 /// The golden in a folder, or the one of that name that comes with this program.
 fn named(name: &str) -> Result<Golden> {
     let folder = PathBuf::from(name);
+    if folder.is_file() {
+        let of = folder.parent().filter(|of| !of.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let message = format!("a file: --golden names the folder of a golden, here {}", of.display());
+        return Err(Error::new(Kind::Request, message).in_file(&folder));
+    }
     match Golden::shipped(name)? {
         Some(golden) if !folder.exists() => Ok(golden),
         _ => Golden::open(&folder),

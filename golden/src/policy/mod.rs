@@ -14,7 +14,7 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Tolerances;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind, PaddingRule, PolicyShard, Report, Rule, Rules, UnjudgedRule};
-use crate::verify::{VerifyRequest, verify};
+use crate::verify::{VerifyRequest, verify, verify_self};
 use crate::yaml::{self, confined};
 
 mod tasks;
@@ -67,6 +67,9 @@ struct ModelPolicy {
     formats: Option<Vec<Format>>,
     /// Folders of goldens, or ids of models whose goldens come with this program.
     goldens: Option<Vec<CaseModel>>,
+    /// Whether its files are compared with each other, and not with a golden.
+    #[serde(default, rename = "self")]
+    by_itself: bool,
     /// How far numbers may be off, instead of what the goldens say.
     tolerances: Option<Tolerances>,
     /// Whether to give every module the golden's input.
@@ -149,7 +152,9 @@ impl Policy {
 
     fn verify_model(&self, asked: &ModelPolicy, locate: &Locate<'_>, progress: &dyn Progress) -> Report {
         let name = asked.model.to_string();
-        let verified = self.request(asked, locate).and_then(|request| verify(&request, progress));
+        let verified = self.request(asked, locate).and_then(|request| {
+            if asked.by_itself { verify_self(&request, progress) } else { verify(&request, progress) }
+        });
         let mut report = verified.unwrap_or_else(|error| Report::failed(name, &error));
         for format in asked.formats.iter().flatten() {
             let there = report.files.iter().filter_map(|file| file.format.as_deref());
@@ -170,7 +175,7 @@ impl Policy {
         // Once for all tasks: for an id of the hub this is a request.
         let model = self.model(asked, locate);
         let judged = tasks.iter().map(|task| match &model {
-            Ok(model) => task.judge(&asked.model.to_string(), &model.path, &self.folder, progress),
+            Ok(model) => task.judge(&asked.model.to_string(), &model.path, &self.folder, locate, progress),
             Err(error) => Finding::error(error),
         });
         judged.collect()
@@ -191,6 +196,7 @@ impl Policy {
         let Located { path: model, listed } = self.model(asked, locate)?;
         let mut goldens = match &asked.goldens {
             Some(goldens) => goldens.iter().map(|golden| self.golden(golden)).collect::<Result<_>>()?,
+            None if asked.by_itself => Vec::new(),
             None => Golden::of_model(&name, &model)?,
         };
         if let Some(tolerances) = &asked.tolerances {
@@ -278,6 +284,11 @@ impl ModelPolicy {
         if self.goldens.as_ref().is_some_and(Vec::is_empty) {
             return Err("goldens: the list is empty, nothing to compare with".to_owned());
         }
+        if self.by_itself && (self.goldens.is_some() || self.tolerances.is_some()) {
+            return Err(
+                "self: the files are compared with each other: neither goldens nor tolerances".to_owned()
+            );
+        }
         if self.tasks.as_ref().is_some_and(Vec::is_empty) {
             return Err("tasks: the list is empty: leave it out".to_owned());
         }
@@ -309,6 +320,7 @@ mod tests {
         assert!(error("{}").contains("missing field `models`"));
         assert!(error("models: []").contains("nothing to verify"));
         assert!(error("models: [{model: ., goldens: []}]").contains("models[0].goldens: the list is empty"));
+        assert!(error("models: [{model: ., self: true, goldens: [./g]}]").contains("models[0].self: "));
         assert!(error("models: [{model: ., formats: []}]").contains("models[0].formats: the list is empty"));
         assert!(error("models: [{model: .}]\nreports: []").contains("reports: the list is empty"));
     }
@@ -328,7 +340,7 @@ mod tests {
     fn a_task_that_asks_nothing_is_refused() {
         let with = |task: &str| error(&format!("models: [{{model: ., tasks: [{task}]}}]"));
         assert!(error("models: [{model: ., tasks: []}]").contains("models[0].tasks: the list is empty"));
-        assert!(with("{task: mnli, data: [./a]}").contains("tasks[0].neither min nor max"));
+        assert!(with("{task: mnli, data: [./a]}").contains("tasks[0].neither min nor max, nor against"));
         assert!(
             with("{task: mnli, data: [], min: {accuracy: 1}}").contains("tasks[0].data: the list is empty")
         );

@@ -7,6 +7,7 @@
 //! document                the results of one model or of a policy, and what every format says of them
 //! table                   rows and columns, made from what was found
 //! text  html  markdown    for people
+//! card                    for the card of the model
 //! json  junit             for programs
 //! annotations             for GitHub
 //! verdict  arbitration  numbers  growth  escape    the words, numbers and texts that these are made of
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub mod annotations;
 mod arbitration;
+mod card;
 mod document;
 mod escape;
 mod f16_range;
@@ -58,11 +60,17 @@ pub enum ReportFormat {
     Markdown,
     /// One page with plots, which opens offline
     Html,
+    /// A section for the model's card, in Markdown
+    Card,
 }
 
 impl ReportFormat {
-    /// The format that the extension of a file stands for.
+    /// The format that the extension of a file stands for; a name that ends in `card.md` is that of a card.
     pub fn of_file(path: &Path) -> Option<ReportFormat> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        if name.ends_with("card.md") {
+            return Some(ReportFormat::Card);
+        }
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "txt" | "log" => Some(ReportFormat::Text),
             "json" => Some(ReportFormat::Json),
@@ -81,6 +89,7 @@ impl ReportFormat {
             ReportFormat::Junit => junit::render(document),
             ReportFormat::Markdown => markdown::render(document),
             ReportFormat::Html => html::render(document),
+            ReportFormat::Card => card::render(document),
         }
     }
 }

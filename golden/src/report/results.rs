@@ -145,6 +145,8 @@ pub enum FindingKind {
     GoldenIncomplete,
     /// There was nothing to compare.
     NothingCompared,
+    /// There was no golden: the files of the model were compared with each other.
+    NoGolden,
     /// Two traces are of different inputs.
     InputsDiffer,
     /// Padded rows follow the other convention.

@@ -3,6 +3,7 @@
 use deberta_converters::error::{Error, Kind, Result};
 use serde::Serialize;
 
+use super::metric::confusion::Confusion;
 use super::metric::threshold::Threshold;
 use super::run::Evaluation;
 
@@ -33,6 +34,9 @@ pub struct Agreement {
     /// The metrics of the other model.
     #[serde(serialize_with = "super::metric::json::metrics")]
     pub metrics: Vec<(String, Option<f64>)>,
+    /// Which labels the other model takes for which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
 }
 
 /// A choice that is not the same.
@@ -119,6 +123,7 @@ impl Agreement {
             largest_in_sequence,
             numbers,
             metrics: second.judged.metrics.clone(),
+            confusion: second.judged.confusion.clone(),
         })
     }
 

@@ -60,7 +60,7 @@ impl TextFile {
 
     /// The lines, without the mark that some programs write first.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
+        let text = self.text();
         let lines = text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
         (1..).zip(lines).map(|(number, text)| Line { file: self, number, text })
     }
@@ -75,7 +75,7 @@ impl TextFile {
     /// # Errors
     /// Text that is no JSON or not of that type, with the line.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
+        let text = self.text();
         serde_json::from_str(text).map_err(|error| {
             let line = error.line().max(1);
             self.at(line, &strip_place(&error))
@@ -84,7 +84,17 @@ impl TextFile {
 
     /// Whether the file is JSON or lines of it, and no table.
     pub fn looks_like_json(&self) -> bool {
-        self.text.trim_start_matches('\u{feff}').trim_start().starts_with('{')
+        self.text().trim_start().starts_with('{')
+    }
+
+    /// Whether the file is a list in JSON.
+    pub fn is_json_list(&self) -> bool {
+        self.text().trim_start().starts_with('[')
+    }
+
+    /// The text, without the mark that some programs write first.
+    pub fn text(&self) -> &str {
+        self.text.strip_prefix('\u{feff}').unwrap_or(&self.text)
     }
 
     /// An error in a line.
@@ -213,6 +223,14 @@ impl<'f> Table<'f> {
         Ok(Table { records, file, columns, width })
     }
 
+    /// The names of the columns, in their order.
+    pub fn columns(&self) -> Vec<String> {
+        let mut named: Vec<(&usize, &Cow<'f, str>)> =
+            self.columns.iter().map(|(name, at)| (at, name)).collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, name)| name.clone().into_owned()).collect()
+    }
+
     /// Whether there is a column of that name.
     pub fn has(&self, column: &str) -> bool {
         self.columns.contains_key(column)
@@ -235,6 +253,11 @@ impl<'f> Table<'f> {
 }
 
 impl Row<'_, '_> {
+    /// The cells, in the order of the columns.
+    pub fn cells(&self) -> impl Iterator<Item = &str> {
+        self.cells.iter().map(AsRef::as_ref)
+    }
+
     /// The cell of a column, empty if there is no such column.
     pub fn get(&self, column: &str) -> &str {
         let at = self.table.columns.get(column);

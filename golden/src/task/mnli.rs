@@ -12,6 +12,8 @@ use serde::Deserialize;
 use super::accuracy::{Candidates, accuracy};
 use super::data::{Line, Table, quoted, read_all};
 use super::labels::{self, DataLabel, NONE};
+use super::metric::confusion::Confusion;
+use super::metric::largest;
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task};
 use crate::report::name_of;
@@ -99,7 +101,7 @@ fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Re
     match (label.trim(), sentences) {
         ("", _) => Err(line.error("no label")),
         (NONE, _) => Ok(None),
-        (_, ["", _] | [_, ""]) => Err(line.error("an empty sentence")),
+        (_, ["", ""]) => Err(line.error("two empty sentences")),
         (label, [premise, hypothesis]) => Ok(Some(Example {
             place: line.place(),
             group: group.to_owned(),
@@ -144,6 +146,8 @@ impl Task for Mnli {
             expected,
             logits: logits.clone(),
         }))?;
+        let chosen = kept.iter().filter_map(|logits| largest(logits));
+        judged.confusion = Some(Confusion::of(&self.labels, self.expected.iter().copied().zip(chosen)));
         judged.notes.extend(labels::left_out(self.without_label));
         Ok(judged)
     }

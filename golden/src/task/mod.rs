@@ -2,6 +2,7 @@
 //!
 //! | file | task |
 //! |---|---|
+//! | `classify/` | texts and pairs with one label: accuracy, F1 |
 //! | `mnli.rs` | natural language inference: accuracy |
 //! | `squad/` | answers in a text: exact match, F1 |
 //! | `tokens/` | entities: precision, recall, F1 |
@@ -28,6 +29,7 @@ use crate::trace::class::Class;
 mod accuracy;
 pub mod agreement;
 pub mod choices;
+pub mod classify;
 mod csv;
 pub mod data;
 mod evaluate;
@@ -46,6 +48,7 @@ pub mod tokens;
 pub mod zero_shot;
 
 pub use evaluate::evaluate;
+use metric::confusion::Confusion;
 use model::{TaskModel, Texts};
 pub use report::TaskReport;
 pub use run::TaskRequest;
@@ -113,6 +116,8 @@ pub struct Judged {
     pub metrics: Vec<(String, Option<f64>)>,
     /// For every example what was predicted, for the file of predictions.
     pub predictions: Vec<Value>,
+    /// Which labels were taken for which, if the task has the same labels for all examples.
+    pub confusion: Option<Confusion>,
     /// Every choice that was made, in the same order for every model.
     pub choices: Vec<Choice>,
     /// What a reader should know.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::choices::MultipleChoice;
+use super::classify::{Classify, Columns};
 use super::masked_lm::{Decoder, MaskedLm};
 use super::metric::entities::Scheme;
 use super::mnli::Mnli;
@@ -22,6 +23,8 @@ use super::zero_shot::ZeroShot;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskName {
+    /// Texts or pairs with one label, of any table or JSON: accuracy and F1
+    Classify,
     /// Natural language inference: accuracy
     Mnli,
     /// Answers in a text, SQuAD 1.1 and 2.0: exact match and F1
@@ -48,10 +51,19 @@ pub enum TaskName {
 #[cfg_attr(feature = "cli", command(next_help_heading = "Options of single tasks"))]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskOptions {
-    /// mnli: names of the data's labels, in the order of their numbers, where the data has numbers; zero-shot: the same, and
+    /// classify, mnli: names of the data's labels, in the order of their numbers, where the data has numbers; zero-shot: the same, and
     /// the candidate labels, which are those of the data when not given
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME,…", value_delimiter = ','))]
     pub labels: Option<Vec<String>>,
+    /// classify: the column of the text; text, sentence, sentence1, premise and the like when not given
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
+    pub text_column: Option<String>,
+    /// classify: the column of the second text, of pairs; that which goes with the first when neither is given
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
+    pub text_pair_column: Option<String>,
+    /// classify: the column of the label; label, labels, gold_label, target or class when not given
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
+    pub label_column: Option<String>,
     /// squad: tokens that a window shares with the next; a third of --max-length when not given
     #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     pub doc_stride: Option<usize>,
@@ -102,6 +114,9 @@ impl TaskName {
         }
         let TaskOptions { labels, scheme, decoder, hypothesis_template, .. } = options;
         Ok(match self {
+            TaskName::Classify => {
+                Box::new(Classify::read(files, limit, &options.columns(), labels.as_deref())?)
+            }
             TaskName::Mnli => Box::new(Mnli::read(files, limit, labels.as_deref())?),
             TaskName::Squad => Box::new(Squad::read(files, limit, options.squad()?)?),
             TaskName::Tokens => {
@@ -125,8 +140,11 @@ impl TaskName {
     /// The first that is of another one.
     pub fn check(self, options: &TaskOptions) -> Result<()> {
         use TaskName::{Mlm, Mnli, Rtd, Squad, Tokens, ZeroShot};
-        let given: [(&[TaskName], _, _); 11] = [
-            (&[Mnli, ZeroShot], "labels", options.labels.is_some()),
+        let given: [(&[TaskName], _, _); 14] = [
+            (&[TaskName::Classify], "text-column", options.text_column.is_some()),
+            (&[TaskName::Classify], "text-pair-column", options.text_pair_column.is_some()),
+            (&[TaskName::Classify], "label-column", options.label_column.is_some()),
+            (&[TaskName::Classify, Mnli, ZeroShot], "labels", options.labels.is_some()),
             (&[Squad], "doc-stride", options.doc_stride.is_some()),
             (&[Squad], "max-query-length", options.max_query_length.is_some()),
             (&[Squad], "max-answer-length", options.max_answer_length.is_some()),
@@ -155,6 +173,14 @@ impl fmt::Display for TaskName {
 }
 
 impl TaskOptions {
+    fn columns(&self) -> Columns {
+        Columns {
+            text: self.text_column.clone(),
+            pair: self.text_pair_column.clone(),
+            label: self.label_column.clone(),
+        }
+    }
+
     fn squad(&self) -> Result<squad::Options> {
         let usual = squad::Options::default();
         let options = squad::Options {

@@ -6,6 +6,7 @@ use deberta_converters::error::{Error, Kind, Printable, Result};
 use serde::Serialize;
 
 use super::agreement::Agreement;
+use super::metric::confusion::Confusion;
 use super::metric::threshold::Threshold;
 use super::names::TaskName;
 use super::run::{Evaluation, TaskRequest};
@@ -46,6 +47,9 @@ pub struct TaskReport {
     /// The metrics, nothing where one is undefined.
     #[serde(serialize_with = "super::metric::json::metrics")]
     pub metrics: Vec<(String, Option<f64>)>,
+    /// Which labels were taken for which, if the task has the same labels for all examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
     /// What was asked of them.
     pub thresholds: Vec<ThresholdReport>,
     /// Whether another model answers alike, if that was asked.
@@ -135,6 +139,7 @@ impl TaskReport {
             max_length: run.max_length,
             truncated: run.truncated,
             metrics,
+            confusion: run.judged.confusion.clone(),
             thresholds,
             agreement,
             notes: notes.collect(),
@@ -155,7 +160,15 @@ impl TaskReport {
         write!(out, "{} examples, {} sequences", self.examples, self.sequences)?;
         writeln!(out, " of at most {} tokens, {} truncated", self.max_length, self.truncated)?;
         for (name, value) in &self.metrics {
-            writeln!(out, "  {:20} {}", Printable(name).to_string(), shown(name, *value))?;
+            write!(out, "  {:20} {}", Printable(name).to_string(), shown(name, *value))?;
+            let others = self.agreement.iter().flat_map(|agreement| &agreement.metrics);
+            match others.into_iter().find(|(other, _)| other == name) {
+                Some((_, other)) => writeln!(out, ", of the other model {}", shown(name, *other))?,
+                None => writeln!(out)?,
+            }
+        }
+        if let Some(confusion) = &self.confusion {
+            confusion.write(out)?;
         }
         for note in &self.notes {
             writeln!(out, "note: {}", Printable(note))?;
@@ -177,6 +190,49 @@ impl TaskReport {
             Outcome::Undecided => "undecided",
         };
         writeln!(out, "{word}")
+    }
+}
+
+/// How many labels a table of them has.
+const MOST_LABELS: usize = 12;
+
+/// How wide its columns are, at least and at most.
+const NARROW: usize = 6;
+const WIDE: usize = 16;
+
+impl Confusion {
+    /// Writes the table; of many labels the most frequent mistakes are of more use.
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let labels: Vec<String> = self.labels.iter().map(|label| Printable(label).to_string()).collect();
+        if labels.len() > MOST_LABELS {
+            return self.write_mistakes(&labels, out);
+        }
+        let cut = |label: &str| label.chars().take(WIDE).collect::<String>();
+        let width = labels.iter().map(|label| cut(label).chars().count()).max().unwrap_or(0).max(NARROW);
+        write!(out, "  {:20}", "expected, predicted")?;
+        labels.iter().try_for_each(|label| write!(out, " {:>width$}", cut(label)))?;
+        writeln!(out)?;
+        for (label, row) in labels.iter().zip(&self.counts) {
+            write!(out, "  {:20}", cut(label))?;
+            row.iter().try_for_each(|count| write!(out, " {count:>width$}"))?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn write_mistakes(&self, labels: &[String], out: &mut String) -> std::fmt::Result {
+        let rows = labels.iter().zip(&self.counts);
+        let mut mistakes: Vec<(usize, &String, &String)> = rows
+            .flat_map(|(expected, row)| {
+                row.iter().zip(labels).map(move |(&count, label)| (count, expected, label))
+            })
+            .filter(|(count, expected, predicted)| *count > 0 && expected != predicted)
+            .collect();
+        mistakes.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+        for (count, expected, predicted) in mistakes.into_iter().take(MOST_LABELS) {
+            writeln!(out, "  {count} of {expected} taken for {predicted}")?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Asked {
     /// The text.
     pub text: String,
     /// The second text, of a pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "pair", skip_serializing_if = "Option::is_none")]
     pub text_pair: Option<String>,
     /// How many tokens there may be, special ones included: the longer text loses its last tokens first (`longest_first`). All
     /// are kept when absent.
@@ -32,7 +32,40 @@ pub struct Encoded {
     pub offsets: Option<Vec<(usize, usize)>>,
 }
 
+/// A text and its tokens, as a line of JSON has them.
+#[derive(Serialize)]
+pub(crate) struct Line<'a> {
+    /// The text, if it is to be there.
+    #[serde(flatten)]
+    pub(crate) asked: Option<&'a Asked>,
+    /// What a tokenizer makes of it.
+    #[serde(flatten)]
+    pub(crate) encoded: Encoded,
+}
+
+impl Line<'_> {
+    /// The line, which ends with a line break.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub(crate) fn json(&self) -> Result<String> {
+        let text = serde_json::to_string(self);
+        Ok(text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))? + "\n")
+    }
+}
+
 impl Asked {
+    /// Reads an object with `text` and, if wanted, `text_pair` and `max_length`; other entries are ignored.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub(crate) fn from_json(line: &str) -> Result<Asked> {
+        serde_json::from_str(line).map_err(|error| {
+            let message = format!("expected an object with \"text\", as {{\"text\": \"a\"}}: {error}");
+            Error::malformed(message).caused_by(error)
+        })
+    }
+
     /// A text alone.
     pub fn text(text: impl Into<String>) -> Asked {
         Asked { text: text.into(), ..Asked::default() }

@@ -93,35 +93,47 @@ impl Trace {
     /// # Errors
     /// A tensor whose shape does not count its elements, or whose name no trace may hold; the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut infos = Vec::with_capacity(self.tensors.len());
-        for tensor in &self.tensors {
-            let counted =
-                tensor.shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
-            if counted != Some(tensor.data.len()) || !is_trace_name(&tensor.name) {
-                let message = format!(
-                    "shape {:?} with {} elements is no tensor of a trace",
-                    tensor.shape,
-                    tensor.data.len()
-                );
-                return Err(Error::malformed(message).in_tensor(&tensor.name).in_file(path));
-            }
-            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-            infos.push(TensorInfo { name, dtype: tensor.data.dtype(), shape });
+        if let Some(tensor) = self.tensors.iter().find(|tensor| !is_trace_name(&tensor.name)) {
+            let message = "neither inputs.*, nor activations.*, nor outputs.*: no tensor of a trace";
+            return Err(Error::malformed(message).in_tensor(&tensor.name).in_file(path));
         }
-        let metadata: Vec<(&str, &str)> = std::iter::once(("format", FORMAT))
-            .chain(self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-            .collect();
-        let plan = safetensors::plan(&infos, &metadata)?;
-        let file = Staged::create(path)?;
-        file.set_len(plan.file_len())?;
-        for (tensor, &offset) in self.tensors.iter().zip(plan.offsets()) {
-            file.write_at(offset, &tensor.data.bytes())?;
-        }
-        for span in plan.seal(&[])? {
-            file.write_at(span.offset, &span.bytes)?;
-        }
-        file.commit(true)
+        write_tensors(path, FORMAT, &self.metadata, &self.tensors)
     }
+}
+
+/// Writes tensors as a safetensors file of a format, replacing an existing one in one step.
+///
+/// # Errors
+/// A tensor whose shape does not count its elements; the folder cannot be written.
+pub(super) fn write_tensors(
+    path: &Path,
+    format: &str,
+    metadata: &[(String, String)],
+    tensors: &[Tensor],
+) -> Result<()> {
+    let mut infos = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let (name, shape, count) = (tensor.name.clone(), tensor.shape.clone(), tensor.data.len());
+        let counted = shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
+        if counted != Some(count) {
+            let message = format!("shape {shape:?} with {count} elements is no tensor of a trace");
+            return Err(Error::malformed(message).in_tensor(&name).in_file(path));
+        }
+        infos.push(TensorInfo { name, dtype: tensor.data.dtype(), shape });
+    }
+    let metadata: Vec<(&str, &str)> = std::iter::once(("format", format))
+        .chain(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .collect();
+    let plan = safetensors::plan(&infos, &metadata)?;
+    let file = Staged::create(path)?;
+    file.set_len(plan.file_len())?;
+    for (tensor, &offset) in tensors.iter().zip(plan.offsets()) {
+        file.write_at(offset, &tensor.data.bytes())?;
+    }
+    for span in plan.seal(&[])? {
+        file.write_at(span.offset, &span.bytes)?;
+    }
+    file.commit(true)
 }
 
 /// An open trace file, whose tensors are read when they are needed. It is not mapped: the pages of a long trace would stay

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use deberta_converters::error::{Error, Result};
 use deberta_reference::{Inputs, Labels};
-use ndarray::{Array, ArrayD, Dimension};
+use ndarray::{Array, Array2, ArrayD, Dimension};
 
 use crate::trace::file::Trace;
 
@@ -37,6 +37,33 @@ pub fn inputs(trace: &Trace) -> Result<Inputs> {
         }
     }
     Ok(inputs)
+}
+
+/// The tensors of a trace that record token ids, masks, segments and positions as integers. Those of multiple choice are
+/// [1, c, n]: one question.
+pub(crate) fn tensors(inputs: &Inputs) -> Vec<Tensor> {
+    let integers =
+        |name: &str, ids: &Array2<i64>| (name.to_owned(), ids.shape().to_vec(), flat(ids.iter().copied()));
+    let mask = |mask: &ArrayD<f32>| {
+        ("attention_mask".to_owned(), mask.shape().to_vec(), flat(mask.iter().map(|&token| token as i64)))
+    };
+    let given = [
+        inputs.input_ids.as_ref().map(|ids| integers("input_ids", ids)),
+        inputs.attention_mask.as_ref().map(mask),
+        inputs.token_type_ids.as_ref().map(|ids| integers("token_type_ids", ids)),
+        inputs.position_ids.as_ref().map(|ids| integers("position_ids", ids)),
+    ];
+    let tensor = |(name, mut shape, data): (String, Vec<usize>, Data)| {
+        if inputs.choices.is_some() {
+            shape.insert(0, 1);
+        }
+        Tensor { name: format!("inputs.{name}"), shape, data }
+    };
+    given.into_iter().flatten().map(tensor).collect()
+}
+
+fn flat(numbers: impl Iterator<Item = i64>) -> Data {
+    Data::Integers(numbers.collect())
 }
 
 /// c, if the tokens have the axes [b, c, n] of multiple choice, or embeddings [b, c, n, E].

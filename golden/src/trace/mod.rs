@@ -6,6 +6,7 @@ pub mod inputs;
 pub mod padding;
 pub mod points;
 pub mod samples;
+pub(crate) mod sampling;
 pub mod slice;
 pub mod tensor;
 

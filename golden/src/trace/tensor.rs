@@ -46,7 +46,7 @@ impl Data {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Data::Integers(values) => values.len(),
             Data::Floats(values) => values.len(),

@@ -14,6 +14,7 @@
 //! graph                    the computation that a file holds
 //! diagnosis                why a run diverges
 //! coverage                 what the goldens exercise of the configuration
+//! own                      without a golden: the files of a folder against each other
 //! traces                   without a model: two recorded traces
 //! ```
 
@@ -39,6 +40,7 @@ mod conventions;
 mod coverage;
 mod diagnosis;
 mod graph;
+mod own;
 mod published;
 mod replay;
 mod rounding;
@@ -48,6 +50,7 @@ pub mod traces;
 pub use candidate::VerifyRequest;
 use candidate::{Candidate, WeightFile};
 use diagnosis::Diagnosed;
+pub use own::verify_self;
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
 ///

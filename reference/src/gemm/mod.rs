@@ -1,49 +1,85 @@
 //! The one matrix product, C = A B, on which all the time is spent.
 //!
-//! A matrix is the list of its rows. The rows of A are read in place, one number at a time, and each number meets a
-//! vector of B; so A may be a weight of any size, which is never copied, and is f32 whatever B is. B, the smaller
-//! operand, is packed into panels (`packed.rs`). The accumulators of 8 rows of A times one panel (4 on machines with
-//! 16 vector registers) stay in registers while the product runs along k.
+//! A *tile* of C, 8 rows by 3 vectors (6 by 2 where there are few registers: `machine.rs`), stays in registers while the
+//! product runs along k. The rows of A are read in place, one number at a time, and each number meets the vectors of a
+//! row of B, which is packed into *panels* as wide as a tile (`packed.rs`):
 //!
-//! Sums run in blocks of 128 along k, as much of a panel as stays in the first-level cache: shorter chains of
-//! additions, smaller rounding errors.
+//! ```text
+//! for 8 rows of A                                            [`Multiply::tiles`]
+//!     for 3 vectors of columns of B: a panel
+//!         for k: tile[r, v] += a[r, k] · b[k, v]             [`multiply_tile`]
+//!         store the tile
+//! ```
+//!
+//! A linear layer y = x Wᵀ + b is either of two products. With few tokens the weight is read once, which takes most of the
+//! time: yᵀ = W xᵀ, where A is W, in place, and B is xᵀ, packed once; the tiles are transposed as they are stored. With
+//! many tokens, A is x, in place, and B is Wᵀ: a task packs a few features of W, which is little work beside all tokens,
+//! and stores its tiles as they are.
+//!
+//! Sums run in chains of 128 along k, in the same order in both: shorter chains of additions make smaller rounding errors,
+//! and the numbers of a token do not depend on how many others there are.
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::real::{Real, Vectors};
 
+mod machine;
 mod packed;
+mod turn;
 
-use packed::{LONGEST_VECTOR, VECTORS};
+pub(crate) use machine::Machine;
+use machine::{MOST_VECTORS, WithMachine, dispatch};
 pub(crate) use packed::{Packed, rows};
+use turn::{ROWS, numbers, numbers_mut, turn};
 
 /// Additions in a chain.
 const CHAIN: usize = 128;
-/// Stripes of A, 8 or 4 rows each, that are multiplied together, at most.
-const STRIPES: usize = 16;
-/// Panels that are multiplied together, at most.
-const MOST_PANELS: usize = 12;
-/// Output features that one task of [`linear`] computes.
-const FEATURES: usize = 128;
+/// Up to so many tokens the weight stays in place.
+const FEW_TOKENS: usize = 256;
+/// Features of a task.
+const FEATURES: usize = 48;
+/// Numbers of each feature that a task packs at a time: as much as stays in the second-level cache.
+const DEPTH: usize = 768;
+/// How many numbers of a row of A ahead of the product are asked for: as far as memory is away.
+const AHEAD: usize = 96;
 
 /// y = x Wᵀ + b: `x` [m, k], `weight` [n, k], `bias` [n] or nothing, `y` [m, n].
 pub(crate) fn linear<F: Real>(x: &[F], weight: &[f32], bias: Option<&[f32]>, k: usize, y: &mut [F]) {
     let (m, n) = (x.len() / k, weight.len() / k);
-    let x = Packed::transposed(&rows(x, k));
-    // yᵀ = W xᵀ. A task owns a few features of every token.
+    let x = rows(x, k);
+    let packed = (m <= FEW_TOKENS).then(|| Packed::transposed(&x));
+    // A task owns a few features of every token.
     let mut tasks: Vec<Vec<&mut [F]>> = (0..n.div_ceil(FEATURES)).map(|_| Vec::with_capacity(m)).collect();
     for token in y.chunks_exact_mut(n) {
         tasks.iter_mut().zip(token.chunks_mut(FEATURES)).for_each(|(task, features)| task.push(features));
     }
     let weights = weight.par_chunks(FEATURES * k);
     tasks.par_iter_mut().zip(weights).enumerate().for_each(|(task, (tokens, weight))| {
+        let weight = rows(weight, k);
         let bias = bias.map(|bias| &bias[task * FEATURES..]);
-        let transposed = vec![[F::zero(); FEATURES]; VECTORS * LONGEST_VECTOR].into_boxed_slice();
-        multiply(&rows(weight, k), &x, 0..m, Transposed { tokens, bias, transposed });
+        match &packed {
+            Some(x) => {
+                let store = Transposed { tokens, bias };
+                dispatch(Multiply { a: &weight, k: 0..k, b: x, columns: 0..m, in_order: true, store });
+            }
+            None => many_tokens(&x, &weight, bias, tokens),
+        }
     });
+}
+
+/// Some features of many tokens, on this thread: `x` has the rows of x [m, k], `weight` those of W [n, k], `y` those of
+/// y [m, n].
+fn many_tokens<F: Real>(x: &[&[F]], weight: &[&[f32]], bias: Option<&[f32]>, y: &mut [&mut [F]]) {
+    let depth = weight.first().map_or(0, |row| row.len());
+    for start in (0..depth).step_by(DEPTH) {
+        let k = start..(start + DEPTH).min(depth);
+        let weight: Vec<&[f32]> = weight.iter().map(|row| &row[k.clone()]).collect();
+        let packed = Packed::transposed(&weight);
+        let store = RowMajor { rows: y, begun: start > 0, bias: bias.filter(|_| k.end == depth) };
+        dispatch(Multiply { a: x, k, b: &packed, columns: 0..weight.len(), in_order: false, store });
+    }
 }
 
 /// C = A B on this thread: `a` has the rows of A [m, k], `out` gets C [m, n].
@@ -53,43 +89,86 @@ pub(crate) fn product<F: Real>(a: &[&[F]], b: &Packed<F>, out: &mut [F]) {
 
 /// As [`product`] where only some `columns` of C are wanted; others may be left as they are.
 pub(crate) fn product_columns<F: Real>(a: &[&[F]], b: &Packed<F>, columns: Range<usize>, out: &mut [F]) {
-    multiply(a, b, columns, RowMajor { out, stride: b.columns() });
+    let mut rows: Vec<&mut [F]> = out.chunks_exact_mut(b.columns()).collect();
+    let store = RowMajor { rows: &mut rows, begun: false, bias: None };
+    dispatch(Multiply { a, k: 0..b.depth, b, columns, in_order: false, store });
 }
 
 /// `R` rows of C, as wide as the widest panel.
-type Tile<F, S, const R: usize> = [[<F as Vectors>::Vector<S>; VECTORS]; R];
+type Tile<F, M, const R: usize> = [[<F as Vectors>::Vector<M>; MOST_VECTORS]; R];
 
 /// Where a product goes.
 trait Store<F: Real> {
-    /// Stores the first `columns` columns of some tiles, one below the other, given their first row and column.
-    fn store<S: Simd, const R: usize>(
+    /// What the sums of a tile start from, which are 0 when it comes.
+    fn load<M: Machine, const R: usize>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &mut Tile<F, M, R>,
+    );
+
+    /// Takes the sums of a tile, of which these `rows` and `columns` of C are there.
+    fn store<M: Machine, const R: usize>(
         &mut self,
-        row: usize,
-        column: usize,
-        columns: usize,
-        tiles: &[Tile<F, S, R>],
+        machine: M,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &Tile<F, M, R>,
     );
 }
 
-/// C [m, n].
-struct RowMajor<'a, F> {
-    out: &'a mut [F],
-    stride: usize,
+/// C + b [m, n].
+struct RowMajor<'a, 'y, F> {
+    rows: &'a mut [&'y mut [F]],
+    /// Whether the product of another piece of k stands there, to which this one is added.
+    begun: bool,
+    bias: Option<&'a [f32]>,
 }
 
-impl<F: Real> Store<F> for RowMajor<'_, F> {
+impl<F: Real> Store<F> for RowMajor<'_, '_, F> {
     #[inline(always)]
-    fn store<S: Simd, const R: usize>(
-        &mut self,
-        row: usize,
-        column: usize,
-        columns: usize,
-        tiles: &[Tile<F, S, R>],
+    fn load<M: Machine, const R: usize>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &mut Tile<F, M, R>,
     ) {
-        for (r, values) in tiles.as_flattened().iter().enumerate() {
-            let start = (row + r) * self.stride + column;
-            self.out[start..start + columns].copy_from_slice(&numbers::<F, S>(values)[..columns]);
+        if self.begun {
+            for (row, tile) in self.rows[rows].iter().zip(tile) {
+                numbers_mut::<F, M>(tile)[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn store<M: Machine, const R: usize>(
+        &mut self,
+        _: M,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &Tile<F, M, R>,
+    ) {
+        let bias = self.bias.map(|bias| &bias[columns.clone()]);
+        for (row, tile) in self.rows[rows].iter_mut().zip(tile) {
+            let (y, values) = (&mut row[columns.clone()], numbers::<F, M>(tile));
+            let width = M::VECTORS * F::lanes::<M>();
+            // The width of most tiles is known to the compiler.
+            if y.len() == width {
+                write(&mut y[..width], &values[..width], bias)
+            } else {
+                write(y, values, bias)
+            }
+        }
+    }
+}
+
+/// y = `values` + `bias`
+#[inline(always)]
+fn write<F: Real>(y: &mut [F], values: &[F], bias: Option<&[f32]>) {
+    let pairs = y.iter_mut().zip(values);
+    match bias {
+        Some(bias) => pairs.zip(bias).for_each(|((y, value), b)| *y = *value + F::exactly(*b)),
+        None => pairs.for_each(|(y, value)| *y = *value),
     }
 }
 
@@ -97,175 +176,144 @@ impl<F: Real> Store<F> for RowMajor<'_, F> {
 struct Transposed<'a, 'y, F> {
     tokens: &'a mut [&'y mut [F]],
     bias: Option<&'a [f32]>,
-    /// Room for a block of Cᵀ.
-    transposed: Box<[[F; FEATURES]]>,
 }
 
 impl<F: Real> Store<F> for Transposed<'_, '_, F> {
     #[inline(always)]
-    fn store<S: Simd, const R: usize>(
+    fn load<M: Machine, const R: usize>(&self, _: Range<usize>, _: Range<usize>, _: &mut Tile<F, M, R>) {}
+
+    #[inline(always)]
+    fn store<M: Machine, const R: usize>(
         &mut self,
-        row: usize,
-        column: usize,
-        columns: usize,
-        tiles: &[Tile<F, S, R>],
+        machine: M,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &Tile<F, M, R>,
     ) {
-        let transposed = &mut self.transposed;
-        let features = tiles.len() * R;
-        for (stripe, tile) in tiles.iter().enumerate() {
-            let mut values = [&[][..]; R];
-            for r in 0..R {
-                values[r] = &numbers::<F, S>(&tile[r])[..columns];
-            }
-            for (column, token) in transposed[..columns].iter_mut().enumerate() {
-                for (r, feature) in token[stripe * R..][..R].iter_mut().enumerate() {
-                    *feature = values[r][column];
-                }
-            }
+        let zero = F::splat(machine, F::zero());
+        let mut bias = [zero; R];
+        for (bias, b) in bias.iter_mut().zip(self.bias.iter().flat_map(|bias| &bias[rows.clone()])) {
+            *bias = F::splat(machine, F::exactly(*b));
         }
-        for (y, token) in self.tokens[column..column + columns].iter_mut().zip(transposed) {
-            let (y, token) = (&mut y[row..row + features], &token[..features]);
-            match self.bias {
-                Some(bias) => {
-                    y.iter_mut()
-                        .zip(token)
-                        .zip(&bias[row..])
-                        .for_each(|((y, value), b)| *y = *value + F::exactly(*b));
+        for (v, tokens) in self.tokens[columns].chunks_mut(F::lanes::<M>()).enumerate() {
+            let mut features = [zero; ROWS];
+            for r in 0..R {
+                features[r] = match self.bias {
+                    Some(_) => F::add_vectors(machine, tile[r][v], bias[r]),
+                    None => tile[r][v],
+                };
+            }
+            let turned = turn::<F, M>(machine, features);
+            for (token, features) in tokens.iter_mut().zip(numbers::<F, M>(&turned).as_chunks::<ROWS>().0) {
+                match token[rows.start..].first_chunk_mut::<R>() {
+                    Some(token) if rows.len() == R => token.copy_from_slice(&features[..R]),
+                    _ => token[rows.clone()].copy_from_slice(&features[..rows.len()]),
                 }
-                None => y.copy_from_slice(token),
             }
         }
     }
-}
-
-/// The numbers in some vectors.
-#[inline(always)]
-fn numbers<F: Real, S: Simd>(vectors: &[F::Vector<S>]) -> &[F] {
-    bytemuck::cast_slice(vectors)
-}
-
-/// Computes A B tile by tile and stores it.
-fn multiply<A: Copy + Into<F>, F: Real>(
-    a: &[&[A]],
-    b: &Packed<F>,
-    columns: Range<usize>,
-    store: impl Store<F>,
-) {
-    Arch::new().dispatch(Multiply { a, b, columns, store });
 }
 
 /// A product to be computed with the vectors of this processor. The numbers of A are `F`, or f32 that become `F` as they
 /// are used.
 struct Multiply<'a, A, F: Real, T> {
     a: &'a [&'a [A]],
+    /// The piece of the rows of A that meets B.
+    k: Range<usize>,
     b: &'a Packed<F>,
     /// The columns of B that are wanted.
     columns: Range<usize>,
+    /// Whether the rows of A lie one behind the other in memory, and are read for the first time.
+    in_order: bool,
     store: T,
 }
 
-impl<A: Copy + Into<F>, F: Real, T: Store<F>> WithSimd for Multiply<'_, A, F, T> {
+impl<A: Copy + Into<F>, F: Real, T: Store<F>> WithMachine for Multiply<'_, A, F, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.groups::<S, 8>(simd) } else { self.groups::<S, 4>(simd) }
+    fn with_machine<M: Machine>(self, machine: M) {
+        if M::REGISTER_COUNT >= 32 { self.tiles::<M, 8>(machine) } else { self.tiles::<M, 6>(machine) }
     }
 }
 
 impl<A: Copy + Into<F>, F: Real, T: Store<F>> Multiply<'_, A, F, T> {
-    /// Some panels of B at a time; for those, all of A.
     #[inline(always)]
-    fn groups<S: Simd, const R: usize>(mut self, simd: S) {
-        let width = VECTORS * F::lanes::<S>();
-        let panel = width * self.b.depth;
-        let first = self.columns.start / width;
-        let wanted = &self.b.panels()[first * panel..];
-        let wanted = &wanted[..wanted.len().min((self.columns.end.div_ceil(width) - first) * panel)];
-        let (stripes, rest) = self.a.as_chunks::<R>();
-        let mut sums = Vec::new();
-        for (index, panels) in wanted.chunks(MOST_PANELS * panel).enumerate() {
-            let column = (first + index * MOST_PANELS) * width;
-            // With a single panel all the time is that of reading A, which is fastest row after row.
-            let block = if panels.len() > panel { STRIPES } else { 1 };
-            for (index, stripes) in stripes.chunks(block).enumerate() {
-                self.block::<S, R>(simd, stripes, index * block * R, column, panels, &mut sums);
+    fn tiles<M: Machine, const R: usize>(mut self, machine: M) {
+        let (width, last) = (M::VECTORS * F::lanes::<M>(), self.a.len().saturating_sub(1));
+        let panels = self.columns.start / width..self.columns.end.div_ceil(width);
+        for row in (0..self.a.len()).step_by(R) {
+            let rows = row..(row + R).min(self.a.len());
+            // Where fewer than R rows are left, the last one is multiplied again and again, and stored once.
+            let mut stripe = [&[][..]; R];
+            for (r, stripe) in stripe.iter_mut().enumerate() {
+                *stripe = &self.a[(row + r).min(last)][self.k.clone()];
             }
-            let done = stripes.len() * R;
-            for (index, row) in rest.iter().enumerate() {
-                self.block::<S, 1>(simd, &[[row]], done + index, column, panels, &mut Vec::new());
-            }
-        }
-    }
-
-    /// Some stripes of `R` rows of A times some panels, a piece of k at a time: the piece of a panel stays in the
-    /// first-level cache for all stripes.
-    #[inline(always)]
-    fn block<S: Simd, const R: usize>(
-        &mut self,
-        simd: S,
-        stripes: &[[&[A]; R]],
-        row: usize,
-        column: usize,
-        panels: &[F],
-        sums: &mut Vec<Tile<F, S, R>>,
-    ) {
-        let (vector, width) = (F::lanes::<S>() * self.b.depth, VECTORS * F::lanes::<S>());
-        sums.clear();
-        sums.resize(
-            stripes.len() * panels.len().div_ceil(VECTORS * vector),
-            [[F::splat(simd, F::zero()); VECTORS]; R],
-        );
-        for start in (0..self.b.depth).step_by(CHAIN) {
-            let k = start..(start + CHAIN).min(self.b.depth);
-            for (panel, sums) in panels.chunks(VECTORS * vector).zip(sums.chunks_mut(stripes.len())) {
-                for (rows, sums) in stripes.iter().zip(sums) {
-                    match panel.len() / vector {
-                        1 => multiply_tile::<A, F, S, R, 1>(simd, rows, panel, k.clone(), sums),
-                        2 => multiply_tile::<A, F, S, R, 2>(simd, rows, panel, k.clone(), sums),
-                        _ => multiply_tile::<A, F, S, R, 3>(simd, rows, panel, k.clone(), sums),
-                    }
+            for index in panels.clone() {
+                let columns = index * width..((index + 1) * width).min(self.b.columns());
+                let panel = self.b.panel(index);
+                let ahead = self.in_order && index == panels.start;
+                let mut sums = [[F::splat(machine, F::zero()); MOST_VECTORS]; R];
+                self.store.load::<M, R>(rows.clone(), columns.clone(), &mut sums);
+                match (columns.len().div_ceil(F::lanes::<M>()), ahead) {
+                    (1, false) => multiply_tile::<A, F, M, R, 1, false>(machine, &stripe, panel, &mut sums),
+                    (2, false) => multiply_tile::<A, F, M, R, 2, false>(machine, &stripe, panel, &mut sums),
+                    (_, false) => multiply_tile::<A, F, M, R, 3, false>(machine, &stripe, panel, &mut sums),
+                    (1, true) => multiply_tile::<A, F, M, R, 1, true>(machine, &stripe, panel, &mut sums),
+                    (2, true) => multiply_tile::<A, F, M, R, 2, true>(machine, &stripe, panel, &mut sums),
+                    (_, true) => multiply_tile::<A, F, M, R, 3, true>(machine, &stripe, panel, &mut sums),
                 }
+                self.store.store::<M, R>(machine, rows.clone(), columns, &sums);
             }
-        }
-        for ((index, panel), sums) in
-            panels.chunks(VECTORS * vector).enumerate().zip(sums.chunks(stripes.len()))
-        {
-            let column = column + index * width;
-            let columns = (panel.len() / self.b.depth).min(self.b.columns() - column);
-            self.store.store::<S, R>(row, column, columns, sums);
         }
     }
 }
 
-/// `sums` += `R` rows of A times a panel of V vectors, both from `k` only.
+/// `sums` += `R` rows of A times a panel of V vectors. If the rows are read `IN_ORDER`, what comes next is asked for.
 #[inline(always)]
-fn multiply_tile<A: Copy + Into<F>, F: Real, S: Simd, const R: usize, const V: usize>(
-    simd: S,
+fn multiply_tile<A, F, M, const R: usize, const V: usize, const IN_ORDER: bool>(
+    machine: M,
     rows: &[&[A]; R],
     panel: &[F],
-    k: Range<usize>,
-    sums: &mut Tile<F, S, R>,
-) {
-    let panel = &F::vectors::<S>(panel).as_chunks::<V>().0[k.clone()];
-    let mut pieces = *rows;
-    for piece in &mut pieces {
-        *piece = &piece[k.clone()];
-    }
-    let mut chains = [[F::splat(simd, F::zero()); V]; R];
-    for (k, b) in panel.iter().enumerate() {
+    sums: &mut Tile<F, M, R>,
+) where
+    A: Copy + Into<F>,
+    F: Real,
+    M: Machine,
+{
+    let panel = F::vectors::<M>(panel).as_chunks::<V>().0;
+    for (chain, panel) in panel.chunks(CHAIN).enumerate() {
+        let start = chain * CHAIN;
+        let mut pieces = *rows;
+        for piece in &mut pieces {
+            *piece = &piece[start..start + panel.len()];
+        }
+        let mut products = [[F::splat(machine, F::zero()); V]; R];
+        for (k, b) in panel.iter().enumerate() {
+            if IN_ORDER && k % 16 == 0 {
+                rows.iter().for_each(|row| read_ahead::<A, M, R>(machine, row, start + k));
+            }
+            for r in 0..R {
+                let a = F::splat(machine, pieces[r][k].into());
+                for v in 0..V {
+                    products[r][v] = F::mul_add_vectors(machine, a, b[v], products[r][v]);
+                }
+            }
+        }
         for r in 0..R {
-            let a = F::splat(simd, pieces[r][k].into());
             for v in 0..V {
-                chains[r][v] = F::mul_add_vectors(simd, a, b[v], chains[r][v]);
+                sums[r][v] = F::add_vectors(machine, sums[r][v], products[r][v]);
             }
         }
     }
-    for r in 0..R {
-        for v in 0..V {
-            sums[r][v] = F::add_vectors(simd, sums[r][v], chains[r][v]);
-        }
-    }
+}
+
+/// Asks for the numbers of a row [`AHEAD`] of k; beyond its end, for those of the row R below it, which comes next.
+#[inline(always)]
+fn read_ahead<A, M: Machine, const R: usize>(machine: M, row: &[A], k: usize) {
+    let at = k + AHEAD;
+    let below = if at < row.len() { 0 } else { (R - 1) * row.len() };
+    machine.read_ahead(row.as_ptr().wrapping_add(at + below));
 }
 
 #[cfg(test)]
@@ -309,7 +357,9 @@ mod tests {
 
     #[test]
     fn linear_layers_agree_with_f64_for_every_shape() {
-        for (m, n, k) in [(1, 1, 1), (2, 3, 48), (17, 129, 90), (130, 260, 40), (50, 300, 3000)] {
+        for (m, n, k) in
+            [(1, 1, 1), (2, 3, 48), (17, 129, 90), (130, 260, 40), (50, 300, 3000), (200, 70, 1601)]
+        {
             let (x, w, b) = (numbers(m * k, 3), numbers(n * k, 4), numbers(n, 5));
             let (mut y, mut without_bias) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
             linear(&x, &w, Some(&b), k, &mut y);
@@ -322,6 +372,19 @@ mod tests {
                 );
             }
             assert_eq!(without_bias[m * n - 1] + b[n - 1], y[m * n - 1]);
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_token_do_not_depend_on_the_others() {
+        let (m, n, k) = (FEW_TOKENS + 13, 100, 1700);
+        let (x, w, b) = (numbers(m * k, 3), numbers(n * k, 4), numbers(n, 5));
+        let mut all = vec![f32::NAN; m * n];
+        linear(&x, &w, Some(&b), k, &mut all);
+        for few in [1, 2, 8, 49, FEW_TOKENS] {
+            let mut y = vec![f32::NAN; few * n];
+            linear(&x[..few * k], &w, Some(&b), k, &mut y);
+            assert_eq!(y, all[..few * n], "{few}");
         }
     }
 

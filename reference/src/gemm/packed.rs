@@ -1,13 +1,14 @@
-//! The right side B of a product, packed into panels: 1 to 3 vectors wide, all of a panel's rows one after the other.
+//! The right side B of a product, packed into panels: as many vectors wide as a tile, the last one less, all of a panel's rows one after the other.
 //!
-//! The product then reads B from one end to the other. For n = 50 and vectors of 16 numbers, B has the panels of columns
-//! 0 to 47 and 48 to 63, of which the last 14 are padding.
+//! The product then reads B from one end to the other. For n = 50 and panels of 3 vectors of 16 numbers, B has the
+//! panels of columns 0 to 47 and 48 to 63, of which the last 14 are padding.
 
 use std::marker::PhantomData;
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::machine::{Machine, WithMachine, dispatch};
+use super::turn::{ROWS, numbers, numbers_mut, turn};
 use crate::real::Real;
 
 /// A matrix [k, n] packed for the right side of a product.
@@ -23,47 +24,31 @@ pub(crate) struct Packed<F: Real> {
     columns: usize,
     /// Numbers in a vector.
     lanes: usize,
+    /// Columns of a panel, except for the last.
+    pub(super) width: usize,
 }
 
 impl<F: Real> Packed<F> {
-    /// Packs B = Xᵀ, where `rows` are the rows of X [n, k].
-    pub(crate) fn transposed(rows: &[&[F]]) -> Packed<F> {
-        let mut packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
-        let (depth, widest) = (packed.depth, VECTORS * packed.lanes);
-        packed.each_panel(|first, width, panel| {
+    /// Packs B = Xᵀ, where `rows` are the rows of X [n, k], whose numbers become `F`.
+    pub(crate) fn transposed<A: Copy + Into<F> + Sync>(rows: &[&[A]]) -> Packed<F> {
+        let packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
+        let widest = packed.width;
+        packed.filled(|first, width, panel| {
             let rows = &rows[first..(first + widest).min(rows.len())];
-            for start in (0..depth).step_by(PACK_BLOCK) {
-                let k = start..depth.min(start + PACK_BLOCK);
-                let panel = &mut panel[start * width..k.end * width];
-                for (columns, rows) in rows.chunks(PACK_BLOCK).enumerate() {
-                    let mut block = [[F::zero(); PACK_BLOCK]; PACK_BLOCK];
-                    for (column, row) in rows.iter().enumerate() {
-                        block.iter_mut().zip(&row[k.clone()]).for_each(|(to, from)| to[column] = *from);
-                    }
-                    let first = columns * PACK_BLOCK;
-                    for (panel, block) in panel.chunks_exact_mut(width).zip(&block) {
-                        match panel[first..].first_chunk_mut() {
-                            Some(panel) => *panel = *block,
-                            None => panel[first..].copy_from_slice(&block[..width - first]),
-                        }
-                    }
-                }
-            }
-        });
-        packed
+            dispatch(Transpose { rows, width, panel });
+        })
     }
 
     /// Packs B, where `rows` are its rows [k, n].
     pub(crate) fn new(rows: &[&[F]]) -> Packed<F> {
-        let mut packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
+        let packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
         let columns = packed.columns;
-        packed.each_panel(|first, width, panel| {
+        packed.filled(|first, width, panel| {
             for (row, panel) in rows.iter().zip(panel.chunks_exact_mut(width)) {
                 let row = &row[first..(first + width).min(columns)];
                 panel[..row.len()].copy_from_slice(row);
             }
-        });
-        packed
+        })
     }
 
     /// n
@@ -72,32 +57,79 @@ impl<F: Real> Packed<F> {
     }
 
     fn with_room(depth: usize, columns: usize) -> Packed<F> {
-        let lanes = Arch::new().dispatch(Lanes(PhantomData::<F>));
+        let (lanes, width) = dispatch(Widths::<F>(PhantomData));
         // Old numbers stay in the padding of the last panel alone, which makes columns of C that nobody stores.
         let mut storage = F::spare().take();
         let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
         storage.resize(room.max(storage.len()), F::zero());
         let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
-        Packed { storage, start, depth, columns, lanes }
+        Packed { storage, start, depth, columns, lanes, width }
     }
 
-    /// The panels, one after another.
-    pub(super) fn panels(&self) -> &[F] {
-        &self.storage[self.start..][..self.depth * self.columns.next_multiple_of(self.lanes)]
+    /// A panel, one row after another.
+    pub(super) fn panel(&self, index: usize) -> &[F] {
+        let (widest, last) =
+            (self.width * self.depth, self.depth * self.columns.next_multiple_of(self.lanes));
+        &self.storage[self.start..][index * widest..((index + 1) * widest).min(last)]
     }
 
     /// Calls `fill` with the first column, the width and the numbers of every panel.
-    fn each_panel(&mut self, fill: impl Fn(usize, usize, &mut [F]) + Sync) {
-        let (depth, widest) = (self.depth, VECTORS * self.lanes);
-        if depth == 0 {
-            return;
+    fn filled(mut self, fill: impl Fn(usize, usize, &mut [F]) + Sync) -> Packed<F> {
+        let (depth, widest) = (self.depth, self.width);
+        if depth > 0 {
+            let fill =
+                |(panel, numbers): (usize, &mut [F])| fill(panel * widest, numbers.len() / depth, numbers);
+            let room = depth * self.columns.next_multiple_of(self.lanes);
+            let panels = &mut self.storage[self.start..][..room];
+            if room < SMALL {
+                panels.chunks_mut(widest * depth).enumerate().for_each(fill);
+            } else {
+                panels.par_chunks_mut(widest * depth).enumerate().for_each(fill);
+            }
         }
-        let fill = |(panel, numbers): (usize, &mut [F])| fill(panel * widest, numbers.len() / depth, numbers);
-        let panels = &mut self.storage[self.start..][..depth * self.columns.next_multiple_of(self.lanes)];
-        if panels.len() < SMALL {
-            panels.chunks_mut(widest * depth).enumerate().for_each(fill);
-        } else {
-            panels.par_chunks_mut(widest * depth).enumerate().for_each(fill);
+        self
+    }
+}
+
+/// The transpose of some rows [w, k] into a panel [k, `width`], w ≤ `width`.
+struct Transpose<'a, A, F> {
+    rows: &'a [&'a [A]],
+    width: usize,
+    panel: &'a mut [F],
+}
+
+impl<A: Copy + Into<F>, F: Real> WithMachine for Transpose<'_, A, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_machine<M: Machine>(self, machine: M) {
+        let lanes = F::lanes::<M>();
+        for (piece, panel) in self.panel.chunks_mut(PACK_BLOCK * self.width).enumerate() {
+            let (start, depth) = (piece * PACK_BLOCK, panel.len() / self.width);
+            for (group, rows) in self.rows.chunks(ROWS).enumerate() {
+                let mut done = 0;
+                if let Ok(rows) = <&[&[A]; ROWS]>::try_from(rows) {
+                    while done + lanes <= depth {
+                        let mut square = [F::splat(machine, F::zero()); ROWS];
+                        for (vector, row) in square.iter_mut().zip(rows) {
+                            let row = &row[start + done..][..lanes];
+                            let to = numbers_mut::<F, M>(std::slice::from_mut(vector));
+                            to.iter_mut().zip(row).for_each(|(to, from)| *to = (*from).into());
+                        }
+                        let turned = turn::<F, M>(machine, square);
+                        let to = panel[done * self.width..].chunks_exact_mut(self.width);
+                        for (to, from) in to.zip(numbers::<F, M>(&turned).as_chunks::<ROWS>().0) {
+                            to[group * ROWS..][..ROWS].copy_from_slice(from);
+                        }
+                        done += lanes;
+                    }
+                }
+                for (k, to) in panel.chunks_exact_mut(self.width).enumerate().skip(done) {
+                    for (to, row) in to[group * ROWS..].iter_mut().zip(rows) {
+                        *to = row[start + k].into();
+                    }
+                }
+            }
         }
     }
 }
@@ -110,14 +142,12 @@ impl<F: Real> Drop for Packed<F> {
     }
 }
 
-/// Vectors in a panel.
-pub(super) const VECTORS: usize = 3;
 /// Numbers in the longest vector that any processor has.
-pub(super) const LONGEST_VECTOR: usize = 16;
+const LONGEST_VECTOR: usize = 16;
 /// Bytes in a cache line.
 const CACHE_LINE: usize = 64;
-/// A square of this side is transposed at a time.
-const PACK_BLOCK: usize = 16;
+/// Rows of a panel that are filled at a time: as many as stay in the first-level cache.
+const PACK_BLOCK: usize = 64;
 /// Fewer numbers than this are not worth a second thread.
 const SMALL: usize = 1 << 17;
 
@@ -126,15 +156,15 @@ pub(crate) fn rows<F>(matrix: &[F], columns: usize) -> Vec<&[F]> {
     matrix.chunks_exact(columns).collect()
 }
 
-/// Asks for the numbers in a vector.
-struct Lanes<F>(PhantomData<F>);
+/// Asks for the numbers in a vector and in a row of a panel.
+struct Widths<F>(PhantomData<F>);
 
-impl<F: Real> WithSimd for Lanes<F> {
-    type Output = usize;
+impl<F: Real> WithMachine for Widths<F> {
+    type Output = (usize, usize);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        F::lanes::<S>()
+    fn with_machine<M: Machine>(self, _: M) -> (usize, usize) {
+        (F::lanes::<M>(), M::VECTORS * F::lanes::<M>())
     }
 }
 
@@ -147,6 +177,9 @@ mod tests {
         let (n, k) = (53, 70);
         let x: Vec<f32> = (0..n * k).map(|at| at as f32).collect();
         let xt: Vec<f32> = (0..n * k).map(|at| x[at % n * k + at / n]).collect();
-        assert_eq!(Packed::transposed(&rows(&x, k)).panels(), Packed::new(&rows(&xt, n)).panels());
+        let (x, xt) = (Packed::<f32>::transposed(&rows(&x, k)), Packed::new(&rows(&xt, n)));
+        for panel in 0..n.div_ceil(x.width) {
+            assert_eq!(x.panel(panel), xt.panel(panel));
+        }
     }
 }

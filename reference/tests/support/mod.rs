@@ -123,6 +123,7 @@ pub(crate) fn inputs(trace: &File) -> Inputs {
         end_positions: trace.i64("inputs.end_positions"),
         output_hidden_states: true,
         output_attentions: true,
+        skip_padding: false,
     }
 }
 
@@ -166,17 +167,29 @@ fn tensorflow<M: tf::TFLoss, F: Real>(
 /// Runs the class of a trace, as the framework of the trace does. Returns outputs and activations by their names in
 /// the trace.
 pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
+    let mut activations = Trace::<F>::of_everything();
+    let mut named = run_on(folder, trace, &inputs(trace), &mut activations.probe())?;
+    let activations = activations.activations.into_iter();
+    named.extend(activations.map(|(name, value)| (format!("activations.{name}"), value)));
+    Ok(named)
+}
+
+/// Runs the class of a trace on some inputs. Returns the outputs.
+pub(crate) fn run_on<F: Real>(
+    folder: &Path,
+    trace: &File,
+    inputs: &Inputs,
+    probe: &mut Probe<'_, F>,
+) -> Result<Named<F>> {
     let (config, source) = (config(folder), File::open(&folder.join("model.safetensors")));
     let rows = match trace.metadata("masked_rows").as_str() {
         "uniform" => MaskedRows::Uniform,
         "zero" => MaskedRows::Zero,
         other => panic!("masked_rows {other:?}"),
     };
-    let (inputs, mut activations) = (&inputs(trace), Trace::<F>::of_everything());
-    let probe = &mut activations.probe();
     let class = trace.metadata("class");
     let class = class.trim_start_matches("TF").replace("DebertaV2", "Deberta");
-    let mut named = match (trace.metadata("framework").as_str(), class.as_str()) {
+    Ok(match (trace.metadata("framework").as_str(), class.as_str()) {
         ("microsoft", "ReplacedTokenDetectionModel") => named(
             &ReplacedTokenDetectionModel::from_pretrained(config, &source)?.0.forward_in(inputs, probe)?,
         ),
@@ -214,10 +227,7 @@ pub(crate) fn run<F: Real>(folder: &Path, trace: &File) -> Result<Named<F>> {
             pytorch::<DebertaForMultipleChoice, F>(config, &source, rows, inputs, probe)?
         }
         other => panic!("no class for {other:?}"),
-    };
-    let activations = activations.activations.into_iter();
-    named.extend(activations.map(|(name, value)| (format!("activations.{name}"), value)));
-    Ok(named)
+    })
 }
 
 /// What the comparison of a trace found.
@@ -349,11 +359,11 @@ pub(crate) fn verify_all<F: Real>(cases: &Path, without_weights: &[&str], tolera
     count
 }
 
-fn name(path: &Path) -> String {
+pub(crate) fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-fn list(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn list(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())

@@ -198,14 +198,17 @@ fn runtime(path: &Path, backend: BackendName, file: &OnnxFile) -> Result<Arc<dyn
             if let Some(why) = departures::departure(file) {
                 return Err(Error::unsupported(format!("{why}; {ELSEWHERE}")));
             }
-            let bytes = Mapped::open(path)?;
-            let graph = file.graph();
-            let bytes = if file.has_bf16() || graph.is_some_and(rewriting::is_needed) {
-                file.rewritten(&bytes, |model| model.graph.iter_mut().for_each(rewriting::unfuse))?
+            let is_rewritten = file.has_bf16() || file.graph().is_some_and(rewriting::is_needed);
+            let loaded = if is_rewritten {
+                let bytes = Mapped::open(path)?;
+                load_rten(
+                    file.rewritten(&bytes, |model| model.graph.iter_mut().for_each(rewriting::unfuse))?,
+                    file,
+                )
             } else {
-                bytes.to_vec()
+                load_rten_file(path, file)
             };
-            let loaded = load_rten(bytes, file).map_err(|error| {
+            let loaded = loaded.map_err(|error| {
                 if error.kind() == Kind::Unsupported {
                     Error::unsupported(format!("{error}; {ELSEWHERE}"))
                 } else {
@@ -226,6 +229,15 @@ const ELSEWHERE: &str =
     "`deberta-verify --backend onnxruntime` judges it by ONNX Runtime (docs/formats/onnx.md)";
 
 const WHAT: &str = "load the graph";
+
+/// Loads a file as it is into `rten`. One without data in other files is read as it is parsed: its weights are in memory once.
+fn load_rten_file(path: &Path, file: &OnnxFile) -> Result<rten::Rten> {
+    if !file.external().is_empty() || path.extension().is_none_or(|extension| extension != "onnx") {
+        return load_rten(Mapped::open(path)?.to_vec(), file);
+    }
+    let path = path.to_owned();
+    apart(WHAT, move || rten::Rten::load_file(&path))
+}
 
 /// Loads the bytes of a model into `rten`, with the files beside it, by the names that it gives them.
 fn load_rten(bytes: Vec<u8>, file: &OnnxFile) -> Result<rten::Rten> {

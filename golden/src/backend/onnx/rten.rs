@@ -1,5 +1,6 @@
 //! `rten`, in Rust: computes every node as the file has it, without fusing any.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use deberta_converters::error::Result;
@@ -25,14 +26,23 @@ impl Rten {
     /// # Errors
     /// Operators that `rten` does not know, among others.
     pub(super) fn load(bytes: Vec<u8>, external: Vec<(String, Vec<u8>)>) -> Result<Rten> {
-        let mut options = ModelOptions::with_all_ops();
-        options.enable_optimization(false);
+        let mut options = options();
         for (name, data) in external {
             options.external_data(&name, data);
         }
-        let model = options.load(bytes).map_err(|error| not_taken(&error))?;
-        let threads = Arc::new(ThreadPool::with_num_threads(rayon::current_num_threads()));
-        Ok(Rten { model, threads })
+        options.load(bytes).map(Rten::of).map_err(|error| not_taken(&error))
+    }
+
+    /// Loads a graph that holds its data itself.
+    ///
+    /// # Errors
+    /// As [`Rten::load`].
+    pub(super) fn load_file(path: &Path) -> Result<Rten> {
+        options().load_file(path).map(Rten::of).map_err(|error| not_taken(&error))
+    }
+
+    fn of(model: Model) -> Rten {
+        Rten { model, threads: Arc::new(ThreadPool::with_num_threads(rayon::current_num_threads())) }
     }
 
     fn id(&self, ids: &[NodeId], name: &str) -> Result<NodeId> {
@@ -88,6 +98,12 @@ impl Runtime for Rten {
         let computed = self.model.run(values, &ids, Some(options)).map_err(|error| not_run(&error))?;
         outputs.iter().zip(computed).map(|(name, value)| read(name, value)).collect()
     }
+}
+
+fn options() -> ModelOptions {
+    let mut options = ModelOptions::with_all_ops();
+    options.enable_optimization(false);
+    options
 }
 
 fn read(name: &str, value: rten::Value) -> Result<tensor::Tensor> {

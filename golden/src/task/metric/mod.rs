@@ -1,6 +1,7 @@
 //! Metrics: numbers from predictions and what was expected, and nothing about files or models.
 
 pub mod answers;
+pub mod confusion;
 pub mod correlation;
 pub mod entities;
 pub(super) mod json;

@@ -1,13 +1,19 @@
-//! `record`: a model on the inputs of a trace, every probe point and output.
+//! `record`: a model on the inputs of a trace, every probe point and output; or a golden of texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::probe::matches;
 use deberta_reference::{Head, Inputs, MaskedRows, Module};
+
+mod golden;
+mod texts;
+
+use golden::GoldenArgs;
+use texts::TextsArgs;
 
 use super::exit_status::ExitStatus;
 use super::model::ModelArgs;
@@ -21,14 +27,19 @@ use crate::trace::points::POINTS;
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("given").required(true).multiple(true).args(["inputs", "text", "texts"]))]
 pub(super) struct RecordArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Trace whose inputs.* are given to the model
-    #[arg(long, value_name = "TRACE")]
-    inputs: PathBuf,
-    /// Trace to write
-    #[arg(short, long, value_name = "TRACE")]
+    #[arg(long, value_name = "TRACE", conflicts_with_all = texts::ALL)]
+    inputs: Option<PathBuf>,
+    #[command(flatten)]
+    texts: TextsArgs,
+    #[command(flatten)]
+    golden: GoldenArgs,
+    /// Trace to write; of texts, the folder of the golden
+    #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Class to run: DebertaModel, TFDebertaForMaskedLM, EnhancedMaskDecoder, …; the class of the trace, or else of
     /// the model, when not given
@@ -38,10 +49,11 @@ pub(super) struct RecordArgs {
     /// when not given
     #[arg(long, value_parser = masked_rows())]
     masked_rows: Option<MaskedRows>,
-    /// Activations to record, as patterns in which * stands for any text; none for the outputs alone
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    /// Activations to record, as patterns in which * stands for any text; none for the outputs alone. All when not given,
+    /// of texts as far as they are short
+    #[arg(long, value_name = "PATTERN")]
     points: Vec<String>,
-    /// Replace the output file if it exists
+    /// Replace the output if it exists
     #[arg(long)]
     force: bool,
 }
@@ -58,18 +70,29 @@ fn masked_rows() -> impl TypedValueParser<Value = MaskedRows> {
 
 impl RecordArgs {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        let named = self.class.as_deref().map(Class::from_name).transpose()?;
+        match self.inputs.clone() {
+            Some(inputs) => self.record_trace(&inputs, named),
+            None => self.record_golden(named),
+        }
+    }
+
+    /// Records a trace of the inputs of another one.
+    fn record_trace(mut self, given: &Path, named: Option<Class>) -> Result<ExitStatus> {
+        if self.points.is_empty() {
+            self.points.push("*".to_owned());
+        }
         if self.output.exists() && !self.force {
             return Err(
                 Error::new(Kind::Request, "exists already; --force replaces it").in_file(&self.output)
             );
         }
-        let recorded = TraceFile::open(&self.inputs)?.inputs()?;
-        let named = self.class.as_deref().map(Class::from_name).transpose()?;
+        let recorded = TraceFile::open(given)?.inputs()?;
         let class = match named {
             Some(class) => Some(class),
-            None => Class::of(&recorded).map_err(|error| error.in_file(&self.inputs))?,
+            None => Class::of(&recorded).map_err(|error| error.in_file(given))?,
         };
-        let inputs = inputs(&recorded).map_err(|error| error.in_file(&self.inputs))?;
+        let inputs = inputs(&recorded).map_err(|error| error.in_file(given))?;
         let model: Box<dyn Backend>;
         let (inputs, mut left_out, class, layers) = if self.model.backend.runs_graphs() {
             let file = self.model.graph_file()?;
@@ -79,7 +102,7 @@ impl RecordArgs {
             (inputs, left_out, class, file.config.num_hidden_layers)
         } else {
             let (checkpoint, class) = self.model.open(class)?;
-            let told = masked_rows_of(&recorded).map_err(|error| error.in_file(&self.inputs))?;
+            let told = masked_rows_of(&recorded).map_err(|error| error.in_file(given))?;
             // The trace states the convention of its own class, for TensorFlow's `zero`; --class may name another class.
             let told = told.filter(|_| named.is_none());
             let masked_rows = self.masked_rows.or(told).unwrap_or(class.masked_rows());
@@ -94,7 +117,7 @@ impl RecordArgs {
         let inputs = Inputs { output_hidden_states: true, output_attentions, ..inputs };
         let points: Vec<&str> = self.points.iter().map(String::as_str).collect();
         let (mut trace, magnitudes) =
-            model.run_and_measure(&inputs, &points).map_err(|error| error.in_file(&self.inputs))?;
+            model.run_and_measure(&inputs, &points).map_err(|error| error.in_file(given))?;
         self.check_points(&trace)?;
         left_out.extend(for_loss(&inputs).filter(|name| !takes(class.head, name, &trace)));
         if !left_out.is_empty() {
@@ -103,12 +126,12 @@ impl RecordArgs {
             let names = left_out.join(", ");
             say(&format!("note: {what} does not take, and the trace does not get: {names}"));
         }
-        let mut given = recorded.tensors;
-        given.retain(|tensor| {
+        let mut kept = recorded.tensors;
+        kept.retain(|tensor| {
             tensor.name.strip_prefix("inputs.").is_some_and(|input| !left_out.contains(&input))
         });
         trace.metadata.push((POINTS.to_owned(), self.meant(&trace)));
-        trace.tensors.splice(0..0, given);
+        trace.tensors.splice(0..0, kept);
         trace.write(&self.output)?;
 
         let count =

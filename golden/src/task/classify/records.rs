@@ -1,0 +1,249 @@
+//! The rows of a file: tables with commas or tabs, lines of JSON, lists in JSON.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use deberta_converters::error::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::super::data::{Table, TextFile};
+use super::columns::{Chosen, Columns};
+use crate::report::name_of;
+
+/// The rows that have a label.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) records: Vec<Record>,
+    /// How many have none.
+    pub(super) without_label: usize,
+}
+
+/// A row.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// What reports call it: `file:12`.
+    pub(super) place: String,
+    pub(super) text: String,
+    /// The second text, which may be empty.
+    pub(super) pair: Option<String>,
+    pub(super) label: String,
+}
+
+/// What stands for no label: nothing, what pandas writes for nothing, and -1 of a hidden test set.
+const NO_LABEL: [&str; 8] = ["", "-", "-1", "nan", "none", "null", "na", "<na>"];
+
+/// The cells of a row: the text of each, nothing where there is none.
+pub(super) type Cells<'c> = Vec<Option<Cow<'c, str>>>;
+
+/// Reads at most `limit` rows with a label.
+///
+/// # Errors
+/// A file that cannot be read; no row; a column that is not there; a text that is not.
+pub(super) fn read(path: &Path, columns: &Columns, limit: usize) -> Result<Found> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = extension.to_ascii_lowercase();
+    let file = TextFile::read(path)?;
+    let found = if file.is_json_list() {
+        of_list(&file, columns, limit)
+    } else if file.looks_like_json() {
+        of_lines(&file, columns, limit)
+    } else {
+        let commas = extension == "csv" || (extension != "tsv" && !has_tabs(&file));
+        let table = if commas { Table::with_commas(&file, &[])? } else { Table::open(&file, &[])? };
+        of_table(&file, &table, columns, limit)
+    }?;
+    if found.records.is_empty() && found.without_label == 0 { Err(file.empty()) } else { Ok(found) }
+}
+
+fn has_tabs(file: &TextFile) -> bool {
+    file.texts().next().is_some_and(|line| line.text.contains('\t'))
+}
+
+fn of_table(file: &TextFile, table: &Table<'_>, columns: &Columns, limit: usize) -> Result<Found> {
+    let chosen = columns.among(&table.columns()).map_err(|why| file.at(1, &why))?;
+    let mut found = Found::default();
+    for row in table.rows() {
+        if found.is_full(limit) {
+            break;
+        }
+        let row = row?;
+        let cells = row.cells().map(|cell| Some(Cow::Borrowed(cell))).collect();
+        found.add(row.line.place(), cells, chosen).map_err(|why| row.line.error(&why))?;
+    }
+    Ok(found)
+}
+
+fn of_lines(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
+    let (mut found, mut names) = (Found::default(), None);
+    for line in file.texts() {
+        if found.is_full(limit) {
+            break;
+        }
+        let text = without_nan(line.text);
+        let object: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|error| line.error(&format!("not an object: {error}")))?;
+        found.add_object(line.place(), &object, columns, &mut names).map_err(|why| line.error(&why))?;
+    }
+    Ok(found)
+}
+
+fn of_list(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
+    let text = without_nan(file.text());
+    let objects: Vec<Map<String, Value>> = serde_json::from_str(&text).map_err(|error| {
+        let line = error.line().max(1);
+        file.at(line, &format!("not a list of objects: {error}"))
+    })?;
+    let (mut found, mut names) = (Found::default(), None);
+    for (at, object) in objects.iter().enumerate() {
+        if found.is_full(limit) {
+            break;
+        }
+        let place = format!("{}[{at}]", name_of(file.path()));
+        found
+            .add_object(place, object, columns, &mut names)
+            .map_err(|why| Error::malformed(format!("entry {at}: {why}")).in_file(file.path()))?;
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Adds an object; `names` are the keys of the first one and which of them are chosen.
+    fn add_object(
+        &mut self,
+        place: String,
+        object: &Map<String, Value>,
+        columns: &Columns,
+        names: &mut Option<(Vec<String>, Chosen)>,
+    ) -> std::result::Result<(), String> {
+        let (names, chosen) = match names {
+            Some(known) => &*known,
+            None => {
+                let keys: Vec<String> = object.keys().cloned().collect();
+                let chosen = columns.among(&keys)?;
+                &*names.insert((keys, chosen))
+            }
+        };
+        let cells =
+            names.iter().map(|name| object.get(name).map_or(Ok(None), cell)).collect::<Result<_, _>>()?;
+        self.add(place, cells, *chosen)
+    }
+
+    /// Whether there are as many rows as are wanted.
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        self.records.len() >= limit
+    }
+
+    /// Adds a row.
+    pub(super) fn add(
+        &mut self,
+        place: String,
+        cells: Cells<'_>,
+        chosen: Chosen,
+    ) -> std::result::Result<(), String> {
+        let of = |at: usize| cells.get(at).and_then(|cell| cell.as_deref());
+        let label = of(chosen.label).unwrap_or_default().trim();
+        if NO_LABEL.contains(&label.to_ascii_lowercase().as_str()) {
+            self.without_label += 1;
+            return Ok(());
+        }
+        let text = of(chosen.text).ok_or("no text")?.to_owned();
+        let pair = chosen.pair.map(|at| of(at).unwrap_or_default().to_owned());
+        self.records.push(Record { place, text, pair, label: whole(label).to_owned() });
+        Ok(())
+    }
+}
+
+/// The text of a JSON value.
+fn cell(value: &Value) -> std::result::Result<Option<Cow<'_, str>>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(Cow::Borrowed(text))),
+        Value::Bool(_) | Value::Number(_) => Ok(Some(Cow::Owned(value.to_string()))),
+        // It may be of a column that nobody asks for.
+        Value::Array(_) | Value::Object(_) => Ok(None),
+    }
+}
+
+/// A number as it is written without the fraction that pandas gives to columns where one is missing: `1.0` is `1`.
+fn whole(label: &str) -> &str {
+    let digits = label.strip_suffix(".0");
+    digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).unwrap_or(label)
+}
+
+/// JSON with null for the NaN that Python writes, which JSON does not have.
+fn without_nan(text: &str) -> Cow<'_, str> {
+    if !text.contains("NaN") {
+        return Cow::Borrowed(text);
+    }
+    let mut written = String::with_capacity(text.len() + 16);
+    let (mut rest, mut inside) = (text, false);
+    while let Some(first) = rest.chars().next() {
+        let (length, replaced) = match first {
+            '\\' if inside => (1 + rest.chars().nth(1).map_or(0, char::len_utf8), None),
+            'N' if !inside && rest.starts_with("NaN") => (3, Some("null")),
+            '"' => {
+                inside = !inside;
+                (1, None)
+            }
+            other => (other.len_utf8(), None),
+        };
+        let (taken, after) = rest.split_at(length);
+        written.push_str(replaced.unwrap_or(taken));
+        rest = after;
+    }
+    Cow::Owned(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, text: &str) -> std::result::Result<Found, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        read(&path, &Columns::default(), usize::MAX).map_err(|error| error.to_string())
+    }
+
+    fn record(place: &str, text: &str, pair: Option<&str>, label: &str) -> Record {
+        let [place, text, label] = [place, text, label].map(str::to_owned);
+        Record { place, text, pair: pair.map(str::to_owned), label }
+    }
+
+    #[test]
+    fn tables_have_commas_or_tabs() {
+        let csv = found("a.csv", "id,text,label\n1,\"a, \"\"b\"\"\",pos\n2,,neg\n").unwrap();
+        assert_eq!(
+            csv.records,
+            [record("a.csv:2", "a, \"b\"", None, "pos"), record("a.csv:3", "", None, "neg")]
+        );
+        let tsv = found("a.tsv", "premise\thypothesis\tlabel\na\t\t1.0\nb\tc\tNaN\n").unwrap();
+        assert_eq!(tsv.records, [record("a.tsv:2", "a", Some(""), "1")]);
+        assert_eq!(tsv.without_label, 1);
+        assert!(found("a.csv", "tweet,label\nx,y\n").unwrap_err().contains("which column has the text?"));
+        assert!(found("a.csv", "text,label\n").unwrap_err().contains("no examples"));
+    }
+
+    #[test]
+    fn json_is_lines_or_a_list() {
+        let lines = "{\"text\": \"NaN \\\" NaN\", \"label\": 1}\n{\"text\": \"b\", \"label\": NaN}\n\
+                     {\"text\": \"c\", \"label\": null, \"more\": [1]}\n{\"label\": true, \"text\": \"d\"}\n";
+        let read = found("a.jsonl", lines).unwrap();
+        assert_eq!(
+            read.records,
+            [record("a.jsonl:1", "NaN \" NaN", None, "1"), record("a.jsonl:4", "d", None, "true")]
+        );
+        assert_eq!(read.without_label, 2);
+        let list = "[\n {\"sentence1\": \"a\", \"sentence2\": null, \"label\": \"x\"},\n {\"sentence1\": \"b\", \
+                    \"sentence2\": \"c\", \"label\": 0}\n]";
+        let read = found("a.json", list).unwrap();
+        assert_eq!(
+            read.records,
+            [record("a.json[0]", "a", Some(""), "x"), record("a.json[1]", "b", Some("c"), "0")]
+        );
+        assert!(found("a.json", "[1]").unwrap_err().contains("line 1: not a list of objects"));
+        assert!(
+            found("a.json", "[{\"text\": null, \"label\": 1}]").unwrap_err().contains("entry 0: no text")
+        );
+    }
+}
