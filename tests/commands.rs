@@ -170,6 +170,20 @@ fn the_documented_names_are_the_programs() {
 }
 
 #[test]
+fn the_documented_containers_are_those_of_the_table() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/containers.md");
+    let table = deberta_converters::containers::page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&page, &table).unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(&page).unwrap(),
+        table,
+        "run the tests with UPDATE_DOCS=1 to write docs/formats/containers.md"
+    );
+}
+
+#[test]
 fn names_of_one_model() {
     let config = path(&fixture("transformers/embed-proj/config.json"));
     let text = succeed(CONVERT, &["names", "--config", &config, "--head", "mlm"]);

@@ -365,7 +365,7 @@ fn scripts() -> Vec<String> {
     let steps = action["runs"]["steps"].as_sequence().unwrap().clone();
     let scripts: Vec<String> =
         steps.iter().filter_map(|step| step["run"].as_str().map(str::to_owned)).collect();
-    assert_eq!(scripts.len(), 2);
+    assert_eq!(scripts.len(), 3);
     // What users write must not become part of a script.
     assert!(scripts.iter().all(|script| !script.contains("${{")));
     scripts
@@ -387,6 +387,7 @@ fn action(
     }
     let output = folder.join("output");
     fs::write(&output, "").unwrap();
+    fs::write(folder.join("path"), "").unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(folder);
@@ -394,6 +395,8 @@ fn action(
         command.env(name, if name == "FORMAT" { "text" } else { "" });
     }
     command.env_remove("GITHUB_ACTIONS").env("PATH", path).env("GITHUB_OUTPUT", &output);
+    command.env("GITHUB_PATH", folder.join("path")).env("RUNNER_TEMP", folder.join("temporary"));
+    command.env("RUNNER_OS", "Linux").env("RUNNER_ARCH", "X64").env("ImageOS", "ubuntu24");
     let run = command.envs(environment.iter().copied()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let ended =
@@ -403,7 +406,7 @@ fn action(
 
 #[test]
 fn the_action_passes_inputs_on_and_tells_how_it_ended() {
-    let script = scripts().remove(1);
+    let script = scripts().remove(2);
     let folder = with_policy("models: [{model: ./bad}]");
     let program = format!("#!/bin/sh\nexec '{VERIFY}' \"$@\"\n");
     let run = |environment: &[(&str, &str)]| {
@@ -438,15 +441,119 @@ fn the_action_passes_inputs_on_and_tells_how_it_ended() {
     assert!(!folder.path().join("hacked").exists());
 }
 
+/// A fake Python, whose virtual environments have a pip that says what it is asked for, and fails if `PIP_FAILS` is set.
+const PYTHON: &str = r#"#!/bin/sh
+[ "$1 $2" = "-m venv" ] && mkdir -p "$3/bin" || exit 1
+printf '%s\n' '#!/bin/sh' 'echo pip "$@"' '[ -z "$PIP_FAILS" ]' > "$3/bin/pip"
+chmod +x "$3/bin/pip"
+"#;
+
+/// Runs the first step of the action, which installs the package.
+fn installed(folder: &Path, environment: &[(&str, &str)]) -> (Run, String, String) {
+    let (ended, output) = action(&scripts()[0], folder, &[("python3", PYTHON)], environment);
+    (ended, output, fs::read_to_string(folder.join("path")).unwrap())
+}
+
 #[test]
-fn the_action_installs_what_it_comes_with_or_a_version() {
-    let script = scripts().remove(0);
+fn the_action_installs_the_package_of_its_tag_or_of_the_input() {
     let folder = tempfile::tempdir().unwrap();
-    let program = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n";
-    let run = |version: &str| {
-        let environment = [("VERSION", version), ("ACTION_PATH", "/a/.github/actions/deberta-verify")];
-        action(&script, folder.path(), &[("cargo", program)], &environment).0.stdout
-    };
-    assert_eq!(run(""), "install\n--locked\n--path\n/a/.github/actions/deberta-verify/../../../golden\n");
-    assert_eq!(run("0.1.0"), "install\n--locked\n--version=0.1.0\ndeberta-golden\n");
+    let bin = format!("{}/bin\n", folder.path().join("temporary/deberta-verify").display());
+    for (version, tag, installs) in [
+        ("", "v1.2.3", "1.2.3"),
+        ("", "v1.2.3-rc.1", "1.2.3-rc.1"),
+        ("0.1.0", "v1.2.3", "0.1.0"),
+        ("v0.1.0", "0123456789012345678901234567890123456789", "0.1.0"),
+    ] {
+        let (ended, output, path) = installed(folder.path(), &[("VERSION", version), ("ACTION_REF", tag)]);
+        let pip = format!(
+            "pip install --quiet --disable-pip-version-check --only-binary=:all: deberta-verify=={installs}\n"
+        );
+        assert_eq!((ended.code, ended.stdout), (0, pip), "{}", ended.stderr);
+        // Nothing is left to build.
+        assert_eq!((output.as_str(), path.as_str()), ("", bin.as_str()));
+    }
+    for version in ["latest", "1.2", "1.2.3 --index-url x", "1.2.3\n::add-mask::x", "$(touch hacked)"] {
+        let (ended, output, path) =
+            installed(folder.path(), &[("VERSION", version), ("ACTION_REF", "v1.2.3")]);
+        let first = version.lines().next().unwrap();
+        let message =
+            format!("::error title=deberta-verify::version: {first}: expected a version such as 1.2.3\n");
+        assert_eq!((ended.code, ended.stdout, output + &path), (2, message, String::new()));
+    }
+    assert!(!folder.path().join("hacked").exists());
+}
+
+/// A fake cargo that builds a program.
+const CARGO: &str = r#"#!/bin/sh
+echo "$@"
+for argument; do case $argument in --root=*) root=${argument#--root=}; esac; done
+mkdir -p "$root/bin" && touch "$root/bin/deberta-verify" && chmod +x "$root/bin/deberta-verify"
+"#;
+
+/// Runs the step of the action that builds, with what the first one said. Returns what is in the path then.
+fn built(folder: &Path, output: &str, action_path: &str) -> (String, String) {
+    let said = |name: &str| output.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let environment = [("VERSION", said("build=")), ("ROOT", said("root=")), ("ACTION_PATH", action_path)];
+    let (ended, _) = action(&scripts()[1], folder, &[("cargo", CARGO)], &environment);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    (ended.stdout, fs::read_to_string(folder.join("path")).unwrap())
+}
+
+#[test]
+fn the_action_builds_a_version_without_a_package_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("VERSION", ""), ("ACTION_REF", "v1.2.3"), ("PIP_FAILS", "1")];
+    let (ended, output, path) = installed(folder.path(), &environment);
+    assert_eq!((ended.code, path.as_str()), (0, ""), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("::warning title=deberta-verify::no package of version 1.2.3"),
+        "{}",
+        ended.stdout
+    );
+    let root = folder.path().join("temporary/deberta-verify-built");
+    let root = root.display();
+    assert_eq!(output, format!("build=1.2.3\nroot={root}\nkey=deberta-verify-1.2.3-Linux-X64-ubuntu24\n"));
+    let bin = format!("{root}/bin\n");
+    let (cargo, path) = built(folder.path(), &output, "/a");
+    assert_eq!(cargo, format!("install --locked --root={root} --version=1.2.3 deberta-golden\n"));
+    assert_eq!(path, bin);
+    // Where the cache had it, it is not built.
+    assert_eq!(built(folder.path(), &output, "/a"), (String::new(), bin));
+}
+
+#[test]
+fn the_action_builds_its_own_source_where_it_has_no_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    for name in
+        ["reference/src", "converters/src", "golden/src", "golden/tests", ".github/actions/deberta-verify"]
+    {
+        fs::create_dir_all(source.join(name)).unwrap();
+    }
+    for name in ["Cargo.toml", "Cargo.lock", "golden/src/a file.rs", "golden/tests/a.rs"] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let action_path = source.join(".github/actions/deberta-verify").display().to_string();
+    let keys: Vec<String> = ["main", "0123456789012345678901234567890123456789", "v1"]
+        .iter()
+        .map(|revision| {
+            let environment = [("VERSION", ""), ("ACTION_REF", *revision), ("ACTION_PATH", &action_path)];
+            let (ended, output, _) = installed(folder.path(), &environment);
+            assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{}", ended.stderr);
+            let (cargo, _) = built(folder.path(), &output, &action_path);
+            assert!(
+                cargo.is_empty() || cargo.ends_with(&format!(" --path={action_path}/../../../golden\n")),
+                "{cargo}"
+            );
+            // What is built is kept under what it was built from.
+            let changed = if *revision == "main" { "golden/tests/a.rs" } else { "golden/src/a file.rs" };
+            fs::write(source.join(changed), "changed").unwrap();
+            output.lines().last().unwrap().to_owned()
+        })
+        .collect();
+    assert!(
+        keys[0].starts_with("key=deberta-verify-") && keys[0].ends_with("-Linux-X64-ubuntu24"),
+        "{keys:?}"
+    );
+    assert!(keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
 }

@@ -190,6 +190,10 @@ fn what_rten_computes_otherwise_is_undecided() {
         graph.node.push(node("MatMulInteger", &["a", "b", "zero a", "zero b"], "product"));
     });
     let run = verify(&model, "masked-lm", &[]);
+    if std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        assert!(run.stdout.contains("computed by ONNX Runtime ("), "{}{}", run.stdout, run.stderr);
+        return;
+    }
     assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("zero points of the first columns for all columns"), "{}", run.stdout);
     assert!(run.stdout.contains("--backend onnxruntime"), "{}", run.stdout);

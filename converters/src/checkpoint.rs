@@ -1,21 +1,27 @@
 //! A checkpoint: files, a configuration, and which tensor is which parameter.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use deberta_reference::{DebertaConfig, Head, Module, Param, Role, Stage, locate, params};
+use deberta_reference::{DebertaConfig, Head, Module, Role, Stage, locate};
 
+use crate::adapter::Delta;
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
 use crate::format::{Extra, Format, TensorFile};
+use crate::incomplete::without_weights;
 use crate::matching::{Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
+use crate::naming::keras;
 use crate::naming::onnx::{self, Recovered};
-use crate::naming::torch::Prefixes;
+use crate::naming::prefixes::Prefixes;
 use crate::naming::{self, CONFIG_KEY, Naming};
 use crate::parallel;
 use crate::progress::Progress;
+use crate::selection::Selection;
 use crate::source::Source;
 use crate::tensor::TensorInfo;
+use crate::truncation::zeros_at_the_end;
 use crate::values::Values;
 
 /// An opened checkpoint whose tensors are matched with the parameters of its class.
@@ -60,28 +66,30 @@ pub struct Checkpoint {
     /// What a reader of the result should know.
     pub notes: Vec<String>,
     /// What other model the tensors are of, if their names tell one.
-    other_model: Option<&'static str>,
-    files: Vec<Box<dyn TensorFile>>,
+    pub(crate) other_model: Option<&'static str>,
+    /// What an adapter adds to parameters, by their names.
+    deltas: HashMap<String, Delta>,
+    pub(crate) files: Vec<Box<dyn TensorFile>>,
 }
 
 impl Checkpoint {
-    /// Opens the files of `source` and matches their tensors with the parameters of `head`, or else of the class
+    /// Opens the files of `source` and matches their tensors with the parameters of the class in `selection`, or else of the class
     /// that the configuration names or the tensors show. The configuration is in the file `config`, or else beside
     /// the weights.
     ///
     /// # Errors
-    /// Files that cannot be read.
+    /// Files that cannot be read; files of several models, if `selection` does not say which.
     pub fn open(
         source: Source,
         config: Option<&Path>,
-        head: Option<Head>,
+        selection: impl Into<Selection>,
     ) -> Result<(ConfigFile, Checkpoint)> {
         // A download that went wrong is wrong in the weights first: their error says more than a missing config.
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
         let config =
             ConfigFile::find(config, source.folder(), held.map(|text| (source.path.as_path(), text)))?;
-        let checkpoint = Checkpoint::from_files(source, format, files, &config.config, head)?;
+        let checkpoint = Checkpoint::from_files(source, format, files, &config.config, selection)?;
         Ok((config, checkpoint))
     }
 
@@ -91,21 +99,35 @@ impl Checkpoint {
         format: Format,
         files: Vec<Box<dyn TensorFile>>,
         config: &DebertaConfig,
-        head: Option<Head>,
+        selection: impl Into<Selection>,
     ) -> Result<Checkpoint> {
+        let Selection { head, prefix, drop_head } = selection.into();
+        let head = head.or(drop_head.then_some(Head::Base));
         let recovered: Vec<Vec<Option<Vec<Recovered>>>> =
             files.iter().filter_map(|file| onnx::recover(file.as_ref())).collect();
         let names: Vec<&str> = if recovered.is_empty() {
-            files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str()).collect()
+            let stored = files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str());
+            let second = files.iter().flat_map(|file| file.second_names()).map(|(second, _)| second.as_str());
+            stored.chain(second).collect()
         } else {
             recovered.iter().flatten().flatten().flatten().map(|recovered| recovered.name.as_str()).collect()
         };
         let names = || names.iter().copied();
         let naming = if recovered.is_empty() { Naming::of(names()) } else { Naming::Onnx };
-        let prefixes = Prefixes::of(names());
+        let is_keras = naming == Naming::Keras;
+        let scopes = if is_keras { keras::scopes(names()) } else { Vec::new() };
+        let scope = keras::scope_of(&scopes, prefix.as_deref().filter(|_| is_keras))
+            .map_err(|error| error.in_file(&source.path))?;
+        let prefix = prefix.as_deref().filter(|_| !is_keras);
+        let prefixes = Prefixes::of(names(), prefix).map_err(|error| error.in_file(&source.path))?;
         let mut notes = if naming == Naming::Torch { prefixes.describe() } else { Vec::new() };
+        if format == Format::Safetensors {
+            for file in &files {
+                notes.extend(zeros_at_the_end(file.as_ref())?);
+            }
+        }
 
-        let parts = Parts::of(names(), naming, prefixes);
+        let parts = Parts::of(names(), naming, &prefixes);
         let declared = config.architectures.iter().find_map(|name| Head::from_class_name(name));
         let told = |head: &Head| *head != Head::Base && head.in_transformers() && head.is_of(config.family);
         let head = head.or(declared.filter(told)).unwrap_or_else(|| parts.head(config));
@@ -114,6 +136,9 @@ impl Checkpoint {
         }
 
         let mut config = config.clone();
+        if drop_head {
+            config.architectures = vec![head.architecture(config.family).to_owned()];
+        }
         // Beside mask_predictions, lm_predictions is there whatever `legacy` says.
         let [new, legacy] =
             [Module::LmPredictions, Module::Cls].map(|part| parts.has(part) && head != Head::ReplacedTokens);
@@ -125,9 +150,17 @@ impl Checkpoint {
             notes.push("the head is cls.predictions: read with legacy = true".to_owned());
         }
 
-        let other_model = naming::other_model(&config, names());
-        let matcher =
-            Matcher { config: &config, head, naming, prefixes, files: &files, recovered: &recovered };
+        let other_model = without_weights(&files).or_else(|| naming::other_model(&config, names()));
+        let matcher = Matcher {
+            config: &config,
+            head,
+            naming,
+            prefixes: &prefixes,
+            drop_head,
+            scope,
+            files: &files,
+            recovered: &recovered,
+        };
         let Matched { bound, copies, aside, problems } = matcher.run()?;
         Ok(Checkpoint {
             source,
@@ -141,12 +174,25 @@ impl Checkpoint {
             problems,
             notes,
             other_model,
+            deltas: HashMap::new(),
             files,
         })
     }
 
-    /// The values of `bound`.
+    /// The values of `bound`, with what an adapter adds to them.
     pub fn values(&self, bound: &Bound) -> Result<Values<'_>> {
+        let stored = self.stored_values(bound)?;
+        match self.deltas.get(&bound.param.name) {
+            Some(delta) => {
+                let merged = self.merged(delta, bound, &stored);
+                merged.map_err(|error| self.place(error, &bound.stored_name, bound.place))
+            }
+            None => Ok(stored),
+        }
+    }
+
+    /// The values of `bound` as the files have them.
+    fn stored_values(&self, bound: &Bound) -> Result<Values<'_>> {
         let bytes = self.read(bound.place, &bound.stored_name)?;
         let shape = bound.param.shape.clone();
         Ok(Values { bytes, dtype: bound.dtype, shape, transposed: bound.transposed })
@@ -275,108 +321,9 @@ impl Checkpoint {
         unexpected.map(|problem| problem.tensor.as_str())
     }
 
-    fn require(&self, problems: &[&Problem]) -> Result<()> {
-        let Some(&first) = problems.first() else { return Ok(()) };
-        let (first, mut message) =
-            if self.files.iter().filter_map(|file| file.graph()).any(onnx::is_quantized) {
-                (
-                    first,
-                    format!(
-                        "{}; this looks like a quantized model, whose weights cannot be recovered",
-                        first.what
-                    ),
-                )
-            } else if let Some(other) = self.other_model {
-                (first, format!("{}; {other}", first.what))
-            } else if let Some((missing, why)) = self.missing_positions(problems) {
-                (missing, format!("{}: {why}", missing.what))
-            } else if let Some(message) = self.missing_head(problems) {
-                (first, message)
-            } else if let Some((tensor, message)) = self.missing_in_decoder(problems) {
-                (tensor, message)
-            } else {
-                (first, first.what.to_string())
-            };
-        if problems.len() > 1 {
-            message.push_str(&format!(
-                "; {} problems in all, which `deberta-convert inspect` lists",
-                problems.len()
-            ));
-        }
-        let error = Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path);
-        Err(match &first.what {
-            ProblemKind::Shape { expected, found } => {
-                error.wanting(format_args!("{expected:?}"), format_args!("{found:?}"))
-            }
-            _ => error,
-        })
-    }
-
-    /// The first parameter that a graph is without and relative positions are made from, and why it may be.
-    fn missing_positions<'p>(&self, problems: &[&'p Problem]) -> Option<(&'p Problem, &'static str)> {
-        use Module::*;
-        let makes_positions = |problem: &&Problem| {
-            let module = problem.tensor.rsplit_once('.').and_then(|(path, _)| locate(path));
-            module.is_some_and(|(_, module)| {
-                matches!(
-                    module,
-                    RelEmbeddings | TableLayerNorm | PosProj | PosQProj | PosKeyProj | PosQueryProj
-                )
-            })
-        };
-        let mut missing = problems.iter().copied().filter(|problem| problem.what == ProblemKind::Missing);
-        let missing = missing.find(makes_positions).filter(|_| self.naming == Naming::Onnx)?;
-        let why = if !self.config.c2p() && !self.config.p2c() {
-            "nothing in this model computes with it, so that graphs do not hold it"
-        } else if self.unexpected().next().is_some() {
-            "the graph holds only what was computed from it, since relative positions depend on weights alone, and \
-             the exporter or an optimizer folded them into constants; export without constant folding, or take the \
-             PyTorch, TensorFlow or safetensors file"
-        } else {
-            return None;
-        };
-        Some((missing, why))
-    }
-
-    /// All of the head and nothing else is missing: the commonest mistake, worth its own words.
-    fn missing_head(&self, problems: &[&Problem]) -> Option<String> {
-        let params = params(&self.config, self.head);
-        let head_params = params.iter().filter(|param| param.module.in_head() && param.required);
-        let names: Vec<String> = head_params.map(|param| self.naming.stored(param).name).collect();
-        let all_missing = problems
-            .iter()
-            .all(|problem| problem.what == ProblemKind::Missing && names.contains(&problem.tensor));
-        (self.head != Head::Base && all_missing && problems.len() == names.len()).then(|| {
-            format!(
-                "missing, like all of the head: {} made from these weights would have a random head \
-                 (--head base converts the base model alone)",
-                self.class_with_article()
-            )
-        })
-    }
-
-    /// What a checkpoint of another class lacks to be a mask decoder: its head, or else the positions.
-    fn missing_in_decoder<'p>(&self, problems: &[&'p Problem]) -> Option<(&'p Problem, String)> {
-        if self.head != Head::MaskDecoder {
-            return None;
-        }
-        let params = params(&self.config, self.head);
-        let missing = |of: &dyn Fn(&Param) -> bool, why: &str| {
-            let known =
-                |problem: &&Problem| params.iter().any(|param| param.name == problem.tensor && of(param));
-            let missing = problems.iter().filter(|problem| problem.what == ProblemKind::Missing);
-            let first = missing.copied().find(known)?;
-            Some((first, format!("missing: the enhanced mask decoder {why}")))
-        };
-        missing(&|param| param.module.in_head(), "needs the head lm_predictions").or_else(|| {
-            let positions = |param: &Param| param.role == Role::PositionEmbedding;
-            missing(&positions, "adds the positions just before it predicts")
-        })
-    }
-
     fn equals_original(&self, copy: &Repetition) -> Result<bool> {
         let Some(original) = self.bound.get(copy.of) else { return Ok(false) };
-        let first = self.values(original)?;
+        let first = self.stored_values(original)?;
         let second = self.read(copy.place, &copy.stored_name)?;
         if (copy.dtype, copy.transposed) == (original.dtype, original.transposed) {
             // Tied tensors share their storage: the same bytes at the same place.
@@ -397,7 +344,33 @@ impl Checkpoint {
         entries.find(|(name, _)| name == key).map(|(_, text)| text.as_str())
     }
 
-    fn info(&self, place: Place) -> Option<&TensorInfo> {
+    /// Adds a file whose tensors belong to the model too, and returns its number.
+    pub(crate) fn add_file(&mut self, file: Box<dyn TensorFile>) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
+    /// Has `delta` added to a parameter whenever its values are read.
+    ///
+    /// # Errors
+    /// A parameter that the files do not hold; matrices that do not fit it.
+    pub(crate) fn add_delta(&mut self, name: &str, delta: Delta) -> Result<()> {
+        let bound = self.bound.iter().find(|bound| bound.param.name == name);
+        let bound =
+            bound.ok_or_else(|| Error::new(Kind::Model, "the adapter changes it, and it is missing"))?;
+        delta.check(self, &bound.param.shape)?;
+        self.deltas.insert(name.to_owned(), delta);
+        Ok(())
+    }
+
+    /// All numbers of a tensor, as the file has them.
+    pub(crate) fn whole(&self, place: Place) -> Result<Vec<f32>> {
+        let info = self.info(place).ok_or_else(|| Error::malformed("no such tensor"))?;
+        let (dtype, shape) = (info.dtype, info.shape.clone());
+        Values { bytes: self.read(place, &info.name)?, dtype, shape, transposed: false }.to_f32()
+    }
+
+    pub(crate) fn info(&self, place: Place) -> Option<&TensorInfo> {
         self.files.get(place.file)?.tensors().get(place.index)
     }
 

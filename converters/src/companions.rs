@@ -13,3 +13,18 @@ pub const TOKENIZER: [&str; 7] = [
     "merges.txt",
     "spm.model",
 ];
+
+/// Further files of tokenizers: of other models that teams start from, and of older code.
+pub const MORE_OF_TOKENIZERS: [&str; 8] = [
+    "bpe_encoder.bin",
+    "chat_template.jinja",
+    "chat_template.json",
+    "dict.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.txt",
+];
+
+/// Settings besides the configuration that transformers reads with a model.
+pub const MORE_SETTINGS: [&str; 2] = ["generation_config.json", "preprocessor_config.json"];

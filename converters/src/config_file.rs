@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::companions::CONFIGURATION;
 use crate::error::{Error, Kind, Result};
-use crate::json::{not_json, read_text};
+use crate::json::{not_json, read_object, read_text, to_text};
 use crate::tensor::Dtype;
 
 /// A configuration file, as it was read and as it is understood.
@@ -55,7 +55,7 @@ impl ConfigFile {
     /// A configuration from its text. `path` is for messages.
     pub fn parse(path: &Path, text: String) -> Result<ConfigFile> {
         let wrong = |message: String| Error::new(Kind::Config, message).in_file(path);
-        let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        let map = read_object(&text).map_err(|error| {
             not_json(&text, || wrong(format!("not a JSON object: {error}"))).in_file(path)
         })?;
         let config = DebertaConfig::from_map(&map).map_err(|error| wrong(error.to_string()))?;
@@ -101,8 +101,12 @@ impl ConfigFile {
             // transformers would tie lm_head.dense to the embeddings otherwise.
             set("tie_word_embeddings", json!(output.legacy && output.tie_word_embeddings));
         }
+        if output.architectures != self.config.architectures {
+            changed = true;
+            set("architectures", json!(output.architectures));
+        }
         // PyTorch's names: float32, bfloat16.
-        if let Some(name) = dtype.map(|dtype| dtype.to_string().replace('f', "float")) {
+        if let Some(&name) = dtype.and_then(|dtype| dtype.aliases().first()) {
             for key in ["dtype", "torch_dtype"] {
                 if self.map.get(key).is_some_and(|value| *value != name) {
                     changed = true;
@@ -113,8 +117,7 @@ impl ConfigFile {
         if !changed {
             return Ok(self.text.clone());
         }
-        let text = serde_json::to_string_pretty(&Value::Object(map)).map(|text| text + "\n");
-        text.map_err(|error| Error::new(Kind::Config, error.to_string()).in_file(&self.path))
+        to_text(&map).map_err(|error| Error::new(Kind::Config, error.to_string()).in_file(&self.path))
     }
 
     /// Whether the file is in Hugging Face's keys, so that transformers reads it as it is.

@@ -321,22 +321,23 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
         notes,
         rounding,
         also_written: request.companions.iter().map(|companion| companion.path.clone()).collect(),
+        weights: output.shards.iter().map(|shard| shard.path.clone()).chain(output.index_path()).collect(),
     }
 }
 
 /// Gives every file its name: companions first, then the weights, then the index without which shards are nothing.
 fn commit(output: &Shards<'_>, files: Vec<Staged>, companions: &[Companion], replace: bool) -> Result<()> {
-    let small = |path: &Path, text: &str| -> Result<Staged> {
+    let small = |path: &Path, content: &[u8]| -> Result<Staged> {
         let file = Staged::create(path)?;
-        file.write_at(0, text.as_bytes())?;
+        file.write_at(0, content)?;
         file.sync()?;
         Ok(file)
     };
-    let beside = companions.iter().map(|companion| small(&companion.path, &companion.text));
+    let beside = companions.iter().map(|companion| small(&companion.path, companion.content.as_ref()));
     let beside = beside.collect::<Result<Vec<_>>>()?;
     let index_path = output.index_path();
     let index = match &index_path {
-        Some(path) => Some(small(path, &output.index_text()?)?),
+        Some(path) => Some(small(path, output.index_text()?.as_bytes())?),
         None => None,
     };
     if let Some(path) = index_path.filter(|path| path.exists()) {

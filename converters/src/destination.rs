@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde_json::Value;
-
+use crate::companions::{MORE_OF_TOKENIZERS, MORE_SETTINGS, TOKENIZER};
+use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::json::read_object;
+use crate::mapped::Mapped;
 use crate::output::exists;
-use crate::request::Companion;
+use crate::request::{Companion, Content};
 
 /// Where the output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +30,14 @@ impl Destination {
         Destination { folder: folder.to_owned(), file: folder.join(to.file_name()), is_folder: true }
     }
 
-    /// What a user names: a file, or a folder (existing, or ending in `/`) that gets the conventional name.
+    /// What a user names: a file, or a folder (existing, ending in `/`, or without an extension) that gets the
+    /// conventional name.
     ///
     /// # Errors
     /// A path without a last component.
     pub fn named(path: &Path, to: Format) -> Result<Destination> {
-        if path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/') {
+        let is_folder_by_name = || path.extension().is_none() && path.file_name().is_some() && !path.exists();
+        if path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/') || is_folder_by_name() {
             return Ok(Destination::in_folder(path, to));
         }
         if path.file_name().is_none() {
@@ -63,10 +68,14 @@ impl Destination {
         notes: &mut Vec<String>,
     ) -> Result<Vec<Companion>> {
         let path = self.folder.join("config.json");
-        let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+        let parse = |text: &str| read_object(text).ok();
         match fs::read_to_string(&path) {
             _ if !self.is_folder => Ok(Vec::new()),
-            Ok(existing) if existing == text || parse(&existing) == parse(text) => Ok(Vec::new()),
+            Ok(existing)
+                if existing == text || parse(&existing).is_some_and(|map| parse(text) == Some(map)) =>
+            {
+                Ok(Vec::new())
+            }
             Ok(existing) if !replace && kept == Some(existing.as_str()) => {
                 notes.push(format!(
                     "{} is left as it is, although the output calls for changes in it",
@@ -79,8 +88,52 @@ impl Destination {
                            with --force";
                 Err(Error::new(Kind::Request, why).in_file(&path))
             }
-            _ => Ok(vec![Companion { path, text: text.to_owned() }]),
+            _ => Ok(vec![Companion { path, content: Content::Text(text.to_owned()) }]),
         }
+    }
+
+    /// The files of the tokenizer, and the settings beside the configuration, that go with the weights into another folder
+    /// than `from`. What cannot be taken along is told in `notes`.
+    ///
+    /// # Errors
+    /// Another file of such a name is there, and not to be replaced.
+    pub fn taken_along(&self, from: &Path, replace: bool, notes: &mut Vec<String>) -> Result<Vec<Companion>> {
+        let real = |path: &Path| {
+            fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path }).ok()
+        };
+        // An export is in a folder of the model's.
+        let above = from.parent().filter(|_| from.ends_with("onnx"));
+        let is_elsewhere = |from: &Path| real(from).is_some() && real(from) != real(&self.folder);
+        if !self.is_folder || !is_elsewhere(from) {
+            return Ok(Vec::new());
+        }
+        let mut companions = Vec::new();
+        for name in TOKENIZER.into_iter().chain(MORE_OF_TOKENIZERS).chain(MORE_SETTINGS) {
+            let places = std::iter::once(from).chain(above).map(|folder| (folder, folder.join(name)));
+            let Some((folder, source)) = places.into_iter().find(|(_, path)| path.is_file()) else {
+                continue;
+            };
+            let content = match require_inside(folder, &source).and_then(|()| Mapped::open(&source)) {
+                Ok(content) => content,
+                Err(error) => {
+                    notes.push(format!("not taken along: {error}"));
+                    continue;
+                }
+            };
+            let path = self.folder.join(name);
+            match Mapped::open(&path) {
+                Ok(existing) if existing[..] == content[..] => {}
+                Ok(_) if !replace => {
+                    let why = format!(
+                        "differs from {}: write to another folder with -o, or replace it with --force",
+                        source.display()
+                    );
+                    return Err(Error::new(Kind::Request, why).in_file(&path));
+                }
+                _ => companions.push(Companion { path, content: Content::CopyOf(Arc::new(content)) }),
+            }
+        }
+        Ok(companions)
     }
 
     /// Does `work` with the folder in existence, and takes away again what was created for it if the work fails.

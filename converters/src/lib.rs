@@ -7,12 +7,14 @@
 //! The program `deberta-convert` is the feature `cli`, the download of models from the Hugging Face hub the feature `hub`:
 //! both are on by default, and a user of the library needs neither (`default-features = false`).
 
+pub mod adapter;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod companions;
 pub mod config_file;
 pub mod confinement;
+pub mod containers;
 pub mod convert;
 pub mod destination;
 pub mod digest;
@@ -21,6 +23,7 @@ pub mod format;
 pub mod forward;
 pub mod git_lfs;
 pub mod hub;
+mod incomplete;
 mod json;
 pub mod ledger;
 pub mod loading;
@@ -29,15 +32,18 @@ pub mod matching;
 pub mod naming;
 pub mod output;
 pub mod parallel;
+mod problem;
 pub mod progress;
 pub mod recipe;
 mod remap;
 mod repetition;
 pub mod request;
+pub mod selection;
 mod shard;
 pub mod source;
 mod targets;
 pub mod tensor;
+mod truncation;
 pub mod values;
 
 pub use error::{Error, Kind, Result};

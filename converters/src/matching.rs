@@ -1,16 +1,15 @@
 //! Which tensor is which parameter, and which is none.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use deberta_reference::{DebertaConfig, Head, Module, Param, Role, params, tied_names};
-use serde::{Serialize, Serializer};
 
 use crate::error::Result;
 use crate::format::{Extra, TensorFile, keras as keras_format};
 use crate::naming::onnx::{Layout, Recovered};
-use crate::naming::torch::{Local, Prefixes};
+use crate::naming::prefixes::{Local, Prefixes};
 use crate::naming::{Naming, Stored, keras, onnx, torch};
+pub use crate::problem::{Problem, ProblemKind};
 use crate::tensor::{Dtype, TensorInfo};
 
 /// Where a tensor is: which file, and which tensor of it.
@@ -46,104 +45,20 @@ pub struct Repetition {
     pub(crate) place: Place,
 }
 
-/// A tensor that keeps the files from being a complete checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The tensor, by its name in the file if it is there, else by the name that it should have.
-    pub tensor: String,
-    /// What is wrong with it.
-    pub what: ProblemKind,
-}
-
-/// What is wrong with a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The class needs it and the files do not hold it.
-    Missing,
-    /// The files hold it and the class does not know it.
-    Unexpected,
-    /// Its shape is not the one that the configuration implies.
-    Shape {
-        /// As it should be in this format.
-        expected: Vec<usize>,
-        /// As it is.
-        found: Vec<usize>,
-    },
-    /// It is not floating point.
-    Dtype(Dtype),
-    /// It should repeat a parameter, and differs from it.
-    DiffersFrom {
-        /// The parameter, by its name in the file.
-        name: String,
-        /// Whether it is the word embeddings, of which a decoder is the usual copy.
-        decoder: bool,
-    },
-    /// It is this parameter, and the graph does not say whether it is transposed.
-    Layout(String),
-    /// A node of the graph makes other numbers of it before they are used.
-    Altered(String),
-    /// It is the `position_ids` buffer and does not count 0, 1, 2, ….
-    NotCounting,
-    /// It is what this parameter is more than the generator's, and the parameter itself is not there.
-    Difference(String),
-}
-
-/// As its words.
-impl Serialize for ProblemKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProblemKind::Missing => f.write_str("missing"),
-            ProblemKind::Unexpected => f.write_str("unexpected: the class has no such parameter"),
-            ProblemKind::Shape { expected, found } => {
-                write!(f, "shape {found:?}, the configuration implies {expected:?}")?;
-                let reversed = found.iter().rev().eq(expected.iter());
-                f.write_str(if reversed && expected.len() >= 2 { " (it is transposed)" } else { "" })
-            }
-            ProblemKind::Dtype(dtype) => write!(f, "dtype {dtype}, a parameter must be floating point"),
-            ProblemKind::DiffersFrom { name, decoder } => {
-                write!(f, "differs from \"{name}\", which it must repeat")?;
-                f.write_str(if *decoder {
-                    " (an untied decoder needs tie_word_embeddings false)"
-                } else {
-                    ""
-                })
-            }
-            ProblemKind::Layout(name) => {
-                write!(f, "is \"{name}\", and no MatMul or Gemm says whether it is transposed")
-            }
-            ProblemKind::Altered(node) => {
-                write!(f, "the graph computes with other numbers, which {node} makes of it")
-            }
-            ProblemKind::NotCounting => f.write_str("a position_ids buffer that does not count 0, 1, 2, …"),
-            ProblemKind::Difference(name) => write!(
-                f,
-                "is only what \"{name}\" is more than the generator's: add the two, and store the sum under that name \
-                 (the generator is in pytorch_model.generator.bin)"
-            ),
-        }
-    }
-}
-
 /// What stands on the base model, as far as the names show: `cls`, `pooler`, ….
 pub(crate) struct Parts(Vec<Module>);
 
 impl Parts {
-    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, naming: Naming, prefixes: Prefixes) -> Parts {
-        let part = |name: &'a str| {
-            let first = match naming {
-                Naming::Keras => name.split('/').next(),
-                Naming::Torch | Naming::Onnx => match prefixes.strip(name) {
-                    Local::Head(name) => name.split('.').next(),
-                    Local::Base(_) => None,
-                },
-            }?;
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, naming: Naming, prefixes: &Prefixes) -> Parts {
+        let named = |first: &str| {
             Module::ALL.iter().copied().find(|module| module.in_head() && module.path() == first)
+        };
+        let part = |name: &'a str| match naming {
+            Naming::Keras => named(name.split('/').next()?),
+            Naming::Torch | Naming::Onnx => match prefixes.strip(name) {
+                Local::Head(name) => named(name.split('.').next()?),
+                Local::Base(_) | Local::Outside => None,
+            },
         };
         Parts(names.filter_map(part).collect())
     }
@@ -176,7 +91,11 @@ pub(crate) struct Matcher<'a> {
     pub(crate) config: &'a DebertaConfig,
     pub(crate) head: Head,
     pub(crate) naming: Naming,
-    pub(crate) prefixes: Prefixes,
+    pub(crate) prefixes: &'a Prefixes,
+    /// Whether what the class does not know is left out, unless it is of the base model.
+    pub(crate) drop_head: bool,
+    /// For names of Keras, the scope of the model, and whether there are others.
+    pub(crate) scope: Option<(&'a str, bool)>,
     pub(crate) files: &'a [Box<dyn TensorFile>],
     /// For files with graphs, what each tensor was recognised as.
     pub(crate) recovered: &'a [Vec<Option<Vec<Recovered>>>],
@@ -229,13 +148,21 @@ impl Matcher<'_> {
         let mut unknown = Vec::new();
         for (file, tensors) in self.files.iter().enumerate() {
             matched.aside.extend_from_slice(tensors.extras());
+            let mut second_names: HashMap<&str, Vec<&str>> = HashMap::new();
+            for (second, stored) in tensors.second_names() {
+                second_names.entry(stored).or_default().push(second);
+            }
             for (index, info) in tensors.tensors().iter().enumerate() {
                 let place = Place { file, index };
-                let found = self.find(info, place, &lookup, &tied);
+                let second_names =
+                    second_names.get(info.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+                let found = self.find(info, place, second_names, &lookup, &tied);
                 if found.is_empty() && self.is_position_ids(&info.name) {
                     self.set_aside_position_ids(info, place, &mut matched)?;
                 } else if let Some(name) = self.difference(&info.name, &lookup).filter(|_| found.is_empty()) {
                     differences.push((info.name.clone(), name));
+                } else if let Some(what) = self.beside(info, place).filter(|_| found.is_empty()) {
+                    matched.aside.push(Extra { name: info.name.clone(), what });
                 } else if found.is_empty() && !self.is_constant(info, place) {
                     matched.problems.push(problem(&info.name, ProblemKind::Unexpected));
                     unknown.push(place);
@@ -294,11 +221,12 @@ impl Matcher<'_> {
         &self,
         info: &TensorInfo,
         place: Place,
+        second_names: &[&str],
         lookup: &Lookup,
         tied: &HashMap<String, usize>,
     ) -> Vec<(usize, Candidate)> {
         let canonical = |name: &str| {
-            let name = self.prefixes.strip(name).canonical(self.head);
+            let name = self.prefixes.strip(name).canonical(self.head)?;
             let found = lookup.get(&name).copied();
             found.or_else(|| tied.get(&name).map(|&param| (param, SECOND_NAME, false)))
         };
@@ -307,11 +235,14 @@ impl Matcher<'_> {
             Candidate { rank, layout, shape: info.shape.clone(), altered: None, place }
         };
         match self.naming {
-            Naming::Torch => canonical(&info.name)
+            Naming::Torch => std::iter::once(info.name.as_str())
+                .chain(second_names.iter().copied())
+                .filter_map(canonical)
                 .map(|(param, rank, transposed)| (param, candidate(rank, transposed)))
-                .into_iter()
                 .collect(),
+            Naming::Keras if self.is_of_other_model(&info.name) => Vec::new(),
             Naming::Keras => keras::readings(&info.name)
+                .chain(keras::deeper_readings(&info.name))
                 .find_map(|variable| {
                     let &(param, rank, transposed) = lookup.get(variable.path)?;
                     // A masked-LM file repeats the embeddings under `cls`.
@@ -331,6 +262,43 @@ impl Matcher<'_> {
                 found.collect()
             }
         }
+    }
+
+    /// Whether a name is of another model in a file of several.
+    fn is_of_other_model(&self, name: &str) -> bool {
+        self.scope
+            .is_some_and(|(scope, is_one_of_several)| is_one_of_several && !keras::is_in_scope(name, scope))
+    }
+
+    /// What a tensor is that the class does not know, if it is none of the model, or of a head that is not wanted.
+    fn beside(&self, info: &TensorInfo, place: Place) -> Option<String> {
+        let is_of_base = |name: &str| name.starts_with("embeddings.") || name.starts_with("encoder.");
+        let is_of_head = match self.naming {
+            Naming::Torch => match self.prefixes.strip(&info.name) {
+                Local::Outside => {
+                    let TensorInfo { dtype, shape, .. } = info;
+                    return Some(format!(
+                        "{dtype} {shape:?}, none of the model at \"{}\"",
+                        self.prefixes.shown()
+                    ));
+                }
+                Local::Head(_) => true,
+                Local::Base(_) => false,
+            },
+            Naming::Keras if self.scope.is_some_and(|(scope, _)| !keras::is_in_scope(&info.name, scope)) => {
+                let TensorInfo { dtype, shape, .. } = info;
+                return Some(format!("{dtype} {shape:?}, none of the model"));
+            }
+            Naming::Keras => {
+                keras::readings(&info.name).all(|variable| !variable.path.starts_with("deberta/"))
+            }
+            Naming::Onnx => self.told(place).is_some_and(|told| {
+                let names = told.iter().flatten();
+                names.clone().count() > 0 && names.clone().all(|recovered| !is_of_base(&recovered.name))
+            }),
+        };
+        let TensorInfo { dtype, shape, .. } = info;
+        (self.drop_head && is_of_head).then(|| format!("{dtype} {shape:?} of a head that is left out"))
     }
 
     /// What the graph of a file tells of a tensor.
@@ -408,12 +376,13 @@ impl Matcher<'_> {
     /// embeddings so, and calls the difference `_weight`.
     fn difference(&self, name: &str, lookup: &Lookup) -> Option<String> {
         let stem = name.strip_suffix("_embeddings._weight").filter(|_| self.naming == Naming::Torch)?;
-        let name = self.prefixes.strip(&format!("{stem}_embeddings.weight")).canonical(self.head);
+        let name = self.prefixes.strip(&format!("{stem}_embeddings.weight")).canonical(self.head)?;
         lookup.contains_key(&name).then_some(name)
     }
 
     fn is_position_ids(&self, name: &str) -> bool {
-        self.naming == Naming::Torch && self.prefixes.strip(name) == Local::Base("embeddings.position_ids")
+        self.naming == Naming::Torch
+            && matches!(self.prefixes.strip(name), Local::Base(name) if name == "embeddings.position_ids")
     }
 
     /// The buffer that old versions saved. It is no parameter, provided that it just counts.

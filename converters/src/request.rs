@@ -1,9 +1,11 @@
 //! What a conversion is to make of a checkpoint.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::format::Format;
 use crate::forward;
+use crate::mapped::Mapped;
 use crate::tensor::Dtype;
 
 /// What to make of a checkpoint.
@@ -39,6 +41,24 @@ pub struct OnnxRequest {
 pub struct Companion {
     /// Where it goes.
     pub path: PathBuf,
-    /// Its content.
-    pub text: String,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What is in a small file.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Text that was made for it.
+    Text(String),
+    /// What another file holds.
+    CopyOf(Arc<Mapped>),
+}
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Content::Text(text) => text.as_bytes(),
+            Content::CopyOf(file) => file,
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! Where a model comes from: a file, a shard index, or a folder.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::confinement::require_inside;
+use crate::containers::instead_of_weights;
 use crate::error::{Error, Kind, Result};
 use crate::format::{Format, TensorFile, open_file};
 use crate::json::{not_json, read_text, unique_keys};
@@ -40,7 +41,11 @@ impl Source {
             let found = names.iter().map(|name| input.join(name)).find(|path| path.exists());
             return match found {
                 Some(path) => Source::locate(&path, None, None),
-                None => Err(Error::new(Kind::Io, nothing_there(input, &names, unwanted)).in_file(input)),
+                None => {
+                    let (looked_for, there) = (names.join(", "), instead_of_weights(input));
+                    let why = format!("no weights in this folder: looked for {looked_for}{there}");
+                    Err(Error::new(Kind::Io, why).in_file(input))
+                }
             };
         }
         if is_index(&input.to_string_lossy()) {
@@ -90,6 +95,14 @@ impl Source {
         let mut format = None;
         let mut files = Vec::with_capacity(self.files.len());
         for path in &self.files {
+            if self.weight_map.is_some() && !path.exists() {
+                let there = self.files.iter().filter(|path| path.exists()).count();
+                let why = format!(
+                    "cannot open: no such file, although the index names it; {there} of {} shards are there: download the others",
+                    self.files.len()
+                );
+                return Err(Error::new(Kind::Io, why).in_file(path));
+            }
             let (this, file) = open_file(Mapped::open(path)?)?;
             if *format.get_or_insert(this) != this {
                 let other = format.unwrap_or(this);
@@ -107,14 +120,27 @@ impl Source {
     /// Every tensor must be in the shard that the index says, and in no other.
     fn check_weight_map(&self, files: &[Box<dyn TensorFile>]) -> Result<()> {
         let Some(weight_map) = &self.weight_map else { return Ok(()) };
-        let mut found = 0;
+        // transformers' TensorFlow classes list variables with the scope of the model and store them without.
+        let without_scope: HashMap<&str, &str> = weight_map
+            .keys()
+            .filter(|listed| listed.ends_with(":0"))
+            .filter_map(|listed| Some((listed.split_once('/')?.1, listed.as_str())))
+            .collect();
+        let listed = |name: &str| match weight_map.get_key_value(name) {
+            Some((listed, _)) => Some(listed.as_str()),
+            None => without_scope.get(name).copied(),
+        };
+        let mut found = HashSet::new();
         for (path, file) in self.files.iter().zip(files) {
+            let here = path.file_name().unwrap_or_default().to_string_lossy();
             for tensor in file.tensors() {
-                let here = path.file_name().unwrap_or_default().to_string_lossy();
-                let why = match weight_map.get(&tensor.name) {
+                let listed = listed(&tensor.name);
+                let why = match listed.and_then(|listed| weight_map.get(listed)) {
                     Some(shard) if *shard == here => {
-                        found += 1;
-                        continue;
+                        if found.insert(listed) {
+                            continue;
+                        }
+                        "a shard holds two tensors of this name".to_owned()
                     }
                     Some(shard) => format!("the index says that it is in {shard}"),
                     None => "the index does not list it".to_owned(),
@@ -122,20 +148,13 @@ impl Source {
                 return Err(Error::new(Kind::Model, why).in_tensor(&tensor.name).in_file(path));
             }
         }
-        if found == weight_map.len() {
-            return Ok(());
-        }
-        let all: HashSet<&str> =
-            files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str()).collect();
-        let missing = weight_map.iter().find(|(name, _)| !all.contains(name.as_str()));
-        Err(match missing {
+        match weight_map.iter().find(|(name, _)| !found.contains(&Some(name.as_str()))) {
+            None => Ok(()),
             Some((name, shard)) => {
-                Error::new(Kind::Model, format!("not in {shard}, where the index says that it is"))
-                    .in_tensor(name)
+                let why = format!("not in {shard}, where the index says that it is");
+                Err(Error::new(Kind::Model, why).in_tensor(name).in_file(&self.path))
             }
-            None => Error::malformed("a shard holds two tensors of one name"),
         }
-        .in_file(&self.path))
     }
 }
 
@@ -149,17 +168,15 @@ pub fn is_index(name: &str) -> bool {
     })
 }
 
-/// What a folder lacks, and what it has of a format that was not to be taken.
-fn nothing_there(folder: &Path, names: &[String], unwanted: Option<Format>) -> String {
-    let left_out = unwanted.into_iter().flat_map(Format::places).find(|name| folder.join(name).exists());
-    let looked_for = names.join(", ");
-    match left_out {
-        Some(name) => format!(
-            "no weights in this folder but {name}, which has the format of the output: name that file to write it \
-             anew; looked for {looked_for}"
-        ),
-        None => format!("no weights in this folder: looked for {looked_for}"),
-    }
+/// Whether the file of this name is one of several shards: `model-00001-of-00003.safetensors`.
+pub fn is_shard(path: &str) -> bool {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    let digits = |text: Option<&str>| {
+        text.is_some_and(|text| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name.split_once("-of-").is_some_and(|(before, after)| {
+        digits(before.rsplit_once('-').map(|(_, number)| number)) && digits(after.get(..5))
+    })
 }
 
 #[cfg(test)]
@@ -243,12 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_has_the_format_of_the_output_alone_is_told_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let error =
-            || Source::locate(folder.path(), None, Some(Format::Safetensors)).unwrap_err().to_string();
-        assert!(error().contains("no weights in this folder: looked for pytorch_model.bin"), "{}", error());
-        fs::write(folder.path().join("model.safetensors"), "").unwrap();
-        assert!(error().contains("but model.safetensors, which has the format of the output"), "{}", error());
+    fn shards_are_told_by_their_names() {
+        assert!(is_shard("a/model-00001-of-00003.safetensors") && is_shard("tf_model-00002-of-00002.h5"));
+        assert!(!is_shard("model-of-00001.bin") && !is_shard("part-1-of-2.bin"));
     }
 }

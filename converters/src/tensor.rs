@@ -47,6 +47,17 @@ impl Dtype {
         }
     }
 
+    /// Further words for it: those of PyTorch and NumPy.
+    pub const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Dtype::F64 => &["float64", "fp64", "double"],
+            Dtype::F32 => &["float32", "fp32", "float", "single"],
+            Dtype::F16 => &["float16", "fp16", "half"],
+            Dtype::BF16 => &["bfloat16"],
+            _ => &[],
+        }
+    }
+
     /// Whether elements are floating point: the only dtypes that a model's parameters may have.
     pub const fn is_float(self) -> bool {
         matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)

@@ -10,7 +10,7 @@ use deberta_converters::format::Format;
 use deberta_converters::ledger::Ledger;
 use deberta_converters::progress::Progress;
 use deberta_converters::recipe::{RECIPE, Recipe, Size};
-use deberta_converters::request::{Companion, OnnxRequest, Request};
+use deberta_converters::request::{Companion, Content, OnnxRequest, Request};
 use deberta_reference::Head;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -111,7 +111,10 @@ impl Workshop {
     pub fn make(&self, recipe: &Recipe, name: &str, progress: &dyn Progress) -> Result<(PathBuf, Ledger)> {
         let folder = self.path().join(name);
         std::fs::create_dir(&folder).map_err(|error| Error::io(&folder, "create", error))?;
-        let config = Companion { path: folder.join("config.json"), text: recipe.config.text.clone() };
+        let config = Companion {
+            path: folder.join("config.json"),
+            content: Content::Text(recipe.config.text.clone()),
+        };
         let request = Request {
             to: Format::Safetensors,
             output: folder.join(Format::Safetensors.file_name()),

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::hub::{Wanted, resolve};
 use crate::progress::Progress;
+use crate::selection::Selection;
 use crate::source::Source;
 use crate::tensor::Dtype;
 
@@ -42,15 +43,28 @@ impl HubArgs {
     }
 
     /// Finds the weight files of the only model that the user names, as [`Source::locate`] does.
-    pub(super) fn locate(
-        &self,
-        model: &Path,
-        wanted: Option<Format>,
-        unwanted: Option<Format>,
-    ) -> Result<Source> {
+    pub(super) fn locate(&self, model: &Path, wanted: Option<Format>) -> Result<Source> {
         self.check(&[model])?;
-        let path = self.path(model, &Wanted::as_located(wanted, unwanted))?;
-        Source::locate(&path, wanted, unwanted)
+        let path = self.path(model, &Wanted::as_located(wanted, None))?;
+        Source::locate(&path, wanted, None)
+    }
+}
+
+/// Which part of a checkpoint is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct PartArgs {
+    /// Of several models in one file, the one whose names start so: student, model.ema
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Take the base model alone, whatever head is on it; what is left out is listed
+    #[arg(long, conflicts_with = "head")]
+    drop_head: bool,
+}
+
+impl PartArgs {
+    /// What to take of a checkpoint of that class.
+    pub(super) fn selection(&self, head: Option<HeadName>) -> Selection {
+        Selection { head: head.map(Head::from), prefix: self.prefix.clone(), drop_head: self.drop_head }
     }
 }
 
@@ -64,6 +78,8 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "HEAD")]
     pub(super) head: Option<HeadName>,
     #[command(flatten)]
+    pub(super) part: PartArgs,
+    #[command(flatten)]
     pub(super) hub: HubArgs,
 }
 
@@ -73,9 +89,18 @@ impl ModelArgs {
         ConfigFile::find(self.config.as_deref(), source.folder(), held)
     }
 
-    pub(super) fn open(&self, source: Source, progress: &dyn Progress) -> Result<(ConfigFile, Checkpoint)> {
-        let (config, checkpoint) =
-            Checkpoint::open(source, self.config.as_deref(), self.head.map(Head::from))?;
+    /// Opens the checkpoint; `trained` is the class that an adapter was trained for, whatever head the weights have.
+    pub(super) fn open(
+        &self,
+        source: Source,
+        trained: Option<Head>,
+        progress: &dyn Progress,
+    ) -> Result<(ConfigFile, Checkpoint)> {
+        let mut selection = self.part.selection(self.head);
+        if let (None, false, Some(head)) = (selection.head, selection.drop_head, trained) {
+            (selection.head, selection.drop_head) = (Some(head), true);
+        }
+        let (config, checkpoint) = Checkpoint::open(source, self.config.as_deref(), selection)?;
         for warning in config.config.warnings() {
             progress.warn(&format!("{}: {warning}", config.path.display()));
         }
@@ -83,21 +108,18 @@ impl ModelArgs {
     }
 }
 
-/// By its [`Format::word`], and by the other names that people use.
+/// By its [`Format::word`] and its [`Format::aliases`].
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Format] {
         &[Format::PyTorch, Format::TensorFlow, Format::Safetensors, Format::Onnx]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let word = self.word();
-        let (name, aliases): (&str, &[&str]) = match self {
-            Format::PyTorch => (word, &["pt", "torch", "bin"]),
-            Format::TensorFlow => ("tf", &[word, "tf2", "h5", "keras"]),
-            Format::Safetensors => (word, &["st"]),
-            Format::Onnx => (word, &[]),
+        let help = match self.aliases() {
+            [] => self.file_name().to_owned(),
+            aliases => format!("{}; also: {}", self.file_name(), aliases.join(", ")),
         };
-        Some(PossibleValue::new(name).help(self.file_name()).aliases(aliases))
+        Some(PossibleValue::new(self.word()).help(help).aliases(self.aliases()))
     }
 }
 
@@ -152,7 +174,11 @@ impl ValueEnum for Dtype {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.word()))
+        Some(
+            PossibleValue::new(self.word())
+                .help(format!("also: {}", self.aliases().join(", ")))
+                .aliases(self.aliases()),
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! `tf2pt` and its siblings, and `convert`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use super::arguments::{HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
+use crate::adapter::{Adapter, CONFIGURATION};
 use crate::convert::convert;
 use crate::destination::Destination;
 use crate::error::{Error, Kind, Result};
@@ -26,13 +27,16 @@ use crate::tensor::Dtype;
 pub(super) struct ConvertArgs {
     /// Weight file, shard index (*.index.json), model folder or hub id
     input: PathBuf,
-    /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json; by
-    /// default the conventional name beside the input, or for a hub id in a folder named after
+    /// File to write, or folder (existing, ending in /, or without an extension) that gets the
+    /// conventional name, config.json and the files of the tokenizer; by default the conventional name beside the input, or for a hub id in a folder named after
     /// the model
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Merge the LoRA adapter of peft that is in this folder into the weights
+    #[arg(long, value_name = "FOLDER")]
+    merge_adapter: Option<PathBuf>,
     /// Dtype of every parameter; the only lossy option, and it reports the largest rounding error
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<Dtype>,
@@ -87,28 +91,54 @@ enum MlmHead {
 }
 
 impl ConvertArgs {
-    pub(super) fn run(self, from: Option<Format>, to: Format) -> Result<ExitStatus> {
+    /// Converts to every format of `to`.
+    pub(super) fn run(self, from: Option<Format>, to: &[Format]) -> Result<ExitStatus> {
         let format = self.format;
-        let ledger = self.ledger(from, to, &Bar::default())?;
-        match format {
-            Output::Text => print(&ledger.to_string())?,
-            Output::Json => print_json(&ledger)?,
+        let ledgers = self.ledgers(from, to, &Bar::default())?;
+        match (format, ledgers.as_slice()) {
+            (Output::Text, ledgers) => {
+                print(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))?;
+            }
+            (Output::Json, [ledger]) => print_json(ledger)?,
+            (Output::Json, ledgers) => print_json(&ledgers)?,
         }
         Ok(ExitStatus::Success)
     }
 
-    /// Converts, and gives the account of it.
-    pub(super) fn ledger(self, from: Option<Format>, to: Format, progress: &dyn Progress) -> Result<Ledger> {
+    /// Converts, and gives an account of every output; all are there in the end, or none that was not there before.
+    pub(super) fn ledgers(
+        self,
+        from: Option<Format>,
+        to: &[Format],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Ledger>> {
         self.refuse_onnx_arguments(to)?;
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
-        let source = self.model.hub.locate(&self.input, from, Some(to))?;
-        let output = match self.output.as_deref().or(own_folder.as_deref()) {
-            Some(path) => Destination::named(path, to)?,
-            None => Destination::in_folder(source.folder(), to),
-        };
-        output.refuse_existing(self.force)?;
-        let (config, mut checkpoint) = self.model.open(source, progress)?;
+        let source = self.model.hub.locate(&self.input, from)?;
+        let mut outputs: Vec<(Format, Destination)> = Vec::new();
+        for &to in to {
+            let output = match self.output.as_deref().or(own_folder.as_deref()) {
+                Some(path) => Destination::named(path, to)?,
+                None => Destination::in_folder(source.folder(), to),
+            };
+            output.refuse_existing(self.force)?;
+            if outputs.iter().any(|(_, other)| other.file == output.file) {
+                let why = "names one file for several formats: -o FOLDER/ gives each the conventional name";
+                return Err(Error::new(Kind::Request, why).in_file(&output.file));
+            }
+            outputs.push((to, output));
+        }
+        let adapter = self.merge_adapter.as_deref().map(Adapter::open).transpose()?;
+        if adapter.is_none() && self.input.is_dir() {
+            refuse_adapter_beside(source.folder())?;
+        }
+        let folder = source.folder().to_owned();
+        let (config, mut checkpoint) =
+            self.model.open(source, adapter.as_ref().and_then(Adapter::head), progress)?;
+        if let Some(adapter) = adapter {
+            checkpoint.merge_adapter(adapter)?;
+        }
         if let Some(from) = from.filter(|&from| from != checkpoint.format) {
             let why = format!(
                 "is {}, not {from}: use `deberta-convert convert`, which takes any",
@@ -123,21 +153,47 @@ impl ConvertArgs {
         let remapped = self.mlm_head.is_some();
         let text = config.for_output(&checkpoint.config, checkpoint.head, remapped, self.dtype)?;
         let kept = (!remapped).then_some(config.text.as_str());
-        let companions = output.companions(&text, kept, self.force, &mut checkpoint.notes)?;
-        let request = Request {
-            to,
-            output: output.file.clone(),
-            companions,
-            dtype: self.dtype,
-            max_shard_size: self.max_shard_size,
-            replace: self.force,
-            onnx: self.onnx.request(text),
+        let mut write_all = || {
+            let mut ledgers: Vec<Ledger> = Vec::with_capacity(outputs.len());
+            for (to, output) in &outputs {
+                let notes = checkpoint.notes.clone();
+                let ledger = output.companions(&text, kept, self.force, &mut checkpoint.notes).and_then(
+                    |mut companions| {
+                        companions.extend(output.taken_along(&folder, self.force, &mut checkpoint.notes)?);
+                        let request = Request {
+                            to: *to,
+                            output: output.file.clone(),
+                            companions,
+                            dtype: self.dtype,
+                            max_shard_size: self.max_shard_size,
+                            replace: self.force,
+                            onnx: self.onnx.request(text.clone()),
+                        };
+                        output.with_folder(|| convert(&mut checkpoint, &request, progress))
+                    },
+                );
+                checkpoint.notes = notes;
+                match ledger {
+                    Ok(ledger) => ledgers.push(ledger),
+                    Err(error) => {
+                        if !self.force {
+                            ledgers.iter().for_each(Ledger::remove_outputs);
+                        }
+                        return Err(error);
+                    }
+                }
+            }
+            Ok(ledgers)
         };
-        output.with_folder(|| convert(&mut checkpoint, &request, progress))
+        match outputs.first() {
+            Some((_, first)) => first.with_folder(write_all),
+            None => write_all(),
+        }
     }
 
     /// Refuses arguments that mean something for ONNX alone.
-    fn refuse_onnx_arguments(&self, to: Format) -> Result<()> {
+    fn refuse_onnx_arguments(&self, to: &[Format]) -> Result<()> {
+        let to_onnx = to.contains(&Format::Onnx);
         let given = [
             ("--head emd", self.model.head == Some(HeadName(Head::MaskDecoder))),
             ("--masked-rows", self.onnx.masked_rows.is_some()),
@@ -145,22 +201,36 @@ impl ConvertArgs {
             ("--compute", self.onnx.compute.is_some()),
             ("--external-data", self.onnx.external_data),
         ];
-        match given.iter().find(|(_, given)| *given && to != Format::Onnx) {
-            Some((argument, _)) => {
+        match (given.iter().find(|(_, given)| *given), to) {
+            (Some((argument, _)), [to, ..]) if !to_onnx => {
                 let why = format!("{argument} says what an ONNX model computes, {to} holds weights alone");
                 Err(Error::new(Kind::Request, why).in_file(&self.input))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
+/// Refuses a folder that transformers reads with an adapter applied.
+fn refuse_adapter_beside(folder: &Path) -> Result<()> {
+    let path = folder.join(CONFIGURATION);
+    if !path.exists() {
+        return Ok(());
+    }
+    let why = format!(
+        "beside the weights: transformers with peft applies that adapter to them, so that they alone are not the model; \
+         --merge-adapter {} merges it, and naming the weight file instead of the folder converts that without it",
+        folder.display()
+    );
+    Err(Error::new(Kind::Request, why).in_file(&path))
+}
+
 impl OnnxArgs {
     /// What an ONNX file is to be. It holds its configuration, `config`.
-    fn request(self, config: String) -> OnnxRequest {
+    fn request(&self, config: String) -> OnnxRequest {
         let forward = forward::Options {
             masked_rows: self.masked_rows.as_deref().and_then(MaskedRows::from_word),
-            activations: self.activations,
+            activations: self.activations.clone(),
             compute: self.compute,
             config: Some(config),
         };

@@ -7,7 +7,7 @@ use clap::Args;
 use deberta_reference::DebertaConfig;
 use serde::Serialize;
 
-use super::arguments::{HeadName, HubArgs, ModelArgs};
+use super::arguments::{HeadName, HubArgs, ModelArgs, PartArgs};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print, print_json};
@@ -32,6 +32,8 @@ pub(super) struct DiffArgs {
     /// Class of both; told by the configuration and the tensors when not given
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadName>,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     hub: HubArgs,
     /// How the findings are printed
@@ -95,11 +97,16 @@ impl DiffArgs {
 
     /// Compares the two.
     pub(super) fn report(&self, progress: &dyn Progress) -> Result<Report> {
-        let model = ModelArgs { config: self.config.clone(), head: self.head, hub: self.hub.clone() };
+        let model = ModelArgs {
+            config: self.config.clone(),
+            head: self.head,
+            part: self.part.clone(),
+            hub: self.hub.clone(),
+        };
         self.hub.check(&[&self.a, &self.b])?;
         let open = |path: &Path| {
             let path = self.hub.path(path, &Wanted::any())?;
-            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?, progress)?;
+            let (_, mut checkpoint) = model.open(Source::locate(&path, None, None)?, None, progress)?;
             checkpoint.check_copies()?;
             Ok(checkpoint)
         };

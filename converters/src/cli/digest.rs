@@ -66,7 +66,7 @@ impl DigestArgs {
     /// A checkpoint and the digests of its parameters.
     fn digests(&self, input: &Path, progress: &dyn Progress) -> Result<(Checkpoint, Vec<TensorDigest>)> {
         let path = self.model.hub.path(input, &Wanted::any())?;
-        let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?, progress)?;
+        let (_, mut checkpoint) = self.model.open(Source::locate(&path, None, None)?, None, progress)?;
         checkpoint.check_copies()?;
         checkpoint.require_complete()?;
         progress.start("hashing", checkpoint.data_len());

@@ -37,7 +37,7 @@ pub(super) struct InitArgs {
     /// Format of the output
     #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
     to: Format,
-    /// File to write, or folder (existing, or ending in /) that gets the conventional name and config.json
+    /// File to write, or folder (existing, ending in /, or without an extension) that gets the conventional name and config.json
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Write shards of at most so much tensor data: a number of bytes, or with KB, MB, GB, KiB, MiB, GiB

@@ -78,7 +78,7 @@ impl InspectArgs {
 
     /// Looks at the checkpoint.
     pub(super) fn report(&self) -> Result<Report> {
-        let source = self.model.hub.locate(&self.input, None, None)?;
+        let source = self.model.hub.locate(&self.input, None)?;
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
         let config = match self.model.config(&source, held) {
@@ -94,8 +94,13 @@ impl InspectArgs {
             }
             Err(error) => return Err(error),
         };
-        let head = self.model.head.map(deberta_reference::Head::from);
-        let mut checkpoint = Checkpoint::from_files(source, format, files, &config.config, head)?;
+        let mut checkpoint = Checkpoint::from_files(
+            source,
+            format,
+            files,
+            &config.config,
+            self.model.part.selection(self.model.head),
+        )?;
         checkpoint.check_copies()?;
         checkpoint.notes.extend(config.config.warnings());
         Report::of(&checkpoint)

@@ -52,9 +52,9 @@ enum Command {
     Between(Between),
     /// Converts any format, told by the file's content, to the one that --to names
     Convert {
-        /// Format of the output
-        #[arg(long, value_name = "FORMAT")]
-        to: Format,
+        /// Format of the output; several with commas between them, which are written from one reading
+        #[arg(long, value_name = "FORMAT", value_delimiter = ',', required = true)]
+        to: Vec<Format>,
         #[command(flatten)]
         args: convert::ConvertArgs,
     },
@@ -91,7 +91,7 @@ macro_rules! between {
         impl Between {
             fn run(self) -> Result<ExitStatus> {
                 match self {
-                    $(Between::$name(args) => args.run(Some(Format::$from), Format::$to),)*
+                    $(Between::$name(args) => args.run(Some(Format::$from), &[Format::$to]),)*
                 }
             }
         }
@@ -128,7 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
-        Command::Convert { to, args } => args.run(None, to),
+        Command::Convert { to, args } => args.run(None, &to),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Digest(args) => args.run(),
@@ -153,7 +153,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn result(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Value> {
     let cli = Cli::try_parse_from(arguments).map_err(|told| Error::new(Kind::Request, shell::said(&told)))?;
     match cli.command {
-        Command::Convert { to, args } => json(args.ledger(None, to, progress)?),
+        Command::Convert { to, args } => match args.ledgers(None, &to, progress)?.as_slice() {
+            [ledger] => json(ledger),
+            ledgers => json(ledgers),
+        },
         Command::Inspect(args) => json(args.report()?),
         Command::Diff(args) => json(args.report(progress)?),
         Command::Digest(args) => json(args.all(progress)?),

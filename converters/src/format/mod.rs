@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
-use crate::git_lfs;
+use crate::containers::{Container, by_bytes, by_name};
+use crate::error::{Error, Printable, Result};
 use crate::mapped::Mapped;
 
 pub mod keras;
@@ -19,9 +19,9 @@ mod traits;
 
 pub use traits::{Extra, FilePlan, Span, TensorFile};
 
-/// The formats that weights come in. Deserialises from its [`Format::word`].
+/// The formats that weights come in. Deserialises from its [`Format::word`] and its [`Format::aliases`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Format {
     /// `pytorch_model.bin`.
     PyTorch,
@@ -45,6 +45,21 @@ impl Format {
             Format::Safetensors => "safetensors",
             Format::Onnx => "onnx",
         }
+    }
+
+    /// Further words for it, the shortest first.
+    pub const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Format::PyTorch => &["pt", "torch", "bin"],
+            Format::TensorFlow => &["tf", "tf2", "h5", "keras"],
+            Format::Safetensors => &["st"],
+            Format::Onnx => &[],
+        }
+    }
+
+    /// The format of that word.
+    pub fn from_word(word: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.word() == word || format.aliases().contains(&word))
     }
 
     /// The file name that transformers looks for.
@@ -78,6 +93,17 @@ impl Format {
     }
 }
 
+impl TryFrom<String> for Format {
+    type Error = String;
+
+    fn try_from(word: String) -> std::result::Result<Format, String> {
+        Format::from_word(&word).ok_or_else(|| {
+            let words = Format::ALL.map(|format| [&[format.word()], format.aliases()].concat().join(" or "));
+            format!("\"{}\" is no format: {}", Printable(&word), words.join(", "))
+        })
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -95,7 +121,12 @@ impl fmt::Display for Format {
 /// What is no weight file, with the name of what it looks like; whatever its reader finds wrong.
 pub fn open_file(file: Mapped) -> Result<(Format, Box<dyn TensorFile>)> {
     let path = file.path().to_owned();
-    match sniff(&file).map_err(|error| error.in_file(&path))? {
+    let format = sniff(&file).map_err(|error| {
+        // Some have no signature.
+        let known = by_bytes(&file).is_none().then(|| by_name(&path.to_string_lossy())).flatten();
+        known.filter(|_| !file.is_empty()).map_or(error, Container::refusal).in_file(&path)
+    })?;
+    match format {
         Format::PyTorch => Ok((Format::PyTorch, Box::new(torch::open(file)?))),
         Format::TensorFlow => Ok((Format::TensorFlow, Box::new(keras::open(file)?))),
         Format::Safetensors => Ok((Format::Safetensors, Box::new(safetensors::open(file)?))),
@@ -118,33 +149,13 @@ pub fn sniff(bytes: &[u8]) -> Result<Format> {
     if let Some(format) = Format::ALL.into_iter().find(starts_as) {
         return Ok(format);
     }
-    Err(foreign(bytes).unwrap_or_else(|| {
+    Err(by_bytes(bytes).map(Container::refusal).unwrap_or_else(|| {
         let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Error::unsupported(format!(
             "neither PyTorch, nor HDF5, nor safetensors, nor ONNX: the file starts with {} (truncated, or another format?)",
             start.join(" ")
         ))
     }))
-}
-
-/// Names files that are often found where weights should be.
-pub(crate) fn foreign(bytes: &[u8]) -> Option<Error> {
-    let start = String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes)).trim_start().to_lowercase();
-    let what = if git_lfs::is_pointer(bytes) {
-        git_lfs::ADVICE
-    } else if start.starts_with("<!doctype html") || start.starts_with("<html") || start.starts_with("<?xml")
-    {
-        "a web page, not a model: the download went wrong"
-    } else if start.starts_with('{') || start.starts_with('[') {
-        "JSON text, not weights (a shard index must end in .index.json)"
-    } else if bytes.starts_with(&[0x1f, 0x8b]) {
-        "gzip data: unpack it first"
-    } else if bytes.get(257..262) == Some(b"ustar") {
-        "a tar archive: unpack it first (a .tar checkpoint of PyTorch before 0.1.10 must be saved again)"
-    } else {
-        return None;
-    };
-    Some(Error::unsupported(what))
 }
 
 #[cfg(test)]
@@ -186,7 +197,15 @@ mod tests {
     fn every_format_is_read_from_its_word() {
         for format in Format::ALL {
             assert_eq!(serde_json::from_value::<Format>(format.word().into()).unwrap(), format);
+            for alias in format.aliases() {
+                assert_eq!(serde_json::from_value::<Format>((*alias).into()).unwrap(), format);
+            }
         }
+        let error = serde_json::from_value::<Format>("jax".into()).unwrap_err().to_string();
+        assert!(
+            error.contains("\"jax\" is no format: safetensors or st, pytorch or pt or torch or bin"),
+            "{error}"
+        );
     }
 
     #[test]

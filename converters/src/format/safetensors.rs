@@ -4,7 +4,7 @@
 //! which tensor is wrong and by how much.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as StDtype, Metadata, SafeTensorError, TensorInfo as StInfo};
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{Extra, FilePlan, Span, TensorFile};
 use crate::error::{Error, Result};
+use crate::json::require_unique_keys;
 use crate::mapped::Mapped;
 use crate::tensor::{Dtype, TensorInfo};
 
@@ -27,6 +28,9 @@ pub struct SafetensorsFile {
     ranges: Vec<(usize, usize)>,
     /// The entries of `__metadata__`, sorted by key.
     metadata: Vec<(String, String)>,
+    /// The entries of `__metadata__` that `safetensors.torch.save_model` makes for tensors that share their elements: the
+    /// name that was left out, and the one that the elements are under.
+    second_names: Vec<(String, String)>,
     extras: Vec<Extra>,
 }
 
@@ -63,7 +67,12 @@ pub fn open(file: Mapped) -> Result<SafetensorsFile> {
     }
     let mut metadata: Vec<(String, String)> = metadata.metadata().clone().into_iter().flatten().collect();
     metadata.sort();
-    let extras = metadata
+    let stored: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let (second_names, told): (Vec<_>, Vec<_>) = metadata
+        .iter()
+        .cloned()
+        .partition(|(key, value)| stored.contains(value.as_str()) && !stored.contains(key.as_str()));
+    let extras = told
         .iter()
         .filter(|(key, _)| key != "format")
         .map(|(key, value)| Extra {
@@ -71,7 +80,7 @@ pub fn open(file: Mapped) -> Result<SafetensorsFile> {
             what: format!("text of {} bytes", value.len()),
         })
         .collect();
-    Ok(SafetensorsFile { file, tensors, ranges, metadata, extras })
+    Ok(SafetensorsFile { file, tensors, ranges, metadata, second_names, extras })
 }
 
 impl TensorFile for SafetensorsFile {
@@ -88,6 +97,10 @@ impl TensorFile for SafetensorsFile {
 
     fn extras(&self) -> &[Extra] {
         &self.extras
+    }
+
+    fn second_names(&self) -> &[(String, String)] {
+        &self.second_names
     }
 
     fn metadata(&self) -> &[(String, String)] {
@@ -115,6 +128,13 @@ fn read_header(bytes: &[u8]) -> Result<(usize, Metadata)> {
         return Err(Error::malformed(format!(
             "the header has {length} bytes, at most {LONGEST_HEADER} are read"
         )));
+    }
+    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length)).unwrap_or_default();
+    // What is no JSON is for the crate to refuse, which takes the last of two tensors of one name.
+    if let Err(error) = require_unique_keys(header)
+        && error.is_data()
+    {
+        return Err(Error::malformed(format!("the header is not valid: {error}")));
     }
     let (length, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| explain(bytes, error))?;
     Ok((PREFIX + length, metadata))
@@ -333,6 +353,30 @@ mod tests {
             let message = error(&header, &vec![0; data_len]);
             assert!(message.starts_with("m.safetensors: ") && message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn a_name_may_occur_once_however_it_is_written() {
+        let entry = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        for (first, second) in [("te", "te"), ("te", r"t\u0065"), ("__metadata__", "__metadata__")] {
+            let value = if first == "te" { entry } else { r#"{"format":"pt"}"# };
+            let message = error(&format!(r#"{{"{first}":{value},"{second}":{value}}}"#), &[0; 4]);
+            assert!(message.contains("occurs twice"), "{message}");
+        }
+        let message = error(r#"{"t":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}}"#, &[0; 4]);
+        assert!(message.contains("the key \"shape\" occurs twice"), "{message}");
+    }
+
+    #[test]
+    fn names_of_tensors_that_are_stored_once_are_no_extras() {
+        let header =
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"b":"a","c":"d"}}"#;
+        let file = file(header, &[0; 4]).unwrap();
+        assert_eq!(file.second_names(), [("b".to_owned(), "a".to_owned())]);
+        assert_eq!(
+            file.extras().iter().map(|extra| extra.name.as_str()).collect::<Vec<_>>(),
+            ["__metadata__.c"]
+        );
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub trait TensorFile: Send + Sync {
         &[]
     }
 
+    /// Further names of tensors, each with the name that the file has the tensor under: a writer that stores tied tensors once
+    /// may note what else they are called.
+    fn second_names(&self) -> &[(String, String)] {
+        &[]
+    }
+
     /// The computation, if the file holds one: it says what its tensors are for.
     fn graph(&self) -> Option<&GraphProto> {
         None

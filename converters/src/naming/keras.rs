@@ -6,6 +6,7 @@
 use deberta_reference::{DebertaConfig, Family, Head, Module, Param, Role};
 
 use super::Stored;
+use crate::error::{Error, Kind, Printable, Result};
 
 /// The variable path that TensorFlow gives `param`, without layer and scope:
 /// `deberta/encoder/layer_._0/output/dense/kernel:0`.
@@ -108,6 +109,61 @@ pub fn readings(name: &str) -> impl Iterator<Item = Variable<'_>> {
         .and_then(|(layer, rest)| Some(Variable { path: rest.split_once('/')?.1, layer: Some(layer) }));
     let without_first = without_first.map(|(_, path)| Variable { path, layer: None });
     [without_two, without_first, Some(Variable { path: name, layer: None })].into_iter().flatten()
+}
+
+/// Further readings: of a model that is deeper in another one.
+pub fn deeper_readings(name: &str) -> impl Iterator<Item = Variable<'_>> {
+    let layer = name.split('/').next();
+    name.match_indices('/').skip(2).take(8).map(move |(at, _)| {
+        let path = name.get(at + 1..).unwrap_or_default();
+        Variable { path, layer: if path.split('/').next() == layer { layer } else { None } }
+    })
+}
+
+/// Of the models in a file with these names, what stands before the names of each: the scope, which is in the group of
+/// every layer. One or none in a file of one model.
+pub fn scopes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const ANCHORS: [&str; 2] =
+        ["deberta/embeddings/word_embeddings/weight:0", "deberta/embeddings/word_embeddings/embeddings:0"];
+    let mut scopes = Vec::new();
+    for name in names {
+        let Some(before) = ANCHORS.into_iter().find_map(|anchor| name.strip_suffix(anchor)) else { continue };
+        let before = before.trim_end_matches('/');
+        let scope = before.split_once('/').map_or(before, |(_, scope)| scope);
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
+/// The scope of the model that is read, and whether it is one of several.
+///
+/// # Errors
+/// Several, and `wanted` names none of them.
+pub fn scope_of<'s>(scopes: &[&'s str], wanted: Option<&str>) -> Result<Option<(&'s str, bool)>> {
+    let there =
+        || scopes.iter().map(|scope| format!("\"{}\"", Printable(scope))).collect::<Vec<_>>().join(" and ");
+    let fail = |message: String| Err(Error::new(Kind::Request, message));
+    match (wanted.map(|wanted| wanted.trim_end_matches('/')), scopes) {
+        (None, []) => Ok(None),
+        (None, [scope]) => Ok(Some((scope, false))),
+        (None, _) => fail(format!(
+            "holds {} models, in the scopes {}: --prefix chooses one of them",
+            scopes.len(),
+            there()
+        )),
+        (Some(wanted), _) => match scopes.iter().find(|scope| **scope == wanted) {
+            Some(scope) => Ok(Some((scope, scopes.len() > 1))),
+            None => fail(format!("--prefix {wanted}: the scopes of models are {}", there())),
+        },
+    }
+}
+
+/// Whether a stored name is of a model in this scope.
+pub fn is_in_scope(name: &str, scope: &str) -> bool {
+    let starts = |name: &str| name.strip_prefix(scope).is_some_and(|rest| rest.starts_with('/'));
+    scope.is_empty() || starts(name) || name.split_once('/').is_some_and(|(_, rest)| starts(rest))
 }
 
 /// Why TensorFlow's classes cannot hold a model of this configuration, if they cannot.

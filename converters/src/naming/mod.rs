@@ -7,6 +7,7 @@ use deberta_reference::{DebertaConfig, Param};
 
 pub mod keras;
 pub mod onnx;
+pub mod prefixes;
 pub mod torch;
 
 /// The key under which a file that has room for text holds the model's `config.json`.

@@ -133,7 +133,7 @@ impl TensorFile for Made {
 /// No such file; what is no configuration of DeBERTa.
 pub fn configuration(name: &Path) -> Result<ConfigFile> {
     match name.to_str().and_then(Size::from_name) {
-        Some(size) if !name.exists() => {
+        Some(size) if !name.is_file() => {
             ConfigFile::parse(&PathBuf::from(size.name()), size.config_text().to_owned())
         }
         _ => ConfigFile::read(name),

@@ -23,7 +23,7 @@ pub enum BackendName {
     Tch,
     /// The graph of an ONNX file, as it is, by a runtime that is part of this program
     Onnx,
-    /// The graph of an ONNX file by ONNX Runtime; the program must be built with it, see docs/formats/onnx.md
+    /// The graph of an ONNX file by ONNX Runtime, whose library comes with pip's onnxruntime: docs/formats/onnx.md
     #[cfg_attr(feature = "cli", value(name = "onnxruntime"))]
     OnnxRuntime,
 }

@@ -11,6 +11,8 @@ mod tch;
 
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
 pub use onnx::{Computation, Onnx, Overflow, contradiction_in, evaluate};
+#[cfg(feature = "onnxruntime")]
+pub use onnx::{library, use_library};
 pub use reference::{Arithmetic, Reference};
 
 #[cfg(feature = "tch")]

@@ -12,6 +12,7 @@ mod bench;
 mod bless;
 mod compare;
 mod exit_status;
+mod library;
 mod list;
 mod merge;
 mod model;

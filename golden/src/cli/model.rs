@@ -12,6 +12,7 @@ use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::{DebertaConfig, Head, Inputs, MaskedRows};
 
+use super::library::LibraryArgs;
 use super::terminal::say;
 use super::threads::ThreadsArgs;
 use crate::backend::{Arithmetic, Backend, BackendName, Graph, Reference};
@@ -36,6 +37,8 @@ pub(super) struct ModelArgs {
     /// What the reference computes in
     #[arg(long, value_enum, default_value_t)]
     pub(super) precision: Arithmetic,
+    #[command(flatten)]
+    library: LibraryArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
 }
@@ -62,6 +65,7 @@ impl ModelArgs {
     /// Finds the weights, after a model of the hub was downloaded: where the model is, and its files.
     pub(super) fn locate(&self) -> Result<(PathBuf, Source)> {
         self.backend.require()?;
+        self.library.select()?;
         self.threads.start()?;
         let model = resolve(&self.model, self.revision.as_deref(), &Wanted::any(), &Bar::default())?;
         let source = Source::locate(&model, None, None)?;
@@ -127,6 +131,7 @@ impl ModelArgs {
     pub(super) fn graph_file(&self) -> Result<GraphFile> {
         self.backend.require()?;
         self.check_precision()?;
+        self.library.select()?;
         self.threads.start()?;
         let wanted = Wanted::Every(vec![Format::Onnx]);
         let model = resolve(&self.model, self.revision.as_deref(), &wanted, &Bar::default())?;

@@ -11,6 +11,7 @@ use deberta_converters::output::Staged;
 use serde_json::Value;
 
 use super::exit_status::ExitStatus;
+use super::library::LibraryArgs;
 use super::terminal::StatusLine;
 use super::threads::ThreadsArgs;
 use crate::backend::BackendName;
@@ -71,6 +72,8 @@ pub(super) struct TaskArgs {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     format: Output,
     #[command(flatten)]
+    library: LibraryArgs,
+    #[command(flatten)]
     threads: ThreadsArgs,
     #[command(flatten)]
     options: TaskOptions,
@@ -90,6 +93,7 @@ impl TaskArgs {
             // Before anything is computed.
             drop(Staged::create(path)?);
         }
+        self.library.select()?;
         self.threads.start()?;
         let request = TaskRequest {
             task: self.task,

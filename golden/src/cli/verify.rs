@@ -10,6 +10,7 @@ use deberta_converters::hub::{self, Listed, Located, Wanted};
 use deberta_converters::progress::Progress;
 
 use super::exit_status::ExitStatus;
+use super::library::LibraryArgs;
 use super::output::OutputArgs;
 use super::terminal::StatusLine;
 use super::threads::ThreadsArgs;
@@ -69,6 +70,8 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     no_diagnosis: bool,
     #[command(flatten)]
+    library: LibraryArgs,
+    #[command(flatten)]
     threads: ThreadsArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -77,6 +80,7 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(mut self) -> Result<ExitStatus> {
         self.model = self.model.or(self.place.take());
+        self.library.select()?;
         self.threads.start()?;
         match &self.policy {
             Some(path) => match Policy::open(path) {
@@ -124,8 +128,8 @@ impl VerifyArgs {
         // Goes with its folder when the verification is over.
         let mut workshop = None;
         let request = self.request(&mut workshop, progress)?;
-        let verify = if self.by_itself { verify_self } else { verify };
-        let mut report = verify(&request, progress)?;
+        let mut report =
+            if self.by_itself { verify_self(&request, progress)? } else { verify(&request, progress)? };
         rules.judge(&mut report);
         Ok(Verified { policy: None, shard: None, rules, reports: vec![report] })
     }

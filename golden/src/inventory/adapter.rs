@@ -6,19 +6,17 @@
 
 use std::path::Path;
 
+use deberta_converters::adapter::CONFIGURATION as ADAPTER_CONFIG;
+pub(crate) use deberta_converters::adapter::is_tensor;
 use deberta_converters::mapped::Mapped;
 use serde_json::{Map, Value};
 
-use super::names::{ADAPTER_CONFIG, Kind, kind};
+use super::names::{Kind, kind};
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
 
 /// The longest `adapter_config.json` that is read, in bytes.
 const LONGEST: usize = 1 << 20;
-
-/// Parts of the names of tensors that `peft` adds.
-const TENSORS: [&str; 6] =
-    [".lora_A.", ".lora_B.", ".lora_embedding_", ".lora_magnitude_vector", ".ia3_l", ".base_layer."];
 
 /// Whether the file, which is in the model's own folder, is of an adapter.
 pub(super) fn is_of_adapter(file: &str) -> bool {
@@ -35,8 +33,8 @@ pub(super) fn applied(folder: Option<&Path>) -> Finding {
         .unwrap_or_default();
     let message = format!(
         "{ADAPTER_CONFIG} is beside the weights: transformers with peft applies the adapter{kind}{base}, so that the \
-         weights of this folder alone are not the model. Merge it (merge_and_unload, then save_pretrained), or move it \
-         into a folder of its own"
+         weights of this folder alone are not the model. Merge it (`deberta-convert convert FOLDER --merge-adapter FOLDER`), \
+         or move it into a folder of its own"
     );
     Finding::new(FindingKind::Adapter, Outcome::Undecided, message)
 }
@@ -44,11 +42,6 @@ pub(super) fn applied(folder: Option<&Path>) -> Finding {
 fn settings(path: &Path) -> Map<String, Value> {
     let bytes = Mapped::open(path).ok().filter(|bytes| bytes.len() <= LONGEST);
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-/// Whether a tensor of this name is one that `peft` adds.
-pub(crate) fn is_tensor(name: &str) -> bool {
-    TENSORS.iter().any(|part| name.contains(part))
 }
 
 /// What to say of the tensors of a weight file that no class has a use for, if some are an adapter's.

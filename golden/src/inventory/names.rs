@@ -1,6 +1,8 @@
 //! What a file is by its name: the names that frameworks and their tools give.
 
-use deberta_converters::companions::{CONFIGURATION, TOKENIZER};
+use deberta_converters::adapter::CONFIGURATION as ADAPTER_CONFIG;
+use deberta_converters::companions::{CONFIGURATION, MORE_OF_TOKENIZERS, TOKENIZER};
+use deberta_converters::containers;
 use deberta_converters::source::is_index;
 
 /// What a name tells.
@@ -25,21 +27,6 @@ pub(super) enum Kind {
     /// Only the bytes can tell.
     Unknown,
 }
-
-/// The name of the file that makes transformers apply an adapter.
-pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
-
-/// Further files of tokenizers: of other models that teams start from, and of older code.
-const MORE_OF_TOKENIZERS: [&str; 8] = [
-    "bpe_encoder.bin",
-    "chat_template.jinja",
-    "chat_template.json",
-    "dict.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-    "vocab.txt",
-];
 
 /// Settings of other tools.
 const MORE_OF_CONFIGURATIONS: [&str; 6] = [
@@ -69,54 +56,6 @@ const PYTORCH: [&str; 2] = ["pytorch_model", "pytorch.model"];
 /// Extensions of formats that are read here.
 const WEIGHTS: [&str; 6] = ["safetensors", "onnx", "h5", "hdf5", "pt", "pth"];
 
-/// Extensions of formats that nothing here reads, and whose they are.
-const FOREIGN: [(&str, &str); 44] = [
-    ("msgpack", "Flax"),
-    ("ot", "tch-rs (rust-bert)"),
-    ("gguf", "llama.cpp"),
-    ("ggml", "llama.cpp"),
-    ("tflite", "TensorFlow Lite"),
-    ("pb", "TensorFlow (SavedModel, frozen graph)"),
-    ("pbtxt", "TensorFlow"),
-    ("keras", "Keras 3"),
-    ("mlmodel", "Core ML"),
-    ("mlpackage", "Core ML"),
-    ("mlmodelc", "Core ML"),
-    ("npz", "NumPy"),
-    ("npy", "NumPy"),
-    ("pdparams", "PaddlePaddle"),
-    ("pdmodel", "PaddlePaddle"),
-    ("pdiparams", "PaddlePaddle"),
-    ("engine", "TensorRT"),
-    ("plan", "TensorRT"),
-    ("trt", "TensorRT"),
-    ("ort", "ONNX Runtime's own format"),
-    ("rten", "rten"),
-    ("mnn", "MNN"),
-    ("ncnn", "ncnn"),
-    ("caffemodel", "Caffe"),
-    ("params", "MXNet"),
-    ("dlc", "Qualcomm's SNPE"),
-    ("om", "Huawei's CANN"),
-    ("blob", "OpenVINO"),
-    ("ptl", "PyTorch Mobile"),
-    ("pte", "ExecuTorch"),
-    ("distcp", "PyTorch's distributed checkpoints"),
-    ("neuron", "AWS Neuron"),
-    ("mar", "TorchServe"),
-    ("nemo", "NeMo"),
-    ("pkl", "a pickle of Python"),
-    ("pickle", "a pickle of Python"),
-    ("joblib", "joblib"),
-    ("zip", "an archive"),
-    ("tar", "an archive"),
-    ("gz", "an archive"),
-    ("tgz", "an archive"),
-    ("xz", "an archive"),
-    ("zst", "an archive"),
-    ("7z", "an archive"),
-];
-
 /// Extensions of documents, programs and data.
 const ASIDE: [&str; 44] = [
     "asc", "arrow", "bib", "c", "cff", "cfg", "cpp", "css", "csv", "gif", "h", "htm", "html", "ico", "ini",
@@ -125,14 +64,10 @@ const ASIDE: [&str; 44] = [
     "yaml", "yml",
 ];
 
-/// Folders of one format.
-const FOLDERS: [(&str, &str); 3] =
-    [("openvino", "OpenVINO"), ("coreml", "Core ML"), ("variables", "TensorFlow (SavedModel, frozen graph)")];
-
 /// What the file at `path`, relative to the model's folder with `/` between folders, is by its name.
 pub(super) fn kind(path: &str) -> Kind {
     let path = path.to_lowercase();
-    let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     let starts = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     if name == ADAPTER_CONFIG {
@@ -153,21 +88,14 @@ pub(super) fn kind(path: &str) -> Kind {
     if is_index(name) && is_of_weights(name) {
         return Kind::Index;
     }
-    if let Some(whose) = of_folder(folders, name, extension) {
-        return Kind::Foreign(whose);
+    if let Some(container) = containers::by_folder(&path) {
+        return Kind::Foreign(container.name);
     }
     if WEIGHTS.contains(&extension) || (extension == "bin" && starts(&PYTORCH)) {
         return Kind::Weights;
     }
-    if name.contains("openvino") {
-        return Kind::Foreign("OpenVINO");
-    }
-    if name == "checkpoint" || name.contains(".ckpt.") || name.contains(".ckpt-") {
-        return Kind::Foreign("TensorFlow's checkpoints");
-    }
-    let foreign = FOREIGN.iter().find(|(known, _)| *known == extension);
-    if let Some((_, whose)) = foreign {
-        return Kind::Foreign(whose);
+    if let Some(container) = containers::by_name(&path) {
+        return Kind::Foreign(container.name);
     }
     if ASIDE.contains(&extension) || name.starts_with('.') {
         return Kind::Aside("");
@@ -182,33 +110,10 @@ fn is_of_weights(index: &str) -> bool {
     WEIGHTS.contains(&extension) || extension == "bin"
 }
 
-/// Whose a file is by the folders that it is in: `model.mlpackage/Data/…/weight.bin`, `openvino/model.bin`.
-fn of_folder(folders: &str, name: &str, extension: &str) -> Option<&'static str> {
-    folders.split('/').find_map(|folder| {
-        let bundle = folder.rsplit_once('.').map_or("", |(_, extension)| extension);
-        if bundle.starts_with("ml") {
-            return FOREIGN.iter().find(|(known, _)| *known == bundle).map(|(_, whose)| *whose);
-        }
-        let (_, whose) = FOLDERS.iter().find(|(known, _)| *known == folder)?;
-        let holds = matches!(extension, "bin" | "xml" | "index") || name.contains(".data-");
-        holds.then_some(*whose)
-    })
-}
-
-/// Whether the file of this name is one of several shards: `model-00001-of-00003.safetensors`.
-pub(super) fn is_shard(path: &str) -> bool {
-    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-    let digits = |text: Option<&str>| {
-        text.is_some_and(|text| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    name.split_once("-of-").is_some_and(|(before, after)| {
-        digits(before.rsplit_once('-').map(|(_, number)| number)) && digits(after.get(..5))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use deberta_converters::format::Format;
+    use deberta_converters::source::is_shard;
 
     use super::*;
 

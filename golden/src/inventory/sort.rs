@@ -8,10 +8,10 @@ use deberta_converters::error::Result;
 use deberta_converters::format::{Format, onnx, sniff};
 use deberta_converters::hub::Listed;
 use deberta_converters::mapped::Mapped;
-use deberta_converters::source::Source;
+use deberta_converters::source::{Source, is_shard};
 use deberta_reference::probe::matches;
 
-use super::names::{Kind, is_shard, kind};
+use super::names::{Kind, kind};
 use super::walk::{Seen, What, walk};
 use super::{Entry, Found, Inventory, Role, adapter};
 use crate::backend::BackendName;
@@ -319,7 +319,11 @@ impl<'r> Sorter<'r> {
             .take(super::NAMED)
             .map(|entry| format!("{} ({})", entry.file, entry.detail.as_deref().unwrap_or("not judged")))
             .collect();
-        if there.is_empty() { error } else { error.followed_by(&format!("; there is {}", there.join(", "))) }
+        if there.is_empty() || error.to_string().contains("; there is ") {
+            error
+        } else {
+            error.followed_by(&format!("; there is {}", there.join(", ")))
+        }
     }
 }
 

@@ -73,13 +73,14 @@ pub struct Recorded {
 /// Records a golden into an existing, empty folder.
 ///
 /// # Errors
-/// Weights that are incomplete or not finite; texts or inputs that the model does not take; nothing to record; the folder
+/// Weights that are incomplete, not finite, or left out of the encoder by the configuration; texts or inputs that the model does not take; nothing to record; the folder
 /// cannot be written.
 pub fn record(request: &RecordRequest, folder: &Path, progress: &dyn Progress) -> Result<Recorded> {
     let (config, checkpoint) = request.open(request.class)?;
     let class = request.class.unwrap_or(Class::of_checkpoint(&checkpoint));
     class.require(&checkpoint)?;
-    checkpoint.require_complete()?;
+    checkpoint.require_parameters()?;
+    checkpoint.require_whole_encoder()?;
     progress.step("the weight digest");
     let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?).to_string();
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of graphs by ONNX Runtime: tests/onnx_backend.rs with the feature onnxruntime.
+# Runs the tests of graphs by ONNX Runtime: tests/onnx_backend.rs with its library.
 #
 # ORT_DYLIB_PATH       ONNX Runtime's library, 1.24 or later; or
 # DEBERTA_INTEROP_PT   Python interpreter with pip's onnxruntime, which comes with the library
@@ -22,4 +22,4 @@ if [[ -z $ORT_DYLIB_PATH ]]; then
     exit 0
 fi
 export ORT_DYLIB_PATH
-cargo test --manifest-path "$repository/Cargo.toml" --package deberta-tests --features onnxruntime --test all onnx_backend::
+cargo test --manifest-path "$repository/Cargo.toml" --package deberta-tests --test all onnx_backend::

@@ -8,6 +8,7 @@ use super::pickle::{Heap, Ops, run};
 use super::rebuild::{StorageDeclaration, Workshop};
 use super::storage::Storage;
 use super::zip::{Archive, Entry};
+use crate::containers::by_name;
 use crate::error::{Error, Printable, Result};
 
 /// The newest version of the format (`kMaxSupportedFileFormatVersion`).
@@ -93,7 +94,25 @@ fn not_a_checkpoint(archive: &Archive) -> Error {
     } else {
         "a zip archive without a data.pkl"
     };
-    Error::unsupported(format!("{what}, not a checkpoint of torch.save"))
+    let known =
+        by_name(what_is_it(archive)).map(|container| format!("; {}: {}", container.name, container.lead));
+    Error::unsupported(format!("{what}, not a checkpoint of torch.save{}", known.unwrap_or_default()))
+}
+
+/// The name that files like the archive have, if it is of a known kind.
+fn what_is_it(archive: &Archive) -> &'static str {
+    let any = |test: &dyn Fn(&str) -> bool| archive.entries().iter().any(|entry| test(&entry.name));
+    if any(&|name| name == "model.weights.h5") {
+        "model.keras"
+    } else if any(&|name| name.ends_with(".npy")) {
+        "arrays.npz"
+    } else if any(&|name| {
+        name.ends_with("pytorch_model.bin") || name.ends_with(".safetensors") || name.ends_with("config.json")
+    }) {
+        "model.zip"
+    } else {
+        ""
+    }
 }
 
 fn check_version(record: Option<&Entry>, file: &[u8]) -> Result<()> {

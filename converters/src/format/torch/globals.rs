@@ -64,6 +64,20 @@ pub(crate) fn full_name(module: &str, name: &str) -> String {
     format!("{}.{name}{also}", python3_module(module))
 }
 
+/// Whether classes of modules that compute are in a Python module of this name.
+pub(crate) fn is_of_module(module: &str) -> bool {
+    const STARTS: [&str; 7] = [
+        "torch.nn.modules",
+        "torch.nn.parallel",
+        "transformers.models",
+        "transformers.modeling",
+        "peft.",
+        "sentence_transformers.",
+        "__main__",
+    ];
+    STARTS.iter().any(|start| module.starts_with(start))
+}
+
 /// What the global stands for, or `None` if it is not allowed.
 pub(crate) fn find(module: &str, name: &str) -> Option<Global> {
     Some(match python3_module(module) {

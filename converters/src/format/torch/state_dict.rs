@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::pickle::{Heap, Object, Value};
+use super::pickle::{Heap, Object, ObjectId, Value};
 use super::rebuild::{Made, Workshop};
 use crate::error::{Error, Printable, Result};
 use crate::format::Extra;
@@ -16,7 +16,7 @@ pub(crate) struct StateDict {
     pub(crate) extras: Vec<Extra>,
 }
 
-/// Keys under which training loops put the state dict, next to other things.
+/// Keys under which training loops put the state dict, next to other things, whatever its tensors are called.
 const WRAPPERS: [&str; 4] = ["state_dict", "model", "model_state_dict", "module"];
 
 /// How deep dicts may be nested.
@@ -31,21 +31,23 @@ const MOST_EXTRAS: usize = 10_000;
 const SMALL_DICT: usize = 16;
 
 /// Finds the tensors in the value that a checkpoint's pickle is: a dict from names to tensors, which may be wrapped
-/// in other dicts under a usual name, and may be nested, in which case the keys are joined by dots.
+/// in other dicts beside other things, and may be nested, in which case the keys are joined by dots. Of several such dicts
+/// beside each other, the keys stay before the names.
 pub(crate) fn collect(heap: &Heap<'_>, workshop: &Workshop, root: Value) -> Result<StateDict> {
     let holders = tensor_holders(heap, workshop);
+    let model_holders = model_holders(heap, workshop);
     let mut collector = Collector {
         heap,
         workshop,
         holders,
+        model_holders,
         found: StateDict::default(),
         names: HashSet::new(),
         walked: HashSet::new(),
         name_bytes: 0,
         unlisted: 0,
     };
-    let state_dict = collector.unwrap(root)?;
-    collector.walk(state_dict, "", 0)?;
+    collector.unwrap(root)?;
     if collector.found.tensors.is_empty() {
         return Err(Error::new(
             crate::error::Kind::Model,
@@ -61,6 +63,8 @@ struct Collector<'c, 'a> {
     workshop: &'c Workshop,
     /// By object: whether it is a tensor or contains one.
     holders: Vec<bool>,
+    /// By object: whether it is a dict with parameters in it.
+    model_holders: Vec<bool>,
     found: StateDict,
     names: HashSet<String>,
     /// Dicts that have been walked. None is walked twice, so neither cycles nor sharing can blow up the result.
@@ -70,36 +74,48 @@ struct Collector<'c, 'a> {
 }
 
 impl Collector<'_, '_> {
-    /// Descends to the state dict and lists what lies beside it.
-    fn unwrap(&mut self, root: Value) -> Result<Value> {
+    /// Descends to the state dict, or to the several of a training (a model and its average), takes their tensors, and lists
+    /// what lies beside them.
+    fn unwrap(&mut self, root: Value) -> Result<()> {
         let mut dict = root;
         for _ in 0..DEEPEST {
             let entries = self.entries(dict)?;
+            let is_model =
+                entries.iter().any(|(key, value)| is_parameter(self.heap, self.workshop, key, *value));
             let mut wrapped: Vec<&(String, Value)> = Vec::new();
             for entry in &entries {
-                let is_wrapped = WRAPPERS.contains(&entry.0.as_str())
-                    && self.heap.dict(entry.1).is_some()
-                    && self.holds_tensor(entry.1);
-                if is_wrapped && wrapped.iter().all(|other| other.1 != entry.1) {
+                let (key, value) = (entry.0.as_str(), entry.1);
+                let is_wrapped = self.heap.dict(value).is_some()
+                    && (WRAPPERS.contains(&key) && self.holds_tensor(value)
+                        || !is_model && holds(&self.model_holders, value));
+                if is_wrapped && wrapped.iter().all(|other| other.1 != value) {
                     wrapped.push(entry);
                 }
             }
-            let inner = match wrapped.as_slice() {
-                [] => return Ok(dict),
-                [(_, inner)] => *inner,
-                [(first, _), (second, _), ..] => {
-                    return Err(Error::unsupported(format!(
-                        "holds tensors under \"{first}\" and under \"{second}\": which are the model's is not clear; \
-                         save one of them alone"
-                    )));
+            let beside = |value: Value| wrapped.iter().all(|(_, inner)| *inner != value);
+            // Where nothing but parameters is beside each other, the dict is a nested one of one model.
+            let is_nested = wrapped.iter().all(|(key, _)| !WRAPPERS.contains(&key.as_str()))
+                && !entries.iter().any(|(_, value)| beside(*value) && self.holds_tensor(*value));
+            match wrapped.as_slice() {
+                _ if is_nested => return self.walk(dict, "", 0),
+                [] => return self.walk(dict, "", 0),
+                [(_, inner)] => {
+                    for (key, value) in entries.iter().filter(|(_, value)| beside(*value)) {
+                        self.list_beside(key, *value)?;
+                    }
+                    dict = *inner;
                 }
-            };
-            for (key, value) in &entries {
-                if *value != inner {
-                    self.list_beside(key, *value)?;
+                several => {
+                    for (key, inner) in several {
+                        let name = self.join("", key)?;
+                        self.walk(*inner, &name, 1)?;
+                    }
+                    for (key, value) in entries.iter().filter(|(_, value)| beside(*value)) {
+                        self.list_beside(key, *value)?;
+                    }
+                    return Ok(());
                 }
             }
-            dict = inner;
         }
         Err(too_deep())
     }
@@ -228,10 +244,7 @@ impl Collector<'_, '_> {
     }
 
     fn holds_tensor(&self, value: Value) -> bool {
-        match value {
-            Value::Object(id) => self.holders.get(id.index()).copied().unwrap_or(false),
-            _ => false,
-        }
+        holds(&self.holders, value)
     }
 
     /// A value for people: `int 3`, `dict of 12 entries`.
@@ -269,14 +282,46 @@ impl Collector<'_, '_> {
     }
 }
 
-/// For each object, whether it is a tensor or contains one: a search backwards from the tensors.
+/// Whether the value is a tensor and the key calls it a parameter. An optimizer's tensors have other names.
+fn is_parameter(heap: &Heap<'_>, workshop: &Workshop, key: &str, value: Value) -> bool {
+    let leaf = key.rsplit_once('.').map_or(key, |(_, leaf)| leaf);
+    matches!(leaf, "weight" | "bias" | "gamma" | "beta" | "_weight")
+        && matches!(workshop.made(heap, value), Some(Made::Tensor(_) | Made::Unreadable(_)))
+}
+
+/// For each object, whether it is a tensor or contains one.
 fn tensor_holders(heap: &Heap<'_>, workshop: &Workshop) -> Vec<bool> {
+    let is_tensor = |id: ObjectId, _: &Object<'_>| {
+        let made = workshop.made(heap, Value::Object(id));
+        matches!(made, Some(Made::Tensor(_) | Made::Unreadable(_)))
+    };
+    holders(heap, is_tensor, |_| true)
+}
+
+/// For each object, whether it is a dict that contains parameters, in dicts of it or by itself.
+fn model_holders(heap: &Heap<'_>, workshop: &Workshop) -> Vec<bool> {
+    let is_model = |_: ObjectId, object: &Object<'_>| match object {
+        Object::Dict(entries) => entries
+            .iter()
+            .any(|&(key, value)| heap.str(key).is_some_and(|key| is_parameter(heap, workshop, key, value))),
+        _ => false,
+    };
+    holders(heap, is_model, |object| matches!(object, Object::Dict(_)))
+}
+
+/// For each object, whether it is one of those or contains one, all between them being `containers`: a search backwards.
+fn holders(
+    heap: &Heap<'_>,
+    is_one: impl Fn(ObjectId, &Object<'_>) -> bool,
+    containers: impl Fn(&Object<'_>) -> bool,
+) -> Vec<bool> {
     let mut parents: Vec<(usize, usize)> = Vec::new();
     let mut to_visit = Vec::new();
     for (id, object) in heap.objects() {
-        parents.extend(object.parts().map(|part| (part.index(), id.index())));
-        let made = workshop.made(heap, Value::Object(id));
-        if matches!(made, Some(Made::Tensor(_) | Made::Unreadable(_))) {
+        if containers(object) {
+            parents.extend(object.parts().map(|part| (part.index(), id.index())));
+        }
+        if is_one(id, object) {
             to_visit.push(id.index());
         }
     }
@@ -292,6 +337,13 @@ fn tensor_holders(heap: &Heap<'_>, workshop: &Workshop) -> Vec<bool> {
         to_visit.extend(above.map(|&(_, parent)| parent));
     }
     holders
+}
+
+fn holds(holders: &[bool], value: Value) -> bool {
+    match value {
+        Value::Object(id) => holders.get(id.index()).copied().unwrap_or(false),
+        _ => false,
+    }
 }
 
 fn too_deep() -> Error {

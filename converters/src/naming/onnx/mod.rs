@@ -15,6 +15,7 @@ mod structure;
 mod walk;
 
 pub use path::TABLE_OF_LAYERS;
+pub(crate) use path::local;
 use walk::Walk;
 pub use walk::{Layout, Recovered};
 

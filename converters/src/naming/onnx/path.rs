@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use deberta_reference::{Module, locate};
 
 use crate::format::onnx::proto::NodeProto;
+use crate::naming::prefixes::WRAPPERS;
 
 /// The name of the table of relative positions.
 const TABLE: &str = "encoder.rel_embeddings.weight";
@@ -76,17 +77,25 @@ static PARTS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
 /// No parameter has a longer name. What is remembered of a file is not longer either, however long its names are.
 const LONGEST: usize = 200;
 
-/// The name from the model's own parts on, without whatever was put before it.
-pub(super) fn local(name: &str) -> Option<String> {
-    let mut rest = name;
-    loop {
-        let first = rest.split('.').next()?;
-        if PARTS.contains(first) {
-            return (rest.len() <= LONGEST).then(|| rest.to_owned());
-        }
-        (_, rest) = rest.split_once('.')?;
-    }
+/// The name from the model's own parts on, without whatever was put before it or into it.
+pub(crate) fn local(name: &str) -> Option<String> {
+    let words: Vec<&str> = name.split('.').filter(|word| !WRAPPERS.contains(word)).collect();
+    let mut starts = (0..words.len()).filter(|&at| words.get(at).is_some_and(|word| PARTS.contains(word)));
+    let first = starts.next()?;
+    // A wrapper may be called as a part is: `encoder.encoder.layer.0.output`.
+    let is_known = |at: &usize| {
+        let rest = words.get(*at..).unwrap_or_default();
+        let (path, module) = (rest.join("."), rest.split_last().map(|(_, module)| module.join(".")));
+        path.len() <= LONGEST
+            && (locate(&path).is_some() || module.is_some_and(|module| locate(&module).is_some()))
+    };
+    let at = std::iter::once(first).chain(starts.take(MOST_STARTS)).find(is_known).unwrap_or(first);
+    let rest = words.get(at..).unwrap_or_default().join(".");
+    (rest.len() <= LONGEST).then_some(rest)
 }
+
+/// How many of the words of a name that parts are called by are tried as the start.
+const MOST_STARTS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -98,6 +107,13 @@ mod tests {
             let name = format!("{prefix}encoder.layer.0.output.dense.bias");
             assert_eq!(local(&name).as_deref(), Some("encoder.layer.0.output.dense.bias"));
         }
+        for name in [
+            "encoder.encoder.layer.0.output.dense.bias",
+            "module._orig_mod.deberta.encoder._orig_mod.layer.0._checkpoint_wrapped_module.output.dense.bias",
+        ] {
+            assert_eq!(local(name).as_deref(), Some("encoder.layer.0.output.dense.bias"));
+        }
+        assert_eq!(local("encoder.unknown.weight").as_deref(), Some("encoder.unknown.weight"));
         assert_eq!(local("onnx::MatMul_1431"), None);
         assert_eq!(local(""), None);
     }

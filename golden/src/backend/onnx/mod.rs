@@ -28,6 +28,8 @@ mod apart;
 mod computation;
 mod departures;
 mod feed;
+#[cfg(feature = "onnxruntime")]
+mod library;
 mod masked;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
@@ -40,6 +42,8 @@ mod runtime;
 use apart::apart;
 pub use computation::Computation;
 use feed::Feed;
+#[cfg(feature = "onnxruntime")]
+pub use library::{library, use_library};
 pub use range::Overflow;
 use range::Restricted;
 use runtime::Runtime;

@@ -1,6 +1,5 @@
 //! ONNX Runtime, by `ort`, which loads its library when it is needed: graphs are optimized as they are in production.
 
-use std::env;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,11 +12,9 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, TensorElementType, ValueType};
 
 use super::feed::{Given, Input, Kind, Numbers};
+use super::library::{VARIABLE, library};
 use super::runtime::{Runtime, no_numbers, not_run, not_taken};
 use crate::trace::tensor::{Data, Tensor};
-
-/// The variable that says where the library is.
-const LIBRARY: &str = "ORT_DYLIB_PATH";
 
 /// The environment of the process, which can be made once, and is kept.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
@@ -59,12 +56,14 @@ fn environment() -> Result<Environment> {
     let refused = |why: String| {
         Error::new(
             ErrorKind::Request,
-            format!("{why}; {LIBRARY} names ONNX Runtime's library, 1.24 or later: docs/formats/onnx.md"),
+            format!(
+                "{why}; pip install onnxruntime brings ONNX Runtime's library, 1.24 or later; --ort-library or {VARIABLE} \
+                 names another one: docs/formats/onnx.md"
+            ),
         )
     };
-    let path = env::var_os(LIBRARY).filter(|path| !path.is_empty());
-    let path = path.ok_or_else(|| refused("--backend onnxruntime: which library?".to_owned()))?;
-    let builder = ort::init_from(Path::new(&path)).map_err(|error| refused(error.to_string()))?;
+    let path = library().ok_or_else(|| refused("--backend onnxruntime: no library was found".to_owned()))?;
+    let builder = ort::init_from(&path).map_err(|error| refused(format!("{}: {error}", path.display())))?;
     let made = builder.with_name("deberta-verify").with_telemetry(false).build();
     let made = made.map_err(|error| refused(format!("ONNX Runtime does not start: {error}")))?;
     made.set_log_level(LogLevel::Fatal);

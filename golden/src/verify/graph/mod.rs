@@ -11,12 +11,12 @@
 //! ```
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::{Kind, Result};
+use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::matching::ProblemKind;
 
 use super::candidate::WeightFile;
-use crate::backend::{BackendName, contradiction_in};
+use crate::backend::{BackendName, Graph, contradiction_in};
 use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
 use crate::report::{FileReport, Finding, FindingKind, RunReport};
@@ -40,11 +40,39 @@ pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut F
     }
     match backend.open(&file.source.path, file.config_path()) {
         Ok(graph) => GraphCandidate::of(file, graph).verify(backend, report),
-        Err(error) if error.kind() == Kind::Unsupported => {
-            report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Undecided, error.to_string()));
-        }
+        Err(error) if error.kind() == Kind::Unsupported => match elsewhere(file, backend, &error) {
+            Some((graph, said)) => {
+                report.findings.push(said);
+                GraphCandidate::of(file, graph).verify(BackendName::OnnxRuntime, report);
+            }
+            None => {
+                let message = error.to_string();
+                report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Undecided, message));
+            }
+        },
         Err(error) => report.findings.push(Finding::error(&error)),
     }
+}
+
+/// The graph in ONNX Runtime, if nobody asked for another backend, `rten` does not take it, and the user has the library; and
+/// what to say about that.
+#[cfg(feature = "onnxruntime")]
+fn elsewhere(file: &WeightFile<'_>, backend: BackendName, why: &Error) -> Option<(Box<dyn Graph>, Finding)> {
+    if file.request.backend.is_some() || backend != BackendName::Onnx {
+        return None;
+    }
+    let library = crate::backend::library()?;
+    let graph = BackendName::OnnxRuntime.open(&file.source.path, file.config_path()).ok()?;
+    let message = format!(
+        "computed by ONNX Runtime ({}), because the runtime that is part of this program does not: {why}",
+        library.display()
+    );
+    Some((graph, Finding::new(FindingKind::Computation, Outcome::Pass, message)))
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn elsewhere(_: &WeightFile<'_>, _: BackendName, _: &Error) -> Option<(Box<dyn Graph>, Finding)> {
+    None
 }
 
 /// That the weights of a graph cannot be judged, because it does not hold all of them as they are: tools fold parameters

@@ -13,7 +13,7 @@ mod op;
 mod place;
 mod text;
 
-pub(crate) use heap::{Heap, MadeId, Object, Value};
+pub(crate) use heap::{Heap, MadeId, Object, ObjectId, Value};
 pub(crate) use machine::{CallKind, Environment, run};
 pub(crate) use op::Ops;
 pub(crate) use place::Place;

@@ -1,0 +1,151 @@
+//! What a folder has in the place of weights under their usual names.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use super::{by_bytes, by_folder, by_name};
+use crate::confinement::require_inside;
+use crate::error::Printable;
+use crate::format::{Format, sniff};
+use crate::source::{is_index, is_shard};
+
+/// The deepest folder that is looked into for weights, the named one being 0.
+const DEEPEST: usize = 3;
+
+/// The most entries that are looked at, and the most that are named.
+const MOST: usize = 2_000;
+const NAMED: usize = 6;
+
+/// What weights may be called.
+const WEIGHTS: [&str; 9] = ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "json"];
+
+/// What there is in a folder, in words that follow a semicolon; nothing if there is nothing to name.
+pub(crate) fn instead_of_weights(folder: &Path) -> String {
+    let files = files_of(folder, DEEPEST, MOST);
+    let mut found: Vec<String> = Vec::new();
+    let mut leads: Vec<(&str, &str)> = Vec::new();
+    for name in &files {
+        if is_index(name) || is_shard(name) {
+            if is_index(name) {
+                found.push(format!("{} (the index of shards: name it)", Printable(name)));
+            }
+            continue;
+        }
+        let by_bytes_of = || by_bytes(&start(&folder.join(name)));
+        let foreign = by_folder(name).or_else(|| by_name(name));
+        let readable = readable(folder, name);
+        match (readable, foreign.or_else(|| is_weights(name).then(by_bytes_of).flatten())) {
+            (_, Some(container)) => {
+                if !leads.contains(&(container.name, container.lead)) {
+                    found.push(format!("{} ({})", Printable(name), container.name));
+                    leads.push((container.name, container.lead));
+                }
+            }
+            (Some(format), None) => found.push(format!("{} ({format}: name it)", Printable(name))),
+            (None, None) => {}
+        }
+    }
+    if found.is_empty() {
+        return String::new();
+    }
+    let more = found.len().saturating_sub(NAMED);
+    found.truncate(NAMED);
+    let mut text = format!("; there is {}", found.join(", "));
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    for (name, lead) in leads.iter().take(NAMED) {
+        text.push_str(&format!("; {name}: {lead}"));
+    }
+    text
+}
+
+/// The format of a weight file, if it is one that is read here, by its name and its bytes.
+fn readable(folder: &Path, name: &str) -> Option<Format> {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    // What a training leaves is PyTorch's, too, and no model.
+    let is_other = ["optimizer", "scheduler", "scaler", "rng_state", "training_args", "adapter_"];
+    if !is_weights(name) || is_other.iter().any(|other| file.starts_with(other)) {
+        return None;
+    }
+    sniff(&start(&folder.join(name))).ok()
+}
+
+fn is_weights(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| WEIGHTS.contains(&extension.to_lowercase().as_str()))
+        && !name.ends_with(".json")
+}
+
+/// The first kilobyte of a regular file.
+fn start(path: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if let Some(file) = is_file.then(|| File::open(path).ok()).flatten() {
+        // What cannot be read has no start.
+        let _ = file.take(1024).read_to_end(&mut start);
+    }
+    start
+}
+
+/// The files in a folder and in folders of it, the nearest first, in the order of names. Links are
+/// followed to files of the folder alone, and none to a folder.
+pub(crate) fn files_of(root: &Path, deepest: usize, most: usize) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut ahead = VecDeque::from([(String::new(), 0)]);
+    let mut left = most;
+    while let Some((prefix, depth)) = ahead.pop_front() {
+        let Ok(entries) = fs::read_dir(root.join(&prefix)) else { continue };
+        let mut entries: Vec<_> = entries.flatten().take(left).collect();
+        left -= entries.len();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < deepest => {
+                    ahead.push_back((format!("{name}/"), depth + 1))
+                }
+                Ok(kind) if kind.is_file() => files.push(name),
+                Ok(kind) if kind.is_symlink() && is_file_inside(root, &entry.path()) => files.push(name),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
+fn is_file_inside(root: &Path, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) && require_inside(root, path).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_under_other_names_and_containers_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        assert_eq!(instead_of_weights(folder.path()), "");
+        write("config.json", b"{}");
+        write("optimizer.pt", b"PK\x03\x04");
+        assert_eq!(instead_of_weights(folder.path()), "");
+        write("model.pt", b"PK\x03\x04");
+        write("0_Transformer/model.safetensors", b"\x10\0\0\0\0\0\0\0{\"a\":");
+        write("flax_model.msgpack", b"x");
+        write("download.bin", b"<html>");
+        let text = instead_of_weights(folder.path());
+        assert!(
+            text.starts_with(
+                "; there is download.bin (a web page, not a model), flax_model.msgpack (Flax), model.pt (PyTorch: name it), \
+                 0_Transformer/model.safetensors (safetensors: name it); a web page, not a model: the download went wrong"
+            ),
+            "{text}"
+        );
+    }
+}
