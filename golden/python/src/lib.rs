@@ -35,5 +35,5 @@ mod _native {
     #[pymodule_export]
     use super::tokenizer::Tokenizer;
     #[pymodule_export]
-    use super::verification::{Verification, verify};
+    use super::verification::{Verification, format_of, verify};
 }

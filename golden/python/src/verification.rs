@@ -1,6 +1,7 @@
 //! A verification, and its report in every format.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use deberta_golden::cli::{Verified, verified};
 use deberta_golden::report::{ReportFormat, Style, Subject};
@@ -12,6 +13,23 @@ use crate::call::{Call, Told};
 /// What `deberta-verify` found.
 #[pyclass(frozen, module = "deberta_verify._native")]
 pub(crate) struct Verification(Verified);
+
+/// The formats of a report, by their names.
+const FORMATS: [(&str, ReportFormat); 6] = [
+    ("text", ReportFormat::Text),
+    ("json", ReportFormat::Json),
+    ("junit", ReportFormat::Junit),
+    ("markdown", ReportFormat::Markdown),
+    ("html", ReportFormat::Html),
+    ("card", ReportFormat::Card),
+];
+
+/// The format that the name of a file stands for.
+#[pyfunction]
+pub(crate) fn format_of(path: PathBuf) -> Option<&'static str> {
+    let format = ReportFormat::of_file(&path)?;
+    FORMATS.into_iter().find(|(_, known)| *known == format).map(|(name, _)| name)
+}
 
 /// Verifies as `deberta-verify` does with these arguments.
 #[pyfunction]
@@ -30,17 +48,13 @@ pub(crate) fn verify(
 
 #[pymethods]
 impl Verification {
-    /// The report in a format: text, json, junit, markdown, html.
+    /// The report in a format: text, json, junit, markdown, html, card.
     #[pyo3(signature = (format, *, all_points=false))]
     fn render(&self, py: Python<'_>, format: &str, all_points: bool) -> PyResult<String> {
-        let format = match format {
-            "text" => ReportFormat::Text,
-            "json" => ReportFormat::Json,
-            "junit" => ReportFormat::Junit,
-            "markdown" => ReportFormat::Markdown,
-            "html" => ReportFormat::Html,
-            _ => return Err(PyValueError::new_err(format!("no such format: {format}"))),
-        };
+        let (_, format) = FORMATS
+            .into_iter()
+            .find(|(name, _)| *name == format)
+            .ok_or_else(|| PyValueError::new_err(format!("no such format: {format}")))?;
         Ok(py.detach(|| format.render(&self.0.document(), Style { color: false, all_points })))
     }
 

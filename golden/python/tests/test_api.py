@@ -29,6 +29,7 @@ def test_a_good_model_passes():
     assert {file["format"] for file in report.files} == {"PyTorch", "TensorFlow", "safetensors", "ONNX"}
     assert report.first_divergence is None and report.diagnoses == []
     assert deberta_verify.assert_verified(NLI / "model.safetensors", NLI).passed
+    assert deberta_verify.verify(NLI, by_itself=True).passed
     with pytest.raises(TypeError, match="passed"):
         bool(report)
 
@@ -46,9 +47,10 @@ def test_a_wrong_one_is_explained(wrong, tmp_path):
     assert "<testsuite" in report.to_junit() and "## ❌" in report.to_markdown()
     assert json.loads(report.to_json()) == report.to_dict() and "<iframe" in report._repr_html_()
     assert deberta_verify.verify(wrong, NLI, diagnose=False, threads=1).diagnoses == []
-    for name in ("report.html", "report.xml", "report.md", "report.json", "report.txt"):
+    for name in ("report.html", "report.xml", "report.md", "report.json", "report.txt", "card.md"):
         report.save(tmp_path / name)
     assert (tmp_path / "report.html").read_text() == report.to_html()
+    assert (tmp_path / "card.md").read_text() == report.to_model_card() != report.to_markdown()
     with pytest.raises(ValueError, match="which format"):
         report.save(tmp_path / "report")
 

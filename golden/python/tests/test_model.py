@@ -35,7 +35,9 @@ def test_logits_are_those_of_pytorch(model):
         output.end_logits  # noqa: B018
 
 
-@pytest.mark.parametrize("case", ["masked-lm", "v2-multiple-choice", "question-answering", "sequence-classification", "mask-decoder"])
+@pytest.mark.parametrize(
+    "case", ["masked-lm", "v2-multiple-choice", "question-answering", "sequence-classification", "mask-decoder"]
+)
 def test_every_kind_of_class(case):
     folder = ROOT / "golden/data" / case
     given, outputs, activations = recorded(folder, "padded.safetensors")

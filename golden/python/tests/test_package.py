@@ -45,9 +45,9 @@ def test_the_stubs_are_those_of_the_library():
     pytest.importorskip("mypy")
     native = pytest.importorskip("deberta_verify._native")
     path = str(Path(native.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": path, "MYPYPATH": path}
+    sources = {} if "site-packages" in path else {"PYTHONPATH": path, "MYPYPATH": path}
     command = [sys.executable, "-m", "mypy.stubtest", "deberta_verify._native"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | sources, cwd=HERE)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -69,4 +69,7 @@ echo '== an archive of the sources'
 (cd "$root/golden/python" && "$scratch/v/bin/maturin" sdist --out "$scratch/sources" > /dev/null 2>&1)
 tar tzf "$scratch"/sources/*.tar.gz > files.txt
 for name in LICENSE README.md pyproject.toml; do grep -q "^deberta_verify-[^/]*/$name\$" files.txt; done
+# What it holds is what cargo needs, at the versions that were tested.
+tar xzf "$scratch"/sources/*.tar.gz -C "$scratch/sources"
+(cd "$scratch"/sources/deberta_verify-*/ && cargo metadata --quiet --offline --format-version 1 > /dev/null)
 echo "$(wc -l < files.txt) files, $(stat -c %s "$scratch"/sources/*.tar.gz) bytes"

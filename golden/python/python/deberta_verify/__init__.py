@@ -4,10 +4,11 @@ Names are imported when they are asked for, and numpy with the first array."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# As that of typing, whose import takes longer than a program needs to start.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .conversion import Audit, Diff, Inspection, Ledger, audit, convert, diff, digest, inspect
     from .errors import DebertaError, FormatError, HubError, ModelError, RequestError
     from .model import Model, Output
@@ -63,6 +64,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("deberta-verify")
+    import importlib
+
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(importlib.import_module(f".{home}", __name__), name)

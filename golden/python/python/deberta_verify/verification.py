@@ -14,11 +14,6 @@ from .arguments import PathLike, options
 from .errors import RequestError
 from .progress import Progress, telling
 
-FORMATS = {
-    ".txt": "text", ".log": "text", ".json": "json", ".xml": "junit", ".md": "markdown", ".markdown": "markdown",
-    ".html": "html", ".htm": "html",
-}  # fmt: skip
-
 
 class FirstDivergence(NamedTuple):
     """Where to look first."""
@@ -116,14 +111,18 @@ class Report:
         """JUnit XML, for CI systems."""
         return self._found.render("junit")
 
+    def to_model_card(self) -> str:
+        """A section for the model's card."""
+        return self._found.render("card")
+
     def save(self, path: PathLike) -> None:
-        """Writes the report in the format of the extension: .txt, .json, .xml for JUnit, .md, .html."""
+        """Writes the report in the format of the extension: .txt, .json, .xml for JUnit, .md, card.md, .html."""
         path = Path(path)
-        if path.suffix.lower() not in FORMATS:
-            raise RequestError(
-                f"{path}: which format? expected .txt, .json, .xml, .md or .html", kind="request", file=str(path)
-            )
-        path.write_text(self._found.render(FORMATS[path.suffix.lower()]), encoding="utf-8")
+        chosen = _native.format_of(path)
+        if chosen is None:
+            why = f"{path}: which format? expected .txt, .json, .xml, .md or .html"
+            raise RequestError(why, kind="request", file=str(path))
+        path.write_text(self._found.render(chosen), encoding="utf-8")
 
     def _repr_html_(self) -> str:
         page = html.escape(self.to_html())
@@ -151,6 +150,7 @@ def verify(
     backend: str | None = None,
     precision: str = "f32",
     strict: bool = False,
+    by_itself: bool = False,
     threads: int | None = None,
     progress: Progress = None,
 ) -> Report:
@@ -161,6 +161,7 @@ def verify(
         golden: The folder of a golden, or several; if None, what is in the model's folder or comes with this package.
         config, revision, isolate, backend, precision, strict: As on the command line.
         diagnose: Whether to look for the causes of a divergence.
+        by_itself: Whether to compare the files of the folder with each other, without a golden: `--self`.
         threads: How many compute; as many as there are processors if None.
         progress: True for bars, or a function of a step, what is done, and all.
 
@@ -177,6 +178,8 @@ def verify(
     )  # fmt: skip
     for folder in goldens:
         arguments += options(golden=folder)
+    if by_itself:
+        arguments.append("--self")
     return _verified(arguments, threads, progress)
 
 
