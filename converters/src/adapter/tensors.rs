@@ -56,8 +56,11 @@ impl Tensors {
             let own = name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".");
             let own = own.replace(".base_layer.", ".");
             let own = local(&own).ok_or_else(|| unknown("is of no parameter of DeBERTa"))?;
-            if parts.insert(own, Part::Own(index)).is_some() {
-                return Err(unknown("comes twice"));
+            // With biases of all modules, peft saves those of `modules_to_save` under two names.
+            match parts.insert(own, Part::Own(index)) {
+                None => {}
+                Some(Part::Own(other)) if file.read(other)? == file.read(index)? => {}
+                Some(_) => return Err(unknown("comes twice")),
             }
         }
         Ok(Tensors { parts })

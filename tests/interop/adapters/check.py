@@ -35,6 +35,7 @@ V1 = DebertaConfig(**SIZE)
 V2 = DebertaV2Config(
     **SIZE, position_buckets=8, share_att_key=True, norm_rel_ebd="layer_norm", conv_kernel_size=3, conv_act="gelu"
 )
+TWO_LABELS = DebertaConfig(**{**SIZE, "num_labels": 2})
 V1_MODULES = ["in_proj", "pos_proj", "pos_q_proj", "dense"]
 V2_MODULES = ["query_proj", "key_proj", "value_proj", "dense"]
 HALF = torch.float16
@@ -55,7 +56,7 @@ CASES = [
     ("modules-to-save", DebertaForSequenceClassification, V1, dict(
         task_type="SEQ_CLS", target_modules=["in_proj"], modules_to_save=["pooler", "classifier", "LayerNorm"]), None, []),
     ("embeddings", DebertaModel, V1, dict(task_type="FEATURE_EXTRACTION", target_modules=["word_embeddings", "rel_embeddings", "in_proj"]), None, []),
-    ("question-answering", DebertaForQuestionAnswering, V1, dict(task_type="QUESTION_ANS", target_modules=["in_proj"]), None, []),
+    ("question-answering", DebertaForQuestionAnswering, TWO_LABELS, dict(task_type="QUESTION_ANS", target_modules=["in_proj"]), None, []),
     ("masked-lm", DebertaForMaskedLM, V1, dict(target_modules=V1_MODULES), None, []),
     ("half", DebertaForSequenceClassification, V1, dict(task_type="SEQ_CLS", target_modules=V1_MODULES), HALF, []),
     ("bfloat16", DebertaV2ForSequenceClassification, V2, dict(task_type="SEQ_CLS", target_modules=V2_MODULES), torch.bfloat16, []),
