@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};
 
-use crate::VERIFY;
+use crate::{CONVERT, VERIFY};
 
 /// A model of a case, to be changed and written elsewhere.
 pub(crate) struct Model {
@@ -94,8 +94,28 @@ impl Model {
     }
 
     pub(crate) fn verify(&self) -> Said {
+        self.verify_against(None)
+    }
+
+    /// The weight digest of the model as it is now.
+    fn digest(&self) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        self.write(folder.path());
+        deberta_tests::succeed(CONVERT, &["digest", folder.path().to_str().unwrap()]).trim().to_owned()
+    }
+
+    /// As [`Model::verify`], against a golden that states a digest.
+    fn verify_against(&self, digest: Option<&str>) -> Said {
         let (folder, golden) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         self.write(folder.path());
+        if let Some(digest) = digest {
+            let case = format!(
+                "model: .\nclass: DebertaForMaskedLM\nproducer: PyTorch\ndigest: {digest}\n\
+                 tolerances: {{default: {{atol: 5.0e-6}}}}\ntraces:\n  - {{file: plain.safetensors, framework: pytorch, \
+                 class: DebertaForMaskedLM, masked_rows: uniform}}\n"
+            );
+            fs::write(golden.path().join("case.yaml"), case).unwrap();
+        }
         fs::copy(&self.golden, golden.path().join("plain.safetensors")).unwrap();
         let (model, golden) = (folder.path().to_str().unwrap(), golden.path().to_str().unwrap());
         let run = run(VERIFY, &["--model", model, "--golden", golden, "--json"]);
@@ -310,8 +330,9 @@ fn a_wrong_line_of_the_configuration_is_named() {
         ),
     ] {
         let mut model = Model::of(case);
+        let digest = model.digest();
         model.config[key] = value;
-        model.verify().expect(key, &[format!("deberta.{place}")], Some(kind));
+        model.verify_against(Some(&digest)).expect(key, &[format!("deberta.{place}")], Some(kind));
     }
 }
 
@@ -327,7 +348,12 @@ fn small_activations_show_a_wrong_eps() {
     model.record(golden.path(), "*");
     model.config["layer_norm_eps"] = json!(1e-12);
     let place = "deberta.embeddings.LayerNorm".to_owned();
-    model.verify().expect("eps", &[place], Some("layer-norm-eps"));
+    model.verify_against(Some(&model.digest())).expect("eps", &[place], Some("layer-norm-eps"));
+    // Weights that nothing is known of may be scaled as well: one normalisation does not tell the two apart.
+    let said = model.verify();
+    let eps = said.diagnoses.iter().find(|diagnosis| diagnosis["kind"] == "layer-norm-eps").unwrap();
+    assert_eq!(eps["confirmed"], false);
+    assert!(said.diagnoses.iter().any(|diagnosis| diagnosis["kind"] == "scaled-parameter"));
 }
 
 #[test]

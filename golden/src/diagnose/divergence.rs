@@ -20,6 +20,8 @@ pub struct Divergence<'d> {
     pub inputs: &'d Inputs,
     /// How to compare.
     pub comparison: Comparison<'d>,
+    /// Whether the model's parameters are known to be the golden's, by their digest.
+    pub weights_known: bool,
 }
 
 /// The first point whose tokens diverge, in the order of execution.

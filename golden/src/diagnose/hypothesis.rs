@@ -96,6 +96,15 @@ impl Hypothesis {
         self
     }
 
+    /// Whether it says all that another one does: that the numbers of one parameter are wrong, and perhaps why.
+    pub(super) fn says_as_much(&self, other: &Hypothesis) -> bool {
+        let of = |hypothesis: &Hypothesis| match hypothesis.changes.as_slice() {
+            [Change::Add(name, _) | Change::Replace(name, _)] => Some(name.clone()),
+            _ => None,
+        };
+        self.kind == other.kind && of(self).is_some_and(|name| of(other) == Some(name))
+    }
+
     /// Other values of the same line of the configuration that compute the same from the golden's inputs: that the line is
     /// wrong is proved all the same.
     pub(super) fn other_values(&self) -> Option<String> {

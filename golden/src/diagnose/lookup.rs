@@ -151,6 +151,6 @@ mod tests {
             kept: rows(kept),
         };
         assert_eq!(reordered(&moved(&[(3, 4), (4, 5)], &[1]), 6), [0, 1, 3, 4, 5, 0]);
-        assert_eq!(reordered(&moved(&[(1, 4), (4, 1)], &[0]), 6), [0, 4, 2, 3, 1, 5]);
+        assert_eq!(reordered(&moved(&[(1, 4), (4, 1)], &[0]), 7), [0, 4, 2, 3, 1, 5, 6]);
     }
 }

@@ -165,6 +165,7 @@ impl Search<'_> {
             let everywhere = cause.hypothesis.kind == EPS;
             let agrees = remaining.is_none() || (cause.whole && !everywhere);
             let scaled = cause.scaled_instead(&self.divergence.model.config);
+            let scaled = scaled.filter(|_| !self.divergence.weights_known);
             if scaled.is_some() {
                 found.push_str(
                     "; but one normalisation does not tell another ε from what it is given being scaled",

@@ -240,7 +240,9 @@ impl Search<'_> {
         let Some(best) = left.next() else { return Ok(None) };
         let mut rivals: Vec<Tried> = Vec::new();
         for other in left {
-            let known = |known: &Tried| known.repaired.is(&other.repaired);
+            let known = |known: &Tried| {
+                known.repaired.is(&other.repaired) || known.hypothesis.says_as_much(&other.hypothesis)
+            };
             if !known(&best) && !rivals.iter().any(known) {
                 rivals.push(other);
             }

@@ -329,7 +329,7 @@ mod tests {
     fn what_is_not_known_is_refused() {
         assert!(error("models: [{model: .}]\npading: allow").contains("unknown field `pading`"));
         assert!(error("models: [{model: ., golden: ./g}]").contains("unknown field `golden`"));
-        assert!(error("models: [{model: ., formats: [h5]}]").contains("unknown variant `h5`"));
+        assert!(error("models: [{model: ., formats: [hdf]}]").contains("hdf"));
         assert!(error("models: [{model: .}]\nundecided: explained").contains("unknown variant `explained`"));
         assert!(error("models: [{model: .}, {model: .}]").contains("listed twice"));
         let tolerances = "models: [{model: ., tolerances: {default: {atol: -1}}}]";

@@ -269,7 +269,8 @@ impl Injected<'_> {
     }
 
     fn divergence<'i>(&'i self, comparison: Comparison<'i>) -> Divergence<'i> {
-        Divergence { model: &self.model, golden: &self.trace, inputs: self.inputs, comparison }
+        let (model, golden, inputs) = (&self.model, &self.trace, self.inputs);
+        Divergence { model, golden, inputs, comparison, weights_known: false }
     }
 }
 

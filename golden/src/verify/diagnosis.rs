@@ -131,7 +131,9 @@ impl Candidate<'_> {
         self.add_unused(&mut model)?;
         let comparison =
             Comparison { tolerances: &self.tolerances, precision: self.precision, padding: &padding };
-        let divergence = Divergence { model: &model, golden: &golden, inputs: &inputs, comparison };
+        let weights_known = self.golden.digest().is_some_and(|known| known.eq_ignore_ascii_case(self.digest));
+        let divergence =
+            Divergence { model: &model, golden: &golden, inputs: &inputs, comparison, weights_known };
         if self.file.backend() != BackendName::Reference
             && first_divergence(&divergence.compare(&model)?).is_none()
         {

@@ -287,7 +287,13 @@ impl Subject<'_> {
         report.fate = Fate::Killed;
         report.in_place = in_place(fault, &first.name, self.file.names());
         report.first_divergence = Some(first.name);
-        let divergence = Divergence { model: &faulty, golden: &self.whole, inputs: &self.inputs, comparison };
+        let divergence = Divergence {
+            model: &faulty,
+            golden: &self.whole,
+            inputs: &self.inputs,
+            comparison,
+            weights_known: false,
+        };
         said(&mut report, fault, diagnose(&divergence)?);
         Ok(report)
     }
