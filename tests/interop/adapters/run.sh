@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error C
 
 if [[ -z ${DEBERTA_ADAPTERS_PYTHON:-} ]]; then
     python3 -m venv "$scratch/venv"
-    "$scratch/venv/bin/pip" install --quiet --requirement "$here/requirements.txt" --extra-index-url https://download.pytorch.org/whl/cpu
+    "$scratch/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
     DEBERTA_ADAPTERS_PYTHON=$scratch/venv/bin/python
 fi
 if [[ -z ${DEBERTA_CONVERT:-} ]]; then
