@@ -14,7 +14,9 @@ use deberta_reference::probe::matches;
 
 use crate::error::Error;
 
-pub(crate) use listing::{files_of, instead_of_weights};
+#[cfg(feature = "cli")]
+pub(crate) use listing::files_of;
+pub(crate) use listing::instead_of_weights;
 pub use page::page;
 pub use table::CONTAINERS;
 

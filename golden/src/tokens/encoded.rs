@@ -59,7 +59,7 @@ impl Asked {
     ///
     /// # Errors
     /// Anything else.
-    pub(crate) fn from_json(line: &str) -> Result<Asked> {
+    pub fn from_json(line: &str) -> Result<Asked> {
         serde_json::from_str(line).map_err(|error| {
             let message = format!("expected an object with \"text\", as {{\"text\": \"a\"}}: {error}");
             Error::malformed(message).caused_by(error)
