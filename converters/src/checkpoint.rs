@@ -55,7 +55,7 @@ pub struct Checkpoint {
     pub config: DebertaConfig,
     /// The class.
     pub head: Head,
-    /// Every parameter that was found, in the order of [`params()`].
+    /// Every parameter that was found, in the order of [`params()`](deberta_reference::params()).
     pub bound: Vec<Bound>,
     /// Further tensors that repeat a parameter.
     pub copies: Vec<Repetition>,
