@@ -70,7 +70,13 @@ def test_numpy_comes_with_the_first_array():
 def interrupted(code, *arguments):
     """Interrupts a process that says when its call begins; how it ended, what it said, after how many seconds."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def heed():
+        # A shell lets what it runs in the background ignore interruptions.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, **pipes, env=ENVIRONMENT, preexec_fn=heed)
     assert process.stdout.readline() == "begins\n"
     time.sleep(0.5)
     began = time.monotonic()
