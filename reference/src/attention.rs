@@ -15,13 +15,11 @@
 use ndarray::{Array3, Array4};
 
 use crate::attention_head::OneHead;
+use crate::by_heads::{head_rows, join_heads, matrix, mix_heads, per_head, per_sequence};
 use crate::config::DebertaConfig;
 use crate::error::Result;
 use crate::inputs::Mask;
-use crate::ops::{
-    Linear, MaskedRows, MaskedSoftmax, each_row_here, head_rows, join_heads, matrix, mix_heads, per_head,
-    per_sequence,
-};
+use crate::ops::{Linear, MaskedRows, MaskedSoftmax, each_row_here};
 use crate::probe::Probe;
 use crate::projections::Projections;
 use crate::real::Real;

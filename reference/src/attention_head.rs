@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use crate::by_heads::Buffer;
 use crate::distances::Window;
 use crate::gemm::{Packed, product, product_columns, rows};
-use crate::ops::{Buffer, RowOperation, each_row_here};
+use crate::ops::{RowOperation, each_row_here};
 use crate::real::Real;
 
 /// One head of one sequence.

@@ -70,6 +70,7 @@ pub mod weights;
 
 mod attention;
 mod attention_head;
+mod by_heads;
 mod convolution;
 mod embeddings;
 mod encoder;

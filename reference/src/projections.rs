@@ -2,9 +2,10 @@
 
 use ndarray::Array3;
 
+use crate::by_heads::split_heads;
 use crate::config::DebertaConfig;
 use crate::error::Result;
-use crate::ops::{Linear, split_heads};
+use crate::ops::Linear;
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::weights::Scope;

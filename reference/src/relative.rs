@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::{Array2, Array3, Axis, s};
 use rayon::prelude::*;
 
+use crate::by_heads::{head_rows, split_heads};
 use crate::config::DebertaConfig;
 use crate::distances::{Distances, Window};
 use crate::error::Result;
 use crate::gemm::{Packed, rows};
-use crate::ops::{LayerNorm, Linear, head_rows, split_heads};
+use crate::ops::{LayerNorm, Linear};
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::tensor::Matrix;
