@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use deberta_converters::error::Result;
 use serde_json::json;
 
+use super::metric::confusion::Confusion;
 use super::metric::{largest, margin, share};
 use super::{Choice, Judged, misshapen, numbers, prediction};
 
@@ -50,5 +51,31 @@ pub(super) fn accuracy<'e>(examples: impl Iterator<Item = Candidates<'e>>) -> Re
         let each = groups.map(|(name, (right, all))| (format!("accuracy.{name}"), share(right, all)));
         judged.metrics.extend(each);
     }
+    Ok(judged)
+}
+
+/// As [`accuracy`] of examples that have one of the same labels, and which of these are taken for which. `places` are the
+/// places and groups of the examples, `expected` their labels by number, `kept` their logits.
+///
+/// # Errors
+/// Logits that are not one for each label.
+pub(super) fn labelled<'e>(
+    places: impl Iterator<Item = (&'e str, &'e str)>,
+    labels: &'e [String],
+    expected: &[usize],
+    kept: &[Vec<f32>],
+) -> Result<Judged> {
+    let examples = places.zip(expected.iter().zip(kept));
+    let mut judged = accuracy(examples.map(|((place, group), (&expected, logits))| Candidates {
+        place,
+        group,
+        what: "label",
+        names: labels,
+        expected,
+        logits: logits.clone(),
+    }))?;
+    let pairs =
+        expected.iter().zip(kept).filter_map(|(&expected, logits)| Some((expected, largest(logits)?)));
+    judged.confusion = Some(Confusion::of(labels, pairs));
     Ok(judged)
 }

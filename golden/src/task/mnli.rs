@@ -9,11 +9,9 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
 
-use super::accuracy::{Candidates, accuracy};
+use super::accuracy::labelled;
 use super::data::{Line, Table, quoted, read_all};
 use super::labels::{self, DataLabel, NONE};
-use super::metric::confusion::Confusion;
-use super::metric::largest;
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task};
 use crate::report::name_of;
@@ -137,17 +135,8 @@ impl Task for Mnli {
     }
 
     fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
-        let examples = self.examples.iter().zip(&self.expected).zip(kept);
-        let mut judged = accuracy(examples.map(|((example, &expected), logits)| Candidates {
-            place: &example.place,
-            group: &example.group,
-            what: "label",
-            names: &self.labels,
-            expected,
-            logits: logits.clone(),
-        }))?;
-        let chosen = kept.iter().filter_map(|logits| largest(logits));
-        judged.confusion = Some(Confusion::of(&self.labels, self.expected.iter().copied().zip(chosen)));
+        let places = self.examples.iter().map(|example| (example.place.as_str(), example.group.as_str()));
+        let mut judged = labelled(places, &self.labels, &self.expected, kept)?;
         judged.notes.extend(labels::left_out(self.without_label));
         Ok(judged)
     }

@@ -6,11 +6,10 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
 use deberta_reference::{Head, TruncationStrategy};
 
-use super::accuracy::{Candidates, accuracy};
+use super::accuracy::labelled;
 use super::data::quoted;
 use super::labels;
 use super::metric::confusion::Confusion;
-use super::metric::largest;
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Sequence, Task};
 use crate::report::name_of;
@@ -129,19 +128,10 @@ impl Task for Classify {
     }
 
     fn judge(&self, kept: &[Vec<f32>]) -> Result<Judged> {
-        let examples = self.examples.iter().zip(&self.expected).zip(kept);
-        let mut judged = accuracy(examples.map(|((example, &expected), logits)| Candidates {
-            place: &example.place,
-            group: &example.group,
-            what: "label",
-            names: &self.labels,
-            expected,
-            logits: logits.clone(),
-        }))?;
-        let chosen = kept.iter().filter_map(|logits| largest(logits));
-        let confusion = Confusion::of(&self.labels, self.expected.iter().copied().zip(chosen));
-        judged.metrics.push(("f1_macro".to_owned(), confusion.f1_macro()));
-        judged.confusion = Some(confusion);
+        let places = self.examples.iter().map(|example| (example.place.as_str(), example.group.as_str()));
+        let mut judged = labelled(places, &self.labels, &self.expected, kept)?;
+        let f1 = judged.confusion.as_ref().and_then(Confusion::f1_macro);
+        judged.metrics.push(("f1_macro".to_owned(), f1));
         judged.notes.extend(labels::left_out(self.without_label));
         Ok(judged)
     }
