@@ -153,27 +153,28 @@ impl ConvertArgs {
         let remapped = self.mlm_head.is_some();
         let text = config.for_output(&checkpoint.config, checkpoint.head, remapped, self.dtype)?;
         let kept = (!remapped).then_some(config.text.as_str());
+        let mut write = |(to, output): &(Format, Destination)| -> Result<Ledger> {
+            // What is said of one output is not said of the next.
+            let notes = checkpoint.notes.clone();
+            let mut companions = output.companions(&text, kept, self.force, &mut checkpoint.notes)?;
+            companions.extend(output.taken_along(&folder, self.force, &mut checkpoint.notes)?);
+            let request = Request {
+                to: *to,
+                output: output.file.clone(),
+                companions,
+                dtype: self.dtype,
+                max_shard_size: self.max_shard_size,
+                replace: self.force,
+                onnx: self.onnx.request(text.clone()),
+            };
+            let ledger = output.with_folder(|| convert(&mut checkpoint, &request, progress))?;
+            checkpoint.notes = notes;
+            Ok(ledger)
+        };
         let mut write_all = || {
             let mut ledgers: Vec<Ledger> = Vec::with_capacity(outputs.len());
-            for (to, output) in &outputs {
-                let notes = checkpoint.notes.clone();
-                let ledger = output.companions(&text, kept, self.force, &mut checkpoint.notes).and_then(
-                    |mut companions| {
-                        companions.extend(output.taken_along(&folder, self.force, &mut checkpoint.notes)?);
-                        let request = Request {
-                            to: *to,
-                            output: output.file.clone(),
-                            companions,
-                            dtype: self.dtype,
-                            max_shard_size: self.max_shard_size,
-                            replace: self.force,
-                            onnx: self.onnx.request(text.clone()),
-                        };
-                        output.with_folder(|| convert(&mut checkpoint, &request, progress))
-                    },
-                );
-                checkpoint.notes = notes;
-                match ledger {
+            for output in &outputs {
+                match write(output) {
                     Ok(ledger) => ledgers.push(ledger),
                     Err(error) => {
                         if !self.force {
