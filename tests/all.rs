@@ -10,6 +10,7 @@ const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
 mod arbiter;
 mod causes;
 mod commands;
+mod console;
 mod conversion;
 mod documented_blocks;
 mod documented_commands;

@@ -1,10 +1,11 @@
 //! A progress bar, on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::console::shows_progress;
 use crate::progress::Progress;
 
 /// Shows each step of a conversion as a bar on stderr, if that is a terminal.
@@ -25,7 +26,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, step: &str, bytes: u64) {
-        if !std::io::stderr().is_terminal() {
+        if !shows_progress() {
             return;
         }
         let template = "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";

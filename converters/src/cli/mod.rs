@@ -15,6 +15,7 @@ use crate::progress::Progress;
 mod arguments;
 mod audit;
 mod bar;
+pub mod console;
 mod convert;
 mod diff;
 mod digest;
@@ -26,8 +27,9 @@ mod print;
 pub mod shell;
 
 pub use bar::Bar;
-pub use print::{Output, print, print_json};
+pub use print::{Output, print, print_json, print_text};
 
+use console::ConsoleArgs;
 use exit_status::ExitStatus;
 
 /// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
@@ -42,6 +44,8 @@ use exit_status::ExitStatus;
 #[command(name = "deberta-convert", bin_name = "deberta-convert", version, max_term_width = 100)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: ConsoleArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -126,6 +130,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    cli.console.apply();
     let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
         Command::Convert { to, args } => args.run(None, &to),

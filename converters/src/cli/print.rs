@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::ValueEnum;
 
+use super::console::laid_out;
 use crate::error::{Error, Kind, Result};
 
 /// How a result is printed.
@@ -27,6 +28,14 @@ pub fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a result for people: on a terminal, in lines that fit it.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_text(text: &str) -> Result<()> {
+    print(&laid_out(text))
 }
 
 /// Prints a result as JSON.

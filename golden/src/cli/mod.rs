@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use deberta_converters::cli::shell;
+use deberta_converters::cli::{console, shell};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
 
@@ -35,6 +35,8 @@ pub use verify::Verified;
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: console::ConsoleArgs,
     #[command(flatten)]
     verify: verify::VerifyArgs,
     #[command(subcommand)]
@@ -74,10 +76,12 @@ pub fn main() -> ExitCode {
 
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let Cli { verify, command } = match Cli::try_parse_from(arguments) {
+    let arguments = console::subcommand_first(&Cli::command(), arguments);
+    let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    console.apply();
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
@@ -107,7 +111,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn verified(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Verified> {
     let wrong = |why: String| Error::new(Kind::Request, why);
     match Cli::try_parse_from(arguments).map_err(|told| wrong(shell::said(&told)))? {
-        Cli { verify, command: None } => verify.verified(progress),
+        Cli { verify, command: None, .. } => verify.verified(progress),
         _ => Err(wrong("a subcommand verifies nothing".to_owned())),
     }
 }

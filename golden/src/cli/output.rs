@@ -1,11 +1,11 @@
 //! Where reports go: the terminal, files, GitHub.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use deberta_converters::cli::print;
+use deberta_converters::cli::{console, print};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::output::Staged;
 
@@ -92,7 +92,13 @@ impl Output {
 
     /// Prints the report.
     fn print(&self, document: &Document<'_>) -> Result<()> {
-        let text = self.format.render(document, self.style(colors()));
+        let style = Style {
+            color: console::has_colors(),
+            all_points: self.all_points,
+            width: console::width(),
+            brief: console::is_quiet(),
+        };
+        let text = self.format.render(document, style);
         print(text.strip_suffix('\n').unwrap_or(&text))
     }
 
@@ -103,7 +109,7 @@ impl Output {
     fn write(&self, document: &Document<'_>) -> Result<()> {
         for (path, format) in &self.files {
             let staged = Staged::create(path)?;
-            staged.write_at(0, format.render(document, self.style(false)).as_bytes())?;
+            staged.write_at(0, format.render(document, self.style()).as_bytes())?;
             staged.sync()?;
             staged.commit(true)?;
         }
@@ -112,21 +118,15 @@ impl Output {
             for line in annotations(document, |report, file| in_repository(&report.place, file)) {
                 say(&line);
             }
-            summarize(&ReportFormat::Markdown.render(document, self.style(false)));
+            summarize(&ReportFormat::Markdown.render(document, self.style()));
         }
         Ok(())
     }
 
-    fn style(&self, color: bool) -> Style {
-        Style { color, all_points: self.all_points }
+    /// How the reports in files look.
+    fn style(&self) -> Style {
+        Style { all_points: self.all_points, ..Style::default() }
     }
-}
-
-/// Whether to print in colours: on a terminal, unless <https://no-color.org> is asked for.
-fn colors() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    std::io::stdout().is_terminal() && !unwanted && !dumb
 }
 
 /// The path of a weight file in the repository that GitHub checked out, if it is there.

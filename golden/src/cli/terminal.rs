@@ -1,7 +1,8 @@
 //! What is said on standard error.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
+use deberta_converters::cli::console::shows_progress;
 use deberta_converters::progress::Progress;
 
 /// What is being done, on a terminal only: one line, which the next step replaces. It goes when this is dropped.
@@ -10,7 +11,7 @@ pub(super) struct StatusLine(bool);
 impl StatusLine {
     /// A line that appears with the first step.
     pub(super) fn new() -> StatusLine {
-        StatusLine(std::io::stderr().is_terminal())
+        StatusLine(shows_progress())
     }
 }
 
