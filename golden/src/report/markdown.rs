@@ -143,7 +143,8 @@ impl Page<'_> {
             }
             producers.extend(file.runs.iter().map(|run| run.producer.as_str()));
         }
-        let list = |items: &BTreeSet<&str>| items.iter().map(|item| code(item)).collect::<Vec<_>>().join(", ");
+        let list =
+            |items: &BTreeSet<&str>| items.iter().map(|item| code(item)).collect::<Vec<_>>().join(", ");
         for (digest, files) in &digests {
             self.add(&format!("Weight digest {} of {}\n\n", code(digest), list(files)));
         }
