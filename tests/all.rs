@@ -46,3 +46,4 @@ mod tokenizers;
 mod torch_format;
 mod verify;
 mod versions;
+mod writing;

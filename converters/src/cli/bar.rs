@@ -19,6 +19,11 @@ impl Default for Bar {
 }
 
 impl Bar {
+    /// Takes the bar away, before something is printed.
+    pub fn clear(&self) {
+        self.with(|shown| shown.finish_and_clear());
+    }
+
     fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
         act(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
@@ -53,6 +58,6 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.with(|shown| shown.finish_and_clear());
+        self.clear();
     }
 }

@@ -158,7 +158,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn result(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Value> {
     let cli = Cli::try_parse_from(arguments).map_err(|told| Error::new(Kind::Request, shell::said(&told)))?;
     match cli.command {
-        Command::Convert { to, args } => match args.ledgers(None, &to, progress)?.as_slice() {
+        Command::Convert { to, args } => match args.ledgers(None, &to, progress, |_| Ok(()))?.as_slice() {
             [ledger] => json(ledger),
             ledgers => json(ledgers),
         },

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use super::print::print;
 use crate::error::{Error, Result};
-use crate::output::Staged;
+use crate::output::replace;
 
 /// Says what clap has to say in place of a run, which is the help, the version, or what is wrong with the arguments, and returns
 /// the exit status.
@@ -87,8 +87,6 @@ impl ManArgs {
         let path = self.folder.join(page.get_filename());
         let mut text = Vec::new();
         page.render(&mut text).map_err(|error| Error::io(&path, "write", error))?;
-        let staged = Staged::create(&path)?;
-        staged.write_at(0, &text)?;
-        staged.commit(true)
+        replace(&path, &text)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use deberta_converters::cli::{console, print};
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::output::Staged;
+use deberta_converters::output;
 
 use super::exit_status::ExitStatus;
 use super::terminal::say;
@@ -67,6 +67,7 @@ impl OutputArgs {
                 return Err(Error::new(Kind::Request, "two reports in one file").in_file(&path));
             }
             if !(by_policy && twice) {
+                output::check(&path)?;
                 files.push((path, format));
             }
         }
@@ -108,10 +109,7 @@ impl Output {
     /// A file cannot be written.
     fn write(&self, document: &Document<'_>) -> Result<()> {
         for (path, format) in &self.files {
-            let staged = Staged::create(path)?;
-            staged.write_at(0, format.render(document, self.style()).as_bytes())?;
-            staged.sync()?;
-            staged.commit(true)?;
+            output::replace(path, format.render(document, self.style()).as_bytes())?;
         }
         if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
             // Both streams are searched for commands; standard output may be a report in a format of its own.
