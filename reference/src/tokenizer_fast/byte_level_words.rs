@@ -47,10 +47,12 @@ impl ByteLevelWords {
         let added = tokenizer.get_added_vocabulary();
         let has_added = added.get_added_tokens_decoder().values().any(|token| text.contains(&token.content));
         let pieces = has_added.then(|| added.extract_and_normalize(tokenizer.get_normalizer(), text));
-        let splits = pieces.as_ref().map_or_else(
-            || vec![(text, (0, text.len()), &None)],
-            |pieces| pieces.get_splits(OffsetReferential::Original, OffsetType::Byte),
-        );
+        let splits = match &pieces {
+            Some(pieces) => pieces.get_splits(OffsetReferential::Original, OffsetType::Byte),
+            // Most texts have none, and are one piece; of an empty one there is none.
+            None if text.is_empty() => Vec::new(),
+            None => vec![(text, (0, text.len()), &None)],
+        };
         let mut lists = Lists::with_capacity(text.len() / 4);
         let mut failure = None;
         for (piece, _, added) in splits {
