@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use deberta_reference::stop;
+use serde::{Deserialize, Serialize};
 
 /// What kind of thing went wrong, for callers that decide by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Kind {
     /// The operating system refused: no such file, no space, no permission.
@@ -127,6 +128,11 @@ impl Error {
     /// The tensor that the error is about, if it is about one.
     pub fn tensor(&self) -> Option<&str> {
         self.0.tensor.as_deref()
+    }
+
+    /// What went wrong, without its place.
+    pub fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// The file that the error is about, if it is about one.
