@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::print::print;
+use super::print::{print, print_as_it_is};
 use crate::error::{Error, Result};
 use crate::output::Staged;
 
@@ -52,7 +52,7 @@ impl CompletionsArgs {
         let name = program.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, name, &mut script);
-        print(String::from_utf8_lossy(&script).trim_end())?;
+        print_as_it_is(String::from_utf8_lossy(&script).trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
 }

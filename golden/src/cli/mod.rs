@@ -74,6 +74,7 @@ pub fn main() -> ExitCode {
     if let Some(program) = own_program() {
         backend::use_graph_program(program, Vec::new());
     }
+    threads::fewer_if_need_be();
     run(std::env::args_os()).into()
 }
 
