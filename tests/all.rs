@@ -21,6 +21,8 @@ mod faults;
 mod gate;
 mod goldens;
 mod graph_bytes;
+mod hostile_files;
+mod hostile_graphs;
 mod hub;
 mod hub_failures;
 mod interruption;

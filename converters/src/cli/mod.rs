@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::printable::lines;
 use crate::progress::Progress;
 
 mod arguments;
@@ -27,7 +28,7 @@ mod print;
 pub mod shell;
 
 pub use bar::Bar;
-pub use print::{Output, print, print_json, print_text};
+pub use print::{Output, print, print_as_it_is, print_json, print_text};
 
 use console::ConsoleArgs;
 use exit_status::ExitStatus;
@@ -144,7 +145,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man(args) => args.run(Cli::command()).map(|_| ExitStatus::Success),
     };
     let status = result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        let _ = writeln!(std::io::stderr(), "{}", lines(&format!("error: {error}"), false));
         ExitStatus::Failure
     });
     status.into()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::print::print;
+use super::print::{print, print_as_it_is};
 use crate::error::{Error, Result};
 use crate::output::replace;
 
@@ -59,7 +59,7 @@ impl CompletionsArgs {
             // https://github.com/clap-rs/clap/issues/6421
             script = script.replace("__subcmd__", "__");
         }
-        print(script.trim_end())?;
+        print_as_it_is(script.trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -25,6 +26,7 @@ mod threads;
 mod tokenize;
 mod verify;
 
+use crate::backend;
 use exit_status::ExitStatus;
 use terminal::say;
 pub use verify::Verified;
@@ -69,14 +71,28 @@ enum Command {
     Man(shell::ManArgs),
 }
 
-/// Runs the program on the arguments of the process.
+/// Runs the program on the arguments of the process, and graphs in processes of their own by the same program.
 pub fn main() -> ExitCode {
+    if let Some(program) = own_program() {
+        backend::use_graph_program(program, Vec::new());
+    }
+    threads::fewer_if_need_be();
     run(std::env::args_os()).into()
+}
+
+/// The file of this program.
+fn own_program() -> Option<PathBuf> {
+    // Which Linux finds even where the file has been replaced meanwhile.
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let arguments = console::subcommand_first(&Cli::command(), arguments);
+    let mut arguments = console::subcommand_first(&Cli::command(), arguments);
+    if arguments.get(1).is_some_and(|first| first == backend::GRAPH_PROCESS) {
+        return backend::serve(arguments.split_off(2));
+    }
     let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use deberta_converters::cli::{console, print};
+use deberta_converters::cli::{console, print_as_it_is};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::output;
 
 use super::exit_status::ExitStatus;
-use super::terminal::say;
+use super::terminal::{command, say};
 use crate::report::annotations::annotations;
 use crate::report::{Document, ReportFormat, Style};
 
@@ -100,7 +100,8 @@ impl Output {
             brief: console::is_quiet(),
         };
         let text = self.format.render(document, style);
-        print(text.strip_suffix('\n').unwrap_or(&text))
+        // A report is printable as it is, and may have colours.
+        print_as_it_is(text.strip_suffix('\n').unwrap_or(&text))
     }
 
     /// Writes the reports to their files, each whole or not at all, and tells GitHub if it runs this.
@@ -114,7 +115,7 @@ impl Output {
         if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
             // Both streams are searched for commands; standard output may be a report in a format of its own.
             for line in annotations(document, |report, file| in_repository(&report.place, file)) {
-                say(&line);
+                command(&line);
             }
             summarize(&ReportFormat::Markdown.render(document, self.style()));
         }

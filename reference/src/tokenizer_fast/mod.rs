@@ -14,6 +14,7 @@ use tokenizers::{
 mod byte_level;
 mod byte_level_words;
 mod checks;
+mod foreign;
 mod lists;
 mod loading;
 mod meaning;
@@ -33,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::tokenizer::base::{PreTrainedTokenizerBase, SpecialTokenIds};
 use crate::tokenizer::decode::clean_up_tokenization;
 use crate::tokenizer::encoding::Lengths;
+use crate::tokenizer::limits::{check_texts, check_tokens};
 use crate::tokenizer::{AddedToken, EncodeOptions, Encoding, Side, TruncationStrategy};
 
 /// An [`Encoding`], and where its tokens come from. All lists have n entries.
@@ -113,9 +115,11 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
     /// If no automaton can be made of them.
     pub fn add_tokens(&mut self, tokens: &[AddedToken]) -> Result<usize> {
         let special = tokens.iter().filter(|token| token.special).map(|token| token.content.clone());
+        check_tokens(tokens)?;
         self.special.extend(special);
         let tokens = loading::as_first_given(&self.tokenizer, tokens.iter().map(to_backend).collect());
-        let changed = self.tokenizer.add_tokens(tokens).map_err(backend)?;
+        let changed =
+            foreign::call(|| self.tokenizer.add_tokens(tokens)).and_then(|done| done).map_err(backend)?;
         self.encoder.note(&self.tokenizer);
         Ok(changed)
     }
@@ -125,7 +129,9 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
     /// # Errors
     /// If the backend fails.
     pub fn tokenize(&self, text: &str) -> Result<Vec<String>> {
-        Ok(self.tokenizer.encode(text, false).map_err(backend)?.get_tokens().to_vec())
+        check_texts([text])?;
+        let encoding = foreign::call(|| self.tokenizer.encode(text, false)).and_then(|done| done);
+        Ok(encoding.map_err(backend)?.get_tokens().to_vec())
     }
 
     /// Encodes a text or a pair. An empty second text makes no pair.
@@ -168,6 +174,16 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
 
     /// A text or a pair with all that is known of its tokens, truncated, not padded.
     fn encoded(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<EncodingFast> {
+        check_texts([text].into_iter().chain(text_pair))?;
+        foreign::call(|| self.encoded_by_backend(text, text_pair, pass)).map_err(backend)?
+    }
+
+    fn encoded_by_backend(
+        &self,
+        text: &str,
+        text_pair: Option<&str>,
+        pass: &Pass<'_>,
+    ) -> Result<EncodingFast> {
         let (encoding, pair) = self.truncated(text, text_pair, pass)?;
         let model = self.tokenizer.get_model();
         let spell = |id| if pass.offsets { model.id_to_token(id).unwrap_or_default() } else { String::new() };
@@ -328,7 +344,9 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerBase for PreTrainedTokenizerFast<E>
     ) -> Result<String> {
         let tokens = token_ids.iter().filter_map(|id| self.decoded(*id, skip_special_tokens)).collect();
         let text = match self.tokenizer.get_decoder() {
-            Some(decoder) => decoder.decode(tokens).map_err(backend)?,
+            Some(decoder) => {
+                foreign::call(|| decoder.decode(tokens)).and_then(|done| done).map_err(backend)?
+            }
             None => tokens.join(" "),
         };
         let clean = clean_up_tokenization_spaces.unwrap_or(self.clean_up_tokenization_spaces);
