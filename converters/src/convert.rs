@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{Extra, keras as keras_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
+use crate::mapped::refuse_shrunk;
 use crate::matching::Bound;
 use crate::output::{Batch, Staged, refuse_as_weights};
 use crate::parallel;
@@ -115,6 +116,8 @@ impl Conversion {
             let flushed = flushing
                 .join()
                 .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
+            // The reason of most errors that there are then.
+            refuse_shrunk()?;
             let written = written?;
             flushed.map(|()| written)
         })?;

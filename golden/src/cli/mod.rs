@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use deberta_converters::cli::shell;
+use deberta_converters::cli::{shell, signals};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
 
@@ -69,7 +69,14 @@ enum Command {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    run(std::env::args_os()).into()
+    signals::take_faults();
+    program(std::env::args_os()).into()
+}
+
+/// Runs the program as [`run`] does, in a process that is there for it alone: signals are attended to.
+pub fn program(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    signals::attend(ExitStatus::Error.into());
+    run(arguments)
 }
 
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
