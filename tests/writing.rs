@@ -289,6 +289,8 @@ fn a_run_that_was_killed_is_finished_by_the_next() {
     }
     fs::write(hidden.join("journal"), "rconfig.json\0rmodel.safetensors\0").unwrap();
     fs::write(out.path().join(".deberta-1-0.partial"), "half").unwrap();
+    let told = fail(CONVERT, &["digest", out.path().to_str().unwrap()]);
+    assert!(told.contains("a run was killed while it gave its files their names here"), "{told}");
     // Which has nothing to do, since it is done then.
     let told = fail(CONVERT, &convert("safetensors", out.path(), &[]));
     assert!(told.contains("already exists"), "{told}");
