@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use deberta_tests::{fail, run, run_command, snapshot, succeed};
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::interruption::make_model;
 use crate::{CONVERT, VERIFY};
 
 /// A model with a classifier, in every format.
@@ -220,6 +224,58 @@ fn external_data_has_a_name_that_a_graph_can_hold() {
 }
 
 #[test]
+fn models_that_are_made_go_when_the_end_is_asked_for() {
+    let temporary = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/sizes/base");
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut process = Command::new(VERIFY);
+        process.arg("--golden").arg(&golden).env("TMPDIR", temporary.path());
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while fs::read_dir(temporary.path()).unwrap().next().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60), "no model is made");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = child.wait().unwrap();
+        // A background shell of the test may have told its children to ignore interruptions.
+        if ended.signal().is_some() {
+            assert_eq!(ended.signal(), Some(signal.as_raw()));
+            assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{signal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_becomes_shorter_is_an_error() {
+    let model = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let weights = model.path().join("model.safetensors");
+    let mut noticed = 0;
+    for step in 0..6 {
+        make_model(model.path());
+        let mut process = Command::new(CONVERT);
+        process
+            .arg("st2pt")
+            .arg(model.path())
+            .arg("--force")
+            .arg("-o")
+            .arg(format!("{}/", out.path().display()));
+        let child = process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + step * 40));
+        fs::File::options().write(true).open(&weights).unwrap().set_len(1_000_000 + step * 7).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code().is_some_and(|code| code < 2), "{:?}: {told}", output.status);
+        if !output.status.success() {
+            assert!(told.starts_with("error: "), "{told}");
+            noticed += usize::from(told.contains("model.safetensors: became shorter while it was read"));
+        }
+    }
+    assert!(noticed > 0, "no run was caught reading");
+}
+
+#[test]
 fn a_run_that_was_killed_is_finished_by_the_next() {
     // As a run leaves them that dies when the old files are gone.
     let out = tempfile::tempdir().unwrap();
@@ -233,6 +289,8 @@ fn a_run_that_was_killed_is_finished_by_the_next() {
     }
     fs::write(hidden.join("journal"), "rconfig.json\0rmodel.safetensors\0").unwrap();
     fs::write(out.path().join(".deberta-1-0.partial"), "half").unwrap();
+    let told = fail(CONVERT, &["digest", out.path().to_str().unwrap()]);
+    assert!(told.contains("a run was killed while it gave its files their names here"), "{told}");
     // Which has nothing to do, since it is done then.
     let told = fail(CONVERT, &convert("safetensors", out.path(), &[]));
     assert!(told.contains("already exists"), "{told}");

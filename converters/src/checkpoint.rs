@@ -11,6 +11,7 @@ use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
 use crate::format::{Extra, Format, TensorFile};
 use crate::incomplete::without_weights;
+use crate::mapped::refuse_shrunk;
 use crate::matching::{Bound, Matched, Matcher, Parts, Place, Problem, ProblemKind, Repetition};
 use crate::naming::keras;
 use crate::naming::onnx::{self, Recovered};
@@ -252,7 +253,7 @@ impl Checkpoint {
     /// The digest of every parameter, in the order of [`Checkpoint::bound`]. `progress` is told the bytes that
     /// were read.
     pub fn tensor_digests(&self, progress: &dyn Progress) -> Result<Vec<TensorDigest>> {
-        parallel::map(
+        let digests = parallel::map(
             &self.bound,
             |bound| bound.param.shape.iter().product(),
             |bound| {
@@ -260,7 +261,8 @@ impl Checkpoint {
                 progress.advance(values.bytes.len() as u64);
                 tensor_digest(&values).map_err(|error| self.place(error, &bound.stored_name, bound.place))
             },
-        )
+        );
+        refuse_shrunk().and(digests)
     }
 
     /// The digest of the whole, from the digests of [`Checkpoint::tensor_digests`].

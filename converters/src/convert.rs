@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{Extra, keras as keras_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
+use crate::mapped::refuse_shrunk;
 use crate::matching::Bound;
 use crate::output::{Batch, Staged, refuse_as_weights};
 use crate::parallel;
@@ -120,6 +121,8 @@ impl Conversion {
                 // The system gives no thread.
                 Err(_) => flush(),
             };
+            // The reason of most errors that there are then.
+            refuse_shrunk()?;
             let written = written?;
             flushed.map(|()| written)
         })?;

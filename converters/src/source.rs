@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{Format, TensorFile, open_file};
 use crate::json::{not_json, read_text, unique_keys};
 use crate::mapped::Mapped;
+use crate::output::left_in;
 
 /// The files of a checkpoint, found but not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,10 @@ impl Source {
                 }
                 None => {
                     let (looked_for, there) = (names.join(", "), instead_of_weights(input));
-                    let why = format!("no weights in this folder: looked for {looked_for}{there}");
+                    let why = format!(
+                        "no weights in this folder: looked for {looked_for}{there}{}",
+                        left_in(input)
+                    );
                     Err(Error::new(Kind::Io, why).in_file(input))
                 }
             };

@@ -8,13 +8,13 @@ use deberta_converters::convert::convert;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::ledger::Ledger;
+use deberta_converters::output::temporary::{self, OWNER, Temporary};
 use deberta_converters::progress::Progress;
 use deberta_converters::recipe::{RECIPE, Recipe, Size};
 use deberta_converters::request::{Companion, Content, OnnxRequest, Request};
 use deberta_reference::Head;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use tempfile::TempDir;
 
 use crate::yaml::confined;
 
@@ -71,9 +71,13 @@ impl fmt::Display for RecipeEntry {
     }
 }
 
-/// A folder for models that are made. It goes, with everything in it, when this is dropped.
+/// How the names of workshops begin.
+const PREFIX: &str = "deberta-verify-";
+
+/// A folder for models that are made. It goes, with everything in it, when this is dropped, and when the end of the program is
+/// asked for.
 pub struct Workshop {
-    folder: TempDir,
+    folder: Temporary,
 }
 
 impl Workshop {
@@ -95,7 +99,9 @@ impl Workshop {
             );
             return Err(Error::new(Kind::Io, message).in_file(&parent));
         }
-        let folder = tempfile::Builder::new().prefix("deberta-").tempdir_in(&parent).map_err(failed)?;
+        // Of runs that were killed, whose models nobody needs.
+        temporary::clear(&parent, PREFIX, "");
+        let folder = Temporary::folder(&parent, PREFIX, "", OWNER).map_err(failed)?;
         Ok(Workshop { folder })
     }
 

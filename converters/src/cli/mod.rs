@@ -26,6 +26,7 @@ mod inspect;
 mod names;
 mod print;
 pub mod shell;
+pub mod signals;
 
 pub use bar::Bar;
 pub use print::{Output, print, print_as_it_is, print_json, print_text};
@@ -122,7 +123,14 @@ fn about(from: Format, to: Format) -> String {
 
 /// Runs the program on the arguments of the process.
 pub fn main() -> ExitCode {
-    run(std::env::args_os()).into()
+    signals::take_faults();
+    program(std::env::args_os()).into()
+}
+
+/// Runs the program as [`run`] does, in a process that is there for it alone: signals are attended to.
+pub fn program(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    signals::attend(ExitStatus::Failure.into());
+    run(arguments)
 }
 
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.

@@ -32,6 +32,7 @@ pub use folder::StagedFolder;
 pub use place::{is_stream, refuse_as_weights};
 pub use staged::Staged;
 pub use strays::clear;
+pub(crate) use strays::left_in;
 
 /// Writes a file as a whole, in place of the one that is there; where a link leads to, and through devices and pipes.
 ///

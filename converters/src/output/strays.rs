@@ -26,7 +26,16 @@ pub fn clear(folder: &Path) -> Result<()> {
     clear_locked(folder, &[])
 }
 
-/// The same with the lock held; `names` are those of the files that are written now.
+/// What to say of a folder in which a model is missed, if a run was killed while it named its files there.
+pub(crate) fn left_in(folder: &Path) -> &'static str {
+    if fs::symlink_metadata(folder.join(unfinished::NAME)).is_ok() {
+        "; a run was killed while it gave its files their names here, which the next one that writes here finishes"
+    } else {
+        ""
+    }
+}
+
+/// Does what [`clear`] does with the lock held; `names` are those of the files that are written now.
 pub(super) fn clear_locked(folder: &Path, names: &[&OsStr]) -> Result<()> {
     let failed =
         |error| Error::io(&folder.join(unfinished::NAME), "carry on what an earlier run began", error);

@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 pub(crate) fn run(py: Python<'_>, program: &str, arguments: Vec<OsString>) -> PyResult<u8> {
     let arguments = std::iter::once(program.into()).chain(arguments);
     match program {
-        "deberta-convert" => Ok(py.detach(|| deberta_converters::cli::run(arguments))),
-        "deberta-verify" => Ok(py.detach(|| deberta_golden::cli::run(arguments))),
+        "deberta-convert" => Ok(py.detach(|| deberta_converters::cli::program(arguments))),
+        "deberta-verify" => Ok(py.detach(|| deberta_golden::cli::program(arguments))),
         _ => Err(PyValueError::new_err(format!("no such program: {program}"))),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use deberta_converters::cli::{console, shell};
+use deberta_converters::cli::{console, shell, signals};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
 
@@ -73,11 +73,18 @@ enum Command {
 
 /// Runs the program on the arguments of the process, and graphs in processes of their own by the same program.
 pub fn main() -> ExitCode {
-    if let Some(program) = own_program() {
-        backend::use_graph_program(program, Vec::new());
+    signals::take_faults();
+    if let Some(file) = own_program() {
+        backend::use_graph_program(file, Vec::new());
     }
     threads::fewer_if_need_be();
-    run(std::env::args_os()).into()
+    program(std::env::args_os()).into()
+}
+
+/// Runs the program as [`run`] does, in a process that is there for it alone: signals are attended to.
+pub fn program(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    signals::attend(ExitStatus::Error.into());
+    run(arguments)
 }
 
 /// The file of this program.

@@ -16,6 +16,7 @@ use crate::tokens::files::Kept;
 use crate::tokens::judge::{Judged, judge};
 use crate::tokens::probes::{PAIRS, TEXTS};
 use crate::tokens::recorded::PublishedTokens;
+use crate::workshop::Workshop;
 
 /// What the trained models of the repository have: byte-pair encoding of 639 tokens, and 540 pieces.
 const VOCAB: &str = include_str!("../../trained/nli/vocab.json");
@@ -303,9 +304,8 @@ fn judged(files: &Files, pieces: bool, golden: &Golden) -> Result<Judged> {
 
 impl Files {
     /// Writes the files of one version into a folder of their own.
-    fn write(&self, pieces: bool) -> Result<tempfile::TempDir> {
-        let folder =
-            tempfile::tempdir().map_err(|error| Error::io(&std::env::temp_dir(), "write to", error))?;
+    fn write(&self, pieces: bool) -> Result<Workshop> {
+        let folder = Workshop::new(None, 1 << 20)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             fs::write(&path, bytes).map_err(|error| Error::io(&path, "write", error))

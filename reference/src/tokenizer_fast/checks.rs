@@ -94,8 +94,8 @@ pub(super) fn components(file: &Path, tokenizer: &Value) -> Result<()> {
     }
     let model = tokenizer.get("model").unwrap_or(&Value::Null);
     // The crate cuts it off what each merge has on its right.
-    if model.get("continuing_subword_prefix").and_then(Value::as_str).is_some_and(|prefix| !prefix.is_empty())
-    {
+    let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default();
+    if model.get("type").is_none_or(|kind| kind == "BPE") && !prefix.is_empty() {
         let problem = "a prefix of tokens within words, which no tokenizer of DeBERTa has";
         return Err(fault(file, "model.continuing_subword_prefix", problem));
     }

@@ -1,0 +1,144 @@
+"""The outputs that are written, and how to tell whole ones from halves."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+MODEL = REPOSITORY / "golden/trained/nli"
+
+State = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that writes into a folder."""
+
+    name: str
+    command: list[str]
+    """With MODEL for the folder of the model and OUT for that of the output."""
+    keys: frozenset[str]
+    """The files without which a reader finds nothing."""
+    old: list[str] | None = None
+    """What writes the old output, if it is another command."""
+
+    def argv(self, model: Path, out: Path, old: bool = False) -> list[str]:
+        command = self.old if old and self.old else self.command
+        return [part.replace("MODEL", str(model)).replace("OUT", str(out)) for part in command]
+
+
+def jobs(convert: str, verify: str) -> list[Job]:
+    """Every kind of output."""
+    to = [convert, "convert", "MODEL", "--force", "--to"]
+    trace = str(MODEL / "texts.safetensors")
+    index = "model.safetensors.index.json"
+    sharded = [*to, "safetensors", "--max-shard-size", "200KB", "-o", "OUT/"]
+    return [
+        Job("file", [*to, "pytorch", "-o", "OUT/weights.bin"], frozenset({"weights.bin"})),
+        Job("pytorch", [*to, "pytorch", "-o", "OUT/"], frozenset({"pytorch_model.bin"})),
+        Job("tensorflow", [*to, "tensorflow", "-o", "OUT/"], frozenset({"tf_model.h5"})),
+        Job("safetensors", [*to, "safetensors", "-o", "OUT/"], frozenset({"model.safetensors"})),
+        Job("onnx", [*to, "onnx", "-o", "OUT/"], frozenset({"model.onnx"})),
+        Job("external", [*to, "onnx", "--external-data", "-o", "OUT/"], frozenset({"model.onnx"})),
+        Job("shards", sharded, frozenset({index})),
+        Job(
+            "shards over one file",
+            sharded,
+            frozenset({index, "model.safetensors"}),
+            [*to, "safetensors", "-o", "OUT/"],
+        ),
+        Job(
+            "several",
+            [*to, "pytorch,tensorflow,safetensors", "-o", "OUT/"],
+            frozenset({"pytorch_model.bin", "tf_model.h5", "model.safetensors"}),
+        ),
+        Job(
+            "init",
+            [convert, "init", "--config", "MODEL/config.json", "--seed", "7", "--force", "-o", "OUT/"],
+            frozenset({"model.safetensors"}),
+        ),
+        Job(
+            "trace",
+            [verify, "record", "--model", "MODEL", "--inputs", trace, "--force", "-o", "OUT/run.safetensors"],
+            frozenset({"run.safetensors"}),
+        ),
+        Job(
+            "golden",
+            [verify, "record", "--model", "MODEL", "--text", "A text.", "--force", "-o", "OUT/golden"],
+            frozenset({"golden/case.yaml"}),
+        ),
+        Job(
+            "report",
+            [verify, "--model", "MODEL", "--golden", str(MODEL), "--report", "OUT/report.json"],
+            frozenset({"report.json"}),
+        ),
+    ]
+
+
+def models(convert: str, folder: Path) -> list[Path]:
+    """Two models of the same shapes: other weights, another configuration, another tokenizer."""
+    made = []
+    for seed in (1, 2):
+        model = folder / f"model-{seed}"
+        model.mkdir()
+        config = json.loads((MODEL / "config.json").read_text())
+        config["_seed"] = seed
+        (model / "config.json").write_text(json.dumps(config, indent=2))
+        command = [convert, "init", "--config", model / "config.json", "--seed", str(seed), "--force", "-o", f"{model}/"]
+        subprocess.run([*command, "--head", "sequence-classification"], check=True, capture_output=True)
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copy(MODEL / name, model / name)
+        (model / "special_tokens_map.json").write_text(json.dumps({"seed": seed}))
+        made.append(model)
+    return made
+
+
+def state(folder: Path) -> State:
+    """Every file of a folder by its path, hidden ones too, with a hash of what is in it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(untimed(path)).hexdigest() for path in files}
+
+
+def untimed(path: Path) -> bytes:
+    """What is in a file, but for how long its making took, and for the order of the metadata of traces, which varies."""
+    content = path.read_bytes()
+    if path.suffix == ".safetensors" and len(content) > 8:
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        if "format" in header.get("__metadata__", {}) and header["__metadata__"]["format"] != "pt":
+            return json.dumps(header, sort_keys=True).encode() + content[end:]
+    return re.sub(rb'"seconds": [0-9.e+-]+', b"", content) if path.suffix == ".json" else content
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def hidden(folder: Path) -> list[str]:
+    """Files and folders that no run should leave."""
+    return [str(path.relative_to(folder)) for path in folder.rglob(".*")]
+
+
+def judge(job: Job, found: State, old: State, new: State) -> str | None:
+    """What is wrong with what a killed run left; nothing if a reader finds the old output, or the new one, or none."""
+    keys = [name for name in found if name in job.keys]
+    if not keys:
+        return None
+    seen = {name: digest for name, digest in found.items() if not is_hidden(name)}
+    if seen == old or seen == new:
+        return None
+    # Between the names of several formats some of them are there, whole.
+    for whole in (old, new):
+        own = {name: digest for name, digest in whole.items() if name not in job.keys or name in keys}
+        if len(job.keys & whole.keys()) > 1 and seen == own:
+            return None
+    versions = {
+        name: "old" if digest == old.get(name) else "new" if digest == new.get(name) else "neither"
+        for name, digest in seen.items()
+    }
+    missing = sorted(new.keys() - seen.keys())
+    return f"a mixture: {versions}, without {missing}"
