@@ -193,6 +193,27 @@ fn links_in_the_cache_lead_to_its_own_contents() {
 }
 
 #[test]
+fn a_link_is_neither_written_through_nor_read_for_a_reference() {
+    let world = hub_with(tiny());
+    let secret = world.home.path().join("secret");
+    fs::write(&secret, "hunter2").unwrap();
+    let blobs = world.repository().join("blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let unfinished = blobs.join(sha256(&tiny().files[WEIGHTS]) + ".incomplete");
+    symlink(&secret, &unfinished).unwrap();
+    assert!(world.failure(&[]).contains("a link in the place of a download"));
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "hunter2");
+    fs::remove_file(&unfinished).unwrap();
+    world.digest();
+
+    let reference = world.repository().join("refs/main");
+    fs::remove_file(&reference).unwrap();
+    symlink(&secret, &reference).unwrap();
+    let error = world.failure(&[("HF_HUB_OFFLINE", "1")]);
+    assert!(error.contains("leads out") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
 fn a_model_of_the_hub_is_verified_in_every_format() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/data/masked-lm");
     let mut files = read_folder(&data);

@@ -1,5 +1,7 @@
-//! Every input that fuzzing found (`converters/fuzz/regressions/<target>/`), once more: no panic, little memory, and an
-//! answer in time.
+//! Every input that fuzzing found (`converters/fuzz/regressions/<target>/`), once more, and damaged copies of good files of each
+//! kind: no panic, little memory, and an answer in time.
+//!
+//! `DEBERTA_MUTANTS=100000 cargo test -p deberta-tests --test regressions` makes more damage.
 
 #![allow(clippy::panic)]
 
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+#[path = "../converters/fuzz/exercise/files.rs"]
+mod files;
 #[path = "../converters/fuzz/exercise/keras.rs"]
 mod keras;
 #[path = "../converters/fuzz/exercise/onnx.rs"]
@@ -19,6 +23,8 @@ mod safetensors;
 mod tensors;
 #[path = "../converters/fuzz/exercise/torch.rs"]
 mod torch;
+
+mod mutation;
 
 #[test]
 fn findings_for_keras_stay_repaired() {
@@ -40,13 +46,72 @@ fn findings_for_torch_stay_repaired() {
     replay("torch", torch::exercise);
 }
 
+/// Declares a test for each target: its findings, and damage to good files.
+macro_rules! targets {
+    ($($target:ident: $($seed:literal),+;)*) => {
+        $(
+            #[test]
+            fn $target() {
+                replay(stringify!($target), files::$target);
+                mutate(stringify!($target), &[$($seed),+], files::$target);
+            }
+        )*
+    };
+}
+
+targets! {
+    config: "golden/trained/nli/config.json", "golden/trained/v3-nli/config.json";
+    index: "converters/fuzz/seeds/index.json";
+    yaml: "golden/trained/nli/case.yaml", "golden/data/model/case.yaml", "golden/sizes/base/case.yaml", "converters/fuzz/seeds/verify.yaml";
+    trace: "golden/data/model/plain.safetensors", "golden/sizes/base/n16.safetensors";
+    tokenizer: "golden/trained/v3-nli/tokenizer.json", "golden/trained/v3-nli/tokenizer_config.json", "converters/fuzz/seeds/bpe.json";
+    vocabulary: "golden/trained/nli/vocab.json", "golden/trained/nli/merges.txt";
+    pieces: "golden/trained/v3-nli/spm.model";
+    tasks: "golden/trained/data/mnli/dev_matched.jsonl", "golden/trained/data/stsb/dev.tsv", "golden/trained/data/swag/val.csv", "golden/trained/data/squad/dev-v1.json", "golden/trained/data/conll/test.txt";
+    report: "converters/fuzz/seeds/report.json";
+}
+
+/// How many damaged copies are made of each file, unless DEBERTA_MUTANTS says.
+const MUTANTS: u64 = 40;
+
+/// What is done with damaged copies of good files.
+fn mutate(target: &str, seeds: &[&str], exercise: fn(&[u8])) {
+    limit_memory();
+    let mutants =
+        std::env::var("DEBERTA_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(MUTANTS);
+    let read = |name: &&str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let good: Vec<Vec<u8>> = seeds.iter().map(read).collect();
+    for (at, file) in good.iter().enumerate() {
+        exercise(file);
+        let other = &good[(at + 1) % good.len()];
+        for number in 0..mutants {
+            let damaged = mutation::Mutator::new(number * 31 + at as u64).damage(file, other);
+            let start = Instant::now();
+            let done = std::panic::catch_unwind(|| exercise(&damaged));
+            let (taken, name) = (start.elapsed(), format!("{target}-{at}-{number}"));
+            if done.is_err() || taken > Duration::from_secs(10) {
+                let kept = std::env::temp_dir().join(&name);
+                let _ = fs::write(&kept, &damaged);
+                panic!("{name}: {taken:?}, panicked: {}; it is {}", done.is_err(), kept.display());
+            }
+        }
+    }
+}
+
+/// An input that asks for more memory aborts the test.
+fn limit_memory() {
+    const MEMORY: u64 = 1 << 30;
+    setrlimit(Resource::Data, Rlimit { current: Some(MEMORY), maximum: None })
+        .unwrap_or_else(|error| panic!("cannot limit memory: {error}"));
+}
+
 fn replay(target: &str, exercise: fn(&[u8])) {
     let folder =
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../converters/fuzz/regressions")).join(target);
-    // An input that asks for more memory aborts the test.
-    const MEMORY: u64 = 1 << 30;
-    setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: None })
-        .unwrap_or_else(|error| panic!("cannot limit memory: {error}"));
+    limit_memory();
     let mut count = 0;
     for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();

@@ -6,6 +6,7 @@ use deberta_reference::{DebertaConfig, Head};
 use serde_json::{Map, Value, json};
 
 use crate::companions::CONFIGURATION;
+use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::json::{not_json, read_object, read_text, to_text};
 use crate::tensor::Dtype;
@@ -29,13 +30,18 @@ impl ConfigFile {
     /// weight file holds, given with its name.
     ///
     /// # Errors
-    /// None found; not JSON; not a configuration of DeBERTa v1.
+    /// None found; one that is a link out of the folder; not JSON; not a configuration of DeBERTa.
     pub fn find(given: Option<&Path>, folder: &Path, held: Option<(&Path, &str)>) -> Result<ConfigFile> {
         let candidates = CONFIGURATION.map(|name| folder.join(name));
         let above = folder.parent().filter(|_| folder.ends_with("onnx"));
         let above: Vec<PathBuf> =
             above.into_iter().flat_map(|above| CONFIGURATION.map(|name| above.join(name))).collect();
         let beside = candidates.iter().chain(&above).find(|path| path.exists()).map(PathBuf::as_path);
+        if let (None, Some(path)) = (given, beside) {
+            // An export may have its configuration by a link to the one above.
+            let root = folder.parent().filter(|_| folder.ends_with("onnx")).unwrap_or(folder);
+            require_inside(root, path)?;
+        }
         match (given.or(beside), held) {
             (Some(path), _) => ConfigFile::read(path),
             (None, Some((path, text))) => ConfigFile::parse(path, text.to_owned()),

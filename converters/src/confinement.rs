@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::companions::TOKENIZER;
 use crate::error::{Error, Result};
 
 /// Checks that `file` is in `folder` however links lead to it. In a snapshot of the hub's cache links may lead to the
@@ -23,6 +24,15 @@ pub fn require_inside(folder: &Path, file: &Path) -> Result<()> {
     if target.starts_with(&inside) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
         return Ok(());
     }
-    let why = format!("leads out of the model's folder, to {}", target.display());
+    let why = format!("leads out of the model's folder, to {}: copy the file there", target.display());
     Err(Error::refused(why).in_file(file))
+}
+
+/// Checks that the files of a folder's tokenizer are in it, as [`require_inside`] does.
+///
+/// # Errors
+/// [`Kind::Refused`](crate::error::Kind::Refused) for a link that leads elsewhere.
+pub fn require_tokenizer_inside(folder: &Path) -> Result<()> {
+    let there = TOKENIZER.map(|name| folder.join(name)).into_iter().chain([folder.join("config.json")]);
+    there.filter(|path| path.exists()).try_for_each(|path| require_inside(folder, &path))
 }

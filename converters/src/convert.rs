@@ -110,12 +110,17 @@ impl Conversion {
         let all_written = AtomicBool::new(false);
         let written = thread::scope(|scope| {
             // The disk is slower than the page cache: it is kept busy from the first byte on.
-            let flushing = scope.spawn(|| flush_until(&all_written, &files));
+            let flush = || flush_until(&all_written, &files);
+            let flushing = thread::Builder::new().spawn_scoped(scope, flush);
             let written = write_and_verify(input, &output, &files, &all_written, progress);
             all_written.store(true, Ordering::Release);
-            let flushed = flushing
-                .join()
-                .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for")));
+            let flushed = match flushing {
+                Ok(flushing) => flushing
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for"))),
+                // The system gives no thread.
+                Err(_) => flush(),
+            };
             // The reason of most errors that there are then.
             refuse_shrunk()?;
             let written = written?;

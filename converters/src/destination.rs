@@ -8,7 +8,7 @@ use crate::companions::{MORE_OF_TOKENIZERS, MORE_SETTINGS, TOKENIZER};
 use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
-use crate::json::read_object;
+use crate::json::{read_object, read_text};
 use crate::mapped::Mapped;
 use crate::output::{self, exists, refuse_as_weights};
 use crate::request::{Companion, Content};
@@ -72,7 +72,7 @@ impl Destination {
     ) -> Result<Vec<Companion>> {
         let path = self.folder.join("config.json");
         let parse = |text: &str| read_object(text).ok();
-        match fs::read_to_string(&path) {
+        match read_text(&path) {
             _ if !self.is_folder => Ok(Vec::new()),
             Ok(existing)
                 if existing == text || parse(&existing).is_some_and(|map| parse(text) == Some(map)) =>

@@ -4,9 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use deberta_reference::stop;
+use serde::{Deserialize, Serialize};
+
+use crate::printable::shortened;
 
 /// What kind of thing went wrong, for callers that decide by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Kind {
     /// The operating system refused: no such file, no space, no permission.
@@ -129,6 +132,11 @@ impl Error {
         self.0.tensor.as_deref()
     }
 
+    /// What went wrong, without its place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The file that the error is about, if it is about one.
     pub fn file(&self) -> Option<&str> {
         self.0.file.as_deref()
@@ -153,7 +161,9 @@ impl fmt::Display for Error {
         if let Some(tensor) = &self.0.tensor {
             write!(f, "tensor \"{}\": ", Printable(tensor))?;
         }
-        write!(f, "{}", self.0.message)
+        // A message may say what a file has, of whatever length.
+        const LONGEST: usize = 4000;
+        shortened(f, &self.0.message, LONGEST, Some('\n'))
     }
 }
 
@@ -170,17 +180,13 @@ impl std::error::Error for Error {
     }
 }
 
-/// Text from a file made safe for a terminal: control characters escaped, at most 200 characters.
+/// Text from a file made safe for a terminal: hidden characters escaped, at most 200 characters.
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 200;
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(LONGEST) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        if chars.next().is_some() { write!(f, "…") } else { Ok(()) }
+        shortened(f, self.0, LONGEST, None)
     }
 }
 
@@ -204,5 +210,7 @@ mod tests {
         let error = Error::malformed("x").in_tensor("a\u{1b}[2Jb");
         assert_eq!(error.to_string(), "tensor \"a\\u{1b}[2Jb\": x");
         assert!(Error::malformed("x").in_tensor(&"n".repeat(5000)).to_string().len() < 250);
+        let error = Error::malformed(format!("\u{1b}[2J\u{202e}{}", "n".repeat(100_000_000))).to_string();
+        assert!(error.starts_with("\\u{1b}[2J\\u{202e}nnn") && error.len() < 5000);
     }
 }

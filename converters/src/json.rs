@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserializer;
@@ -13,26 +11,14 @@ use serde_json::{Map, Value};
 
 use crate::containers::{Container, by_bytes};
 use crate::error::{Error, Printable, Result};
+use crate::opening;
 
 /// The largest configuration or shard index that is read.
 const LARGEST_JSON: u64 = 4 << 20;
 
 /// Reads a small text file, refusing what is not a regular file or is absurdly large.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let metadata = fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
-    if !metadata.is_file() {
-        return Err(Error::unsupported("not a regular file").in_file(path));
-    }
-    if metadata.len() > LARGEST_JSON {
-        return Err(Error::malformed(format!("{} bytes, at most {LARGEST_JSON} are read", metadata.len()))
-            .in_file(path));
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(|error| Error::io(path, "open", error))?;
-    file.take(LARGEST_JSON)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::io(path, "read as text", error))?;
-    Ok(text)
+    opening::read_text(path, LARGEST_JSON)
 }
 
 /// An object as Python writes it, in which no key may occur twice: of two values, one program would take the first and

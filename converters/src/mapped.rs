@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::git_lfs::refuse_pointer;
+use crate::opening;
 
 /// A file mapped into memory for reading, together with the name that messages give it.
 ///
@@ -36,13 +37,7 @@ impl Mapped {
     /// # Errors
     /// No such file, or none that is regular; what [`Mapped::from_file`] refuses.
     pub fn open(path: &Path) -> Result<Self> {
-        // Asked before opening: to open a pipe is to wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "open", error))?;
-        if !metadata.is_file() {
-            return Err(Error::unsupported("not a regular file").in_file(path));
-        }
-        let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
-        Mapped::from_file(&file, path)
+        Mapped::from_file(&opening::open(path)?, path)
     }
 
     /// Maps a file that is already open. `path` is for messages.

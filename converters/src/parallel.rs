@@ -36,7 +36,8 @@ pub fn map<T: Sync, R: Send>(
     thread::scope(|scope| {
         for _ in 1..threads {
             let stop = stop::of_this_thread();
-            scope.spawn(|| stop.during(worker));
+            // Where the system gives no thread, the work is done by those that there are.
+            let _ = thread::Builder::new().spawn_scoped(scope, || stop.during(worker));
         }
         worker();
     });

@@ -41,7 +41,12 @@ impl Source {
             let names: Vec<String> = formats.flat_map(Format::places).collect();
             let found = names.iter().map(|name| input.join(name)).find(|path| path.exists());
             return match found {
-                Some(path) => Source::locate(&path, None, None),
+                Some(path) => {
+                    if is_index(&path.to_string_lossy()) {
+                        require_inside(input, &path)?;
+                    }
+                    Source::locate(&path, None, None)
+                }
                 None => {
                     let (looked_for, there) = (names.join(", "), instead_of_weights(input));
                     let why = format!(

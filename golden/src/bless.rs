@@ -1,6 +1,5 @@
 //! New recordings in the place of old ones.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
@@ -16,6 +15,7 @@ use crate::goldens::Golden;
 use crate::trace::class::{Class, masked_rows_of};
 use crate::trace::file::{Trace, TraceFile};
 use crate::trace::inputs::inputs;
+use crate::yaml;
 
 /// Records every trace of a golden again, from the weights of `model`, and corrects the digest in `case.yaml`. Returns the
 /// files that were written.
@@ -103,7 +103,7 @@ fn digest(model: &Path, config: Option<&Path>) -> Result<String> {
 /// The text of `case.yaml` with another digest.
 fn with_digest(folder: &Path, old: &str, new: &str) -> Result<String> {
     let path = folder.join(FILE_NAME);
-    let text = fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", error))?;
+    let text = yaml::read(&path)?;
     match text.matches(old).count() {
         1 => Ok(text.replace(old, new)),
         count => {

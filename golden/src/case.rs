@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use deberta_converters::confinement::require_inside;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::recipe::Recipe;
 use deberta_reference::{Head, MaskedRows};
@@ -136,9 +137,12 @@ impl Case {
     /// Reads the `case.yaml` of a folder.
     ///
     /// # Errors
-    /// No such file; more than a megabyte; what [`Case::from_yaml`] refuses.
+    /// No such file; a link out of the folder; more than a megabyte; what [`Case::from_yaml`] refuses.
     pub fn read(folder: &Path) -> Result<Case> {
         let path = folder.join(FILE_NAME);
+        if path.exists() {
+            require_inside(folder, &path)?;
+        }
         Case::from_yaml(&yaml::read(&path)?).map_err(|error| error.in_file(&path))
     }
 

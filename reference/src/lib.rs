@@ -58,6 +58,7 @@ pub mod head;
 pub mod inputs;
 pub mod model;
 pub mod modules;
+pub mod opening;
 pub mod outputs;
 pub mod params;
 pub mod probe;

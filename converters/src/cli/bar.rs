@@ -1,10 +1,12 @@
 //! A progress bar, on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::console::shows_progress;
+use crate::printable::{lines, one_line};
 use crate::progress::Progress;
 
 /// Shows each step of a conversion as a bar on stderr, if that is a terminal.
@@ -30,12 +32,12 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, step: &str, bytes: u64) {
-        if !std::io::stderr().is_terminal() {
+        if !shows_progress() {
             return;
         }
         let template = "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(bytes).with_style(style).with_message(step.to_owned());
+        let bar = ProgressBar::new(bytes).with_style(style).with_message(one_line(step));
         self.with(|shown| {
             shown.finish_and_clear();
             *shown = bar;
@@ -49,7 +51,7 @@ impl Progress for Bar {
     fn warn(&self, message: &str) {
         self.with(|shown| {
             shown.suspend(|| {
-                let _ = writeln!(std::io::stderr(), "warning: {message}");
+                let _ = writeln!(std::io::stderr(), "{}", lines(&format!("warning: {message}"), false));
             });
         });
     }

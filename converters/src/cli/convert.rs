@@ -8,8 +8,9 @@ use deberta_reference::{Head, MaskedRows};
 
 use super::arguments::{HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
+use super::console::is_quiet;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::adapter::{Adapter, CONFIGURATION};
 use crate::convert::{Conversion, together};
 use crate::destination::Destination;
@@ -99,8 +100,9 @@ impl ConvertArgs {
         let tell = |ledgers: &[Ledger]| {
             bar.clear();
             match (format, ledgers) {
+                (Output::Text, _) if is_quiet() => Ok(()),
                 (Output::Text, ledgers) => {
-                    print(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))
+                    print_text(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))
                 }
                 (Output::Json, [ledger]) => print_json(ledger),
                 (Output::Json, ledgers) => print_json(&ledgers),

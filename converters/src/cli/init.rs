@@ -8,7 +8,7 @@ use serde_json::json;
 use super::arguments::{HeadName, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::convert::{Conversion, together};
 use crate::destination::Destination;
 use crate::error::Result;
@@ -86,7 +86,7 @@ impl InitArgs {
 
     fn tell(&self, ledger: &Ledger) -> Result<()> {
         match self.format {
-            Output::Text => print(&self.text(ledger)),
+            Output::Text => print_text(&self.text(ledger)),
             Output::Json => print_json(&json!({
                 "recipe": RECIPE,
                 "config": self.config,

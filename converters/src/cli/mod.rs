@@ -10,11 +10,13 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
+use crate::printable::lines;
 use crate::progress::Progress;
 
 mod arguments;
 mod audit;
 mod bar;
+pub mod console;
 mod convert;
 mod diff;
 mod digest;
@@ -27,8 +29,9 @@ pub mod shell;
 pub mod signals;
 
 pub use bar::Bar;
-pub use print::{Output, print, print_json};
+pub use print::{Output, print, print_as_it_is, print_json, print_text};
 
+use console::ConsoleArgs;
 use exit_status::ExitStatus;
 
 /// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
@@ -43,6 +46,8 @@ use exit_status::ExitStatus;
 #[command(name = "deberta-convert", bin_name = "deberta-convert", version, max_term_width = 100)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: ConsoleArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -134,6 +139,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    cli.console.apply();
     let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
         Command::Convert { to, args } => args.run(None, &to),
@@ -147,7 +153,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man(args) => args.run(Cli::command()).map(|_| ExitStatus::Success),
     };
     let status = result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        let _ = writeln!(std::io::stderr(), "{}", lines(&format!("error: {error}"), false));
         ExitStatus::Failure
     });
     status.into()

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use clap::ValueEnum;
 
+use super::console::laid_out;
 use crate::error::{Error, Kind, Result};
+use crate::printable::{json, lines};
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,11 +17,19 @@ pub enum Output {
     Json,
 }
 
-/// Prints a result. A reader that has seen enough and closed the pipe is no error.
+/// Prints a result, in which names from files may be: [`lines`]. A reader that has seen enough and closed the pipe is no error.
 ///
 /// # Errors
 /// A standard output that cannot be written to.
 pub fn print(text: &str) -> Result<()> {
+    print_as_it_is(&lines(text, false))
+}
+
+/// Prints what is safe to print: JSON, a report.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_as_it_is(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -29,11 +39,19 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a result for people as [`print()`] does, and on a terminal in lines that fit it.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_text(text: &str) -> Result<()> {
+    print_as_it_is(&laid_out(&lines(text, false)))
+}
+
 /// Prints a result as JSON.
 ///
 /// # Errors
 /// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
-    print(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?)
+    print_as_it_is(&json(&text.map_err(|error| Error::new(Kind::Io, format!("cannot print: {error}")))?))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::print::print;
+use super::print::{print, print_as_it_is};
 use crate::error::{Error, Result};
 use crate::output::replace;
 
@@ -52,7 +52,14 @@ impl CompletionsArgs {
         let name = program.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, name, &mut script);
-        print(String::from_utf8_lossy(&script).trim_end())?;
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if self.shell == Shell::Bash {
+            // clap_complete 4.6 calls a subcommand `deberta__convert__subcmd__diff` where it is recognised and
+            // `deberta__subcmd__convert__subcmd__diff` where it is completed, if the program's name has a hyphen:
+            // https://github.com/clap-rs/clap/issues/6421
+            script = script.replace("__subcmd__", "__");
+        }
+        print_as_it_is(script.trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
 }

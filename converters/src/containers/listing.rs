@@ -1,7 +1,7 @@
 //! What a folder has in the place of weights under their usual names.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use super::{by_bytes, by_folder, by_name};
 use crate::confinement::require_inside;
 use crate::error::Printable;
 use crate::format::{Format, sniff};
+use crate::opening::open;
 use crate::source::{is_index, is_shard};
 
 /// The deepest folder that is looked into for weights, the named one being 0.
@@ -82,7 +83,7 @@ fn is_weights(name: &str) -> bool {
 fn start(path: &Path) -> Vec<u8> {
     let mut start = Vec::new();
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    if let Some(file) = is_file.then(|| File::open(path).ok()).flatten() {
+    if let Some(file) = is_file.then(|| open(path).ok()).flatten() {
         // What cannot be read has no start.
         let _ = file.take(1024).read_to_end(&mut start);
     }

@@ -26,6 +26,8 @@ mod verification;
 /// What of the package is Rust.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::model::Model;
     #[pymodule_export]
@@ -36,4 +38,9 @@ mod _native {
     use super::tokenizer::Tokenizer;
     #[pymodule_export]
     use super::verification::{Verification, format_of, verify};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::programs::name_for_graphs(module.py())
+    }
 }

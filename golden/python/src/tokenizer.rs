@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use deberta_converters::confinement::require_tokenizer_inside;
 use deberta_converters::error::{self, Kind};
 use deberta_converters::hub::{Wanted, resolve};
 use deberta_reference::tokenizer::{
@@ -30,6 +31,7 @@ impl Tokenizer {
     fn load(py: Python<'_>, folder: PathBuf, revision: Option<String>, slow: bool) -> PyResult<Tokenizer> {
         let read = || {
             let folder = resolve(&folder, revision.as_deref(), &Wanted::any(), &())?;
+            require_tokenizer_inside(&folder)?;
             let read = if slow {
                 AnyTokenizer::slow_from_pretrained(&folder).map(AnyTokenizer::Slow)
             } else {

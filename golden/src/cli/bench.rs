@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::exit_status::ExitStatus;
 use super::model::ModelArgs;
-use crate::backend::{Arithmetic, Backend};
+use crate::backend::{Arithmetic, Backend, peak_memory_of_graphs};
 use crate::selftest::memory::status;
 use crate::trace::class::Class;
 
@@ -230,9 +230,9 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// The largest resident set of this process, where the kernel tells it.
+/// The largest resident set of this process and of that of a graph, where the kernel tells it.
 fn peak_memory() -> Option<u64> {
-    status("VmHWM").map(|kilobytes| kilobytes * 1024)
+    status("VmHWM").map(|kilobytes| kilobytes * 1024 + peak_memory_of_graphs())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The command line of `deberta-verify`: one file a subcommand.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use deberta_converters::cli::{shell, signals};
+use deberta_converters::cli::{console, shell, signals};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
 
@@ -25,6 +26,7 @@ mod threads;
 mod tokenize;
 mod verify;
 
+use crate::backend;
 use exit_status::ExitStatus;
 use terminal::say;
 pub use verify::Verified;
@@ -35,6 +37,8 @@ pub use verify::Verified;
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: console::ConsoleArgs,
     #[command(flatten)]
     verify: verify::VerifyArgs,
     #[command(subcommand)]
@@ -67,9 +71,13 @@ enum Command {
     Man(shell::ManArgs),
 }
 
-/// Runs the program on the arguments of the process.
+/// Runs the program on the arguments of the process, and graphs in processes of their own by the same program.
 pub fn main() -> ExitCode {
     signals::take_faults();
+    if let Some(program) = own_program() {
+        backend::use_graph_program(program, Vec::new());
+    }
+    threads::fewer_if_need_be();
     program(std::env::args_os()).into()
 }
 
@@ -79,12 +87,24 @@ pub fn program(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     run(arguments)
 }
 
+/// The file of this program.
+fn own_program() -> Option<PathBuf> {
+    // Which Linux finds even where the file has been replaced meanwhile.
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
+}
+
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let Cli { verify, command } = match Cli::try_parse_from(arguments) {
+    let mut arguments = console::subcommand_first(&Cli::command(), arguments);
+    if arguments.get(1).is_some_and(|first| first == backend::GRAPH_PROCESS) {
+        return backend::serve(arguments.split_off(2));
+    }
+    let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    console.apply();
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
@@ -114,7 +134,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn verified(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Verified> {
     let wrong = |why: String| Error::new(Kind::Request, why);
     match Cli::try_parse_from(arguments).map_err(|told| wrong(shell::said(&told)))? {
-        Cli { verify, command: None } => verify.verified(progress),
+        Cli { verify, command: None, .. } => verify.verified(progress),
         _ => Err(wrong("a subcommand verifies nothing".to_owned())),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use deberta_converters::cli::{Bar, Output, print, print_json};
+use deberta_converters::cli::{Bar, Output, print_json, print_text};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::hub::{Wanted, resolve};
@@ -113,7 +113,7 @@ impl TaskArgs {
         }
         match self.format {
             Output::Json => print_json(&report)?,
-            Output::Text => print(report.text().trim_end())?,
+            Output::Text => print_text(report.text().trim_end())?,
         }
         Ok(report.outcome.into())
     }

@@ -1,7 +1,9 @@
 //! What is said on standard error.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
+use deberta_converters::cli::console::shows_progress;
+use deberta_converters::printable::{lines, one_line};
 use deberta_converters::progress::Progress;
 
 /// What is being done, on a terminal only: one line, which the next step replaces. It goes when this is dropped.
@@ -10,14 +12,14 @@ pub(super) struct StatusLine(bool);
 impl StatusLine {
     /// A line that appears with the first step.
     pub(super) fn new() -> StatusLine {
-        StatusLine(std::io::stderr().is_terminal())
+        StatusLine(shows_progress())
     }
 }
 
 impl Progress for StatusLine {
     fn start(&self, step: &str, _bytes: u64) {
         if self.0 {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{step}");
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{}", one_line(step));
         }
     }
 
@@ -30,7 +32,12 @@ impl Drop for StatusLine {
     }
 }
 
-/// Says something.
+/// Says something that may have names from files in it.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", lines(text, false));
+}
+
+/// Gives GitHub's runner a command, whose parts are escaped.
+pub(super) fn command(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,7 +1,12 @@
 //! `--threads`: how many threads compute.
 
+use std::sync::RwLock;
+use std::thread;
+use std::time::Duration;
+
 use clap::Args;
 use deberta_converters::error::{Error, Kind, Result};
+use rustix::process::{Resource, getrlimit};
 
 /// How many threads compute.
 #[derive(Debug, Args)]
@@ -24,3 +29,27 @@ impl ThreadsArgs {
             .map_err(|error| Error::new(Kind::Request, format!("cannot start {threads} threads: {error}")))
     }
 }
+
+/// Computes on one thread where the system does not give as many as there are processors, and a few more: the pool of all would
+/// be made when it is first needed, and a pool that cannot be made is a panic.
+pub(super) fn fewer_if_need_be() {
+    const MORE: usize = 2;
+    let wanted = thread::available_parallelism().map_or(1, usize::from) + MORE;
+    let gate = RwLock::new(());
+    let closed = gate.write();
+    let enough = thread::scope(|scope| {
+        let wait = || drop(gate.read());
+        let enough = (0..wanted).all(|_| thread::Builder::new().spawn_scoped(scope, wait).is_ok());
+        drop(closed);
+        enough
+    });
+    if !enough {
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    } else if getrlimit(Resource::Nproc).current.is_some_and(|most| most < FEW) {
+        // The system counts threads for a moment after they have ended.
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What is few for a limit of processes.
+const FEW: u64 = 1000;

@@ -7,6 +7,7 @@ use clap::Args;
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::Tokenizer;
+use deberta_reference::tokenizer::LONGEST_TEXT;
 
 use super::exit_status::ExitStatus;
 use super::terminal::say;
@@ -15,7 +16,7 @@ use crate::tokens::encoded::{Asked, Line};
 use crate::tokens::files::{self, Kept, folder_of};
 
 /// The longest line that is read, in bytes: a text takes some hundred times its length in memory.
-const LONGEST_LINE: usize = 1 << 20;
+const LONGEST_LINE: usize = LONGEST_TEXT;
 
 /// Arguments of `tokenize`.
 #[derive(Debug, Args)]

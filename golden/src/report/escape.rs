@@ -1,20 +1,6 @@
 //! Text from files and people, made safe for where it is shown: names of tensors come from hostile files.
 
-/// For terminals and logs, and the first step for everything else: one line, without control characters and without
-/// characters that are invisible or turn the direction of text. `##[`, which GitHub takes for a command anywhere in a
-/// line, is broken.
-pub(super) fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let invisible = matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}');
-        match c.is_control() || invisible {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-    if out.contains("##[") { out.replace("##[", "##\\[") } else { out }
-}
+pub(super) use deberta_converters::printable::one_line as plain;
 
 /// For the text and the attributes of HTML and XML.
 pub(super) fn markup(text: &str) -> String {

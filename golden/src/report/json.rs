@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::opening;
 use serde::{Deserialize, Serialize};
 
 use super::{Document, PolicyShard, Report, Rules};
@@ -24,13 +25,16 @@ pub(super) struct Gate<'r> {
     pub(super) models: Cow<'r, [Report]>,
 }
 
+/// The largest report, in bytes.
+const LARGEST: u64 = 64 << 20;
+
 impl Gate<'_> {
     /// Reads the report of a policy.
     ///
     /// # Errors
     /// No such file; text that is no such report, with line and column.
     pub(super) fn read(path: &Path) -> Result<Gate<'static>> {
-        let text = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+        let text = opening::read(path, LARGEST)?;
         let gate: Gate<'static> = serde_json::from_slice(&text).map_err(|error| {
             Error::malformed(format!("not the JSON report of a policy: {error}"))
                 .caused_by(error)

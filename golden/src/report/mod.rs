@@ -15,6 +15,8 @@
 
 use std::path::Path;
 
+use deberta_converters::printable::{self, lines};
+
 pub mod annotations;
 mod arbitration;
 mod card;
@@ -84,12 +86,12 @@ impl ReportFormat {
     /// The text of the report, which ends with a line break.
     pub fn render(self, document: &Document<'_>, style: text::Style) -> String {
         match self {
-            ReportFormat::Text => text::render(document, style),
-            ReportFormat::Json => json::render(document),
+            ReportFormat::Text => lines(&text::render(document, style), style.color).into_owned(),
+            ReportFormat::Json => printable::json(&json::render(document)).into_owned(),
             ReportFormat::Junit => junit::render(document),
-            ReportFormat::Markdown => markdown::render(document),
+            ReportFormat::Markdown => lines(&markdown::render(document), false).into_owned(),
             ReportFormat::Html => html::render(document),
-            ReportFormat::Card => card::render(document),
+            ReportFormat::Card => lines(&card::render(document), false).into_owned(),
         }
     }
 }

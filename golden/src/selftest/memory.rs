@@ -28,7 +28,8 @@ pub(super) fn measured<R>(work: impl FnOnce() -> R) -> (R, Cost) {
     let (done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();
     let result = thread::scope(|scope| {
-        scope.spawn(|| {
+        // Where the system gives no thread, the peak is not known.
+        let _ = thread::Builder::new().spawn_scoped(scope, || {
             while !done.load(Ordering::Acquire) {
                 peak.fetch_max(status("RssAnon").unwrap_or(0), Ordering::Relaxed);
                 thread::sleep(PAUSE);

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Kind, Printable, Result};
+use deberta_converters::opening;
 use serde::de::DeserializeOwned;
 
 use super::csv;
@@ -44,7 +45,7 @@ impl TextFile {
             let message = format!("{} bytes, a data file may have {LARGEST}: split it", metadata.len());
             return Err(Error::new(Kind::Refused, message).in_file(path));
         }
-        let bytes = fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+        let bytes = opening::read(path, LARGEST)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
             let line = before.filter(|byte| **byte == b'\n').count() + 1;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::config_file::ConfigFile;
+use deberta_converters::confinement::require_tokenizer_inside;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
@@ -221,6 +222,7 @@ impl Texts {
             let message = format!("no tokenizer: {error}; --tokenizer names its folder");
             Error::new(Kind::Model, message)
         };
+        require_tokenizer_inside(folder)?;
         let tokenizer = Tokenizer::fast_from_pretrained(folder).map_err(wrong)?;
         let positions = config.max_position_embeddings;
         let max_length = max_length.unwrap_or(positions);

@@ -1,10 +1,10 @@
 //! What config.json and tokenizer_config.json say, and the tokenizer must keep.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use deberta_converters::config_file::ConfigFile;
+use deberta_converters::confinement::require_inside;
+use deberta_converters::opening;
 use deberta_reference::{Meaning, Tokenizer};
 use serde_json::{Map, Value};
 
@@ -120,10 +120,8 @@ fn length(config: &ConfigFile, settings: &Map<String, Value>) -> Option<Finding>
 fn settings(folder: &Path) -> Map<String, Value> {
     let read = || -> Option<Map<String, Value>> {
         let path = folder.join("tokenizer_config.json");
-        let file = path.is_file().then(|| File::open(path).ok()).flatten()?;
-        let mut text = String::new();
-        file.take(LONGEST).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        require_inside(folder, &path).ok()?;
+        serde_json::from_str(&opening::read_text(&path, LONGEST).ok()?).ok()
     };
     read().unwrap_or_default()
 }

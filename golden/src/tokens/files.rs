@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use deberta_converters::confinement::require_tokenizer_inside;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_reference::{FastTokenizer, Tokenizer};
 
@@ -41,6 +42,7 @@ impl Kept {
     /// # Errors
     /// A file that is missing or malformed.
     pub fn fast(self, folder: &Path) -> Result<Box<FastTokenizer>> {
+        require_tokenizer_inside(folder)?;
         let read = match self {
             Kept::Slow => Tokenizer::fast_from_vocabulary(folder),
             Kept::Fast => Tokenizer::fast_from_pretrained(folder),
@@ -64,6 +66,7 @@ impl Kept {
 /// # Errors
 /// A file that is missing or malformed.
 pub fn open(folder: &Path, slow: bool) -> Result<Tokenizer> {
+    require_tokenizer_inside(folder)?;
     let read = if slow {
         Tokenizer::slow_from_pretrained(folder).map(Tokenizer::Slow)
     } else {

@@ -1,10 +1,10 @@
 //! Texts with the ids that somebody's tokenizer made of them: what goldens hold of a tokenizer.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::opening::open;
 use serde::Deserialize;
 
 use super::encoded::{Asked, Encoded};
@@ -51,7 +51,7 @@ impl PublishedTokens {
             return Ok(Vec::new());
         }
         let path = confined(folder, Path::new(FILE_NAME))?;
-        let file = File::open(&path).map_err(|error| Error::io(&path, "open", error))?;
+        let file = open(&path)?;
         let mut text = String::new();
         let read = file.take(LONGEST + 1).read_to_string(&mut text);
         read.map_err(|error| Error::io(&path, "read as UTF-8", error))?;

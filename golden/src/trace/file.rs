@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use deberta_converters::error::{Error, Result};
 use deberta_converters::format::{FilePlan, TensorFile, safetensors};
 use deberta_converters::mapped::Mapped;
+use deberta_converters::opening::open;
 use deberta_converters::output::Staged;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
@@ -161,7 +162,7 @@ impl TraceFile {
     /// Not safetensors; another version than [`FORMAT`] and [`samples::FORMAT`]; a tensor that is neither an input, nor an
     /// activation, nor an output; a dtype other than i64, f32 and f64; no inputs at all; samples that do not fit their list.
     pub fn open(path: &Path) -> Result<TraceFile> {
-        let opened = File::open(path).map_err(|error| Error::io(path, "open", error))?;
+        let opened = open(path)?;
         let mapped = safetensors::open(Mapped::from_file(&opened, path)?)?;
         let format =
             mapped.metadata().iter().find(|(key, _)| key == "format").map(|(_, value)| value.as_str());

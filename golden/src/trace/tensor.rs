@@ -64,7 +64,7 @@ impl Data {
     }
 
     /// Their bytes in a file.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         match self {
             Data::Integers(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Data::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),

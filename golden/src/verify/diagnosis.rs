@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
+use deberta_converters::config_file::ConfigFile;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
@@ -240,8 +241,7 @@ impl Candidate<'_> {
             (Some(recipe), _) => recipe.config.config.clone(),
             (None, Some(folder)) => {
                 let path = folder.join("config.json");
-                let text = std::fs::read_to_string(&path).ok();
-                let Some(config) = text.and_then(|text| DebertaConfig::from_json(&text).ok()) else {
+                let Ok(ConfigFile { config, .. }) = ConfigFile::read(&path) else {
                     return Ok(None);
                 };
                 config

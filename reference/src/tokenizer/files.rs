@@ -4,16 +4,18 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::limits::{LARGEST_FILE, check_entries};
 use crate::error::{Error, Result};
+use crate::opening;
 
 /// A fault in a tokenizer file; `place` is a line or a key, or empty.
 pub(crate) fn fault(file: &Path, place: impl Into<String>, problem: impl ToString) -> Error {
     Error::TokenizerFile { file: file.to_path_buf(), place: place.into(), problem: problem.to_string() }
 }
 
-/// Reads a file, unless it is a pointer of git-LFS in its place.
-pub(crate) fn read_bytes(file: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(file).map_err(|error| fault(file, "", error))?;
+/// Reads a regular file of at most so many bytes, unless it is a pointer of git-LFS in its place.
+pub(crate) fn read_bytes(file: &Path, most: u64) -> Result<Vec<u8>> {
+    let bytes = opening::read(file, most).map_err(|error| fault(file, "", error))?;
     if bytes.starts_with(b"version https://git-lfs") {
         let problem = "a git-LFS pointer, not the file itself: run `git lfs pull`, or download the file";
         return Err(fault(file, "", problem));
@@ -23,7 +25,7 @@ pub(crate) fn read_bytes(file: &Path) -> Result<Vec<u8>> {
 
 /// Reads a text file.
 pub(crate) fn read(file: &Path) -> Result<String> {
-    let bytes = read_bytes(file)?;
+    let bytes = read_bytes(file, LARGEST_FILE)?;
     String::from_utf8(bytes)
         .map_err(|error| fault(file, format!("byte {}", error.utf8_error().valid_up_to()), "not UTF-8"))
 }
@@ -31,6 +33,7 @@ pub(crate) fn read(file: &Path) -> Result<String> {
 /// Reads a file that holds a JSON object.
 pub(crate) fn read_object(file: &Path) -> Result<Map<String, Value>> {
     let text = read(file)?;
+    check_entries(file, &text)?;
     serde_json::from_str(&text).map_err(|error| json_fault(file, error))
 }
 

@@ -13,6 +13,7 @@ use super::base::{PreTrainedTokenizerBase, SpecialTokenIds};
 use super::decode::{Decoded, clean_up_tokenization, join};
 use super::encoding::{EncodeOptions, Encoding, Lengths, Side, sequences, truncate_sequences};
 use super::files::fault;
+use super::limits::check_texts;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
@@ -227,6 +228,7 @@ impl<V: Vocabulary + ?Sized> PreTrainedTokenizer<V> {
         text_pair: Option<&str>,
         options: &EncodeOptions,
     ) -> Result<Encoding> {
+        check_texts([text].into_iter().chain(text_pair))?;
         let lengths = options.lengths(self.model_max_length, self.padding_side)?;
         let mut encoding = self.encode_and_truncate(text, text_pair, options.add_special_tokens, &lengths);
         // An empty sequence that is alone stays empty.
@@ -245,6 +247,7 @@ impl<V: Vocabulary + ?Sized> PreTrainedTokenizer<V> {
         batch: &[(&str, Option<&str>)],
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
+        check_texts(batch.iter().flat_map(|(text, pair)| [*text].into_iter().chain(*pair)))?;
         let lengths = options.lengths(self.model_max_length, self.padding_side)?;
         let encodings = batch
             .iter()

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::added_tokens::AddedToken;
 use super::encoding::Side;
 use super::files::{fault, read_ids, read_object};
+use super::limits::{check_added, check_count};
 use crate::error::{Error, Result};
 
 /// What decoding does with bytes that are not UTF-8, `errors` in Python.
@@ -159,6 +160,7 @@ impl Settings {
                     Err(fault(file, key, format!("{value} is not a list")))
                 };
             };
+            check_count(file, key, tokens.len())?;
             for token in tokens {
                 let given = given(file, key, token, special)?;
                 if !self.additional_special_tokens.contains(&given) {
@@ -176,6 +178,7 @@ impl Settings {
         let Value::Object(decoder) = decoder else {
             return Err(fault(file, place, "not an object of ids and tokens"));
         };
+        check_count(file, place, decoder.len())?;
         for (id, value) in decoder {
             let place = format!("{place}.{id}");
             let id = id.trim().parse().map_err(|_| fault(file, &place, format!("{id:?} is not an id")))?;
@@ -203,7 +206,10 @@ impl Settings {
         if !file.is_file() {
             return Ok(());
         }
-        for (content, id) in read_ids(file)? {
+        let added = read_ids(file)?;
+        check_count(file, "", added.len())?;
+        for (content, id) in added {
+            check_added(file, "", &content)?;
             let single = self.special.iter().filter(|(name, _)| named.contains_key(*name));
             let mut specials =
                 single.filter_map(|(_, given)| given.as_ref()).chain(&self.additional_special_tokens);
@@ -222,6 +228,7 @@ impl Settings {
         let Some(Value::Array(tokens)) = object.get("added_tokens") else {
             return Err(fault(file, "added_tokens", "there is no such list"));
         };
+        check_count(file, "added_tokens", tokens.len())?;
         for (at, value) in tokens.iter().enumerate() {
             let place = format!("added_tokens[{at}]");
             let id = value.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
@@ -330,13 +337,17 @@ fn flag(file: &Path, config: &Map<String, Value>, key: &str) -> Result<bool> {
 /// A token: its text, or an object with its content and flags.
 fn given(file: &Path, place: &str, value: &Value, special: bool) -> Result<Given> {
     let object = match value {
-        Value::String(content) => return Ok(Given::Text(content.clone())),
+        Value::String(content) => {
+            check_added(file, place, content)?;
+            return Ok(Given::Text(content.clone()));
+        }
         Value::Object(object) => object,
         _ => return Err(fault(file, place, format!("{value} is not a token"))),
     };
     let Some(Value::String(content)) = object.get("content") else {
         return Err(fault(file, place, "the token has no \"content\""));
     };
+    check_added(file, place, content)?;
     let flag = |key: &str, default: bool| match object.get(key) {
         None | Some(Value::Null) => Ok(default),
         Some(Value::Bool(flag)) => Ok(*flag),

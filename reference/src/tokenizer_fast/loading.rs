@@ -7,24 +7,32 @@ use serde_json::Value;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
 
-use super::{Encoder, PreTrainedTokenizerFast, backend, checks, to_backend};
+use super::template::Template;
+use super::{Encoder, PreTrainedTokenizerFast, backend, checks, foreign, to_backend};
 use crate::error::{Error, Result};
 use crate::tokenizer::base::SpecialTokenIds;
 use crate::tokenizer::files::{fault, json_fault, read};
+use crate::tokenizer::limits::check_entries;
 use crate::tokenizer::settings::{Given, Settings};
 use crate::tokenizer::{AddedToken, Side};
 
 /// Reads a tokenizer.json; says what of it is ignored.
 pub(super) fn read_tokenizer(file: &Path) -> Result<(Tokenizer, Vec<String>)> {
     let text = read(file)?;
+    check_entries(file, &text)?;
     // serde_json says where a syntax error is, the crate does not.
     let object: Value = serde_json::from_str(&text).map_err(|error| json_fault(file, error))?;
+    checks::components(file, &object)?;
+    checks::added_tokens(file, &object)?;
     checks::normalizers(file, "normalizer", object.get("normalizer").unwrap_or(&Value::Null))?;
     checks::pieces(file, object.get("model").unwrap_or(&Value::Null))?;
     checks::templates(file, "post_processor", object.get("post_processor").unwrap_or(&Value::Null))?;
-    let mut tokenizer = text.parse().map_err(|error| json_fault(file, error))?;
-    let ignored = without_sampling(&mut tokenizer, object.get("model").unwrap_or(&Value::Null));
-    Ok((tokenizer, ignored))
+    let made = foreign::call(|| {
+        let mut tokenizer = text.parse::<Tokenizer>()?;
+        let ignored = without_sampling(&mut tokenizer, object.get("model").unwrap_or(&Value::Null));
+        Ok((tokenizer, ignored))
+    });
+    made.and_then(|done| done).map_err(|error: tokenizers::Error| json_fault(file, error))
 }
 
 /// Makes a tokenizer cut a text in the same way each time: training may leave merges out at random (BPE dropout, Provilkov
@@ -115,9 +123,9 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             let special = token.special || names.contains(&token.content);
             to_backend(&AddedToken { special, ..token })
         });
-        let tokens = tokens.collect();
+        let tokens: Vec<tokenizers::AddedToken> = tokens.collect();
         let tokens = as_first_given(&tokenizer, tokens);
-        tokenizer.add_tokens(tokens).map_err(backend)?;
+        foreign::call(|| tokenizer.add_tokens(tokens)).and_then(|done| done).map_err(backend)?;
 
         let unk_token = settings.content("unk_token")?;
         let id = |name: &str| -> Result<u32> {
@@ -136,6 +144,7 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             special: names,
             encoder: encoder(&tokenizer),
             tokenizer,
+            template: Template::of(post_processor.as_ref()),
             post_processor,
             ignored: Vec::new(),
             unconverted: Vec::new(),

@@ -21,7 +21,7 @@ use super::normalization::Normalization;
 use super::{Encoder, PreTrainedTokenizerFast, backend, to_backend};
 use crate::error::{Error, Result};
 use crate::tokenizer::files::{fault, read_bytes};
-use crate::tokenizer::sentence_piece::model::{Kind, Model};
+use crate::tokenizer::sentence_piece::model::{Kind, LARGEST_FILE, Model};
 use crate::tokenizer::sentence_piece::{save, special_token};
 use crate::tokenizer::settings::Settings;
 use crate::tokenizer::{AddedToken, DebertaV2Tokenizer};
@@ -174,7 +174,7 @@ impl DebertaV2TokenizerFast {
     ) -> Result<PathBuf> {
         let lacks = || Error::Tokenizer("there was no spm.model beside tokenizer.json to be saved".into());
         let file = self.encoder.vocab_file.as_ref().ok_or_else(lacks)?;
-        let bytes = read_bytes(file)?;
+        let bytes = read_bytes(file, LARGEST_FILE)?;
         save(save_directory.as_ref(), filename_prefix, &bytes)
     }
 }

@@ -5,6 +5,7 @@ import collections
 import csv
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -133,8 +134,7 @@ def sentences(path):
 def relabelled(folder, copy, names):
     """A copy of a model in whose configuration the labels have these names."""
     for file in folder.iterdir():
-        (Path(copy) / file.name).symlink_to(file.resolve())
-    (Path(copy) / "config.json").unlink()
+        shutil.copy(file, copy)
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {str(at): name for at, name in enumerate(names)}
     config["label2id"] = {name: at for at, name in enumerate(names)}

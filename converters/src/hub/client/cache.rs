@@ -9,13 +9,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::confinement::require_inside;
 use crate::error::{Error, Result};
 use crate::hub::id::{ModelId, Revision, is_commit};
+use crate::opening;
+
+/// The most bytes that the name of a commit is read from.
+const LONGEST_REFERENCE: u64 = 100;
 
 /// The cache's folder of one model.
 #[derive(Debug)]
@@ -36,9 +39,11 @@ impl Repository {
             return Ok(Some(revision.as_str().to_owned()).filter(|commit| self.snapshot(commit).is_dir()));
         }
         let path = self.reference(revision);
-        let Ok(file) = File::open(&path) else { return Ok(None) };
-        let mut text = String::new();
-        file.take(100).read_to_string(&mut text).map_err(|error| Error::io(&path, "read", error))?;
+        if !path.exists() {
+            return Ok(None);
+        }
+        require_inside(&self.folder, &path)?;
+        let text = opening::read_text(&path, LONGEST_REFERENCE)?;
         let commit = text.trim();
         if !is_commit(commit) {
             return Err(
@@ -54,7 +59,7 @@ impl Repository {
             return Ok(());
         }
         let path = self.reference(revision);
-        if fs::read_to_string(&path).is_ok_and(|text| text == commit) {
+        if opening::read_text(&path, LONGEST_REFERENCE).is_ok_and(|text| text == commit) {
             return Ok(());
         }
         let temporary = temporary(&path);

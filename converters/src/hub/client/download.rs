@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Repository, create_parent};
@@ -196,8 +198,21 @@ impl Transfer<'_> {
 impl Partial {
     fn open(path: PathBuf) -> Result<Partial> {
         create_parent(&path)?;
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(|error| Error::io(&path, "create", error))?;
+        // A link would have its target written.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = File::options();
+        let opened =
+            options.read(true).write(true).create(true).truncate(false).custom_flags(flags).open(&path);
+        let file = opened.map_err(|error| match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_symlink() => {
+                Error::refused("a link in the place of a download that was not finished: delete it")
+                    .in_file(&path)
+            }
+            _ => Error::io(&path, "create", error),
+        })?;
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(Error::unsupported("not a regular file").in_file(&path));
+        }
         let len = file.metadata().map_err(|error| Error::io(&path, "read", error))?.len();
         Ok(Partial { path, file, len, hash: Sha256::new() })
     }

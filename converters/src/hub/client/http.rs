@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ureq::http::{Method, Request, Response, header};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::file_name::cut;
 use super::settings::{Settings, Token};
@@ -250,6 +250,11 @@ fn proxy(url: &Url) -> Result<Option<Proxy>> {
     };
     let wrong = |error| Error::new(Kind::Request, format!("{name} names no proxy that can be used: {error}"));
     let given = Proxy::new(&value).map_err(wrong)?;
+    if !matches!(given.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        let why =
+            format!("{name} names a SOCKS proxy, which this program does not speak to: name one for http");
+        return Err(Error::new(Kind::Request, why));
+    }
     let mut proxy = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
     if let Some(user) = given.username() {
         proxy = proxy.username(user);

@@ -2,12 +2,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::url::Url;
 use crate::error::{Error, Kind, Result};
+use crate::opening;
+
+/// The longest file of a token, in bytes.
+const LONGEST_TOKEN: u64 = 1 << 16;
+/// The longest patience, in seconds: a day.
+const MOST_PATIENCE: u64 = 24 * 60 * 60;
 
 /// What the environment says about the hub.
 #[derive(Clone, Debug)]
@@ -83,7 +88,7 @@ impl Settings {
                 let of = |name: &str| Some((text(name)?, name.to_owned()));
                 let found = of("HF_TOKEN").or_else(|| of("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
                     let path = file?;
-                    Some((fs::read_to_string(&path).ok()?, path.display().to_string()))
+                    Some((opening::read_text(&path, LONGEST_TOKEN).ok()?, path.display().to_string()))
                 });
                 found.map(|(secret, origin)| Token::new(&secret, origin)).transpose()?.flatten()
             }
@@ -97,7 +102,13 @@ impl Settings {
                 Error::new(Kind::Request, why)
             })?,
         };
-        Ok(Settings { cache, endpoint, token, offline, patience: Duration::from_secs(patience) })
+        Ok(Settings {
+            cache,
+            endpoint,
+            token,
+            offline,
+            patience: Duration::from_secs(patience.min(MOST_PATIENCE)),
+        })
     }
 }
 
@@ -130,6 +141,8 @@ fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings> {

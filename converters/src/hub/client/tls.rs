@@ -1,13 +1,16 @@
 //! Encryption: who computes it, and whose certificates are trusted.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use deberta_reference::opening;
 use rustls::crypto::CryptoProvider;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::{Error, Kind, Result};
+
+/// The most bytes of a file of certificates.
+const MOST_CERTIFICATES: u64 = 64 << 20;
 
 /// The variables that name a file of trusted certificates, as requests, curl and OpenSSL know them.
 const BUNDLES: [&str; 4] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NIX_SSL_CERT_FILE"];
@@ -47,7 +50,8 @@ pub(super) fn require() -> Result<()> {
 
 fn bundle(variable: &str, path: &Path) -> Result<RootCerts> {
     let wrong = |why: String| Error::new(Kind::Request, format!("{why} ({variable} names it)")).in_file(path);
-    let pem = fs::read(path).map_err(|error| wrong(format!("cannot open: {error}")))?;
+    let pem =
+        opening::read(path, MOST_CERTIFICATES).map_err(|error| wrong(format!("cannot open: {error}")))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(error.to_string()))? {
@@ -82,6 +86,8 @@ fn provider() -> Option<CryptoProvider> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

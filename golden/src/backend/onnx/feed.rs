@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use deberta_converters::error::{Error, Kind as ErrorKind, Result};
 use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayD, Ix2};
+use serde::{Deserialize, Serialize};
 
 use super::roles::Role;
 use crate::trace::inputs::for_loss;
 
 /// An input of a graph.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -19,7 +20,7 @@ pub(super) struct Input {
 }
 
 /// What an input's numbers are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     /// `rten` has no others.
     I32,

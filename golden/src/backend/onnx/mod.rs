@@ -1,8 +1,9 @@
 //! ONNX graphs as a backend, computed by one of two programs: `rten`, which is part of this one, or ONNX Runtime.
 //!
 //! The file is read and checked by `deberta_converters` first, so that the runtime sees only bytes that keep the rules of
-//! the format and data inside the model's folder. What the runtime does with them happens on a thread of its own, with a
-//! limit of time: a panic, an unknown operator and a graph that does not end become errors. Its memory is not limited.
+//! the format and data inside the model's folder. What the runtime does with them happens in a process of its own, with a limit
+//! of memory and of time ([`use_graph_program`]): a panic, a crash, an unknown operator, a graph that does not end and one that
+//! allocates without end become errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,7 @@ mod library;
 mod masked;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
+mod process;
 mod range;
 mod rewriting;
 mod roles;
@@ -41,9 +43,13 @@ mod runtime;
 
 pub(crate) use apart::apart;
 pub use computation::Computation;
-use feed::Feed;
+use feed::{Feed, Given, Input};
 #[cfg(feature = "onnxruntime")]
 pub use library::{library, use_library};
+pub use process::use_graph_program;
+#[cfg(feature = "cli")]
+pub(crate) use process::{ARGUMENT as GRAPH_PROCESS, peak_memory as peak_memory_of_graphs, serve};
+use process::{Loading, Process, Size};
 pub use range::Overflow;
 use range::Restricted;
 use runtime::Runtime;
@@ -81,6 +87,7 @@ pub struct Onnx {
     precision: Precision,
     computation: Computation,
     unknown: Vec<String>,
+    size: Size,
     /// The graph with the range of f16, once it was asked for.
     restricted: Arc<OnceLock<Restricted>>,
 }
@@ -110,7 +117,8 @@ impl Onnx {
         let computation = Computation::of(graph, &types);
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
 
-        let runtime = runtime(path, backend, &file)?;
+        let size = Size::of(path, &file);
+        let runtime = runtime(path, backend, size)?;
         let inputs = runtime.inputs()?;
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let names: Vec<&str> =
@@ -138,6 +146,7 @@ impl Onnx {
             precision,
             computation,
             unknown,
+            size,
             restricted: Arc::default(),
         })
     }
@@ -154,8 +163,7 @@ impl Onnx {
             );
             return Err(Error::new(Kind::Request, why));
         }
-        let runtime = Arc::clone(&self.runtime);
-        apart("run the graph", move || runtime.run(given, &names))
+        self.runtime.run(given, &names)
     }
 }
 
@@ -166,9 +174,8 @@ impl Onnx {
 /// As [`Onnx::open`]; a graph that does not run.
 pub fn evaluate(path: &Path, backend: BackendName) -> Result<Vec<Tensor>> {
     let file = onnx::open(Mapped::open(path)?)?;
-    let runtime = runtime(path, backend, &file)?;
-    let outputs = runtime.outputs();
-    apart("run the graph", move || runtime.run(Vec::new(), &outputs))
+    let runtime = runtime(path, backend, Size::of(path, &file))?;
+    runtime.run(Vec::new(), &runtime.outputs())
 }
 
 /// Why no runtime that checks types loads a graph, if that is so.
@@ -190,13 +197,27 @@ fn contradiction(why: String) -> Error {
     )
 }
 
-/// Loads a graph into the runtime of a backend.
-fn runtime(path: &Path, backend: BackendName, file: &OnnxFile) -> Result<Arc<dyn Runtime>> {
+/// Loads a graph into the runtime of a backend: in a process of its own, or where there is no program for one, in this one.
+fn runtime(path: &Path, backend: BackendName, size: Size) -> Result<Arc<dyn Runtime>> {
+    backend.require()?;
+    if !backend.runs_graphs() {
+        return Err(backend.cannot("does not run graphs"));
+    }
+    match Process::start(path, backend, Loading::Plain, size)? {
+        Some(process) => Ok(Arc::new(process)),
+        None => here(path, backend),
+    }
+}
+
+/// Loads a graph into the runtime of a backend in this process.
+fn here(path: &Path, backend: BackendName) -> Result<Arc<dyn Runtime>> {
+    let file = onnx::open(Mapped::open(path)?)?;
+    let file = &file;
     match backend {
         #[cfg(feature = "onnxruntime")]
         BackendName::OnnxRuntime => {
             let path = path.to_owned();
-            apart(WHAT, move || Ok(Arc::new(onnxruntime::OnnxRuntime::load(&path)?) as Arc<dyn Runtime>))
+            apart(WHAT, move || Ok(Threaded::of(onnxruntime::OnnxRuntime::load(&path)?)))
         }
         BackendName::Onnx => {
             if let Some(why) = departures::departure(file) {
@@ -219,12 +240,9 @@ fn runtime(path: &Path, backend: BackendName, file: &OnnxFile) -> Result<Arc<dyn
                     error
                 }
             });
-            Ok(Arc::new(loaded?) as Arc<dyn Runtime>)
+            Ok(Threaded::of(loaded?))
         }
-        other => {
-            other.require()?;
-            Err(other.cannot("does not run graphs"))
-        }
+        other => Err(other.cannot("does not run graphs")),
     }
 }
 
@@ -248,6 +266,34 @@ fn load_rten(bytes: Vec<u8>, file: &OnnxFile) -> Result<rten::Rten> {
     let external = file.external().to_vec();
     let external = external.into_iter().map(|(name, data)| (name, data.to_vec())).collect();
     apart(WHAT, move || rten::Rten::load(bytes, external))
+}
+
+/// A runtime in this process, which computes on a thread of its own.
+struct Threaded(Arc<dyn Runtime>);
+
+impl Threaded {
+    fn of(runtime: impl Runtime + 'static) -> Arc<dyn Runtime> {
+        Arc::new(Threaded(Arc::new(runtime)))
+    }
+}
+
+impl Runtime for Threaded {
+    fn producer(&self) -> String {
+        self.0.producer()
+    }
+
+    fn inputs(&self) -> Result<Vec<Input>> {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        self.0.outputs()
+    }
+
+    fn run(&self, given: Vec<Given>, outputs: &[String]) -> Result<Vec<Tensor>> {
+        let (runtime, outputs) = (Arc::clone(&self.0), outputs.to_vec());
+        apart("run the graph", move || runtime.run(given, &outputs))
+    }
 }
 
 impl Backend for Onnx {

@@ -8,9 +8,9 @@ use deberta_converters::format::onnx::{self, Types};
 use deberta_converters::mapped::Mapped;
 use deberta_reference::Inputs;
 
-use super::rten::Rten;
-use super::runtime::Runtime as _;
-use super::{Onnx, apart, contradiction, load_rten, rewriting};
+use super::process::{Loading, Process, Size};
+use super::runtime::Runtime;
+use super::{BackendName, Onnx, Threaded, contradiction, load_rten, rewriting};
 use crate::trace::tensor::Tensor;
 
 /// The largest number of f16, and half a step more: what rounds to it.
@@ -28,7 +28,7 @@ pub struct Overflow {
 
 /// A graph with the range of f16.
 pub(super) struct Restricted {
-    runtime: Arc<Rten>,
+    runtime: Arc<dyn Runtime>,
     /// The values that become infinite, in the order of execution, each with the node that makes it.
     values: Vec<(String, String)>,
 }
@@ -40,15 +40,14 @@ impl Onnx {
         let Restricted { runtime, values } = match self.restricted.get() {
             Some(restricted) => restricted,
             None => {
-                let loaded = Restricted::load(&self.path)?;
+                let loaded = Restricted::load(&self.path, self.size)?;
                 self.restricted.get_or_init(|| loaded)
             }
         };
         let names: Vec<String> = self.outputs.iter().map(|(_, name)| name.clone()).collect();
         let extremes = values.iter().flat_map(|(value, _)| rewriting::extremes(value));
         let wanted: Vec<String> = names.iter().cloned().chain(extremes).collect();
-        let runtime = Arc::clone(runtime);
-        let mut computed = apart("run the graph", move || runtime.run(given, &wanted))?;
+        let mut computed = runtime.run(given, &wanted)?;
         let extremes = computed.split_off(names.len().min(computed.len()));
         let magnitude = |tensor: &Tensor| tensor.data.floats().and_then(|values| values.first().copied());
         let beyond = values.iter().zip(extremes.chunks(2)).find_map(|((_, node), extremes)| {
@@ -65,7 +64,20 @@ impl Onnx {
 }
 
 impl Restricted {
-    fn load(path: &Path) -> Result<Restricted> {
+    fn load(path: &Path, size: Size) -> Result<Restricted> {
+        match Process::start(path, BackendName::Onnx, Loading::Restricted, size)? {
+            Some(process) => Ok(Restricted { values: process.values().to_vec(), runtime: Arc::new(process) }),
+            None => Restricted::here(path),
+        }
+    }
+
+    /// The runtime, and the values that become infinite.
+    pub(super) fn parts(self) -> (Arc<dyn Runtime>, Vec<(String, String)>) {
+        (self.runtime, self.values)
+    }
+
+    /// Loads a graph with the range of f16 in this process.
+    pub(super) fn here(path: &Path) -> Result<Restricted> {
         let bytes = Mapped::open(path)?;
         let file = onnx::open(Mapped::open(path)?)?;
         let types = Types::infer(&file).map_err(contradiction)?;
@@ -76,6 +88,6 @@ impl Restricted {
                 values = rewriting::restrict(graph, &types);
             }
         })?;
-        Ok(Restricted { runtime: Arc::new(load_rten(bytes, &file)?), values })
+        Ok(Restricted { runtime: Threaded::of(load_rten(bytes, &file)?), values })
     }
 }

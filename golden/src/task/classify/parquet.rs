@@ -1,11 +1,11 @@
 //! Parquet, by the crate of Apache Arrow's project, without Arrow: rows of the columns that are needed.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::error::{Error, Result};
+use deberta_converters::opening::open;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::{Type, TypePtr};
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path, columns: &Columns, limit: usize) -> Result<Found
 
 fn rows(path: PathBuf, columns: &Columns, limit: usize) -> Result<Found> {
     let wrong = |error: parquet::errors::ParquetError| Error::malformed(format!("Parquet: {error}"));
-    let file = File::open(&path).map_err(|error| Error::new(Kind::Io, format!("cannot open: {error}")))?;
+    let file = open(&path)?;
     let reader = SerializedFileReader::new(file).map_err(wrong)?;
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
@@ -78,6 +78,8 @@ fn text(field: &Field) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;

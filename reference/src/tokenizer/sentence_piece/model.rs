@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::tokenizer::files::{fault, read_bytes};
 
 /// Larger files are refused, in bytes. That of mDeBERTa, with 250,000 pieces, has 4.3 million.
-const LARGEST_FILE: u64 = 1 << 26;
+pub(crate) const LARGEST_FILE: u64 = 1 << 26;
 /// More pieces are refused.
 const MOST_PIECES: usize = 1 << 21;
 /// Longer pieces are refused, in bytes: looking for the pieces of a text takes as long as the longest of them.
@@ -127,11 +127,7 @@ impl Model {
     /// # Errors
     /// If the file is missing, too large, malformed, or of another kind than unigram.
     pub(crate) fn read(file: &Path) -> Result<(Model, Vec<u8>)> {
-        let size = std::fs::metadata(file).map_err(|error| fault(file, "", error))?.len();
-        if size > LARGEST_FILE {
-            return Err(fault(file, "", format!("{size} bytes, at most {LARGEST_FILE} are read")));
-        }
-        let bytes = read_bytes(file)?;
+        let bytes = read_bytes(file, LARGEST_FILE)?;
         Ok((Model::decode(file, &bytes)?, bytes))
     }
 

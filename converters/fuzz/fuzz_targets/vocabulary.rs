@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../exercise/files.rs"]
+#[allow(dead_code)]
+mod files;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| files::vocabulary(data));
