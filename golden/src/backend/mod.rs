@@ -12,7 +12,7 @@ mod tch;
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
 #[cfg(feature = "parquet")]
 pub(crate) use onnx::apart;
-pub use onnx::{Computation, Onnx, Overflow, contradiction_in, evaluate};
+pub use onnx::{Onnx, Overflow, contradiction_in, evaluate, said};
 #[cfg(feature = "onnxruntime")]
 pub use onnx::{library, use_library};
 pub use reference::{Arithmetic, Reference};

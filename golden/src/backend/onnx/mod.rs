@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::format::onnx::{OnnxFile, Types};
+use deberta_converters::format::onnx::{GraphKind, Half, OnnxFile, Types};
 use deberta_converters::format::{TensorFile as _, onnx};
 use deberta_converters::forward::CLASS_KEY;
+use deberta_converters::lowering::{self, Activations, Options, lower};
 use deberta_converters::mapped::Mapped;
 use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
@@ -40,7 +41,7 @@ mod rten;
 mod runtime;
 
 pub(crate) use apart::apart;
-pub use computation::Computation;
+pub use computation::said;
 use feed::Feed;
 #[cfg(feature = "onnxruntime")]
 pub use library::{library, use_library};
@@ -79,7 +80,7 @@ pub struct Onnx {
     /// Whether the file says what becomes of masked rows.
     states_rows: bool,
     precision: Precision,
-    computation: Computation,
+    kind: GraphKind,
     unknown: Vec<String>,
     /// The graph with the range of f16, once it was asked for.
     restricted: Arc<OnceLock<Restricted>>,
@@ -107,7 +108,7 @@ impl Onnx {
         let states_rows = stated.is_some() || class.is_some();
         let rows = stated.or(class.map(Class::masked_rows)).or_else(|| masked::masked_rows(graph));
         let types = Types::infer(&file).map_err(contradiction)?;
-        let computation = Computation::of(graph, &types);
+        let kind = GraphKind::of(&file, &types);
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
 
         let runtime = runtime(path, backend, &file)?;
@@ -136,7 +137,7 @@ impl Onnx {
             masked_rows: rows.unwrap_or_default(),
             states_rows,
             precision,
-            computation,
+            kind,
             unknown,
             restricted: Arc::default(),
         })
@@ -199,17 +200,16 @@ fn runtime(path: &Path, backend: BackendName, file: &OnnxFile) -> Result<Arc<dyn
             apart(WHAT, move || Ok(Arc::new(onnxruntime::OnnxRuntime::load(&path)?) as Arc<dyn Runtime>))
         }
         BackendName::Onnx => {
-            if let Some(why) = departures::departure(file) {
-                return Err(Error::unsupported(format!("{why}; {ELSEWHERE}")));
-            }
-            let is_rewritten = file.has_bf16() || file.graph().is_some_and(rewriting::is_needed);
-            let loaded = if is_rewritten {
-                let bytes = Mapped::open(path)?;
-                load_rten(
-                    file.rewritten(&bytes, |model| model.graph.iter_mut().for_each(rewriting::unfuse))?,
-                    file,
-                )
+            let departs = |file: &OnnxFile| match departures::departure(file) {
+                Some(why) => Err(Error::unsupported(format!("{why}; {ELSEWHERE}"))),
+                None => Ok(()),
+            };
+            let loaded = if lowering::is_needed(file) {
+                let model = lower(file, Mapped::open(path)?, Options::new(Activations::Rounded))?.model;
+                departs(&onnx::from_model(model.clone(), path)?)?;
+                load_rten(onnx::encoded(&model), file)
             } else {
+                departs(file)?;
                 load_rten_file(path, file)
             };
             let loaded = loaded.map_err(|error| {
@@ -304,8 +304,8 @@ impl Graph for Onnx {
         self.feed.given(inputs).map(drop)
     }
 
-    fn computation(&self) -> Computation {
-        self.computation
+    fn kind(&self) -> GraphKind {
+        self.kind
     }
 
     fn states_rows(&self) -> bool {
@@ -335,7 +335,7 @@ impl Graph for Onnx {
     }
 
     fn overflow(&self, inputs: &Inputs) -> Result<Option<Overflow>> {
-        let in_f32 = self.backend == BackendName::Onnx && self.computation == Computation::F16;
+        let in_f32 = self.backend == BackendName::Onnx && self.kind.half() == Some(Half::F16);
         if in_f32 { self.run_restricted(inputs) } else { Ok(None) }
     }
 }
