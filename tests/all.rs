@@ -34,6 +34,7 @@ mod onnx_backend;
 mod onnx_graphs;
 mod own_goldens;
 mod precision;
+mod quantized;
 mod reading;
 mod recorded_cases;
 mod recordings;

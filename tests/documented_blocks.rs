@@ -191,7 +191,7 @@ fn damage(folder: &Path) {
 
 #[test]
 fn policies_pass_as_they_are_printed() {
-    for (text, at) in [("docs/gate.md", 0), ("docs/tasks.md", 0)] {
+    for (text, at) in [("docs/gate.md", 0), ("docs/tasks.md", 0), ("docs/quantized.md", 1)] {
         let world = world();
         fs::write(world.path().join("verify.yaml"), &blocks(text)[at]).unwrap();
         if text == "docs/tasks.md" {
@@ -333,7 +333,12 @@ fn cases_are_read_as_they_are_printed() {
     let [case, published, made] = <[String; 3]>::try_from(blocks("docs/golden.md")).unwrap();
     let trace = "traces:\n  - {file: plain.safetensors, framework: pytorch, class: DebertaModel, masked_rows: uniform}\n";
     let head = "class: DebertaModel\nproducer: a test\ntolerances:\n  default: {atol: 1.0e-5}\n";
-    for text in [case, format!("model: owner/model\n{head}{published}"), format!("{head}{trace}{made}")] {
+    let rounded = &blocks("docs/quantized.md")[0];
+    let rounded = rounded.replace("tolerances:\n", "tolerances:\n  default: {atol: 1.0e-5}\n");
+    let rounded = format!("class: DebertaModel\nproducer: a test\n{trace}{rounded}");
+    let whole =
+        [case, format!("model: owner/model\n{head}{published}"), format!("{head}{trace}{made}"), rounded];
+    for text in whole {
         Case::from_yaml(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
     }
 }
@@ -370,6 +375,7 @@ fn every_block_is_used_here() {
         ("docs/gate.md", 4),
         ("docs/golden.md", 3),
         ("docs/python.md", 1),
+        ("docs/quantized.md", 2),
         ("docs/tasks.md", 1),
         ("docs/tutorial.md", 2),
     ];

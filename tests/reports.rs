@@ -81,6 +81,8 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
         file: name.to_owned(),
         format: Some(format.to_owned()),
         precision: Some("f32".to_owned()),
+        graph: None,
+        quantization: None,
         digest: Some("0123456789abcdef".repeat(4)),
         outcome: Outcome::Pass,
         findings: Vec::new(),

@@ -9,6 +9,7 @@ use crate::adapter::Delta;
 use crate::config_file::ConfigFile;
 use crate::digest::{Digest, TensorDigest, checkpoint_digest, tensor_digest};
 use crate::error::{Error, Kind, Result};
+use crate::format::onnx::GraphKind;
 use crate::format::{Extra, Format, TensorFile};
 use crate::incomplete::without_weights;
 use crate::mapped::refuse_shrunk;
@@ -197,6 +198,11 @@ impl Checkpoint {
         let bytes = self.read(bound.place, &bound.stored_name)?;
         let shape = bound.param.shape.clone();
         Ok(Values { bytes, dtype: bound.dtype, shape, transposed: bound.transposed })
+    }
+
+    /// What its graph computes with, if a file of it holds one.
+    pub fn graph_kind(&self) -> Option<GraphKind> {
+        self.files.iter().find_map(|file| file.graph_kind())
     }
 
     /// The name of the class: as transformers' PyTorch code calls it, or Microsoft's.

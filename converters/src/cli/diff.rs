@@ -12,7 +12,10 @@ use super::bar::Bar;
 use super::exit_status::ExitStatus;
 use super::print::{Output, print_json, print_text};
 use crate::checkpoint::Checkpoint;
+use crate::digest::TensorDigest;
 use crate::error::Result;
+use crate::fidelity::{Dequantized, Fidelity};
+use crate::format::onnx::GraphKind;
 use crate::hub::Wanted;
 use crate::matching::Bound;
 use crate::progress::Progress;
@@ -54,6 +57,9 @@ pub(super) struct Report {
     only_in_b: Vec<String>,
     differing: Vec<Difference>,
     equal: usize,
+    /// If one side is a quantized graph, how its tensors are from those of the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounded: Option<Fidelity>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,23 +116,35 @@ impl DiffArgs {
             checkpoint.check_copies()?;
             Ok(checkpoint)
         };
-        compare(&open(&self.a)?, &open(&self.b)?)
+        let (a, b) = (open(&self.a)?, open(&self.b)?);
+        match (is_quantized(&a), is_quantized(&b)) {
+            (false, true) => rounded(&a, &b, &b, &a),
+            (true, false) => rounded(&a, &b, &a, &b),
+            _ => compare(&a, &b),
+        }
     }
+}
+
+/// Whether a graph computes with integers or codes.
+fn is_quantized(checkpoint: &Checkpoint) -> bool {
+    checkpoint.graph_kind().is_some_and(GraphKind::is_quantized)
+}
+
+/// Compares a quantized graph with the weights that it must have rounded.
+fn rounded(a: &Checkpoint, b: &Checkpoint, graph: &Checkpoint, model: &Checkpoint) -> Result<Report> {
+    let mut report = Report::new(a, b, &a.tensor_digests(&())?, &b.tensor_digests(&())?);
+    let opened = Dequantized::open(&graph.source.path, &graph.config, Some(graph.head))?;
+    let fidelity = opened.compare(model)?;
+    report.equal = fidelity.tensors.len() - fidelity.broken().count();
+    report.same =
+        report.equal == fidelity.tensors.len() && report.equal > 0 && report.configuration.is_empty();
+    report.rounded = Some(fidelity);
+    Ok(report)
 }
 
 fn compare(a: &Checkpoint, b: &Checkpoint) -> Result<Report> {
     let (digests_a, digests_b) = (a.tensor_digests(&())?, b.tensor_digests(&())?);
-    let mut report = Report {
-        schema: "deberta-diff-1",
-        same: false,
-        a: side(a, &digests_a),
-        b: side(b, &digests_b),
-        configuration: settings(&a.config, &b.config),
-        only_in_a: Vec::new(),
-        only_in_b: Vec::new(),
-        differing: Vec::new(),
-        equal: 0,
-    };
+    let mut report = Report::new(a, b, &digests_a, &digests_b);
     for (bound, digest) in a.bound.iter().zip(&digests_a) {
         let name = &bound.param.name;
         let other = b.bound.iter().zip(&digests_b).find(|(other, _)| other.param.name == *name);
@@ -150,11 +168,11 @@ fn compare(a: &Checkpoint, b: &Checkpoint) -> Result<Report> {
 }
 
 /// Two f64 tensors are compared to the last bit; otherwise values count as f32, the narrower side's precision.
-fn same_values(a: &crate::digest::TensorDigest, b: &crate::digest::TensorDigest) -> bool {
+fn same_values(a: &TensorDigest, b: &TensorDigest) -> bool {
     a.values == b.values && (a.exact.is_none() || b.exact.is_none() || a.exact == b.exact)
 }
 
-fn side(checkpoint: &Checkpoint, digests: &[crate::digest::TensorDigest]) -> Side {
+fn side(checkpoint: &Checkpoint, digests: &[TensorDigest]) -> Side {
     let problems = &checkpoint.problems;
     Side {
         path: checkpoint.source.path.clone(),
@@ -250,19 +268,64 @@ fn against(values: &[f32], checkpoint: &Checkpoint, bound: &Bound, transposed: b
 }
 
 impl Report {
+    /// The report of two sides that were not compared yet.
+    fn new(a: &Checkpoint, b: &Checkpoint, digests_a: &[TensorDigest], digests_b: &[TensorDigest]) -> Report {
+        Report {
+            schema: "deberta-diff-1",
+            same: false,
+            a: side(a, digests_a),
+            b: side(b, digests_b),
+            configuration: settings(&a.config, &b.config),
+            only_in_a: Vec::new(),
+            only_in_b: Vec::new(),
+            differing: Vec::new(),
+            equal: 0,
+            rounded: None,
+        }
+    }
+
+    /// What there is to say of a quantized graph.
+    fn of_rounded(&self, fidelity: &Fidelity) -> Vec<String> {
+        let mut lines: Vec<String> =
+            fidelity.broken().map(|broken| format!("differs: {}", broken.said())).collect();
+        let names = |what: &str, names: &[String]| match names {
+            [] => None,
+            [first, ..] => Some(format!("not compared: {} {what}, as {first}", names.len())),
+        };
+        lines.extend(names("rounded tensors that are no parameters", &fidelity.unknown));
+        lines.extend(names("parameters that the graph does not hold", &fidelity.missing));
+        let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
+        let steps = fidelity.rounded().filter(|tensor| tensor.stored_as.contains("int"));
+        let furthest = steps.map(|tensor| tensor.furthest).fold(0.0, f64::max);
+        lines.push(match self.same {
+            true => format!(
+                "the same weights, rounded: {rounded} of {all} tensors are rounded, by {furthest:.3} steps at most; the others are equal"
+            ),
+            false => format!("not the same weights, rounded: {} of {all} tensors differ", all - self.equal),
+        });
+        lines
+    }
+
     fn text(&self) -> String {
         let mut lines = Vec::new();
+        let rounded = self.rounded.as_ref();
         for (label, side) in [("a", &self.a), ("b", &self.b)] {
             lines.push(format!("{label}  {}  ({}, {})", side.path.display(), side.format, side.class));
             lines.push(format!(
                 "   {}",
                 side.digest.as_deref().unwrap_or("no digest: not a complete checkpoint")
             ));
-            lines.extend(side.problems.iter().map(|problem| format!("   {problem}")));
+            // Of a quantized graph the tensors are no parameters as they are, rightly.
+            let problems = side.problems.iter().filter(|_| rounded.is_none());
+            lines.extend(problems.map(|problem| format!("   {problem}")));
         }
         lines.push(String::new());
         for setting in &self.configuration {
             lines.push(format!("configuration: {} is {} in a, {} in b", setting.key, setting.a, setting.b));
+        }
+        if let Some(fidelity) = rounded {
+            lines.extend(self.of_rounded(fidelity));
+            return lines.join("\n");
         }
         lines.extend(self.only_in_a.iter().map(|name| format!("only in a: {name}")));
         lines.extend(self.only_in_b.iter().map(|name| format!("only in b: {name}")));

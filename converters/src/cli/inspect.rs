@@ -33,6 +33,9 @@ pub(super) struct Report {
     schema: &'static str,
     path: PathBuf,
     format: String,
+    /// What a graph computes with; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<String>,
     files: Vec<PathBuf>,
     /// The class; null when there is no configuration.
     class: Option<&'static str>,
@@ -81,6 +84,7 @@ impl InspectArgs {
         let source = self.model.hub.locate(&self.input, None)?;
         let (format, files) = source.open()?;
         let held = files.iter().find_map(|file| held_config(file.as_ref()));
+        let kind = files.iter().find_map(|file| file.graph_kind()).map(|kind| kind.to_string());
         let config = match self.model.config(&source, held) {
             Ok(config) => config,
             Err(error)
@@ -88,7 +92,7 @@ impl InspectArgs {
                     && error.kind() == Kind::Config
                     && error.tensor().is_none() =>
             {
-                let mut report = Report::without_config(&source, format, &files);
+                let mut report = Report { graph: kind, ..Report::without_config(&source, format, &files) };
                 report.notes.push(error.to_string());
                 return Ok(report);
             }
@@ -103,7 +107,7 @@ impl InspectArgs {
         )?;
         checkpoint.check_copies()?;
         checkpoint.notes.extend(config.config.warnings());
-        Report::of(&checkpoint)
+        Ok(Report { graph: kind, ..Report::of(&checkpoint)? })
     }
 }
 
@@ -181,6 +185,9 @@ impl Report {
         let files =
             if self.files.len() == 1 { String::new() } else { format!(", {} files", self.files.len()) };
         writeln!(out, "file        {} ({}{files})", self.path.display(), self.format)?;
+        if let Some(kind) = &self.graph {
+            writeln!(out, "graph       {kind}")?;
+        }
         writeln!(out, "class       {}", self.class.unwrap_or("unknown"))?;
         writeln!(out, "parameters  {} in {} tensors", self.parameters, self.tensors.len())?;
         match (&self.digest, self.class) {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::onnx::GraphKind;
 use super::onnx::proto::GraphProto;
 use crate::error::Result;
 use crate::tensor::TensorInfo;
@@ -34,6 +35,11 @@ pub trait TensorFile: Send + Sync {
 
     /// The computation, if the file holds one: it says what its tensors are for.
     fn graph(&self) -> Option<&GraphProto> {
+        None
+    }
+
+    /// What the computation computes with; nothing if there is none, or its types contradict each other.
+    fn graph_kind(&self) -> Option<GraphKind> {
         None
     }
 

@@ -1,12 +1,13 @@
 //! What every backend is called and does.
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::format::onnx::GraphKind;
 use deberta_reference::probe::magnitude;
 use deberta_reference::{Head, Inputs, LoadReport, MaskedRows};
 use ndarray::ArrayD;
 use serde::Deserialize;
 
-use super::onnx::{Computation, Overflow};
+use super::onnx::Overflow;
 use crate::judge::tolerance::Precision;
 use crate::trace::class::Class;
 use crate::trace::file::Trace;
@@ -150,8 +151,8 @@ pub trait Graph: Backend {
     fn takes(&self, inputs: &Inputs) -> Result<()>;
 
     /// What it computes with.
-    fn computation(&self) -> Computation {
-        Computation::F32
+    fn kind(&self) -> GraphKind {
+        GraphKind::default()
     }
 
     /// Whether the file says what becomes of masked rows, and it is not only told by how the graph is built.

@@ -12,9 +12,9 @@ mod tch;
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
 #[cfg(feature = "parquet")]
 pub(crate) use onnx::apart;
-pub use onnx::{Computation, Onnx, Overflow, contradiction_in, evaluate, use_graph_program};
 #[cfg(feature = "cli")]
 pub(crate) use onnx::{GRAPH_PROCESS, peak_memory_of_graphs, serve};
+pub use onnx::{Onnx, Overflow, contradiction_in, evaluate, said, use_graph_program};
 #[cfg(feature = "onnxruntime")]
 pub use onnx::{library, use_library};
 pub use reference::{Arithmetic, Reference};

@@ -192,7 +192,11 @@ fn manner(report: &FileReport) -> String {
     let by =
         |backend: &str| format!("{} by {backend}", if runs_graphs(backend) { "graph" } else { "weights" });
     let how = backends.into_iter().map(by).collect::<Vec<_>>().join(", ");
-    format!("{}: {how}", report.format.as_deref().unwrap_or("a format that is not known"))
+    let format = report.format.as_deref().unwrap_or("a format that is not known");
+    match &report.graph {
+        Some(kind) => format!("{format}, {kind}: {how}"),
+        None => format!("{format}: {how}"),
+    }
 }
 
 /// One finding for all files that are not judged for one reason.

@@ -41,6 +41,8 @@ pub enum Verdict {
     Diverges,
     /// Numbers differ as those of a quantized graph do, and nothing says by how much they may.
     Quantized,
+    /// Numbers differ by what rounding costs: the weights are the model's, and so is the computation.
+    Cost,
     /// The samples of tokens agree, and a statistic of all of them does not.
     Statistic,
     /// The candidate has NaN or infinity where the golden has numbers.
@@ -146,7 +148,7 @@ impl Verdict {
     /// What follows from it.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Verdict::Match | Verdict::Rounded => Outcome::Pass,
+            Verdict::Match | Verdict::Rounded | Verdict::Cost => Outcome::Pass,
             Verdict::Padding
             | Verdict::Diverges
             | Verdict::Statistic

@@ -6,6 +6,7 @@ use deberta_converters::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::arbitration;
+use super::quantization::QuantizationReport;
 use super::tokenizers::TokenizerReport;
 use crate::coverage::Covered;
 use crate::inventory::Entry;
@@ -75,6 +76,12 @@ pub struct FileReport {
     pub format: Option<String>,
     /// The precision that the weights are stored with: `f32`, `f16`, `bf16`.
     pub precision: Option<String>,
+    /// What a graph computes with: `f32`, `f16`, `int8 (dynamic)`, …; nothing if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<String>,
+    /// What is known of a graph whose weights or activations are rounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationReport>,
     /// The weight digest.
     pub digest: Option<String>,
     /// How it ends.
@@ -163,6 +170,8 @@ pub enum FindingKind {
     Recognised,
     /// What a graph computes with, and what computed it.
     Computation,
+    /// What is known of a graph whose weights or activations are rounded.
+    Quantization,
     /// The weights were rounded to a lower precision.
     HalfPrecision,
     /// What f64 says about the errors of the golden and of the candidate.

@@ -111,7 +111,9 @@ impl Rules {
             // How transformers made its two classes of tokenizers is no fault of a model, and none that its makers can mend.
             (FindingKind::TokenizerClasses, outcome) => outcome,
             // What computed, and what a graph was taken for, is told of good models too.
-            (FindingKind::Recognised | FindingKind::Computation, outcome) => outcome,
+            (FindingKind::Recognised | FindingKind::Computation | FindingKind::Quantization, outcome) => {
+                outcome
+            }
             // This one is about the golden, and no note on the model.
             (FindingKind::TokenizerNotJudged, Outcome::Pass) => Outcome::Pass,
             (FindingKind::TokenizerNotJudged, _) if self.unjudged == UnjudgedRule::Allow => Outcome::Pass,
@@ -147,7 +149,7 @@ impl Rules {
         file.outcome = runs.max(self.findings(&file.findings));
     }
 
-    fn judge_run(&self, run: &mut RunReport) {
+    pub(crate) fn judge_run(&self, run: &mut RunReport) {
         let of_points: Vec<Outcome> = run.points.iter().map(|point| self.point(run, point)).collect();
         let first = of_points.iter().position(|&outcome| outcome == Outcome::Divergence);
         let nothing = if run.compared() == 0 { Outcome::Undecided } else { Outcome::Pass };

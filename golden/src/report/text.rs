@@ -112,8 +112,10 @@ impl Page<'_> {
 
     fn file(&mut self, file: &FileReport) {
         let known = [&file.format, &file.precision].into_iter().flatten().map(|word| plain(word));
+        let computed = file.graph.as_ref().filter(|kind| Some(*kind) != file.precision.as_ref());
+        let computed = computed.map(|kind| format!("graph {}", plain(kind)));
         let digest = file.digest.as_ref().map(|digest| format!("digest {}", plain(digest)));
-        let about: Vec<String> = known.chain(digest).collect();
+        let about: Vec<String> = known.chain(computed).chain(digest).collect();
         self.line(&format!("  file {}  {}", plain(&file.file), about.join(", ")));
         self.findings("    ", &file.findings);
         for run in &file.runs {

@@ -14,6 +14,7 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Padding => "PADDING",
         Verdict::Diverges => "DIVERGES",
         Verdict::Quantized => "quantized",
+        Verdict::Cost => "ok, quantized",
         Verdict::Statistic => "STATISTIC",
         Verdict::NotFinite { .. } => "NOT FINITE",
         Verdict::Shape { .. } => "SHAPE",
@@ -57,7 +58,7 @@ fn comparison(point: &PointReport) -> String {
         None => format!("no numbers of {what}"),
     };
     match &point.verdict {
-        Verdict::Match | Verdict::Rounded | Verdict::Quantized | Verdict::Diverges => {
+        Verdict::Match | Verdict::Rounded | Verdict::Quantized | Verdict::Cost | Verdict::Diverges => {
             part(&point.real, "tokens")
         }
         Verdict::Statistic => point.statistic.as_ref().map_or_else(String::new, statistic),

@@ -21,6 +21,8 @@ use external::Externals;
 use tensor::Data;
 
 mod external;
+mod kind;
+pub(crate) mod packed;
 mod plan;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -30,10 +32,13 @@ mod tensor;
 mod types;
 mod wire;
 
+pub use kind::{GraphKind, Half, Numbers, moves};
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};
 use proto::attribute_proto::AttributeType;
+use proto::tensor_proto::DataType;
 use proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+pub use rewrite::encoded;
 pub use types::Types;
 
 /// An ONNX file opened for reading.
@@ -41,6 +46,8 @@ pub struct OnnxFile {
     path: PathBuf,
     tensors: Vec<TensorInfo>,
     data: Vec<Data>,
+    /// What the file declares the tensors as, which may be read as a wider dtype.
+    declared: Vec<DataType>,
     graph: GraphProto,
     opset: i64,
     metadata: Vec<(String, String)>,
@@ -97,6 +104,28 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
     let path = file.path().to_owned();
     let model = ModelProto::decode(Bytes::from_owner(file))
         .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
+    of_model(model, path, external)
+}
+
+/// A model in memory as the file at `path`, in whose folder its external data are, that it was made of.
+///
+/// # Errors
+/// As [`open`].
+pub fn from_model(model: ModelProto, path: &Path) -> Result<OnnxFile> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let external = |location: &Path| {
+        let path = folder.join(location);
+        require_inside(folder, &path)?;
+        Mapped::open(&path)
+    };
+    of_model(model, path.to_owned(), &external).map_err(|error| error.in_file(path))
+}
+
+fn of_model(
+    model: ModelProto,
+    path: PathBuf,
+    external: &dyn Fn(&Path) -> Result<Mapped>,
+) -> Result<OnnxFile> {
     let mut graph = model.graph.ok_or_else(|| Error::malformed("an ONNX model without a graph"))?;
     if let Some(sparse) = graph.sparse_initializer.first() {
         let name = sparse.values.as_ref().map(TensorProto::name).unwrap_or_default();
@@ -109,6 +138,8 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
 
     let mut externals = Externals::new(external);
     let (mut tensors, mut data) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
+    let types =
+        declared.iter().map(|tensor| DataType::try_from(tensor.data_type()).unwrap_or_default()).collect();
     for tensor in declared {
         let name = tensor.name().to_owned();
         let (info, bytes) = tensor::read(tensor, &mut externals).map_err(|error| error.in_tensor(&name))?;
@@ -126,13 +157,29 @@ fn read(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Result<Onnx
             what: format!("text of {} bytes", value.len()),
         })
         .collect();
-    Ok(OnnxFile { path, tensors, data, graph, opset, metadata, extras, external: externals.into_files() })
+    Ok(OnnxFile {
+        path,
+        tensors,
+        data,
+        declared: types,
+        graph,
+        opset,
+        metadata,
+        extras,
+        external: externals.into_files(),
+    })
 }
 
 impl OnnxFile {
     /// The files that tensors are in, by the names that the model gives them.
     pub fn external(&self) -> &[(String, Arc<Mapped>)] {
         &self.external
+    }
+
+    /// What the file declares its tensors as, in their order. Those of few bits and the unsigned ones that no checkpoint has
+    /// are read as the next wider dtype.
+    pub fn declared(&self) -> &[DataType] {
+        &self.declared
     }
 
     /// The version of ONNX's own operators.
@@ -220,6 +267,10 @@ impl TensorFile for OnnxFile {
 
     fn graph(&self) -> Option<&GraphProto> {
         Some(&self.graph)
+    }
+
+    fn graph_kind(&self) -> Option<GraphKind> {
+        Types::infer(self).ok().map(|types| GraphKind::of(self, &types))
     }
 
     fn metadata(&self) -> &[(String, String)] {

@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 use crate::values::Values;
 
+/// The bytes of a model.
+pub fn encoded(model: &ModelProto) -> Vec<u8> {
+    model.encode_to_vec()
+}
+
 impl OnnxFile {
     /// The model with changes, and with its initializers in bf16 in f32, which changes no number: a `Cast` to f32 behind
     /// one of them stays, and does nothing. `bytes` are those of the file; data from other files are part of what comes

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::external::Externals;
+use super::packed::Packed;
 use super::proto::TensorProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
-use crate::tensor::{Dtype, TensorInfo};
+use crate::tensor::{Dtype, TensorInfo, byte_len};
 
 /// More than any tensor of a graph has.
 const MOST_DIMENSIONS: usize = 16;
@@ -75,13 +76,14 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
         return Err(Error::unsupported("is a segment of a tensor, which no exporter writes"));
     }
     require_one_place(&tensor)?;
-    let needed = info.byte_len()?;
+    let (packed, elements) = (packed(&tensor), byte_len(Dtype::U8, &info.shape)?);
+    let needed = packed.map_or_else(|| info.byte_len(), |packed| packed.byte_len(elements))?;
     let data = match tensor.data_location() {
         DataLocation::External => {
             let (file, range) = externals.locate(&tensor.external_data, needed)?;
             Data::External(file, range)
         }
-        DataLocation::Default => inline(tensor, &info)?,
+        DataLocation::Default => inline(tensor, &info, packed)?,
     };
     let len = data.bytes().len();
     if len != needed {
@@ -91,6 +93,10 @@ pub(super) fn read(tensor: TensorProto, externals: &mut Externals<'_>) -> Result
         ))
         .wanting(needed, len));
     }
+    let data = match packed {
+        Some(packed) => Data::Converted(packed.unpack(&data.bytes(), elements)),
+        None => data,
+    };
     Ok((info, data))
 }
 
@@ -115,8 +121,16 @@ fn require_one_place(tensor: &TensorProto) -> Result<()> {
     }
 }
 
+/// How the elements are stored, if they are read as a wider dtype.
+fn packed(tensor: &TensorProto) -> Option<Packed> {
+    DataType::try_from(tensor.data_type.unwrap_or(0)).ok().and_then(Packed::of)
+}
+
 fn dtype(tensor: &TensorProto) -> Result<Dtype> {
     let number = tensor.data_type.unwrap_or(0);
+    if let Some(packed) = packed(tensor) {
+        return Ok(packed.dtype());
+    }
     Ok(match DataType::try_from(number) {
         Ok(DataType::Float) => Dtype::F32,
         Ok(DataType::Float16) => Dtype::F16,
@@ -137,12 +151,24 @@ fn dtype(tensor: &TensorProto) -> Result<Dtype> {
 }
 
 /// The elements in the message: as bytes, or in the field of numbers that belongs to the dtype.
-fn inline(tensor: TensorProto, info: &TensorInfo) -> Result<Data> {
+fn inline(tensor: TensorProto, info: &TensorInfo, packed: Option<Packed>) -> Result<Data> {
     if let Some(bytes) = tensor.raw_data.filter(|bytes| !bytes.is_empty()) {
         return Ok(Data::Raw(bytes));
     }
     let (dtype, numbers) = (info.dtype, &tensor.int32_data);
     Ok(match dtype {
+        Dtype::I32 if packed.is_some() => Data::Converted(narrow(numbers, dtype, u16::to_le_bytes)?),
+        Dtype::I8 | Dtype::U8 if packed.is_some() => {
+            Data::Converted(narrow(numbers, dtype, u8::to_le_bytes)?)
+        }
+        // Those of u32 are in the field of u64.
+        Dtype::I64 if packed.is_some() => {
+            let narrow = |&number: &u64| u32::try_from(number).map(u32::to_le_bytes);
+            let narrow = tensor.uint64_data.iter().map(narrow).collect::<Result<Vec<_>, _>>();
+            Data::Converted(
+                narrow.map_err(|_| Error::malformed("a number that is none of dtype u32"))?.into_flattened(),
+            )
+        }
         Dtype::F32 => Data::Floats(tensor.float_data),
         Dtype::F64 => Data::Doubles(tensor.double_data),
         Dtype::I64 => Data::Integers(tensor.int64_data),

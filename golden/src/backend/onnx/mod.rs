@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::format::onnx::{OnnxFile, Types};
+use deberta_converters::format::onnx::{GraphKind, Half, OnnxFile, Types};
 use deberta_converters::format::{TensorFile as _, onnx};
 use deberta_converters::forward::CLASS_KEY;
+use deberta_converters::lowering::{self, Activations, Options, lower};
 use deberta_converters::mapped::Mapped;
 use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
@@ -42,7 +43,7 @@ mod rten;
 mod runtime;
 
 pub(crate) use apart::apart;
-pub use computation::Computation;
+pub use computation::said;
 use feed::{Feed, Given, Input};
 #[cfg(feature = "onnxruntime")]
 pub use library::{library, use_library};
@@ -85,7 +86,7 @@ pub struct Onnx {
     /// Whether the file says what becomes of masked rows.
     states_rows: bool,
     precision: Precision,
-    computation: Computation,
+    kind: GraphKind,
     unknown: Vec<String>,
     size: Size,
     /// The graph with the range of f16, once it was asked for.
@@ -114,7 +115,7 @@ impl Onnx {
         let states_rows = stated.is_some() || class.is_some();
         let rows = stated.or(class.map(Class::masked_rows)).or_else(|| masked::masked_rows(graph));
         let types = Types::infer(&file).map_err(contradiction)?;
-        let computation = Computation::of(graph, &types);
+        let kind = GraphKind::of(&file, &types);
         let initializers: Vec<String> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
 
         let size = Size::of(path, &file);
@@ -144,7 +145,7 @@ impl Onnx {
             masked_rows: rows.unwrap_or_default(),
             states_rows,
             precision,
-            computation,
+            kind,
             unknown,
             size,
             restricted: Arc::default(),
@@ -220,17 +221,16 @@ fn here(path: &Path, backend: BackendName) -> Result<Arc<dyn Runtime>> {
             apart(WHAT, move || Ok(Threaded::of(onnxruntime::OnnxRuntime::load(&path)?)))
         }
         BackendName::Onnx => {
-            if let Some(why) = departures::departure(file) {
-                return Err(Error::unsupported(format!("{why}; {ELSEWHERE}")));
-            }
-            let is_rewritten = file.has_bf16() || file.graph().is_some_and(rewriting::is_needed);
-            let loaded = if is_rewritten {
-                let bytes = Mapped::open(path)?;
-                load_rten(
-                    file.rewritten(&bytes, |model| model.graph.iter_mut().for_each(rewriting::unfuse))?,
-                    file,
-                )
+            let departs = |file: &OnnxFile| match departures::departure(file) {
+                Some(why) => Err(Error::unsupported(format!("{why}; {ELSEWHERE}"))),
+                None => Ok(()),
+            };
+            let loaded = if lowering::is_needed(file) {
+                let model = lower(file, Mapped::open(path)?, Options::new(Activations::Rounded))?.model;
+                departs(&onnx::from_model(model.clone(), path)?)?;
+                load_rten(onnx::encoded(&model), file)
             } else {
+                departs(file)?;
                 load_rten_file(path, file)
             };
             let loaded = loaded.map_err(|error| {
@@ -350,8 +350,8 @@ impl Graph for Onnx {
         self.feed.given(inputs).map(drop)
     }
 
-    fn computation(&self) -> Computation {
-        self.computation
+    fn kind(&self) -> GraphKind {
+        self.kind
     }
 
     fn states_rows(&self) -> bool {
@@ -381,7 +381,7 @@ impl Graph for Onnx {
     }
 
     fn overflow(&self, inputs: &Inputs) -> Result<Option<Overflow>> {
-        let in_f32 = self.backend == BackendName::Onnx && self.computation == Computation::F16;
+        let in_f32 = self.backend == BackendName::Onnx && self.kind.half() == Some(Half::F16);
         if in_f32 { self.run_restricted(inputs) } else { Ok(None) }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use deberta_converters::error::Result;
 use deberta_converters::format::onnx::{self, Types};
+use deberta_converters::lowering::{Activations, Options, lower};
 use deberta_converters::mapped::Mapped;
 use deberta_reference::Inputs;
 
@@ -82,12 +83,10 @@ impl Restricted {
         let file = onnx::open(Mapped::open(path)?)?;
         let types = Types::infer(&file).map_err(contradiction)?;
         let mut values = Vec::new();
-        let bytes = file.rewritten(&bytes, |model| {
-            if let Some(graph) = &mut model.graph {
-                rewriting::unfuse(graph);
-                values = rewriting::restrict(graph, &types);
-            }
-        })?;
-        Ok(Restricted { runtime: Threaded::of(load_rten(bytes, &file)?), values })
+        let mut model = lower(&file, bytes, Options::new(Activations::Rounded))?.model;
+        if let Some(graph) = &mut model.graph {
+            values = rewriting::restrict(graph, &types);
+        }
+        Ok(Restricted { runtime: Threaded::of(load_rten(onnx::encoded(&model), &file)?), values })
     }
 }

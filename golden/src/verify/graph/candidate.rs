@@ -8,6 +8,7 @@ use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::DebertaConfig;
+use deberta_reference::activation::Activation;
 
 use super::meaning::Meanings;
 use crate::backend;
@@ -27,6 +28,16 @@ pub(super) struct GraphCandidate<'v> {
     pub(super) config: Option<DebertaConfig>,
     /// What outputs are that are not what the golden has.
     pub(super) meanings: Meanings,
+    /// By what it is judged, if that is not what its numbers are.
+    pub(super) judged: Option<Judged>,
+}
+
+/// By what a graph is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub(super) precision: Precision,
+    /// The decibels that are enough where the tolerance is not kept.
+    pub(super) least: f64,
 }
 
 /// Weights that the reference can run.
@@ -88,7 +99,12 @@ impl<'v> GraphCandidate<'v> {
         let own = weights.as_ref().ok().filter(|weights| weights.own).map(|weights| weights.config().clone());
         let config = own.or_else(|| file.open(graph.class()).ok().map(|checkpoint| checkpoint.config));
         let config = config.or_else(|| weights.as_ref().ok().map(|weights| weights.config().clone()));
-        GraphCandidate { file, graph, weights, config, meanings: Meanings::default() }
+        GraphCandidate { file, graph, weights, config, meanings: Meanings::default(), judged: None }
+    }
+
+    /// The weights of the model, from another file than the graph's.
+    pub(super) fn model(&self) -> Option<Rc<Parameters>> {
+        of_the_model(self.file, self.class())
     }
 
     /// Of which class the graph is, if anything says it.
@@ -96,9 +112,20 @@ impl<'v> GraphCandidate<'v> {
         self.graph.class().or(self.weights.as_ref().ok().map(|weights| weights.class))
     }
 
+    /// Whether a tool has put the tanh approximation in the place of the exact function that the configuration names.
+    pub(super) fn approximates_gelu(&self) -> bool {
+        let is_exact = self.config.as_ref().is_some_and(|config| config.hidden_act == Activation::Gelu);
+        is_exact && self.graph.kind().has_fast_gelu
+    }
+
     /// The precision whose tolerances hold.
     pub(super) fn precision(&self) -> Precision {
-        if self.graph.computation().is_quantized() { Precision::Quantized } else { self.graph.precision() }
+        if let Some(judged) = self.judged {
+            return judged.precision;
+        }
+        let precision = self.graph.precision();
+        let approximates = self.approximates_gelu() && precision == Precision::F32;
+        if self.graph.kind().is_quantized() || approximates { Precision::Quantized } else { precision }
     }
 }
 
@@ -112,28 +139,32 @@ fn weights(file: &WeightFile<'_>, class: Option<Class>) -> Result<Weights> {
         let class = class.unwrap_or(Class::of_checkpoint(parameters.checkpoint()));
         Weights { parameters, class, own }
     };
-    file.parameters(class).map(|parameters| of(parameters, true)).or_else(|error| {
-        let stated: Vec<&str> = file.request.goldens.iter().filter_map(|golden| golden.digest()).collect();
-        let is_of_the_golden = |parameters: &Parameters| {
-            let checkpoint = parameters.checkpoint();
-            let digest =
-                checkpoint.tensor_digests(&()).map(|tensors| checkpoint.digest(&tensors).to_string());
-            stated.is_empty()
-                || digest.is_ok_and(|digest| stated.iter().any(|stated| stated.eq_ignore_ascii_case(&digest)))
-        };
-        let folders = [file.source.folder(), file.request.model.as_path()];
-        let others = folders.into_iter().filter(|folder| folder.is_dir()).find_map(|folder| {
-            let other = Source::locate(folder, None, Some(Format::Onnx)).ok()?;
-            let other =
-                WeightFile::new(file.request, other, file.progress, file.diagnosed).parameters(class).ok()?;
-            is_of_the_golden(&other).then_some(other)
-        });
-        let goldens = || {
-            // Of a graph whose configuration nobody knows, nobody knows that it is a golden's model.
-            let known = file.open(class).is_ok();
-            let mut owned = file.request.goldens.iter().filter(|_| known);
-            owned.find_map(|golden| own_parameters(golden, class.map(|class| class.head))).map(Rc::new)
-        };
-        others.or_else(goldens).map(|parameters| of(parameters, false)).ok_or(error)
-    })
+    let own = file.parameters(class).map(|parameters| of(parameters, true));
+    own.or_else(|error| of_the_model(file, class).map(|parameters| of(parameters, false)).ok_or(error))
+}
+
+/// The weights that a graph was made from: those of another file in its folder or the model's, or else those that a golden was
+/// computed with.
+fn of_the_model(file: &WeightFile<'_>, class: Option<Class>) -> Option<Rc<Parameters>> {
+    let stated: Vec<&str> = file.request.goldens.iter().filter_map(|golden| golden.digest()).collect();
+    let is_of_the_golden = |parameters: &Parameters| {
+        let checkpoint = parameters.checkpoint();
+        let digest = checkpoint.tensor_digests(&()).map(|tensors| checkpoint.digest(&tensors).to_string());
+        stated.is_empty()
+            || digest.is_ok_and(|digest| stated.iter().any(|stated| stated.eq_ignore_ascii_case(&digest)))
+    };
+    let folders = [file.source.folder(), file.request.model.as_path()];
+    let others = folders.into_iter().filter(|folder| folder.is_dir()).find_map(|folder| {
+        let other = Source::locate(folder, None, Some(Format::Onnx)).ok()?;
+        let other =
+            WeightFile::new(file.request, other, file.progress, file.diagnosed).parameters(class).ok()?;
+        is_of_the_golden(&other).then_some(other)
+    });
+    let goldens = || {
+        // Of a graph whose configuration nobody knows, nobody knows that it is a golden's model.
+        let known = file.open(class).is_ok();
+        let mut owned = file.request.goldens.iter().filter(|_| known);
+        owned.find_map(|golden| own_parameters(golden, class.map(|class| class.head))).map(Rc::new)
+    };
+    others.or_else(goldens)
 }

@@ -117,6 +117,23 @@ pub(super) fn padded(graph: &dyn Graph, config: &DebertaConfig, class: Class) ->
     Ok(fitting(graph, Inputs { choices, ..batch.inputs(config)? }))
 }
 
+/// The generated inputs, as a graph takes them, of all lengths and batch sizes that are not too large.
+///
+/// # Errors
+/// A configuration whose sizes are too large for this machine.
+pub(super) fn inputs(
+    graph: &GraphCandidate<'_>,
+    config: &DebertaConfig,
+    class: Class,
+) -> Result<Vec<Inputs>> {
+    let batches = batches(config, class).into_iter().filter(|batch| !batch.is_large(config));
+    let inputs = batches.map(|batch| {
+        let choices = (class.head == Head::MultipleChoice).then_some(batch.padding.len());
+        Ok(fitting(&*graph.graph, Inputs { choices, ..batch.inputs(config)? }))
+    });
+    inputs.collect()
+}
+
 fn compare(
     graph: &GraphCandidate<'_>,
     weights: &Weights,

@@ -7,6 +7,7 @@
 //!   meaning        outputs that are probabilities
 //! trace          the run on a trace of a golden
 //!   conventions    other code than the golden's that explains a difference
+//! questions      what is asked of a graph whose weights or activations are rounded
 //! lengths        other lengths and batch sizes
 //! ```
 
@@ -16,8 +17,7 @@ use deberta_converters::format::Format;
 use deberta_converters::matching::ProblemKind;
 
 use super::candidate::WeightFile;
-use crate::backend::{BackendName, Graph, contradiction_in};
-use crate::judge::tolerance::Precision;
+use crate::backend::{self, BackendName, Graph, contradiction_in};
 use crate::judge::verdict::Outcome;
 use crate::report::{FileReport, Finding, FindingKind, RunReport};
 use candidate::GraphCandidate;
@@ -26,6 +26,7 @@ mod candidate;
 mod conventions;
 mod lengths;
 mod meaning;
+mod questions;
 mod recognition;
 mod trace;
 
@@ -111,15 +112,14 @@ fn by_numbers(why: &str) -> Finding {
 
 impl GraphCandidate<'_> {
     fn verify(mut self, backend: BackendName, report: &mut FileReport) {
-        let computation = self.graph.computation();
+        let kind = self.graph.kind();
         report.format.get_or_insert_with(|| self.graph.format().to_owned());
-        if computation.is_quantized() {
-            report.precision = Some(computation.to_string());
+        report.graph = Some(kind.to_string());
+        if kind.is_quantized() {
+            report.precision = Some(kind.numbers.to_string());
         }
         report.precision.get_or_insert_with(|| self.graph.precision().to_string());
-        let stored = self.graph.precision();
-        let halves = || format!("weights in {stored}, computed in f32 as the graph says");
-        let said = computation.said(backend).or_else(|| (stored != Precision::F32).then(halves));
+        let said = backend::said(kind, backend);
         report.findings.extend(said.map(|said| Finding::new(FindingKind::Computation, Outcome::Pass, said)));
         if self.file.request.isolate {
             let message = "a graph cannot be given the golden's activations: it was run as a whole";
@@ -129,6 +129,9 @@ impl GraphCandidate<'_> {
         report.findings.extend(said);
         if recognised {
             self.run(report);
+            if questions::are_asked_of(kind) || self.approximates_gelu() {
+                self.ask(report);
+            }
         }
     }
 

@@ -175,9 +175,7 @@ impl GraphCandidate<'_> {
             let alike = || point.real.as_ref().is_some_and(|real| real.sqnr_db >= ALIKE_DECIBELS);
             match point.verdict {
                 Verdict::Match | Verdict::Rounded | Verdict::Padding => true,
-                Verdict::Diverges => {
-                    *meaning == Meaning::Same && self.graph.computation().is_quantized() && alike()
-                }
+                Verdict::Diverges => *meaning == Meaning::Same && self.graph.kind().is_quantized() && alike(),
                 _ => false,
             }
         })

@@ -177,8 +177,9 @@ impl GraphCandidate<'_> {
         let parts = [&point.real, &point.padded].into_iter().flatten();
         let least = parts.map(|part| part.sqnr_db).fold(f64::INFINITY, f64::min);
         let differs = matches!(point.verdict, Verdict::Diverges | Verdict::Padding | Verdict::Statistic);
-        let unsaid = self.precision() == Precision::Quantized && !tolerances.say(Precision::Quantized);
-        if differs && unsaid && least >= LEAST_DECIBELS {
+        let unsaid = self.judged.is_some() || !tolerances.say(Precision::Quantized);
+        let enough = self.judged.map_or(LEAST_DECIBELS, |judged| judged.least);
+        if differs && self.precision() == Precision::Quantized && unsaid && least >= enough {
             return PointReport { verdict: Verdict::Quantized, ..point };
         }
         point

@@ -6,6 +6,10 @@ use deberta_converters::tensor::Dtype;
 use deberta_reference::probe::matches;
 use serde::{Deserialize, Serialize};
 
+mod limits;
+
+pub use limits::Limits;
+
 /// How far a number may be off: by `atol + rtol · |expected| + scale · max |expected|`, the largest of the tensor.
 ///
 /// What is added up to make a number decides how far it may be off, and the largest number of the tensor tells more of that
@@ -46,6 +50,9 @@ pub struct Tolerances {
     patterns: Vec<PatternTolerance>,
     #[serde(default)]
     dtypes: BTreeMap<Precision, Tolerance>,
+    /// How much rounding may cost.
+    #[serde(default)]
+    quantization: Option<Limits>,
     /// Whether nothing of f32 is judged more strictly than where nothing is said.
     #[serde(skip)]
     usual_at_least: bool,
@@ -176,12 +183,18 @@ impl Tolerances {
         self.dtypes.contains_key(&precision) || self.patterns.iter().any(|entry| entry.dtype == precision)
     }
 
+    /// How much rounding may cost, if anything is said about it.
+    pub fn quantization(&self) -> Option<Limits> {
+        self.quantization
+    }
+
     /// The same tolerance for every tensor.
     pub fn uniform(tolerance: Tolerance) -> Tolerances {
         Tolerances {
             default: tolerance,
             patterns: Vec::new(),
             dtypes: BTreeMap::new(),
+            quantization: None,
             usual_at_least: false,
         }
     }
@@ -191,6 +204,7 @@ impl Tolerances {
         for (precision, tolerance) in &self.dtypes {
             tolerance.check().map_err(|error| format!("tolerances.dtypes.{precision}.{error}"))?;
         }
+        self.quantization.as_ref().map_or(Ok(()), Limits::check)?;
         if self.dtypes.contains_key(&Precision::F32) {
             return Err("tolerances.dtypes.f32: this is tolerances.default".to_owned());
         }

@@ -1,0 +1,178 @@
+//! Why the numbers of a tensor are further from the model's than rounding takes them.
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::lowering::{Codes, Stored};
+use crate::matching::Bound;
+
+use super::Dequantized;
+use super::distance::distance;
+
+/// Numbers this alike are the same, rounded.
+const SAME: f64 = 0.99;
+/// How far apart a factor and 1 are that is none.
+const FACTOR: f64 = 0.004;
+/// The most rows that an order is looked for of.
+const MOST_ROWS: usize = 4096;
+
+/// The cause in words, for the tensor `held` whose numbers `got` should be `want`.
+pub(super) fn of(
+    held: &Bound,
+    stored: Option<&Stored>,
+    model: &Checkpoint,
+    want: &[f32],
+    got: &[f32],
+) -> Result<String> {
+    let alike = cosine(want, got);
+    if let Some(stored) = stored
+        && let Some(said) = of_the_scale(stored, want, got)
+    {
+        return Ok(said);
+    }
+    if alike < SAME
+        && let Some(order) = other_order(held, want, got)
+    {
+        return Ok(order);
+    }
+    if alike < SAME
+        && let Some(other) = other_tensor(held, model, got)?
+    {
+        return Ok(format!(
+            "these are the numbers of {other}: two tensors were exchanged, or one was put in the place of the other"
+        ));
+    }
+    let beyond = |(index, (&want, &got)): (usize, (&f32, &f32))| {
+        let (distance, limit) = distance(stored, index, want, got);
+        (distance > limit).then_some((index, want, got))
+    };
+    let others: Vec<(usize, f32, f32)> = want.iter().zip(got).enumerate().filter_map(beyond).collect();
+    let Some(&(first, want_there, got_there)) = others.first() else {
+        return Ok("its blocks have other scales than their largest numbers".to_owned());
+    };
+    let (count, all) = (others.len(), got.len());
+    if alike >= SAME || count * 10 < all {
+        return Ok(format!(
+            "{count} of its {all} numbers are not the model's, rounded; the first is number {first}: {got_there}, the model has {want_there}"
+        ));
+    }
+    Ok(format!(
+        "other weights: {count} of its {all} numbers are not the model's, rounded (cosine {alike:.3})"
+    ))
+}
+
+/// A scale or a zero point that is not the one that the numbers were rounded with.
+fn of_the_scale(stored: &Stored, want: &[f32], got: &[f32]) -> Option<String> {
+    if matches!(stored.codes, Codes::Halves(_)) {
+        return None;
+    }
+    let groups = stored.scales().max(1);
+    let mut sums = vec![(0.0_f64, 0.0_f64, 0.0_f64, 0_usize); groups];
+    for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
+        let (want, got, step) = (f64::from(want), f64::from(got), f64::from(stored.scale_at(index)).abs());
+        let (product, square, shift, count) = sums.get_mut(stored.group_at(index))?;
+        *product += want * got;
+        *square += want * want;
+        *shift += (got - want) / step.max(f64::MIN_POSITIVE);
+        *count += 1;
+    }
+    let factors: Vec<f64> =
+        sums.iter().map(|&(product, square, ..)| if square > 0.0 { product / square } else { 1.0 }).collect();
+    let shifts: Vec<f64> =
+        sums.iter().map(|&(_, _, shift, count)| (shift / count.max(1) as f64).round()).collect();
+    let explained = |of: &dyn Fn(usize, f64, f64) -> f64| {
+        want.iter().zip(got).enumerate().all(|(index, (&want, &got))| {
+            let (want, got, step) =
+                (f64::from(want), f64::from(got), f64::from(stored.scale_at(index)).abs());
+            // Of codes a step is as wide as the widest gap between two of them.
+            let allowed = if matches!(stored.codes, Codes::Integers(..)) { 0.65 } else { 0.2 };
+            (got - of(stored.group_at(index), want, step)).abs() <= allowed * step + 1e-3 * want.abs()
+        })
+    };
+    let place = stored.scale.as_deref().map_or(String::new(), |scale| format!(" (\"{scale}\")"));
+    let shifted =
+        |group: usize, want: f64, step: f64| want + shifts.get(group).copied().unwrap_or(0.0) * step;
+    if shifts.iter().any(|&shift| shift != 0.0) && explained(&shifted) {
+        let (count, most) = largest(&shifts, 0.0);
+        let sign = if most > 0.0 { "small" } else { "large" };
+        return Some(format!("the zero point is {:.0} too {sign}{}", most.abs(), of_groups(count, groups)));
+    }
+    let scaled = |group: usize, want: f64, _: f64| want * factors.get(group).copied().unwrap_or(1.0);
+    let differs = factors.iter().any(|factor| (factor - 1.0).abs() > FACTOR);
+    let spread = factors.iter().all(|&factor| factor.is_finite() && factor > 0.0);
+    if differs && spread && explained(&scaled) {
+        let (_, most) = largest(&factors, 1.0);
+        let count = factors.iter().filter(|&factor| (factor - 1.0).abs() > FACTOR).count();
+        return Some(format!(
+            "the scale{place} is {most:.4} times the one that the numbers were rounded with{}",
+            of_groups(count, groups)
+        ));
+    }
+    None
+}
+
+fn of_groups(count: usize, groups: usize) -> String {
+    if groups > 1 { format!(", in {count} of {groups} channels or blocks") } else { String::new() }
+}
+
+/// How many numbers are not `usual`, and the one furthest from it.
+fn largest(numbers: &[f64], usual: f64) -> (usize, f64) {
+    let others = numbers.iter().copied().filter(|&number| number != usual);
+    let most = others.clone().max_by(|a, b| (a - usual).abs().total_cmp(&(b - usual).abs()));
+    (others.count(), most.unwrap_or(usual))
+}
+
+/// Rows of a matrix that are those of the model in another order.
+fn other_order(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
+    let rows = *held.param.shape.first().filter(|&&rows| rows > 1 && rows <= MOST_ROWS)?;
+    let columns = got.len().checked_div(rows).filter(|&columns| columns > 0)?;
+    // A row of the parameter is a column of its transpose.
+    let row = |numbers: &[f32], at: usize| -> Vec<f32> {
+        let turned = held.transposed && held.param.shape.len() == 2;
+        let index = |column: usize| if turned { column * rows + at } else { at * columns + column };
+        (0..columns).filter_map(|column| numbers.get(index(column)).copied()).collect()
+    };
+    let wanted: Vec<Vec<f32>> = (0..rows).map(|at| row(want, at)).collect();
+    let mut order = Vec::with_capacity(rows);
+    for at in 0..rows {
+        let have = row(got, at);
+        let alike = |(_, want): &(usize, &Vec<f32>)| same(want, &have);
+        let own = wanted.get(at).is_some_and(|want| same(want, &have));
+        let found =
+            if own { Some(at) } else { wanted.iter().enumerate().find(alike).map(|(other, _)| other) };
+        order.push(found?);
+    }
+    let (at, from) = order.iter().enumerate().find(|(at, from)| at != *from)?;
+    let moved = order.iter().enumerate().filter(|(at, from)| at != *from).count();
+    Some(format!(
+        "its rows are in another order: {moved} of {rows} moved, row {at} is the model's row {from}"
+    ))
+}
+
+/// Whether two rows are the same, rounded.
+fn same(want: &[f32], got: &[f32]) -> bool {
+    if want.len() > 2 {
+        return cosine(want, got) >= SAME;
+    }
+    want.iter().zip(got).all(|(want, got)| (want - got).abs() <= 0.01 * want.abs())
+}
+
+/// Another parameter whose numbers these are.
+fn other_tensor(held: &Bound, model: &Checkpoint, got: &[f32]) -> Result<Option<String>> {
+    for bound in &model.bound {
+        let has_shape = bound.param.shape == held.param.shape && bound.param.name != held.param.name;
+        if has_shape && cosine(&Dequantized::in_layout_of(held, model, bound)?, got) >= SAME {
+            return Ok(Some(bound.param.name.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn cosine(one: &[f32], other: &[f32]) -> f64 {
+    let (mut product, mut first, mut second) = (0.0_f64, 0.0_f64, 0.0_f64);
+    for (&a, &b) in one.iter().zip(other) {
+        product += f64::from(a) * f64::from(b);
+        first += f64::from(a) * f64::from(a);
+        second += f64::from(b) * f64::from(b);
+    }
+    if first == 0.0 && second == 0.0 { 1.0 } else { product / (first * second).sqrt().max(f64::MIN_POSITIVE) }
+}

@@ -1,0 +1,159 @@
+//! How far a stored number is from the model's, in steps of how it is stored.
+
+use half::{bf16, f16};
+
+use crate::lowering::{Codes, Stored, codebook};
+use crate::tensor::Dtype;
+
+/// The distances of a tensor's numbers.
+pub(super) struct Distances {
+    count: usize,
+    /// How many are beyond the limit.
+    pub(super) beyond: usize,
+    pub(super) furthest: f64,
+    pub(super) limit: f64,
+    /// How many may be.
+    allowed: f64,
+}
+
+/// Integers of 8 bits and more: half a step, and what is lost in computing it.
+const WIDE: f64 = 0.51;
+/// Integers of 4 bits and less.
+const NARROW: f64 = 0.52;
+/// The first and the last integer of those that are in blocks: what is beyond became this one.
+const AT_THE_END: f64 = 1.02;
+/// The share of codes that need not be the nearest.
+const NOT_NEAREST: f64 = 0.001;
+/// The number under which, and the one over which tools replace those of f16.
+const TINY: f32 = 1.2e-7;
+const LARGE: f32 = 1e4;
+
+impl Distances {
+    /// The distances of the numbers `got` from those of the model.
+    pub(super) fn of(stored: Option<&Stored>, want: &[f32], got: &[f32]) -> Distances {
+        let limit = limit(stored);
+        let is_codes = stored.is_some_and(|stored| matches!(stored.codes, Codes::Nf4 | Codes::Fp4));
+        let allowed = if is_codes { NOT_NEAREST * got.len() as f64 } else { 0.0 };
+        let mut distances = Distances { count: got.len(), beyond: 0, furthest: 0.0, limit, allowed };
+        for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
+            let (distance, limit) = distance(stored, index, want, got);
+            distances.furthest = distances.furthest.max(distance);
+            distances.beyond += usize::from(distance > limit);
+        }
+        if want.len() != got.len() {
+            distances.beyond = distances.count.max(1);
+        }
+        if is_codes && let Some(stored) = stored {
+            distances.beyond += wrong_scales(stored, want);
+        }
+        distances
+    }
+
+    /// Whether more is beyond the limit than may be.
+    pub(super) fn is_broken(&self) -> bool {
+        self.beyond as f64 > self.allowed
+    }
+}
+
+/// How far a number may be in general.
+fn limit(stored: Option<&Stored>) -> f64 {
+    match stored.map(|stored| stored.codes) {
+        None => 0.0,
+        Some(Codes::Integers(first, last)) if i64::from(last) - i64::from(first) < 16 => NARROW,
+        Some(Codes::Integers(..)) => WIDE,
+        Some(Codes::Nf4 | Codes::Fp4) => 0.0,
+        Some(Codes::Halves(_)) => 1.0,
+    }
+}
+
+/// How far a number is, and may be: in steps of integers, neighbours of floating-point numbers, and of codes how much nearer
+/// the nearest is, as a share of the scale.
+pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f32) -> (f64, f64) {
+    let Some(stored) = stored else {
+        let differs = want.to_bits() != got.to_bits() && !(want == 0.0 && got == 0.0);
+        return (if differs { 1.0 } else { 0.0 }, 0.0);
+    };
+    match stored.codes {
+        Codes::Integers(..) => {
+            let step = f64::from(stored.scale_at(index)).abs();
+            let off = (f64::from(got) - f64::from(want)).abs();
+            // What f32, and a scale in a half, lose of a large number.
+            let lost = f64::from(want.abs()) * (f64::from(f32::EPSILON) + stored.scale_error());
+            let off = (off - lost).max(0.0);
+            let distance = if off == 0.0 { 0.0 } else { off / step };
+            let ends = stored.is_in_blocks() && stored.is_at_the_end(index, got);
+            let distance = if distance.is_nan() { f64::INFINITY } else { distance };
+            (distance, if ends { AT_THE_END } else { limit(Some(stored)) })
+        }
+        Codes::Nf4 | Codes::Fp4 => {
+            let scale = f64::from(stored.scale_at(index)).abs();
+            let off = |number: f64| (number - f64::from(want)).abs();
+            let nearest = codebook(stored.codes)
+                .iter()
+                .map(|&code| off(f64::from(code) * scale))
+                .fold(f64::INFINITY, f64::min);
+            let further = off(f64::from(got)) - nearest;
+            let distance = if further <= 1e-6 * scale { 0.0 } else { further / scale };
+            (if distance.is_nan() { f64::INFINITY } else { distance }, 0.0)
+        }
+        Codes::Halves(dtype) => (neighbours(dtype, want, got), 1.0),
+    }
+}
+
+/// How many numbers of a half are between the nearest to a number and the one that is stored. Tools replace what is tiny or
+/// large for f16.
+fn neighbours(dtype: Dtype, want: f32, got: f32) -> f64 {
+    let replaced = dtype == Dtype::F16
+        && ((want.abs() < TINY && got.abs() <= TINY) || (want.abs() > LARGE && got == LARGE.copysign(want)));
+    if replaced {
+        return 0.0;
+    }
+    let bits = |number: f32| match dtype {
+        Dtype::F16 => f16::from_f32(number).to_bits(),
+        _ => bf16::from_f32(number).to_bits(),
+    };
+    let place = |bits: u16| if bits & 0x8000 == 0 { i32::from(bits) } else { -i32::from(bits & 0x7fff) };
+    f64::from((place(bits(want)) - place(bits(got))).abs())
+}
+
+/// How many blocks of codes have a scale that is not their largest number.
+fn wrong_scales(stored: &Stored, want: &[f32]) -> usize {
+    const OFF: f32 = 0.01;
+    let mut largest = vec![(0.0_f32, 0.0_f32); stored.scales()];
+    for (index, want) in want.iter().enumerate() {
+        if let Some((most, scale)) = largest.get_mut(stored.group_at(index)) {
+            *most = most.max(want.abs());
+            *scale = stored.scale_at(index).abs();
+        }
+    }
+    let block = (want.len() / stored.scales().max(1)).max(1);
+    largest.into_iter().filter(|(most, scale)| (most - scale).abs() > OFF * most.max(*scale)).count() * block
+}
+
+/// What a tensor is stored as, in words.
+pub(super) fn word(stored: &Stored) -> String {
+    match stored.codes {
+        Codes::Nf4 => "NF4".to_owned(),
+        Codes::Fp4 => "FP4".to_owned(),
+        Codes::Halves(dtype) => dtype.to_string(),
+        Codes::Integers(first, last) => {
+            let bits = (i64::from(last) - i64::from(first) + 1).ilog2();
+            format!("{}int{bits}", if first < 0 { "" } else { "u" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::neighbours;
+    use crate::tensor::Dtype;
+
+    #[test]
+    fn halves_are_the_nearest_or_cut_off() {
+        assert_eq!(neighbours(Dtype::F16, 1.0 + 1e-4, 1.0), 0.0);
+        assert_eq!(neighbours(Dtype::F16, 1.0 + 9e-4, 1.0), 1.0);
+        assert_eq!(neighbours(Dtype::F16, 1.0, -1.0), 2.0 * 15.0 * 1024.0);
+        assert_eq!((neighbours(Dtype::F16, 3e-9, 1.19e-7), neighbours(Dtype::F16, -5e4, -1e4)), (0.0, 0.0));
+        assert!(neighbours(Dtype::BF16, 1.0, 1.01) > 0.0);
+    }
+}

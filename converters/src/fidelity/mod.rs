@@ -1,0 +1,245 @@
+//! Whether the weights that a graph stores are those of a model, rounded: tensor by tensor, without running anything.
+//!
+//! ```text
+//! distance   how far a stored number is from the model's, in steps of how it is stored
+//! cause      why a tensor is further off than rounding takes it
+//! ```
+
+use std::path::Path;
+
+use deberta_reference::activation::Activation;
+use deberta_reference::{DebertaConfig, Head};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::format::onnx::{self, OnnxFile};
+use crate::format::{Format, TensorFile};
+use crate::lowering::{Activations, Lowered, Options, Stored, lower};
+use crate::mapped::Mapped;
+use crate::matching::Bound;
+use crate::source::Source;
+use crate::tensor::Dtype;
+use distance::Distances;
+
+mod cause;
+mod distance;
+
+/// How the tensors of a graph are from those of a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Every tensor of the graph that is a parameter of the model.
+    pub tensors: Vec<TensorFidelity>,
+    /// Rounded tensors of the graph that are no parameter: a product of several, as optimizers make them.
+    pub unknown: Vec<String>,
+    /// Parameters of the model that the graph does not hold.
+    pub missing: Vec<String>,
+}
+
+/// How a tensor of a graph is from the model's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorFidelity {
+    /// The parameter.
+    pub tensor: String,
+    /// The tensor in the file.
+    pub stored_name: String,
+    /// How it is stored: `int8`, `uint4`, `NF4`, `f16`, `f32`.
+    pub stored_as: String,
+    /// How many scales it has; 0 where numbers are no integers.
+    pub scales: usize,
+    /// How many numbers it has.
+    pub count: usize,
+    /// How many of them are further off than rounding takes them.
+    pub beyond: usize,
+    /// The furthest from the model's number: in steps of integers; of codes and floating-point numbers in neighbours.
+    pub furthest: f64,
+    /// How far a number may be.
+    pub limit: f64,
+    /// What is wrong, if more is beyond the limit than may be.
+    pub cause: Option<String>,
+}
+
+/// A graph whose weights are numbers again.
+pub struct Dequantized {
+    /// Its weights, matched with the parameters of a class.
+    pub checkpoint: Checkpoint,
+    /// The graph in standard operators, and how its tensors are stored.
+    pub lowered: Lowered,
+    /// A node that rounds the mask, whose number is as large as f32 has them, and everything with it.
+    pub quantized_mask: Option<String>,
+}
+
+impl Dequantized {
+    /// Opens the graph at `path` as a model of this configuration and class.
+    ///
+    /// # Errors
+    /// A file that is no ONNX model, or whose tensors are of several models.
+    pub fn open(path: &Path, config: &DebertaConfig, head: Option<Head>) -> Result<Dequantized> {
+        let file = onnx::open(Mapped::open(path)?)?;
+        let exact_gelu = config.hidden_act == Activation::Gelu;
+        let options = Options { activations: Activations::Exact, exact_gelu };
+        let lowered = lower(&file, Mapped::open(path)?, options)?;
+        let quantized_mask = rounds_the_mask(&file);
+        let source = Source { path: path.to_owned(), files: vec![path.to_owned()], weight_map: None };
+        let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
+        let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
+        let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;
+        Ok(Dequantized { checkpoint, lowered, quantized_mask })
+    }
+
+    /// How the tensor of the file with that name is stored; nothing if it is in f32.
+    pub fn stored(&self, name: &str) -> Option<&Stored> {
+        self.lowered.stored.get(name)
+    }
+
+    /// Compares every tensor with the model's.
+    ///
+    /// # Errors
+    /// Tensors of either side that cannot be read.
+    pub fn compare(&self, model: &Checkpoint) -> Result<Fidelity> {
+        let mut fidelity = Fidelity::default();
+        let mut known: Vec<String> = Vec::new();
+        for held in self.held() {
+            known.push(held.stored_name.clone());
+            match model.bound.iter().find(|bound| bound.param.name == held.param.name) {
+                Some(bound) if bound.param.shape == held.param.shape => {
+                    fidelity.tensors.push(self.tensor(&held, model, bound)?);
+                }
+                Some(bound) => fidelity.tensors.push(misshapen(&held, bound)),
+                None => {}
+            }
+        }
+        let mut unknown: Vec<String> =
+            self.lowered.stored.keys().filter(|name| !known.contains(name)).cloned().collect();
+        unknown
+            .retain(|name| self.lowered.stored.get(name).is_some_and(|stored| self.is_matrix(stored, name)));
+        unknown.sort();
+        fidelity.unknown = unknown;
+        let held: Vec<&str> = self.checkpoint.bound.iter().map(|held| held.param.name.as_str()).collect();
+        let names = model.bound.iter().map(|bound| bound.param.name.as_str());
+        fidelity.missing = names.filter(|name| !held.contains(name)).map(str::to_owned).collect();
+        Ok(fidelity)
+    }
+
+    /// The parameters that the graph holds, with those that it holds twice, as a tied decoder.
+    pub fn held(&self) -> Vec<Bound> {
+        let copies = self.checkpoint.copies.iter().filter_map(|copy| {
+            let of = self.checkpoint.bound.get(copy.of)?;
+            let (stored_name, dtype, transposed, place) =
+                (copy.stored_name.clone(), copy.dtype, copy.transposed, copy.place);
+            Some(Bound { param: of.param.clone(), stored_name, dtype, transposed, place })
+        });
+        self.checkpoint.bound.iter().cloned().chain(copies).collect()
+    }
+
+    /// The numbers of the model in the layout that the graph has them in.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn in_layout_of(held: &Bound, model: &Checkpoint, bound: &Bound) -> Result<Vec<f32>> {
+        let mut numbers = Vec::new();
+        model.values(bound)?.strips(Dtype::F32, held.transposed, |strip| {
+            numbers.extend(strip.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+
+    /// Whether a rounded tensor is one whose numbers matter: a scalar of the computation is not.
+    fn is_matrix(&self, _stored: &Stored, name: &str) -> bool {
+        let graph = self.lowered.model.graph.as_ref();
+        let mut tensors = graph.into_iter().flat_map(|graph| &graph.initializer);
+        let tensor = tensors.find(|tensor| tensor.name() == name);
+        tensor.is_some_and(|tensor| tensor.dims.iter().filter(|&&length| length > 1).count() > 1)
+    }
+
+    fn tensor(&self, held: &Bound, model: &Checkpoint, bound: &Bound) -> Result<TensorFidelity> {
+        let stored = self.stored(&held.stored_name);
+        let got = self.numbers(held)?;
+        let want = Dequantized::in_layout_of(held, model, bound)?;
+        let distances = Distances::of(stored, &want, &got);
+        let mut fidelity = TensorFidelity {
+            tensor: held.param.name.clone(),
+            stored_name: stored.map_or(&held.stored_name, |stored| &stored.name).clone(),
+            stored_as: stored.map_or("f32".to_owned(), distance::word),
+            scales: stored.map_or(0, Stored::scales),
+            count: got.len(),
+            beyond: distances.beyond,
+            furthest: distances.furthest,
+            limit: distances.limit,
+            cause: None,
+        };
+        if distances.is_broken() {
+            fidelity.cause = Some(cause::of(held, stored, model, &want, &got)?);
+        }
+        Ok(fidelity)
+    }
+
+    /// The dequantized numbers, in the layout of the file.
+    fn numbers(&self, held: &Bound) -> Result<Vec<f32>> {
+        let mut numbers = Vec::new();
+        let values = self.checkpoint.values(held)?;
+        values.strips(Dtype::F32, held.transposed, |strip| {
+            numbers.extend(strip.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+}
+
+impl Fidelity {
+    /// The tensors that are not the model's, rounded.
+    pub fn broken(&self) -> impl Iterator<Item = &TensorFidelity> {
+        self.tensors.iter().filter(|tensor| tensor.cause.is_some())
+    }
+
+    /// The tensors that are stored rounded.
+    pub fn rounded(&self) -> impl Iterator<Item = &TensorFidelity> {
+        self.tensors.iter().filter(|tensor| tensor.stored_as != "f32")
+    }
+}
+
+impl TensorFidelity {
+    /// One line: what is wrong, or how far the numbers are.
+    pub fn said(&self) -> String {
+        let TensorFidelity { tensor, stored_name, stored_as, furthest, limit, .. } = self;
+        match &self.cause {
+            Some(cause) => format!("{tensor} ({stored_as}, \"{stored_name}\"): {cause}"),
+            None => format!("{tensor} ({stored_as}): {furthest:.3} of {limit} allowed"),
+        }
+    }
+}
+
+/// A node with a scale that only the number of a mask makes, by its name.
+fn rounds_the_mask(file: &OnnxFile) -> Option<String> {
+    const LARGE: f32 = 1e30;
+    let is_large = |name: &String| {
+        let index = file.tensors().iter().position(|info| info.name == *name && info.dtype == Dtype::F32)?;
+        let bytes = file.read(index).ok()?;
+        let numbers = bytes.as_chunks::<4>().0;
+        Some(numbers.len() == 1 && numbers.iter().any(|&bytes| f32::from_le_bytes(bytes).abs() > LARGE))
+    };
+    let mut nodes = file.graph()?.node.iter();
+    let node = nodes.find(|node| {
+        let rounds = node.op_type() == "QuantizeLinear" || node.op_type().starts_with("QLinear");
+        rounds && node.input.iter().skip(1).any(|name| is_large(name) == Some(true))
+    })?;
+    Some(format!("node \"{}\" ({})", node.name(), node.op_type()))
+}
+
+fn misshapen(held: &Bound, bound: &Bound) -> TensorFidelity {
+    TensorFidelity {
+        tensor: held.param.name.clone(),
+        stored_name: held.stored_name.clone(),
+        stored_as: held.dtype.to_string(),
+        scales: 0,
+        count: 0,
+        beyond: 0,
+        furthest: f64::INFINITY,
+        limit: 0.0,
+        cause: Some(format!("shape {:?}, the model has {:?}", held.param.shape, bound.param.shape)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! A graph in standard operators on f32: what a runtime needs to compute every graph that tools write.
+//!
+//! Weights that are stored as integers, codes or halves become their numbers in f32. The rounding of activations is left out,
+//! or kept in f32. Operators that ONNX Runtime makes of several become these again. What is not known stays as it is.
+//!
+//! ```text
+//! pass         one node after the other, and what is not needed any more
+//!   constants    the numbers that a file holds
+//!   stored       how a dequantized tensor is stored in the file
+//!   reals        the numbers that integers stand for
+//!     rounding     activations, rounded as the graph says, or not
+//!   halves       f16 and bf16 in f32
+//! operators
+//!   linear       QuantizeLinear, DequantizeLinear
+//!   integers     MatMulInteger, ConvInteger and their scales
+//!   qoperator    QLinearMatMul, QGemm and others
+//!   blocks       MatMulNBits, GatherBlockQuantized
+//!     bnb4         MatMulBnb4: NF4 and FP4
+//!   fused        FusedMatMul, FusedGemm, Dropout
+//!   gelu         BiasGelu, FastGelu, QuickGelu
+//!   norms        SkipLayerNormalization, EmbedLayerNormalization
+//! ```
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::error::{Error, Result};
+use crate::format::TensorFile as _;
+use crate::format::onnx::OnnxFile;
+use crate::format::onnx::proto::tensor_proto::DataType;
+use crate::format::onnx::proto::{ModelProto, NodeProto};
+use crate::mapped::Mapped;
+use pass::Lowering;
+
+mod attributes;
+mod blocks;
+mod bnb4;
+mod constants;
+mod fused;
+mod gelu;
+mod halves;
+mod integers;
+mod linear;
+mod norms;
+mod pass;
+mod qoperator;
+mod ranks;
+mod reals;
+mod rounding;
+mod stored;
+
+pub use bnb4::codebook;
+pub use stored::{Codes, Stored};
+
+/// What becomes of activations that a graph rounds to integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// They are not rounded: the graph computes with its dequantized weights alone.
+    Exact,
+    /// They are rounded as the graph says, and computed with in f32.
+    Rounded,
+}
+
+/// How a graph is lowered.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What becomes of activations that are rounded.
+    pub activations: Activations,
+    /// Whether `FastGelu` becomes the function that it approximates: in the graph of a model with `gelu`.
+    pub exact_gelu: bool,
+}
+
+impl Options {
+    /// The graph as it is, activations as they are said.
+    pub fn new(activations: Activations) -> Options {
+        Options { activations, exact_gelu: false }
+    }
+}
+
+/// A graph in standard operators on f32.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The model. Data in other files that needed no change are still there.
+    pub model: ModelProto,
+    /// How the initializers are stored in the file that are other numbers there.
+    pub stored: HashMap<String, Stored>,
+}
+
+/// Whether a graph has anything to lower.
+pub fn is_needed(file: &OnnxFile) -> bool {
+    let nodes = file.graph().into_iter().flat_map(|graph| &graph.node);
+    let halves = [DataType::Float16, DataType::Bfloat16];
+    file.declared().iter().any(|of| halves.contains(of)) || nodes.into_iter().any(is_lowered)
+}
+
+/// Whether a node is no standard operator on f32.
+fn is_lowered(node: &NodeProto) -> bool {
+    const STANDARD: [&str; 7] = [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "ConvInteger",
+        "QLinearMatMul",
+        "QLinearConv",
+    ];
+    node.domain() == "com.microsoft"
+        || matches!(node.op_type(), "Dropout" | "FusedMatMul")
+        || STANDARD.contains(&node.op_type())
+}
+
+/// Lowers the graph of a file, whose `bytes` these are.
+///
+/// # Errors
+/// Bytes that are no model.
+pub fn lower(file: &OnnxFile, bytes: Mapped, options: Options) -> Result<Lowered> {
+    let mut model = ModelProto::decode(Bytes::from_owner(bytes))
+        .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
+    let mut stored = HashMap::new();
+    if let Some(graph) = &mut model.graph {
+        halves::widen(file, graph, &mut stored)?;
+        Lowering::new(file, options, graph).run(graph, &mut stored);
+    }
+    Ok(Lowered { model, stored })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! The numbers that integers stand for: dequantized tensors of the file, and what becomes of activations.
+
+use super::Stored;
+use super::constants::range;
+use super::pass::Lowering;
+use super::stored::Table;
+use crate::format::onnx::proto::NodeProto;
+use crate::format::onnx::proto::tensor_proto::DataType;
+
+/// What integers are multiplied by, after their zero points are taken off.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Scale {
+    /// The value; nothing stands for 1.
+    pub(super) scale: Option<String>,
+    pub(super) zero: Option<String>,
+    /// The axis along which there are several.
+    pub(super) axis: i64,
+    /// How many elements along the axis share one; 0 for 1.
+    pub(super) block: usize,
+}
+
+impl Scale {
+    /// The scale in one input of a node, and the zero point in another; several along the last axis.
+    pub(super) fn at(node: &NodeProto, scale: usize, zero: usize) -> Option<Scale> {
+        Some(Scale::new(node.input.get(scale)?, node.input.get(zero).map_or("", String::as_str)))
+    }
+
+    pub(super) fn new(scale: &str, zero: &str) -> Scale {
+        let zero = Some(zero).filter(|zero| !zero.is_empty()).map(str::to_owned);
+        Scale { scale: Some(scale.to_owned()), zero, axis: -1, block: 0 }
+    }
+}
+
+impl Lowering<'_> {
+    /// The numbers that a value of integers stands for, as a value of f32. Nothing if it is not known what they are.
+    pub(super) fn real(&mut self, value: &str, by: &Scale) -> Option<String> {
+        let key = (value.to_owned(), by.clone());
+        if let Some(known) = self.reals.get(&key) {
+            return Some(known.clone());
+        }
+        let real = self.find(value, by)?;
+        self.reals.insert(key, real.clone());
+        Some(real)
+    }
+
+    fn find(&mut self, value: &str, by: &Scale) -> Option<String> {
+        if self.places.contains_key(value) {
+            return self.dequantized(value, by);
+        }
+        if let Some((real, own)) = self.made.get(value).cloned() {
+            return self.adapted(&real, &own, by);
+        }
+        let node = self.producer(value)?.clone();
+        match node.op_type() {
+            "QuantizeLinear" => {
+                let own =
+                    Scale { axis: super::attributes::integer(&node, "axis", 1), ..Scale::at(&node, 1, 2)? };
+                let (first, of) = (node.input.first()?, self.type_of_zero(&own));
+                let rounded = self.rounded(&node, first, &own, of)?;
+                self.adapted(&rounded, &own, by)
+            }
+            "DynamicQuantizeLinear" if node.output.first()? == value => {
+                let own = Scale::new(node.output.get(1)?, node.output.get(2)?);
+                let rounded = self.rounded(&node, node.input.first()?, &own, DataType::Uint8)?;
+                self.adapted(&rounded, &own, by)
+            }
+            "Gather" | "GatherElements" | "Reshape" | "Transpose" | "Slice" | "Squeeze" | "Unsqueeze"
+            | "Identity" | "Flatten" | "Expand" | "Tile" | "Split" => {
+                let moved = self.real(node.input.first()?, by)?;
+                let taken: Vec<&str> = std::iter::once(moved.as_str())
+                    .chain(node.input.iter().skip(1).map(String::as_str))
+                    .collect();
+                self.twin(&node, value, &taken, by)
+            }
+            "Concat" => {
+                let parts =
+                    node.input.iter().map(|part| self.real(part, by)).collect::<Option<Vec<String>>>()?;
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                self.twin(&node, value, &parts, by)
+            }
+            _ => None,
+        }
+    }
+
+    /// The scale that the integers of an activation have, if they have one.
+    pub(super) fn own_scale(&self, value: &str) -> Option<String> {
+        if let Some((_, own)) = self.made.get(value) {
+            return own.scale.clone();
+        }
+        let node = self.producer(value)?;
+        match node.op_type() {
+            "QuantizeLinear" => node.input.get(1).cloned(),
+            "DynamicQuantizeLinear" => node.output.get(1).cloned(),
+            "Reshape" | "Transpose" | "Slice" | "Squeeze" | "Unsqueeze" | "Identity" | "Gather" => {
+                self.own_scale(node.input.first()?)
+            }
+            _ => None,
+        }
+    }
+
+    /// The type of integers that have a zero point.
+    pub(super) fn type_of_zero(&self, scale: &Scale) -> DataType {
+        let zero = scale.zero.as_ref().and_then(|zero| self.constant(zero));
+        zero.map_or(DataType::Uint8, |zero| zero.declared)
+    }
+
+    /// The same nodes on the numbers in the place of the integers. All outputs of a `Split` get one.
+    fn twin(&mut self, node: &NodeProto, value: &str, taken: &[&str], by: &Scale) -> Option<String> {
+        let names: Vec<String> = node.output.iter().map(|name| self.fresh(&format!("{name} real"))).collect();
+        let input = taken.iter().map(|&name| name.to_owned()).collect();
+        let name = Some(format!("{} real", node.name()));
+        self.push(NodeProto { name, input, output: names.clone(), ..node.clone() });
+        for (output, name) in node.output.iter().zip(&names) {
+            self.reals.insert((output.clone(), by.clone()), name.clone());
+        }
+        node.output.iter().position(|output| output == value).and_then(|at| names.get(at)).cloned()
+    }
+
+    /// Numbers whose integers have a scale, read with another one.
+    fn adapted(&mut self, real: &str, own: &Scale, by: &Scale) -> Option<String> {
+        let of = NodeProto { output: vec![real.to_owned()], ..NodeProto::default() };
+        let same_scale = self.is_same(own.scale.as_ref(), by.scale.as_ref());
+        let same_zero = self.is_same(own.zero.as_ref(), by.zero.as_ref());
+        if same_scale && same_zero {
+            return Some(real.to_owned());
+        }
+        // (real / own + own zero - zero) · scale
+        let mut value = real.to_owned();
+        if let Some(own) = &own.scale {
+            value = self.emit(&of, "Div", &[&value, own], Vec::new());
+        }
+        if !same_zero {
+            for (zero, operator) in [(&own.zero, "Add"), (&by.zero, "Sub")] {
+                if let Some(zero) = zero {
+                    let zero = self.zero_point(&of, zero)?;
+                    value = self.emit(&of, operator, &[&value, &zero], Vec::new());
+                }
+            }
+        }
+        if let Some(scale) = &by.scale {
+            value = self.emit(&of, "Mul", &[&value, scale], Vec::new());
+        }
+        Some(value)
+    }
+
+    /// Whether two scales or zero points are the same value or the same constant. None at all is a 1, or a 0.
+    fn is_same(&self, one: Option<&String>, other: Option<&String>) -> bool {
+        if one == other {
+            return true;
+        }
+        let bytes = |name: Option<&String>| self.constant(name?).map(|constant| constant.bytes.into_owned());
+        match (one, other) {
+            (Some(_), Some(_)) => bytes(one).is_some_and(|one| Some(one) == bytes(other)),
+            (Some(_), None) => bytes(one).is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0)),
+            (None, Some(_)) => bytes(other).is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0)),
+            (None, None) => true,
+        }
+    }
+
+    /// A zero point as f32.
+    pub(super) fn zero_point(&mut self, of: &NodeProto, zero: &str) -> Option<String> {
+        let known = self.constant(zero);
+        match known {
+            Some(constant) => {
+                let numbers = constant.integers()?.into_iter().map(|number| number as f32).collect();
+                Some(self.add(&format!("{zero} as f32"), &constant.shape, numbers))
+            }
+            None => Some(self.emit(
+                of,
+                "Cast",
+                &[zero],
+                vec![super::attributes::int("to", DataType::Float as i64)],
+            )),
+        }
+    }
+
+    /// A tensor of the file as the numbers that it stands for.
+    fn dequantized(&mut self, value: &str, by: &Scale) -> Option<String> {
+        let constant = self.constant(value)?;
+        let (codes, shape) = (constant.integers()?, constant.shape.clone());
+        let scales = match &by.scale {
+            Some(scale) => {
+                let scales = self.constant(scale)?;
+                Table::new(scales.floats()?, &scales.shape, &shape, by.axis, by.block)?
+            }
+            None => Table::one(1.0),
+        };
+        let zeros = match &by.zero {
+            Some(zero) => {
+                let zeros = self.constant(zero)?;
+                Table::new(zeros.integers()?, &zeros.shape, &shape, by.axis, by.block)?
+            }
+            None => Table::one(0),
+        };
+        let error =
+            by.scale.as_ref().and_then(|scale| self.constant(scale)).map_or(0.0, |scale| scale.rounding());
+        let stored = Stored::integers(constant.range()?, value, by.scale.as_deref(), scales, zeros)
+            .with_scale_error(error);
+        Some(self.add_dequantized(&shape, &codes, stored))
+    }
+
+    /// A tensor of integers as the numbers that it stands for, given a scale for all of them or for each index of the last axis.
+    pub(super) fn dequantized_by(&mut self, value: &str, scales: Vec<f32>) -> Option<String> {
+        let constant = self.constant(value)?;
+        let count = scales.len();
+        let scales = Table::new(scales, &[count], &constant.shape, -1, 0)?;
+        let stored = Stored::integers(constant.range()?, value, None, scales, Table::one(0));
+        Some(self.add_dequantized(&constant.shape, &constant.integers()?, stored))
+    }
+
+    /// Adds the initializer that integers stand for, under the name that the tensor had before it was quantized.
+    pub(super) fn add_dequantized(&mut self, shape: &[usize], codes: &[i32], stored: Stored) -> String {
+        let numbers = codes.iter().enumerate().map(|(index, &code)| stored.number(index, code)).collect();
+        self.add_stored(shape, numbers, stored)
+    }
+
+    /// Adds an initializer of dequantized numbers.
+    pub(super) fn add_stored(&mut self, shape: &[usize], numbers: Vec<f32>, stored: Stored) -> String {
+        let name = self.add(&plain(&stored.name), shape, numbers);
+        self.stored.insert(name.clone(), stored);
+        name
+    }
+}
+
+/// The name that a tensor had before it was quantized.
+fn plain(name: &str) -> String {
+    const ENDS: [&str; 6] = ["_quantized", "_Bnb4", "_DQ", "_Q4", "_Q8", "_Q2"];
+    const TURNED: [&str; 2] = ["_Transposed", "_transposed"];
+    let mut plain = name;
+    while let Some(shorter) = ENDS.iter().chain(&TURNED).find_map(|end| plain.strip_suffix(end)) {
+        plain = shorter;
+    }
+    // `weight_Q4G32`
+    if let Some((before, group)) = plain.rsplit_once('G')
+        && !group.is_empty()
+        && group.bytes().all(|byte| byte.is_ascii_digit())
+        && let Some(shorter) = ENDS.iter().find_map(|end| before.strip_suffix(end))
+    {
+        plain = shorter;
+    }
+    if plain.is_empty() { name.to_owned() } else { plain.to_owned() }
+}
+
+/// The range of a type, as f32.
+pub(super) fn limits(of: DataType) -> Option<(f32, f32)> {
+    let (first, last) = range(of)?;
+    Some((first as f32, last as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_tools_put_behind_names_is_taken_off() {
+        for name in [
+            "a.weight_quantized",
+            "a.weight_Transposed_quantized",
+            "a.weight_Q4",
+            "a.weight_Q4G32",
+            "a.weight_DQ_Q4",
+        ] {
+            assert_eq!(plain(name), "a.weight", "{name}");
+        }
+        assert_eq!(
+            (plain("onnx::MatMul_12"), plain("_quantized")),
+            ("onnx::MatMul_12".into(), "_quantized".into())
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! How a tensor that was dequantized is stored in the file.
+
+use crate::tensor::Dtype;
+
+/// How a tensor that was dequantized is stored in the file: what tells a rounded number from another one.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What the elements are stored as.
+    pub codes: Codes,
+    /// The tensor of the file.
+    pub name: String,
+    /// The tensor of its scales, if it has any.
+    pub scale: Option<String>,
+    scales: Table<f32>,
+    zeros: Table<i32>,
+    /// Whether the scales are of blocks.
+    in_blocks: bool,
+    /// How far a scale may be from what it was before it was stored, as a share of it.
+    scale_error: f64,
+}
+
+/// What the elements of a tensor are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codes {
+    /// Integers from the first to the last: a number is `(code - zero point) · scale`.
+    Integers(i32, i32),
+    /// Codes of the 16 numbers of NF4, times a scale.
+    Nf4,
+    /// Codes of the 16 numbers of FP4, times a scale.
+    Fp4,
+    /// Floating-point numbers of this type.
+    Halves(Dtype),
+}
+
+/// A value for every element of a tensor: for all of them, along an axis, or in blocks.
+#[derive(Clone, Debug)]
+pub(super) struct Table<T> {
+    values: Vec<T>,
+    /// For every axis of the tensor: its length, the length of a block, and how far apart two blocks are among the values.
+    axes: Vec<(usize, usize, usize)>,
+}
+
+impl<T: Copy + Default> Table<T> {
+    /// One value for all elements.
+    pub(super) fn one(value: T) -> Table<T> {
+        Table { values: vec![value], axes: Vec::new() }
+    }
+
+    /// Values for the elements of `shape`: one; one for each index of `axis`, counted from behind if it is negative; or one for
+    /// each block of `block` elements along it, in which case `of` is the shape of the values. Nothing if there are too few.
+    pub(super) fn new(
+        values: Vec<T>,
+        of: &[usize],
+        shape: &[usize],
+        axis: i64,
+        block: usize,
+    ) -> Option<Table<T>> {
+        if let [one] = values.as_slice() {
+            return Some(Table::one(*one));
+        }
+        let rank = i64::try_from(shape.len()).ok()?;
+        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+        let length = *shape.get(axis)?;
+        if block == 0 {
+            let axes =
+                shape.iter().enumerate().map(|(at, &length)| (length, 1, usize::from(at == axis))).collect();
+            return (values.len() == length).then_some(Table { values, axes });
+        }
+        let mut counts = shape.to_vec();
+        *counts.get_mut(axis)? = length.div_ceil(block);
+        let needed = counts.iter().try_fold(1_usize, |product, &count| product.checked_mul(count))?;
+        if values.len() != needed || of.iter().product::<usize>() != needed {
+            return None;
+        }
+        let mut axes = Vec::new();
+        let mut stride = 1;
+        for (at, (&length, &count)) in shape.iter().zip(&counts).enumerate().rev() {
+            axes.push((length, if at == axis { block } else { 1 }, stride));
+            stride *= count;
+        }
+        axes.reverse();
+        Some(Table { values, axes })
+    }
+
+    /// Values for the elements of a tensor whose axes are given: the length of each, of its blocks, and how far apart two of
+    /// them are among the values. Nothing if there are too few.
+    pub(super) fn of_axes(values: Vec<T>, axes: Vec<(usize, usize, usize)>) -> Option<Table<T>> {
+        let last = axes.iter().try_fold(0_usize, |last, &(length, block, stride)| {
+            last.checked_add((length.checked_sub(1)? / block.max(1)).checked_mul(stride)?)
+        })?;
+        (last < values.len()).then_some(Table { values, axes })
+    }
+
+    /// The value for element `index`, counted in the order of the rows.
+    pub(super) fn at(&self, index: usize) -> T {
+        self.values.get(self.place(index)).copied().unwrap_or_default()
+    }
+
+    /// Which of the values element `index` has.
+    pub(super) fn place(&self, index: usize) -> usize {
+        let (mut rest, mut place) = (index, 0);
+        for &(length, block, stride) in self.axes.iter().rev() {
+            place += rest % length.max(1) / block.max(1) * stride;
+            rest /= length.max(1);
+        }
+        place
+    }
+
+    /// Whether several elements in a row along an axis share a value.
+    fn has_blocks(&self) -> bool {
+        self.axes.iter().any(|&(_, block, _)| block > 1)
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+}
+
+impl Stored {
+    pub(super) fn integers(
+        (first, last): (i32, i32),
+        name: &str,
+        scale: Option<&str>,
+        scales: Table<f32>,
+        zeros: Table<i32>,
+    ) -> Stored {
+        let scale = scale.map(str::to_owned);
+        let (in_blocks, codes) = (scales.has_blocks(), Codes::Integers(first, last));
+        Stored { codes, name: name.to_owned(), scale, scales, zeros, in_blocks, scale_error: 0.0 }
+    }
+
+    pub(super) fn codes(codes: Codes, name: &str, scale: &str, scales: Table<f32>) -> Stored {
+        let (name, scale) = (name.to_owned(), Some(scale.to_owned()));
+        Stored { codes, name, scale, scales, zeros: Table::one(0), in_blocks: true, scale_error: 0.0 }
+    }
+
+    pub(super) fn halves(dtype: Dtype, name: &str) -> Stored {
+        let (scales, zeros) = (Table::one(1.0), Table::one(0));
+        let (codes, name) = (Codes::Halves(dtype), name.to_owned());
+        Stored { codes, name, scale: None, scales, zeros, in_blocks: false, scale_error: 0.0 }
+    }
+
+    /// The scale of element `index`: of integers the distance of two neighbours.
+    pub fn scale_at(&self, index: usize) -> f32 {
+        self.scales.at(index)
+    }
+
+    /// Which of the scales element `index` has.
+    pub fn group_at(&self, index: usize) -> usize {
+        self.scales.place(index)
+    }
+
+    /// Whether several elements in a row share a scale, and the next ones along the same axis have another.
+    pub fn is_in_blocks(&self) -> bool {
+        self.in_blocks
+    }
+
+    /// How far a scale may be from the one that the numbers were rounded with, as a share of it: where it is stored in a half.
+    pub fn scale_error(&self) -> f64 {
+        self.scale_error
+    }
+
+    /// The same with scales that were rounded by this share.
+    #[must_use]
+    pub(super) fn with_scale_error(self, scale_error: f64) -> Stored {
+        Stored { scale_error, ..self }
+    }
+
+    /// The zero point of element `index`.
+    pub fn zero_at(&self, index: usize) -> i32 {
+        self.zeros.at(index)
+    }
+
+    /// The number that an integer stands for at `index`.
+    pub(super) fn number(&self, index: usize, code: i32) -> f32 {
+        code.wrapping_sub(self.zero_at(index)) as f32 * self.scale_at(index)
+    }
+
+    /// Whether element `index`, whose dequantized number is given, has the first or the last of the codes: what is beyond
+    /// became this one.
+    pub fn is_at_the_end(&self, index: usize, number: f32) -> bool {
+        let Codes::Integers(first, last) = self.codes else { return false };
+        let code = (number / self.scale_at(index)).round() as i64 + i64::from(self.zero_at(index));
+        code <= i64::from(first) || code >= i64::from(last)
+    }
+
+    /// How many scales there are.
+    pub fn scales(&self) -> usize {
+        self.scales.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_along_an_axis_or_in_blocks() {
+        let of_rows = Table::new(vec![1.0, 2.0], &[2], &[2, 3], 0, 0).unwrap();
+        assert_eq!([0, 2, 3, 5].map(|index| of_rows.at(index)), [1.0, 1.0, 2.0, 2.0]);
+        let of_columns = Table::new(vec![1.0, 2.0, 3.0], &[3], &[2, 3], -1, 0).unwrap();
+        assert_eq!([0, 2, 3, 5].map(|index| of_columns.at(index)), [1.0, 3.0, 1.0, 3.0]);
+        let blocks = Table::new(vec![1.0, 2.0, 3.0, 4.0], &[2, 2], &[2, 3], 1, 2).unwrap();
+        assert_eq!([0, 1, 2, 3, 5].map(|index| blocks.at(index)), [1.0, 1.0, 2.0, 3.0, 4.0]);
+        assert!(Table::new(vec![1.0, 2.0], &[2], &[2, 3], 1, 0).is_none());
+        assert_eq!(Table::one(7.0).at(5), 7.0);
+    }
+
+    #[test]
+    fn the_ends_of_the_codes_are_known() {
+        let stored = Stored::integers((-8, 7), "q", Some("s"), Table::one(0.5), Table::one(1));
+        assert_eq!(stored.number(0, -8), -4.5);
+        assert!(
+            stored.is_at_the_end(0, -4.5) && stored.is_at_the_end(0, 3.0) && !stored.is_at_the_end(0, 2.5)
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! How much rounding weights and activations may cost.
+
+use deberta_converters::format::onnx::{GraphKind, Numbers};
+use serde::Deserialize;
+
+use crate::report::Cost;
+
+/// How much rounding may cost: of `tolerances.quantization` in `case.yaml` and policies. How the numbers were found:
+/// `docs/quantized.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The least decibels that rounding activations leaves, whose scales are computed from each batch.
+    dynamic_db: Option<f64>,
+    /// The same of scales that are constants.
+    static_db: Option<f64>,
+    /// The least decibels of the graph as it is against the goldens.
+    cost_db: Option<f64>,
+    /// The largest share of rows of logits that may have another largest one.
+    flips: Option<f64>,
+}
+
+/// Where nothing is said.
+const DYNAMIC: f64 = 25.0;
+const STATIC: f64 = 15.0;
+/// What the tanh approximation of a gelu leaves, as constants rounded to f16 do.
+const APPROXIMATED: f64 = 70.0;
+
+impl Limits {
+    /// The least decibels that rounding activations leaves in a graph of this kind.
+    pub fn activations(&self, kind: GraphKind) -> f64 {
+        match kind.numbers {
+            Numbers::Dynamic { .. } => self.dynamic_db.unwrap_or(DYNAMIC),
+            _ if !kind.rounds_activations() => APPROXIMATED,
+            _ => self.static_db.unwrap_or(STATIC),
+        }
+    }
+
+    /// What of the whole cost is more than is allowed, in words; nothing where nothing is said.
+    pub fn refuses(&self, cost: &Cost) -> Option<String> {
+        if let Some(least) = self.cost_db.filter(|&least| cost.sqnr_db < least) {
+            return Some(format!("at least {least} dB are asked for"));
+        }
+        let share = cost.flips as f64 / cost.rows.max(1) as f64;
+        self.flips
+            .filter(|&most| share > most)
+            .map(|most| format!("at most {:.1} % of the rows may", 100.0 * most))
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("dynamic_db", self.dynamic_db),
+            ("static_db", self.static_db),
+            ("cost_db", self.cost_db),
+            ("flips", self.flips),
+        ];
+        for (key, value) in numbers {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                return Err(format!(
+                    "tolerances.quantization.{key}: expected a number from 0, found {value}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_the_kind_or_those_that_are_said() {
+        let kind = |numbers| GraphKind { numbers, ..GraphKind::default() };
+        let (dynamic, qdq) =
+            (kind(Numbers::Dynamic { unsigned: false }), kind(Numbers::Qdq { unsigned: false }));
+        let usual = Limits::default();
+        assert_eq!((usual.activations(dynamic), usual.activations(qdq)), (25.0, 15.0));
+        let said = Limits { static_db: Some(30.0), cost_db: Some(40.0), flips: Some(0.01), ..usual };
+        assert_eq!((said.activations(dynamic), said.activations(qdq)), (25.0, 30.0));
+        let cost = Cost { sqnr_db: 41.0, cosine: 1.0, flips: 2, rows: 100, margin: 0.1 };
+        assert_eq!(
+            (usual.refuses(&cost), said.refuses(&cost)),
+            (None, Some("at most 1.0 % of the rows may".to_owned()))
+        );
+        assert!(said.refuses(&Cost { sqnr_db: 39.0, ..cost }).is_some());
+        assert!(Limits { flips: Some(f64::NAN), ..usual }.check().is_err());
+    }
+}

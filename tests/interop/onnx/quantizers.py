@@ -1,0 +1,250 @@
+"""The tools that make the graphs of a release smaller or faster, each with the settings that releases have: a tool takes the
+path of a graph, that of the new one, and batches of inputs to calibrate with."""
+
+import contextlib
+import io
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import rewrites
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.transformers import optimizer
+
+try:
+    from onnxconverter_common import float16
+except ImportError:
+    float16 = None
+
+logging.disable(logging.WARNING)
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self, batches):
+        self.batches = iter(batches)
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def dynamic(**options):
+    def make(source, target, batches):
+        quantize_dynamic(str(source), str(target), **options)
+
+    return make
+
+
+def static(products_alone=True, **options):
+    """Without `products_alone` the mask is quantized too, with 3.4e38 / 255 as its step."""
+    if products_alone:
+        options["op_types_to_quantize"] = ["MatMul", "Gemm", "Gather", "Conv"]
+
+    def make(source, target, batches):
+        quantize_static(str(source), str(target), Batches(batches), **options)
+
+    return make
+
+
+def blocks(form=QuantFormat.QOperator, **options):
+    def make(source, target, batches):
+        quantizer = MatMulNBitsQuantizer(onnx.load(str(source)), quant_format=form, **options)
+        with contextlib.redirect_stdout(io.StringIO()):
+            quantizer.process()
+        onnx.save(quantizer.model.model, str(target))
+
+    return make
+
+
+def bnb4(kind):
+    def make(source, target, batches):
+        quantizer = MatMulBnb4Quantizer(onnx.load(str(source)), kind, 64)
+        quantizer.process()
+        onnx.save(quantizer.model.model, str(target))
+
+    return make
+
+
+def halves(**options):
+    """As the scripts of transformers.js, with what they keep in f32."""
+
+    def make(source, target, batches):
+        model = onnx.load(str(source))
+        kept = [*(name for name in float16.DEFAULT_OP_BLOCK_LIST if name != "Range"), "Cast"]
+        model = float16.convert_float_to_float16(model, op_block_list=kept, disable_shape_infer=True, **options)
+        onnx.save(sorted_by_use(model), str(target))
+
+    return make
+
+
+def halves_of_no_runtime(source, target, batches):
+    """The tool's defaults leave a `Cast` to f32 where f16 is due."""
+    onnx.save(float16.convert_float_to_float16(onnx.load(str(source)), keep_io_types=True), str(target))
+
+
+def stored(kind):
+    """Every matrix in half precision behind a `Cast`, under the old name; computed in f32."""
+
+    def make(source, target, batches):
+        model = onnx.load(str(source))
+        casts = []
+        for tensor in model.graph.initializer:
+            if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims, dtype=int) < 2:
+                continue
+            values, name = onnx.numpy_helper.to_array(tensor), tensor.name
+            narrow = onnx.helper.float32_to_bfloat16 if hasattr(onnx.helper, "float32_to_bfloat16") else bfloat16
+            if kind == onnx.TensorProto.FLOAT16:
+                rounded = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_stored")
+            else:
+                bits = bfloat16(values)
+                rounded = onnx.TensorProto(name=f"{name}_stored", data_type=kind, dims=tensor.dims, raw_data=bits.tobytes())
+            tensor.CopyFrom(rounded)
+            casts.append(onnx.helper.make_node("Cast", [f"{name}_stored"], [name], f"{name}_cast", to=onnx.TensorProto.FLOAT))
+        nodes = [*casts, *model.graph.node]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        onnx.save(model, str(target))
+
+    return make
+
+
+def bfloat16(values):
+    """The bits of the nearest numbers, to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def fused(level=None, half=False, **options):
+    """`onnxruntime.transformers.optimizer` with the fusions of `bert`, as Optimum's O2 to O4 have them."""
+
+    def make(source, target, batches):
+        from onnxruntime.transformers.fusion_options import FusionOptions
+
+        fusion = FusionOptions("bert")
+        fusion.enable_gelu_approximation = options.get("approximate", False)
+        model = optimizer.optimize_model(str(source), "bert", num_heads=4, hidden_size=64, opt_level=level, optimization_options=fusion)
+        if half:
+            model.convert_float_to_float16(keep_io_types=True)
+        model.save_model_to_file(str(target))
+
+    return make
+
+
+def after(first, second):
+    def make(source, target, batches):
+        with tempfile.TemporaryDirectory() as folder:
+            between = Path(folder) / "model.onnx"
+            first(source, between, batches)
+            second(between, target, batches)
+
+    return make
+
+
+def alone(rewrite):
+    return lambda source, target, batches: rewrite(source, target)
+
+
+def sorted_by_use(model):
+    """Some tools put a node behind those that take its output."""
+    known = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input} | {""}
+    ahead, nodes = [(node, taken(node)) for node in model.graph.node], []
+    while ahead:
+        behind = []
+        for node, names in ahead:
+            if all(name in known for name in names):
+                nodes.append(node)
+                known.update(node.output)
+            else:
+                behind.append((node, names))
+        if len(behind) == len(ahead):
+            raise ValueError(f"{behind[0][0].name} takes what nothing makes")
+        ahead = behind
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def taken(node):
+    """What a node takes, and what its branches take of the values around them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            made = {name for inner in attribute.g.node for name in inner.output} | {tensor.name for tensor in attribute.g.initializer}
+            names += [name for inner in attribute.g.node for name in taken(inner) if name not in made]
+    return names
+
+
+INT8, UINT8 = QuantType.QInt8, QuantType.QUInt8
+PRODUCTS = {"MatMulConstBOnly": True}
+
+PRODUCTS_OF = {
+    "MatMul": {"weight": 1, "scale": 1, "zero": 1},
+    "Gemm": {"weight": 1, "scale": 1, "zero": 1},
+    "MatMulInteger": {"weight": 1, "zero": 3, "scale": 99},
+    "QLinearMatMul": {"weight": 3, "scale": 4, "zero": 5},
+    "QGemm": {"weight": 3, "scale": 4, "zero": 5},
+    "MatMulNBits": {"weight": 1, "scale": 2, "zero": 3},
+    "MatMulBnb4": {"weight": 1, "scale": 2},
+}
+"""Operators that multiply with a weight, and which of the inputs it, its scale and its zero point are."""
+
+TOOLS = {
+    "int8": dynamic(weight_type=INT8, extra_options=PRODUCTS),
+    "uint8": dynamic(weight_type=UINT8, extra_options=PRODUCTS),
+    "int8-channels": dynamic(weight_type=INT8, per_channel=True),
+    "uint8-channels": dynamic(weight_type=UINT8, per_channel=True),
+    "int8-asymmetric": dynamic(weight_type=INT8, per_channel=True, extra_options={"WeightSymmetric": False}),
+    "int8-7bit": dynamic(weight_type=INT8, per_channel=True, reduce_range=True),
+    "int8-optimized": after(dynamic(weight_type=INT8), alone(rewrites.runtime("ORT_ENABLE_ALL"))),
+    "qdq": static(quant_format=QuantFormat.QDQ),
+    "qdq-tensorrt": static(
+        quant_format=QuantFormat.QDQ, activation_type=INT8, weight_type=INT8, per_channel=True,
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True},
+    ),
+    "qdq-channels": static(quant_format=QuantFormat.QDQ, per_channel=True, weight_type=INT8),
+    "qdq-16": static(quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt16, weight_type=INT8, extra_options={"UseQDQContribOps": True}),
+    "qoperator": static(quant_format=QuantFormat.QOperator),
+    "qoperator-mask": static(False, quant_format=QuantFormat.QOperator),
+    "qdq-mask": static(False, quant_format=QuantFormat.QDQ),
+    "q4": blocks(bits=4, block_size=32, is_symmetric=True),
+    "q4-zeros": blocks(bits=4, block_size=32, is_symmetric=False),
+    "q4-16": blocks(bits=4, block_size=16, is_symmetric=True),
+    "q4-128": blocks(bits=4, block_size=128, is_symmetric=False),
+    "q4-level4": blocks(bits=4, block_size=32, is_symmetric=True, accuracy_level=4),
+    "q8-blocks": blocks(bits=8, block_size=32, is_symmetric=True),
+    "q4-qdq": blocks(QuantFormat.QDQ, bits=4, block_size=32, is_symmetric=True),
+    "q4-qdq-zeros": blocks(QuantFormat.QDQ, bits=4, block_size=32, is_symmetric=False),
+    "q4-tables": blocks(bits=4, block_size=32, is_symmetric=True, op_types_to_quantize=("MatMul", "Gather"), quant_axes=(("MatMul", 0), ("Gather", 1))),
+    "bnb4": bnb4(1),
+    "bnb4-fp4": bnb4(0),
+    "fp16": halves(keep_io_types=True),
+    "fp16-io": halves(keep_io_types=False),
+    "q4f16": after(blocks(bits=4, block_size=32, is_symmetric=True), halves(keep_io_types=True)),
+    "f16-stored": stored(onnx.TensorProto.FLOAT16),
+    "bf16-stored": stored(onnx.TensorProto.BFLOAT16),
+    "fp16-defaults": halves_of_no_runtime,
+    "basic": alone(rewrites.runtime("ORT_ENABLE_BASIC")),
+    "extended": alone(rewrites.runtime("ORT_ENABLE_EXTENDED")),
+    "all": alone(rewrites.runtime("ORT_ENABLE_ALL")),
+    "bert": fused(0),
+    "bert-1": fused(1),
+    "bert-2": fused(2),
+    "bert-fast-gelu": fused(2, approximate=True),
+    "bert-half": fused(2, half=True, approximate=True),
+    "onnxslim": rewrites.onnxslim and alone(rewrites.slim),
+    "onnxsim": rewrites.onnxsim and alone(rewrites.simplified),
+    "int8-slim": rewrites.onnxslim and after(alone(rewrites.slim), dynamic(weight_type=INT8, extra_options=PRODUCTS)),
+    "int8-fused": after(fused(2), dynamic(weight_type=INT8)),
+    "qdq-optimized": after(alone(rewrites.runtime("ORT_ENABLE_BASIC")), static(quant_format=QuantFormat.QDQ)),
+}
+"""By the names that this script gives them; nothing for a tool that is not installed."""

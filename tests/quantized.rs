@@ -1,0 +1,218 @@
+//! Graphs whose weights or activations are rounded: three questions are answered, and what is broken is named.
+
+use std::fs;
+use std::path::Path;
+
+use deberta_tests::{Run, run};
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
+use protobuf::Message as _;
+
+use crate::onnx_graphs::{arg, foreign, golden, node, numbers, verify};
+use crate::{CONVERT, VERIFY};
+
+const GOLDEN: &str = "sequence-classification";
+const LAYER: &str = "encoder.layer.0.output.dense.weight";
+
+/// The floats of an initializer.
+fn floats(tensor: &TensorProto) -> Vec<f32> {
+    tensor.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+/// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
+fn quantize(graph: &mut GraphProto) {
+    let is_matrix = |tensor: &TensorProto| {
+        tensor.dims.len() == 2 && tensor.name.contains("encoder.layer") && tensor.name.ends_with(".weight")
+    };
+    let (matrices, others): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
+    graph.initializer = others;
+    assert!(!matrices.is_empty());
+    for tensor in matrices {
+        let values = floats(&tensor);
+        let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+        let codes = values.iter().map(|value| (value / scale).round() as i8 as u8).collect();
+        let [stored, scales] = ["quantized", "scale"].map(|end| format!("{}_{end}", tensor.name));
+        graph.initializer.push(numbers(&stored, &tensor.dims, 3, codes));
+        graph.initializer.push(numbers(&scales, &[], 1, scale.to_le_bytes().to_vec()));
+        graph.node.insert(0, node("DequantizeLinear", &[&stored, &scales], &tensor.name));
+    }
+}
+
+fn initializer<'g>(graph: &'g mut GraphProto, end: &str) -> &'g mut TensorProto {
+    graph.initializer.iter_mut().find(|tensor| tensor.name.ends_with(end)).unwrap()
+}
+
+/// Rounds what the first `Gemm` or `MatMul` of a layer takes.
+fn round_activations(graph: &mut GraphProto, nodes: impl FnOnce(&str) -> Vec<NodeProto>) {
+    let at = graph
+        .node
+        .iter()
+        .position(|node| node.name.contains("output/dense") && !node.input.is_empty())
+        .unwrap();
+    let taken = graph.node[at].input[0].clone();
+    graph.node[at].input[0] = "rounded".to_owned();
+    for node in nodes(&taken).into_iter().rev() {
+        graph.node.insert(at, node);
+    }
+}
+
+/// What a fault makes of the verification of a quantized graph.
+fn with(fault: impl FnOnce(&mut GraphProto)) -> Run {
+    let (_kept, model) = foreign(GOLDEN, &[], |graph| {
+        quantize(graph);
+        fault(graph);
+    });
+    verify(&model, GOLDEN, &[])
+}
+
+fn passes(run: &Run, said: &[&str]) {
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    said.iter().for_each(|said| assert!(run.stdout.contains(said), "{said}: {}", run.stdout));
+}
+
+fn fails(run: &Run, said: &[&str]) {
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    said.iter().for_each(|said| assert!(run.stdout.contains(said), "{said}: {}", run.stdout));
+}
+
+#[test]
+fn weights_that_are_the_models_rounded_pass() {
+    passes(
+        &with(|_| {}),
+        &[
+            "int8 (weights)",
+            "tensors are those of",
+            "it computes the model",
+            "no activations are rounded",
+            "the whole cost",
+        ],
+    );
+}
+
+#[test]
+fn a_broken_tensor_is_named_with_its_cause() {
+    let scale = with(|graph| {
+        let tensor = initializer(graph, &format!("{LAYER}_scale"));
+        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
+    });
+    fails(&scale, &[LAYER, "the scale", "is 1.5000 times"]);
+    let shifted = with(|graph| {
+        graph.initializer.push(numbers("zero", &[], 3, vec![5]));
+        let node = graph.node.iter_mut().find(|node| node.output[0].ends_with(LAYER)).unwrap();
+        node.input.push("zero".to_owned());
+    });
+    fails(&shifted, &[LAYER, "the zero point is 5 too"]);
+    let exchanged = with(|graph| {
+        let [one, other] = [0, 1].map(|layer| format!("encoder.layer.{layer}.output.dense.weight_quantized"));
+        let bytes = initializer(graph, &one).raw_data.clone();
+        let bytes = std::mem::replace(&mut initializer(graph, &other).raw_data, bytes);
+        initializer(graph, &one).raw_data = bytes;
+    });
+    fails(&exchanged, &[LAYER, "these are the numbers of", "encoder.layer.1.output.dense.weight"]);
+    let others = with(|graph| {
+        let tensor = initializer(graph, &format!("{LAYER}_quantized"));
+        tensor.raw_data.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 251) as u8);
+    });
+    fails(&others, &[LAYER, "other weights"]);
+    for run in [scale, shifted, exchanged, others] {
+        assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn labels_in_another_order_are_seen() {
+    let run = with(|graph| {
+        let tensor = initializer(graph, "classifier.weight");
+        let half = tensor.raw_data.len() / usize::try_from(tensor.dims[0]).unwrap();
+        tensor.raw_data.rotate_left(half);
+    });
+    fails(&run, &["classifier.weight", "another order"]);
+}
+
+#[test]
+fn a_graph_that_computes_something_else_is_wrong_and_its_weights_are_not() {
+    let run = with(|graph| {
+        let node = graph.node.iter_mut().find(|node| node.op_type == "Erf").unwrap();
+        node.op_type = "Tanh".to_owned();
+    });
+    fails(&run, &["the graph is wrong, not the weights", "tensors are those of"]);
+}
+
+#[test]
+fn rounded_activations_cost_what_they_may() {
+    let dynamic = |taken: &str| {
+        let mut quantize = node("DynamicQuantizeLinear", &[taken], "q");
+        quantize.output.extend(["s".to_owned(), "z".to_owned()]);
+        vec![quantize, node("DequantizeLinear", &["q", "s", "z"], "rounded")]
+    };
+    passes(
+        &with(|graph| round_activations(graph, dynamic)),
+        &["int8 (dynamic)", "rounding them", "at least 25 are due"],
+    );
+    let coarse = with(|graph| {
+        graph.initializer.push(numbers("s", &[], 1, 3.0_f32.to_le_bytes().to_vec()));
+        graph.initializer.push(numbers("z", &[], 2, vec![128]));
+        let pair = |taken: &str| {
+            vec![
+                node("QuantizeLinear", &[taken, "s", "z"], "q"),
+                node("DequantizeLinear", &["q", "s", "z"], "rounded"),
+            ]
+        };
+        round_activations(graph, pair);
+    });
+    fails(&coarse, &["int8 (static, QDQ)", "costs more than a quantization does", "tensors are those of"]);
+}
+
+#[test]
+fn zero_points_by_column_are_computed_rightly() {
+    // As quantize_dynamic writes them for unsigned weights by channel: rten's own integers are wrong there.
+    let run = with(|graph| {
+        let at = graph.node.iter().position(|node| node.op_type == "DequantizeLinear").unwrap();
+        let stored = graph.node[at].input[0].clone();
+        let tensor = initializer(graph, &stored);
+        tensor.data_type = 2;
+        let columns = tensor.dims[1];
+        tensor.raw_data.iter_mut().for_each(|code| *code = code.wrapping_add(128));
+        graph.initializer.push(numbers("zeros", &[columns], 2, vec![128; usize::try_from(columns).unwrap()]));
+        let scale = graph.node[at].input[1].clone();
+        let value = floats(initializer(graph, &scale))[0];
+        let scales =
+            std::iter::repeat_n(value.to_le_bytes(), usize::try_from(columns).unwrap()).flatten().collect();
+        graph.initializer.push(numbers("scales", &[columns], 1, scales));
+        graph.node[at].input = vec![stored, "scales".to_owned(), "zeros".to_owned()];
+    });
+    passes(&run, &["tensors are those of", "it computes the model"]);
+}
+
+#[test]
+fn a_case_may_say_what_rounding_may_cost() {
+    let (kept, model) = foreign(GOLDEN, &[], quantize);
+    let copy = kept.path().join("golden");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(golden(GOLDEN)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let case = copy.join("case.yaml");
+    let text = fs::read_to_string(&case).unwrap();
+    assert!(text.contains("tolerances:\n"));
+    fs::write(&case, text.replace("tolerances:\n", "tolerances:\n  quantization: {cost_db: 150}\n")).unwrap();
+    let run = run(VERIFY, &["--model", arg(&model), "--golden", arg(&copy)]);
+    fails(&run, &["at least 150 dB are asked for", "it computes the model"]);
+}
+
+#[test]
+fn diff_compares_a_quantized_graph_with_its_weights() {
+    let (kept, model) = foreign(GOLDEN, &[], quantize);
+    fs::copy(golden(GOLDEN).join("config.json"), kept.path().join("config.json")).unwrap();
+    let weights = golden(GOLDEN).join("model.safetensors");
+    let diff = |model: &Path| run(CONVERT, &["diff", arg(&weights), arg(model)]);
+    passes(&diff(&model), &["the same weights, rounded"]);
+    let mut proto = ModelProto::parse_from_bytes(&fs::read(&model).unwrap()).unwrap();
+    let tensor = initializer(proto.graph.mut_or_insert_default(), &format!("{LAYER}_scale"));
+    tensor.raw_data = (floats(tensor)[0] * 2.0).to_le_bytes().to_vec();
+    fs::write(&model, proto.write_to_bytes().unwrap()).unwrap();
+    fails(&diff(&model), &[LAYER, "is 2.0000 times", "not the same weights"]);
+    let inspected = run(CONVERT, &["inspect", arg(&model)]);
+    passes(&inspected, &["graph       int8 (weights)"]);
+}
