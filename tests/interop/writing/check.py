@@ -111,6 +111,8 @@ class Checks:
             child.send_signal(signal.SIGKILL)
             child.wait()
             fates[self.after_death(job, out, over_old, f"after {moment:.3f} s")] += 1
+            if number % 100 == 99:
+                print(f"{number + 1} deaths", flush=True)
         print(f"{kills} deaths at random moments: {dict(fates)}", flush=True)
 
     def kills_at_names(self, all_jobs: list[Job]) -> None:
