@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::format::onnx::proto::NodeProto;
 use crate::format::onnx::{self, OnnxFile};
 use crate::format::{Format, TensorFile};
 use crate::lowering::{Activations, Lowered, Options, Stored, lower};
@@ -67,6 +68,8 @@ pub struct Dequantized {
     pub lowered: Lowered,
     /// A node that rounds the mask, whose number is as large as f32 has them, and everything with it.
     pub quantized_mask: Option<String>,
+    /// Whether ONNX Runtime may round activations to integers of 8 bits of its own accord.
+    pub may_round: bool,
 }
 
 impl Dequantized {
@@ -80,11 +83,12 @@ impl Dequantized {
         let options = Options { activations: Activations::Exact, exact_gelu };
         let lowered = lower(&file, Mapped::open(path)?, options)?;
         let quantized_mask = rounds_the_mask(&file);
+        let may_round = file.graph().is_some_and(|graph| graph.node.iter().any(may_round));
         let source = Source { path: path.to_owned(), files: vec![path.to_owned()], weight_map: None };
         let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
         let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
         let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;
-        Ok(Dequantized { checkpoint, lowered, quantized_mask })
+        Ok(Dequantized { checkpoint, lowered, quantized_mask, may_round })
     }
 
     /// How the tensor of the file with that name is stored; nothing if it is in f32.
@@ -208,6 +212,13 @@ impl TensorFidelity {
             None => format!("{tensor} ({stored_as}): {furthest:.3} of {limit} allowed"),
         }
     }
+}
+
+/// Whether a node says that 8 bits are accurate enough for what it takes.
+fn may_round(node: &NodeProto) -> bool {
+    const INT8: i64 = 4;
+    let level = node.attribute.iter().find(|attribute| attribute.name() == "accuracy_level");
+    node.op_type() == "MatMulNBits" && level.is_some_and(|level| level.i() == INT8)
 }
 
 /// A node with a scale that only the number of a mask makes, by its name.

@@ -1,1 +1,191 @@
+use super::*;
+use crate::format::onnx::encoded;
+use crate::format::onnx::open;
+use crate::format::onnx::proto::attribute_proto::AttributeType;
+use crate::format::onnx::proto::{AttributeProto, GraphProto, TensorProto, ValueInfoProto};
 
+fn node(operator: &str, input: &[&str], output: &[&str]) -> NodeProto {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let domain =
+        if operator.starts_with("MatMulN") || operator.starts_with("Fused") { "com.microsoft" } else { "" };
+    NodeProto {
+        name: Some(format!("/m/{operator}")),
+        domain: Some(domain.to_owned()),
+        op_type: Some(operator.to_owned()),
+        input: names(input),
+        output: names(output),
+        ..NodeProto::default()
+    }
+}
+
+fn with(mut node: NodeProto, integers: &[(&str, i64)]) -> NodeProto {
+    node.attribute.extend(integers.iter().map(|(name, value)| attributes::int(name, *value)));
+    node
+}
+
+fn tensor(name: &str, of: DataType, dims: &[i64], bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(of.into()),
+        raw_data: Some(bytes.into()),
+        ..TensorProto::default()
+    }
+}
+
+fn floats(name: &str, dims: &[i64], numbers: &[f32]) -> TensorProto {
+    tensor(name, DataType::Float, dims, numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+}
+
+/// Lowers a graph of an input `x` and an output `y`.
+fn lowered(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, activations: Activations) -> Lowered {
+    let value = |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
+    let graph = GraphProto {
+        node: nodes,
+        initializer,
+        input: vec![value("x")],
+        output: vec![value("y")],
+        ..GraphProto::default()
+    };
+    let model = ModelProto { ir_version: Some(8), graph: Some(graph), ..ModelProto::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    std::fs::write(&path, encoded(&model)).unwrap();
+    let file = open(Mapped::open(&path).unwrap()).unwrap();
+    assert!(is_needed(&file));
+    lower(&file, Mapped::open(&path).unwrap(), Options::new(activations)).unwrap()
+}
+
+fn operators(lowered: &Lowered) -> Vec<&str> {
+    lowered.model.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type()).collect()
+}
+
+fn numbers(lowered: &Lowered, name: &str) -> Vec<f32> {
+    let mut tensors = lowered.model.graph.iter().flat_map(|graph| &graph.initializer);
+    let tensor = tensors.find(|tensor| tensor.name() == name).unwrap();
+    let bytes = tensor.raw_data.as_ref().unwrap();
+    bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+fn dynamic() -> Vec<NodeProto> {
+    vec![
+        node("DynamicQuantizeLinear", &["x"], &["q", "s", "z"]),
+        node("MatMulInteger", &["q", "w_quantized", "z", "wz"], &["i"]),
+        with(node("Cast", &["i"], &["c"]), &[("to", 1)]),
+        node("Mul", &["s", "ws"], &["both"]),
+        node("Mul", &["c", "both"], &["y"]),
+    ]
+}
+
+fn weights(scales: &[f32]) -> Vec<TensorProto> {
+    vec![
+        tensor("w_quantized", DataType::Int8, &[2, 2], vec![1, 2, 3, 4]),
+        tensor("wz", DataType::Int8, &[2], vec![1, 2]),
+        floats("ws", &[2], scales),
+    ]
+}
+
+#[test]
+fn a_product_of_integers_is_one_of_numbers() {
+    let exact = lowered(dynamic(), weights(&[0.5, 2.0]), Activations::Exact);
+    assert_eq!(operators(&exact), ["MatMul"]);
+    assert_eq!(numbers(&exact, "w"), [0.0, 0.0, 1.0, 4.0]);
+    let stored = exact.stored.get("w").unwrap();
+    assert_eq!(
+        (stored.name.as_str(), stored.codes, stored.scales()),
+        ("w_quantized", Codes::Integers(-128, 127), 2)
+    );
+    let rounded = lowered(dynamic(), weights(&[0.5, 2.0]), Activations::Rounded);
+    let made = ["DynamicQuantizeLinear", "Div", "Round", "Cast", "Add", "Clip", "Sub", "Mul", "MatMul"];
+    assert_eq!(operators(&rounded), made);
+}
+
+#[test]
+fn the_scale_that_is_read_counts() {
+    // Somebody else's scale is in the place of the activation's.
+    let mut nodes = dynamic();
+    nodes[3].input[0] = "other".to_owned();
+    let mut tensors = weights(&[0.5, 2.0]);
+    tensors.push(floats("other", &[], &[7.0]));
+    let exact = lowered(nodes, tensors, Activations::Exact);
+    assert!(operators(&exact).ends_with(&["MatMul", "Mul"]), "{:?}", operators(&exact));
+    assert_eq!(numbers(&exact, "w"), [0.0, 0.0, 2.0, 2.0]);
+    // An activation is read with another scale than it was written with.
+    let pair = |scale: &str| {
+        vec![
+            node("QuantizeLinear", &["x", "a", "z"], &["q"]),
+            node("DequantizeLinear", &["q", scale, "z"], &["y"]),
+        ]
+    };
+    let constants = || {
+        vec![floats("a", &[], &[0.5]), floats("b", &[], &[1.0]), tensor("z", DataType::Uint8, &[], vec![3])]
+    };
+    assert_eq!(operators(&lowered(pair("a"), constants(), Activations::Exact)), ["Identity"]);
+    assert_eq!(operators(&lowered(pair("b"), constants(), Activations::Exact)), ["Div", "Mul", "Identity"]);
+}
+
+#[test]
+fn blocks_need_not_fill_a_column() {
+    // K = 3 in blocks of 2: the last one has a place that nothing is in.
+    let product = with(
+        node("MatMulNBits", &["x", "w_Q4", "s", "z"], &["y"]),
+        &[("K", 3), ("N", 2), ("bits", 4), ("block_size", 2)],
+    );
+    let tensors = vec![
+        tensor("w_Q4", DataType::Uint8, &[2, 2, 1], vec![0x21, 0x03, 0x54, 0x06]),
+        floats("s", &[4], &[1.0, 10.0, 100.0, 1000.0]),
+        tensor("z", DataType::Uint8, &[2], vec![0x01, 0x20]),
+    ];
+    let exact = lowered(vec![product], tensors, Activations::Exact);
+    assert_eq!(operators(&exact), ["MatMul"]);
+    // [K, N]: column 0 has zero points 1 and 0, column 1 has 0 and 2.
+    assert_eq!(numbers(&exact, "w"), [0.0, 400.0, 1.0, 500.0, 30.0, 4000.0]);
+}
+
+#[test]
+fn a_table_is_dequantized_before_it_is_looked_up() {
+    let nodes = vec![
+        node("Gather", &["t_quantized", "x"], &["rows"]),
+        node("DequantizeLinear", &["rows", "s", "z"], &["y"]),
+    ];
+    let tensors = vec![
+        tensor("t_quantized", DataType::Uint8, &[2, 1], vec![5, 9]),
+        floats("s", &[], &[0.5]),
+        tensor("z", DataType::Uint8, &[], vec![7]),
+    ];
+    let exact = lowered(nodes, tensors, Activations::Exact);
+    assert_eq!(operators(&exact), ["Gather", "Identity"]);
+    assert_eq!(numbers(&exact, "t"), [-1.0, 1.0]);
+}
+
+#[test]
+fn a_branch_keeps_what_it_takes_from_outside() {
+    let inner = GraphProto {
+        node: vec![node("Identity", &["outside"], &["inside"])],
+        output: vec![ValueInfoProto { name: Some("inside".to_owned()), ..ValueInfoProto::default() }],
+        ..GraphProto::default()
+    };
+    let branch = |name: &str| AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Graph.into()),
+        g: Some(inner.clone()),
+        ..AttributeProto::default()
+    };
+    let mut choice = node("If", &["x"], &["y"]);
+    choice.attribute = vec![branch("then_branch"), branch("else_branch")];
+    // As quantize_dynamic orders them: the branch is in front of what it takes.
+    let nodes = vec![choice, with(node("Cast", &["h"], &["outside"]), &[("to", 10)])];
+    let exact = lowered(nodes, vec![tensor("h", DataType::Float16, &[1], vec![0, 0x3c])], Activations::Exact);
+    assert_eq!(operators(&exact), ["If", "Cast"]);
+    assert_eq!(numbers(&exact, "h"), [1.0]);
+    let graph = exact.model.graph.as_ref().unwrap();
+    assert_eq!(graph.node[1].attribute[0].i, Some(1));
+}
+
+#[test]
+fn fused_products_are_taken_apart() {
+    let mut fused = with(node("FusedMatMul", &["x", "w"], &["y"]), &[("transB", 1)]);
+    fused.attribute.push(attributes::float("alpha", 0.5));
+    let exact = lowered(vec![fused], vec![floats("w", &[1, 2], &[1.0, 2.0])], Activations::Exact);
+    assert_eq!(operators(&exact), ["Transpose", "MatMul", "Mul"]);
+}

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendName;
 use crate::judge::verdict::Outcome;
-use crate::report::{FileReport, Finding, FindingKind, name_of};
+use crate::report::{FileReport, Finding, FindingKind, LOWERED, name_of};
 use crate::verify::VerifyRequest;
 
 mod adapter;
@@ -167,17 +167,18 @@ impl std::fmt::Display for Role {
 }
 
 fn role_of(report: &FileReport) -> Role {
-    match (report.runs.iter().any(|run| run.compared() > 0), &report.digest) {
+    let rounded = report.quantization.as_ref().is_some_and(|answers| answers.tensors.is_some());
+    match (report.runs.iter().any(|run| run.compared() > 0), report.digest.is_some() || rounded) {
         (false, _) => Role::NotJudged,
-        (true, Some(_)) => Role::Judged,
-        (true, None) => Role::JudgedByNumbers,
+        (true, true) => Role::Judged,
+        (true, false) => Role::JudgedByNumbers,
     }
 }
 
 /// How a file was judged: `ONNX: weights by reference, graph by onnx`.
 fn manner(report: &FileReport) -> String {
     let mut backends: Vec<&str> = Vec::new();
-    for run in report.runs.iter().filter(|run| run.compared() > 0) {
+    for run in report.runs.iter().filter(|run| run.compared() > 0 && run.backend != LOWERED) {
         if !backends.contains(&run.backend.as_str()) {
             backends.push(&run.backend);
         }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::judge::unbounded;
 use crate::judge::verdict::Outcome;
 
+/// What reports call the backend that computes a graph in standard operators, with the model's weights.
+pub(crate) const LOWERED: &str = "onnx, lowered";
+
 /// What is known of a graph whose weights or activations are rounded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationReport {

@@ -24,5 +24,6 @@ if [[ -z ${DEBERTA_EVALUATE:-} ]]; then
     DEBERTA_EVALUATE=${CARGO_TARGET_DIR:-$repository/target}/release/examples/evaluate
 fi
 "$DEBERTA_INTEROP_PT" "$here/operators.py" "$DEBERTA_EVALUATE" || status=1
+"$DEBERTA_INTEROP_PT" "$here/variants.py" "$DEBERTA_CONVERT" "$DEBERTA_VERIFY" || status=1
 "$here/runtime.sh" || status=1
 exit "$status"

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MODELS = {
     "nli": ("golden/trained/nli", "AutoModelForSequenceClassification", "texts.safetensors"),
     "v3-entities": ("golden/trained/v3-entities", "AutoModelForTokenClassification", "texts.safetensors"),
-    "v2-sequence-single-label": ("golden/data/v2-sequence-single-label", "AutoModelForSequenceClassification", "plain.safetensors"),
+    "v2-sequence-single-label": ("golden/data/v2-sequence-single-label", "AutoModelForSequenceClassification", "[lp]*.safetensors"),
 }
 EXPORTERS = {"torch": by_pytorch(dynamo=False), "optimum": optimum and by_optimum(), "dynamo": by_pytorch(dynamo=True)}
 OF_ALL_TOOLS = "torch", "optimum"
@@ -131,13 +131,19 @@ def other_labels(model):
             parameter.copy_(parameter.roll(1, 0))
 
 
-def batches(graph, trace):
-    tensors = load_file(trace)
-    ids, mask = tensors["inputs.input_ids"].astype(np.int64), tensors.get("inputs.attention_mask")
-    mask = np.ones_like(ids) if mask is None else mask.astype(np.int64)
-    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+def batches(graph, *traces):
+    """The inputs of traces as a graph takes them: each text alone, and each trace."""
     names = [value.name for value in onnxruntime.InferenceSession(str(graph)).get_inputs()]
-    return [{name: given[name][at : at + 1] for name in names} for at in range(len(ids))] + [{name: given[name] for name in names}]
+    found = []
+    for trace in traces:
+        tensors = load_file(trace)
+        ids, mask = tensors["inputs.input_ids"].astype(np.int64), tensors.get("inputs.attention_mask")
+        mask = np.ones_like(ids) if mask is None else mask.astype(np.int64)
+        types = tensors.get("inputs.token_type_ids", np.zeros_like(ids)).astype(np.int64)
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        found += [{name: given[name][at : at + 1] for name in names} for at in range(len(ids))]
+        found.append({name: given[name] for name in names})
+    return found
 
 
 class Run:
@@ -155,7 +161,7 @@ class Run:
         self.report.check(label, wrong)
 
     def model(self, name, wanted):
-        source, head, trace = MODELS[name]
+        source, head, traces = MODELS[name]
         golden = ROOT / source
         load = lambda: getattr(transformers, head).from_pretrained(golden, dtype=torch.float32).eval()
         for exporter, export in EXPORTERS.items():
@@ -167,7 +173,7 @@ class Run:
             base = folder / "base.onnx"
             load().save_pretrained(folder)
             export(load(), folder, base)
-            given = batches(base, golden / trace)
+            given = batches(base, *sorted(golden.glob(traces)))
             self.judge(f"{name} {exporter}", base, golden, 0)
             tools = {tool: make for tool, make in quantizers.TOOLS.items() if not wanted or tool in wanted}
             for tool, make in tools.items():
@@ -178,7 +184,8 @@ class Run:
                 other = load()
                 change(other)
                 changed = folder / "other.onnx"
-                export(other, folder, changed)
+                other.save_pretrained(folder / "other")
+                export(other, folder / "other", changed)
                 for tool in ("int8", "q4"):
                     if wanted and tool not in wanted:
                         continue

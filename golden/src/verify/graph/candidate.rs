@@ -1,5 +1,6 @@
 //! What is verified of a graph: itself, the weights that it must compute with, and its runs.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,6 +31,8 @@ pub(super) struct GraphCandidate<'v> {
     pub(super) meanings: Meanings,
     /// By what it is judged, if that is not what its numbers are.
     pub(super) judged: Option<Judged>,
+    /// The weights of the model, once they were asked for.
+    pub(super) model: OnceCell<Option<Rc<Parameters>>>,
 }
 
 /// By what a graph is judged.
@@ -99,12 +102,20 @@ impl<'v> GraphCandidate<'v> {
         let own = weights.as_ref().ok().filter(|weights| weights.own).map(|weights| weights.config().clone());
         let config = own.or_else(|| file.open(graph.class()).ok().map(|checkpoint| checkpoint.config));
         let config = config.or_else(|| weights.as_ref().ok().map(|weights| weights.config().clone()));
-        GraphCandidate { file, graph, weights, config, meanings: Meanings::default(), judged: None }
+        GraphCandidate {
+            file,
+            graph,
+            weights,
+            config,
+            meanings: Meanings::default(),
+            judged: None,
+            model: OnceCell::new(),
+        }
     }
 
     /// The weights of the model, from another file than the graph's.
     pub(super) fn model(&self) -> Option<Rc<Parameters>> {
-        of_the_model(self.file, self.class())
+        self.model.get_or_init(|| of_the_model(self.file, self.class())).clone()
     }
 
     /// Of which class the graph is, if anything says it.

@@ -174,11 +174,16 @@ impl GraphCandidate<'_> {
     /// A point of a quantized graph whose numbers differ as much as quantization may explain, if nothing says by how much they
     /// may: neither right nor wrong.
     pub(super) fn allowed(&self, point: PointReport, tolerances: &Tolerances) -> PointReport {
-        let parts = [&point.real, &point.padded].into_iter().flatten();
-        let least = parts.map(|part| part.sqnr_db).fold(f64::INFINITY, f64::min);
+        // Padding is judged where the weights of the model are in the place of the rounded ones.
+        let least = point.real.as_ref().or(point.padded.as_ref()).map_or(f64::INFINITY, |part| part.sqnr_db);
         let differs = matches!(point.verdict, Verdict::Diverges | Verdict::Padding | Verdict::Statistic);
         let unsaid = self.judged.is_some() || !tolerances.say(Precision::Quantized);
-        let enough = self.judged.map_or(LEAST_DECIBELS, |judged| judged.least);
+        // Where there are weights of the model, three questions tell a coarse quantization from none.
+        let enough = match self.judged {
+            Some(judged) => judged.least,
+            None if differs && unsaid && self.model().is_some() => f64::NEG_INFINITY,
+            None => LEAST_DECIBELS,
+        };
         if differs && self.precision() == Precision::Quantized && unsaid && least >= enough {
             return PointReport { verdict: Verdict::Quantized, ..point };
         }

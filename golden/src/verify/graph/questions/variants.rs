@@ -1,5 +1,6 @@
 //! The same graph in standard operators, in a file of its own that a backend opens as any other.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -92,6 +93,7 @@ impl<'v> GraphCandidate<'v> {
             config: self.config.clone(),
             meanings: self.meanings.clone(),
             judged: Some(judged),
+            model: OnceCell::new(),
         })
     }
 }
