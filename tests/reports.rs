@@ -236,7 +236,7 @@ fn render(format: ReportFormat, report: &Report) -> String {
 fn text() {
     insta::assert_snapshot!("text_passing", render(ReportFormat::Text, &passing()));
     insta::assert_snapshot!("text_failing", render(ReportFormat::Text, &failing()));
-    let all = Style { color: true, all_points: true };
+    let all = Style { color: true, all_points: true, ..Style::default() };
     insta::assert_snapshot!("text_all_points", ReportFormat::Text.render(&Document::of(&failing()), all));
 }
 

@@ -12,12 +12,12 @@ use crate::format::{Extra, keras as keras_format};
 use crate::forward;
 use crate::ledger::{LargestRounding, Ledger, Side};
 use crate::matching::Bound;
-use crate::output::Staged;
+use crate::output::{Batch, Staged, refuse_as_weights};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::request::{Companion, Request};
+use crate::request::Request;
 use crate::shard::{Shard, Shards};
-use crate::source::Source;
+use crate::source::{Source, is_shard};
 use crate::targets::{Target, refuse_obstacles, targets};
 use crate::tensor::Dtype;
 use crate::values::Rounding;
@@ -53,41 +53,108 @@ use crate::values::Rounding;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn convert(input: &mut Checkpoint, request: &Request, progress: &dyn Progress) -> Result<Ledger> {
-    input.check_copies()?;
-    input.require_complete()?;
-    refuse_obstacles(input, request)?;
-
-    let targets = targets(input, request.to, request.dtype)?;
-    let output = Shards::plan(input, request, &targets)?;
-    for path in output.shards.iter().map(|shard| &shard.path).chain(output.index_path().as_ref()) {
-        if path.exists() && !request.replace {
-            return Err(crate::output::exists(path));
-        }
-    }
-
-    let files = output.shards.iter().map(|shard| Staged::create(&shard.path)).collect::<Result<Vec<_>>>()?;
-    let all_written = AtomicBool::new(false);
-    let written = thread::scope(|scope| {
-        // The disk is slower than the page cache: it is kept busy from the first byte on.
-        let flush = || flush_until(&all_written, &files);
-        let flushing = thread::Builder::new().spawn_scoped(scope, flush);
-        let written = write_and_verify(input, &output, &files, &all_written, progress);
-        all_written.store(true, Ordering::Release);
-        let flushed = match flushing {
-            Ok(flushing) => flushing
-                .join()
-                .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for"))),
-            // The system gives no thread.
-            Err(_) => flush(),
-        };
-        let written = written?;
-        flushed.map(|()| written)
-    })?;
-
-    let ledger = ledger(input, request, &written);
-    Error::unless_stopped()?;
-    commit(&output, files, &request.companions, request.replace)?;
+    let conversion = Conversion::stage(input, request, progress)?;
+    let ledger = conversion.ledger.clone();
+    together(vec![conversion])?.commit(request.replace)?;
     Ok(ledger)
+}
+
+/// An output that is written and found right, and has no name yet. It is gone when this is dropped.
+pub struct Conversion {
+    /// The account of it.
+    pub ledger: Ledger,
+    folder: PathBuf,
+    companions: Vec<Staged>,
+    /// The files of the weights, in the order in which they get their names: one that needs another comes after it.
+    weights: Vec<Staged>,
+    /// Old files that would be read in place of the new ones, or by nobody.
+    superseded: Vec<PathBuf>,
+}
+
+impl Conversion {
+    /// Does all of [`convert`] but the last: the output has no name yet.
+    ///
+    /// # Errors
+    /// As [`convert`].
+    pub fn stage(input: &mut Checkpoint, request: &Request, progress: &dyn Progress) -> Result<Conversion> {
+        input.check_copies()?;
+        input.require_complete()?;
+        refuse_obstacles(input, request)?;
+
+        let targets = targets(input, request.to, request.dtype)?;
+        let output = Shards::plan(input, request, &targets)?;
+        let folder = request.output.parent().unwrap_or(Path::new("")).to_owned();
+        let companions = request.companions.iter().map(|companion| companion.path.as_path());
+        for path in companions.chain(output.paths()) {
+            refuse_as_weights(path)?;
+            if path.parent().unwrap_or(Path::new("")) != folder {
+                let why = "is in another folder than the weights: they appear together in one";
+                return Err(Error::new(Kind::Request, why).in_file(path));
+            }
+        }
+        let index_path = output.index_path();
+        for path in output.paths().chain(index_path.as_deref()) {
+            if path.exists() && !request.replace {
+                return Err(crate::output::exists(path));
+            }
+        }
+
+        let companions = request
+            .companions
+            .iter()
+            .map(|companion| small(&companion.path, companion.content.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
+        let index = index_path.map(|path| small(&path, output.index_text()?.as_bytes())).transpose()?;
+        let mut files = output.paths().map(Staged::create).collect::<Result<Vec<_>>>()?;
+        let all_written = AtomicBool::new(false);
+        let written = thread::scope(|scope| {
+            // The disk is slower than the page cache: it is kept busy from the first byte on.
+            let flush = || flush_until(&all_written, &files);
+            let flushing = thread::Builder::new().spawn_scoped(scope, flush);
+            let written = write_and_verify(input, &output, &files, &all_written, progress);
+            all_written.store(true, Ordering::Release);
+            let failed = || Error::new(Kind::Io, "the disk could not be waited for");
+            let flushed = match flushing {
+                Ok(flushing) => flushing.join().unwrap_or_else(|_| Err(failed())),
+                // The system gives no thread.
+                Err(_) => flush(),
+            };
+            let written = written?;
+            flushed.map(|()| written)
+        })?;
+
+        let superseded = if request.replace { superseded(&output) } else { Vec::new() };
+        let mut ledger = ledger(input, request, &written);
+        ledger.notes.extend(
+            superseded.iter().map(|path| format!("{} goes: the new shards are in its place", path.display())),
+        );
+        files.extend(index);
+        Ok(Conversion { ledger, folder, companions, weights: files, superseded })
+    }
+}
+
+/// The files of conversions to one folder, which appear together: first what nobody reads alone, and last, of every conversion, the
+/// weights, the index of shards, or the graph.
+///
+/// # Errors
+/// Conversions to several folders; the end was asked for.
+pub fn together(conversions: Vec<Conversion>) -> Result<Batch> {
+    Error::unless_stopped()?;
+    let folder = conversions.first().map(|first| first.folder.clone()).unwrap_or_default();
+    let (mut batch, mut last) = (Batch::in_folder(&folder), Vec::new());
+    for mut conversion in conversions {
+        if conversion.folder != folder {
+            let why =
+                format!("is not {}: outputs of one run appear together in one folder", folder.display());
+            return Err(Error::new(Kind::Request, why).in_file(&conversion.folder));
+        }
+        conversion.companions.into_iter().for_each(|file| batch.add_shared(file));
+        last.extend(conversion.weights.pop());
+        conversion.weights.into_iter().for_each(|file| batch.add(file));
+        conversion.superseded.into_iter().for_each(|path| batch.supersede(path));
+    }
+    last.into_iter().for_each(|file| batch.add(file));
+    Ok(batch)
 }
 
 /// What was written and found right.
@@ -327,42 +394,24 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
         notes,
         rounding,
         also_written: request.companions.iter().map(|companion| companion.path.clone()).collect(),
-        weights: output.shards.iter().map(|shard| shard.path.clone()).chain(output.index_path()).collect(),
     }
 }
 
-/// Gives every file its name: companions first, then the weights, then the index without which shards are nothing.
-fn commit(output: &Shards<'_>, files: Vec<Staged>, companions: &[Companion], replace: bool) -> Result<()> {
-    let small = |path: &Path, content: &[u8]| -> Result<Staged> {
-        let file = Staged::create(path)?;
-        file.write_at(0, content)?;
-        file.sync()?;
-        Ok(file)
-    };
-    let beside = companions.iter().map(|companion| small(&companion.path, companion.content.as_ref()));
-    let beside = beside.collect::<Result<Vec<_>>>()?;
-    let index_path = output.index_path();
-    let index = match &index_path {
-        Some(path) => Some(small(path, output.index_text()?.as_bytes())?),
-        None => None,
-    };
-    if let Some(path) = index_path.filter(|path| path.exists()) {
-        // Old and new shards must never be mixed under one index.
-        std::fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
-    }
-    let paths = companions.iter().map(|companion| &companion.path);
-    let paths: Vec<&PathBuf> = paths.chain(output.shards.iter().map(|shard| &shard.path)).collect();
-    let staged = beside.into_iter().chain(files).chain(index);
-    for (done, file) in staged.enumerate() {
-        if let Err(error) = file.commit(replace) {
-            // Without --force nothing was there before: what this run named goes again.
-            if !replace {
-                for path in paths.iter().take(done) {
-                    let _ = std::fs::remove_file(path);
-                }
-            }
-            return Err(error);
-        }
-    }
-    Ok(())
+/// A small file, on the disk.
+fn small(path: &Path, content: &[u8]) -> Result<Staged> {
+    let file = Staged::create(path)?;
+    file.write_at(0, content)?;
+    file.sync()?;
+    Ok(file)
+}
+
+/// The old files in whose place shards come: the single file, which would be read first, and the shards of an index that is
+/// replaced, which would be read by nobody.
+fn superseded(output: &Shards<'_>) -> Vec<PathBuf> {
+    let Some(index) = output.index_path() else { return Vec::new() };
+    let listed = if index.exists() { Source::locate(&index, None, None).ok() } else { None };
+    let listed = listed.into_iter().flat_map(|source| source.files);
+    let listed = listed.filter(|path| is_shard(&path.to_string_lossy()));
+    let old = std::iter::once(output.path.clone()).chain(listed);
+    old.filter(|old| output.paths().all(|path| path != old) && old.is_file()).collect()
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::json::{read_object, read_text};
 use crate::mapped::Mapped;
-use crate::output::exists;
+use crate::output::{self, exists, refuse_as_weights};
 use crate::request::{Companion, Content};
 
 /// Where the output goes.
@@ -47,11 +47,14 @@ impl Destination {
         Ok(Destination { folder, file: path.to_owned(), is_folder: false })
     }
 
-    /// Checks, before any work is done, that the file is not there, unless it is to be replaced.
+    /// Checks, before any work is done, that the file is not there, unless it is to be replaced, and then that it can be. What a run
+    /// left that was killed is carried on or removed.
     ///
     /// # Errors
-    /// The file exists.
+    /// The file exists; a folder, link, device or pipe does.
     pub fn refuse_existing(&self, replace: bool) -> Result<()> {
+        output::clear(&self.folder)?;
+        refuse_as_weights(&self.file)?;
         if self.file.exists() && !replace { Err(exists(&self.file)) } else { Ok(()) }
     }
 

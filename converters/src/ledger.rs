@@ -43,9 +43,6 @@ pub struct Ledger {
     pub rounding: Option<LargestRounding>,
     /// Files besides the weights that were written.
     pub also_written: Vec<PathBuf>,
-    /// The files that the weights were written to, and their index.
-    #[serde(skip)]
-    pub weights: Vec<PathBuf>,
 }
 
 /// One side of a conversion.
@@ -90,14 +87,6 @@ impl LargestRounding {
 }
 
 impl Ledger {
-    /// Takes away again what was written, when a later part of the same request fails.
-    pub fn remove_outputs(&self) {
-        for path in self.weights.iter().chain(&self.also_written) {
-            // What cannot be removed stays.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
     /// The class as a head.
     pub fn head(&self) -> Option<Head> {
         Head::from_class_name(self.class)

@@ -19,6 +19,7 @@ pub mod convert;
 pub mod destination;
 pub mod digest;
 pub mod error;
+pub mod folding;
 pub mod format;
 pub mod forward;
 pub mod git_lfs;

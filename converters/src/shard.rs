@@ -1,6 +1,7 @@
 //! The files of the output, and where everything goes in them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use deberta_reference::tied_names;
@@ -65,6 +66,11 @@ impl<'a> Shards<'a> {
         };
         let shards = groups.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
         Ok(Shards { format, path, shards })
+    }
+
+    /// The paths of all of them.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
     }
 
     /// The tensors in all of them.
@@ -174,8 +180,12 @@ fn plan_onnx<'a>(
         return Ok(vec![shard(path, targets, plan)]);
     }
     let external = external_path(path);
-    let location = external.file_name().unwrap_or_default().to_string_lossy();
-    let (model, data) = onnx_format::plan_external(model, &infos, forward::DIGEST_KEY, &location)?;
+    let location = external.file_name().and_then(OsStr::to_str).filter(|name| !name.contains('\\'));
+    let location = location.ok_or_else(|| {
+        let why = "the graph names this file, and graphs have only names in UTF-8 without a backslash: choose another with -o";
+        Error::new(Kind::Request, why).in_file(&external)
+    })?;
+    let (model, data) = onnx_format::plan_external(model, &infos, forward::DIGEST_KEY, location)?;
     Ok(vec![shard(&external, targets, data), shard(path, Vec::new(), model)])
 }
 

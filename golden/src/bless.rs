@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
-use deberta_converters::output::Staged;
+use deberta_converters::output::{Batch, Staged};
 use deberta_converters::source::Source;
 use deberta_reference::Inputs;
 
@@ -25,7 +25,7 @@ use crate::yaml;
 ///
 /// # Errors
 /// A golden that came with this program, or with recordings of another one; a model that cannot be run on its inputs.
-/// Nothing was written then.
+/// Nothing was written then: the files are replaced together.
 pub fn bless(golden: &Golden, model: &Path, config: Option<&Path>) -> Result<Vec<PathBuf>> {
     let Some(folder) = &golden.folder else {
         let message =
@@ -40,16 +40,19 @@ pub fn bless(golden: &Golden, model: &Path, config: Option<&Path>) -> Result<Vec
         Some(old) => Some((folder.join(FILE_NAME), with_digest(folder, old, &digest(model, config)?)?)),
         None => None,
     };
+    let mut files = Batch::in_folder(folder);
     for (path, trace) in &recorded {
-        trace.write(path)?;
+        files.add(trace.stage(path)?);
     }
     let mut written: Vec<PathBuf> = recorded.into_iter().map(|(path, _)| path).collect();
     if let Some((path, text)) = case {
         let file = Staged::create(&path)?;
         file.write_at(0, text.as_bytes())?;
-        file.commit(true)?;
+        file.sync()?;
+        files.add(file);
         written.push(path);
     }
+    files.commit(true)?;
     Ok(written)
 }
 

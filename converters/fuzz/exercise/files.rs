@@ -161,7 +161,7 @@ fn show(Merged { policy, rules, reports }: &Merged) {
         ReportFormat::Card,
     ];
     for format in formats {
-        let shown = format.render(&document, Style { color: false, all_points: true });
+        let shown = format.render(&document, Style { all_points: true, ..Style::default() });
         let hidden = |c: char| c != '\n' && c != '\t' && deberta_converters::printable::is_hidden(c);
         assert!(!shown.contains(hidden), "{format:?} has hidden characters");
     }

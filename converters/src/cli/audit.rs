@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::arguments::HubArgs;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::containers::files_of;
 use crate::error::{Error, Kind, Printable, Result};
 use crate::format::Format;
@@ -73,7 +73,7 @@ impl AuditArgs {
         let found = self.report()?;
         match self.format {
             Output::Json => print_json(&found)?,
-            Output::Text => print(&found.text(self.all))?,
+            Output::Text => print_text(&found.text(self.all))?,
         }
         Ok(if found.is_clean() { ExitStatus::Success } else { ExitStatus::Failure })
     }

@@ -1,10 +1,11 @@
 //! A progress bar, on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::console::shows_progress;
 use crate::printable::{lines, one_line};
 use crate::progress::Progress;
 
@@ -19,6 +20,11 @@ impl Default for Bar {
 }
 
 impl Bar {
+    /// Takes the bar away, before something is printed.
+    pub fn clear(&self) {
+        self.with(|shown| shown.finish_and_clear());
+    }
+
     fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
         act(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
@@ -26,7 +32,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, step: &str, bytes: u64) {
-        if !std::io::stderr().is_terminal() {
+        if !shows_progress() {
             return;
         }
         let template = "{msg:10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
@@ -53,6 +59,6 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.with(|shown| shown.finish_and_clear());
+        self.clear();
     }
 }

@@ -8,16 +8,18 @@ use deberta_reference::{Head, MaskedRows};
 
 use super::arguments::{HeadName, ModelArgs, parse_size};
 use super::bar::Bar;
+use super::console::is_quiet;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::adapter::{Adapter, CONFIGURATION};
-use crate::convert::convert;
+use crate::convert::{Conversion, together};
 use crate::destination::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::forward;
 use crate::hub::hub_id;
 use crate::ledger::Ledger;
+use crate::output;
 use crate::progress::Progress;
 use crate::request::{OnnxRequest, Request};
 use crate::tensor::Dtype;
@@ -94,25 +96,37 @@ impl ConvertArgs {
     /// Converts to every format of `to`.
     pub(super) fn run(self, from: Option<Format>, to: &[Format]) -> Result<ExitStatus> {
         let format = self.format;
-        let ledgers = self.ledgers(from, to, &Bar::default())?;
-        match (format, ledgers.as_slice()) {
-            (Output::Text, ledgers) => {
-                print(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))?;
+        let bar = Bar::default();
+        let tell = |ledgers: &[Ledger]| {
+            bar.clear();
+            match (format, ledgers) {
+                (Output::Text, _) if is_quiet() => Ok(()),
+                (Output::Text, ledgers) => {
+                    print_text(&ledgers.iter().map(Ledger::to_string).collect::<Vec<_>>().join("\n\n"))
+                }
+                (Output::Json, [ledger]) => print_json(ledger),
+                (Output::Json, ledgers) => print_json(&ledgers),
             }
-            (Output::Json, [ledger]) => print_json(ledger)?,
-            (Output::Json, ledgers) => print_json(&ledgers)?,
-        }
+        };
+        self.ledgers(from, to, &bar, tell)?;
         Ok(ExitStatus::Success)
     }
 
-    /// Converts, and gives an account of every output; all are there in the end, or none that was not there before.
+    /// Converts, and gives an account of every output. All appear together in the end, after `tell` was given the account: one
+    /// that cannot be printed is of a run that failed, and changed nothing.
     pub(super) fn ledgers(
         self,
         from: Option<Format>,
         to: &[Format],
         progress: &dyn Progress,
+        tell: impl FnOnce(&[Ledger]) -> Result<()>,
     ) -> Result<Vec<Ledger>> {
         self.refuse_onnx_arguments(to)?;
+        if self.output.is_none() && self.input.exists() {
+            // An output of an earlier run, which is the input now, may be half in its place.
+            let folder = self.input.parent().filter(|_| !self.input.is_dir()).unwrap_or(&self.input);
+            output::clear(folder)?;
+        }
         // Nothing is written into the hub's cache.
         let own_folder = hub_id(&self.input)?.map(|id| PathBuf::from(format!("{}/", id.name())));
         let source = self.model.hub.locate(&self.input, from)?;
@@ -153,11 +167,14 @@ impl ConvertArgs {
         let remapped = self.mlm_head.is_some();
         let text = config.for_output(&checkpoint.config, checkpoint.head, remapped, self.dtype)?;
         let kept = (!remapped).then_some(config.text.as_str());
-        let mut write = |(to, output): &(Format, Destination)| -> Result<Ledger> {
+        let mut planned: Vec<PathBuf> = Vec::new();
+        let mut stage = |(to, output): &(Format, Destination)| -> Result<Conversion> {
             // What is said of one output is not said of the next.
             let notes = checkpoint.notes.clone();
             let mut companions = output.companions(&text, kept, self.force, &mut checkpoint.notes)?;
             companions.extend(output.taken_along(&folder, self.force, &mut checkpoint.notes)?);
+            companions.retain(|companion| !planned.contains(&companion.path));
+            planned.extend(companions.iter().map(|companion| companion.path.clone()));
             let request = Request {
                 to: *to,
                 output: output.file.clone(),
@@ -167,28 +184,23 @@ impl ConvertArgs {
                 replace: self.force,
                 onnx: self.onnx.request(text.clone()),
             };
-            let ledger = output.with_folder(|| convert(&mut checkpoint, &request, progress))?;
+            let conversion = Conversion::stage(&mut checkpoint, &request, progress)?;
             checkpoint.notes = notes;
-            Ok(ledger)
+            Ok(conversion)
         };
-        let mut write_all = || {
-            let mut ledgers: Vec<Ledger> = Vec::with_capacity(outputs.len());
-            for output in &outputs {
-                match write(output) {
-                    Ok(ledger) => ledgers.push(ledger),
-                    Err(error) => {
-                        if !self.force {
-                            ledgers.iter().for_each(Ledger::remove_outputs);
-                        }
-                        return Err(error);
-                    }
-                }
-            }
+        let write = || {
+            let conversions = outputs.iter().map(&mut stage).collect::<Result<Vec<_>>>()?;
+            let ledgers: Vec<Ledger> =
+                conversions.iter().map(|conversion| conversion.ledger.clone()).collect();
+            let files = together(conversions)?;
+            files.check(self.force)?;
+            tell(&ledgers)?;
+            files.commit(self.force)?;
             Ok(ledgers)
         };
         match outputs.first() {
-            Some((_, first)) => first.with_folder(write_all),
-            None => write_all(),
+            Some((_, first)) => first.with_folder(write),
+            None => write(),
         }
     }
 

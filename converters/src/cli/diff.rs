@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::arguments::{HeadName, HubArgs, ModelArgs, PartArgs};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::hub::Wanted;
@@ -90,7 +90,7 @@ impl DiffArgs {
         let report = self.report(&Bar::default())?;
         match self.format {
             Output::Json => print_json(&report)?,
-            Output::Text => print(report.text().trim_end())?,
+            Output::Text => print_text(report.text().trim_end())?,
         }
         Ok(if report.same { ExitStatus::Success } else { ExitStatus::Failure })
     }

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::arguments::{HeadName, parse_size};
 use super::bar::Bar;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
-use crate::convert::convert;
+use super::print::{Output, print_json, print_text};
+use crate::convert::{Conversion, together};
 use crate::destination::Destination;
 use crate::error::Result;
 use crate::format::Format;
@@ -70,9 +70,23 @@ impl InitArgs {
             replace: self.force,
             onnx: OnnxRequest { forward, external_data: false },
         };
-        let ledger = output.with_folder(|| convert(&mut checkpoint, &request, &Bar::default()))?;
+        let bar = Bar::default();
+        output.with_folder(|| {
+            let conversion = Conversion::stage(&mut checkpoint, &request, &bar)?;
+            bar.clear();
+            let ledger = conversion.ledger.clone();
+            let files = together(vec![conversion])?;
+            files.check(self.force)?;
+            // A run whose account cannot be printed fails, and changes nothing.
+            self.tell(&ledger)?;
+            files.commit(self.force)
+        })?;
+        Ok(ExitStatus::Success)
+    }
+
+    fn tell(&self, ledger: &Ledger) -> Result<()> {
         match self.format {
-            Output::Text => print(&self.text(&ledger))?,
+            Output::Text => print_text(&self.text(ledger)),
             Output::Json => print_json(&json!({
                 "recipe": RECIPE,
                 "config": self.config,
@@ -84,9 +98,8 @@ impl InitArgs {
                 "output": ledger.output,
                 "also_written": ledger.also_written,
                 "rounding": ledger.rounding,
-            }))?,
+            })),
         }
-        Ok(ExitStatus::Success)
     }
 
     fn text(&self, ledger: &Ledger) -> String {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::arguments::ModelArgs;
 use super::exit_status::ExitStatus;
-use super::print::{Output, print, print_json};
+use super::print::{Output, print_json, print_text};
 use crate::checkpoint::{Checkpoint, held_config};
 use crate::error::{Kind, Printable, Result};
 use crate::format::{Extra, Format, TensorFile};
@@ -71,7 +71,7 @@ impl InspectArgs {
         let report = self.report()?;
         match self.format {
             Output::Json => print_json(&report)?,
-            Output::Text => print(report.text().trim_end())?,
+            Output::Text => print_text(report.text().trim_end())?,
         }
         Ok(ExitStatus::Success)
     }

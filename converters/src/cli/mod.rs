@@ -16,6 +16,7 @@ use crate::progress::Progress;
 mod arguments;
 mod audit;
 mod bar;
+pub mod console;
 mod convert;
 mod diff;
 mod digest;
@@ -27,8 +28,9 @@ mod print;
 pub mod shell;
 
 pub use bar::Bar;
-pub use print::{Output, print, print_as_it_is, print_json};
+pub use print::{Output, print, print_as_it_is, print_json, print_text};
 
+use console::ConsoleArgs;
 use exit_status::ExitStatus;
 
 /// Converts DeBERTa checkpoints between PyTorch, TensorFlow 2, safetensors and ONNX: faithful or nothing.
@@ -43,6 +45,8 @@ use exit_status::ExitStatus;
 #[command(name = "deberta-convert", bin_name = "deberta-convert", version, max_term_width = 100)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: ConsoleArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -127,6 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    cli.console.apply();
     let result = match cli.command {
         Command::Between(conversion) => conversion.run(),
         Command::Convert { to, args } => args.run(None, &to),
@@ -154,7 +159,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn result(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Value> {
     let cli = Cli::try_parse_from(arguments).map_err(|told| Error::new(Kind::Request, shell::said(&told)))?;
     match cli.command {
-        Command::Convert { to, args } => match args.ledgers(None, &to, progress)?.as_slice() {
+        Command::Convert { to, args } => match args.ledgers(None, &to, progress, |_| Ok(()))?.as_slice() {
             [ledger] => json(ledger),
             ledgers => json(ledgers),
         },

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::arguments::HeadName;
 use super::exit_status::ExitStatus;
-use super::print::{print, print_json};
+use super::print::{print, print_json, print_text};
 use crate::config_file::ConfigFile;
 use crate::error::{Error, Kind, Result};
 use crate::naming::keras;
@@ -65,7 +65,7 @@ impl NamesArgs {
         };
         match self.format {
             Format::Json => print_json(&sections.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>())?,
-            Format::Text => print(text(&sections).trim_end())?,
+            Format::Text => print_text(text(&sections).trim_end())?,
             Format::Markdown => print(markdown(&sections)?.trim_end())?,
         }
         Ok(ExitStatus::Success)

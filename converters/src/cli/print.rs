@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::ValueEnum;
 
+use super::console::laid_out;
 use crate::error::{Error, Kind, Result};
 use crate::printable::{json, lines};
 
@@ -36,6 +37,14 @@ pub fn print_as_it_is(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a result for people: on a terminal, in lines that fit it.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_text(text: &str) -> Result<()> {
+    print(&laid_out(text))
 }
 
 /// Prints a result as JSON.

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use super::print::{print, print_as_it_is};
 use crate::error::{Error, Result};
-use crate::output::Staged;
+use crate::output::replace;
 
 /// Says what clap has to say in place of a run, which is the help, the version, or what is wrong with the arguments, and returns
 /// the exit status.
@@ -52,7 +52,14 @@ impl CompletionsArgs {
         let name = program.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, name, &mut script);
-        print_as_it_is(String::from_utf8_lossy(&script).trim_end())?;
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if self.shell == Shell::Bash {
+            // clap_complete 4.6 calls a subcommand `deberta__convert__subcmd__diff` where it is recognised and
+            // `deberta__subcmd__convert__subcmd__diff` where it is completed, if the program's name has a hyphen:
+            // https://github.com/clap-rs/clap/issues/6421
+            script = script.replace("__subcmd__", "__");
+        }
+        print_as_it_is(script.trim_end())?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -80,8 +87,6 @@ impl ManArgs {
         let path = self.folder.join(page.get_filename());
         let mut text = Vec::new();
         page.render(&mut text).map_err(|error| Error::io(&path, "write", error))?;
-        let staged = Staged::create(&path)?;
-        staged.write_at(0, &text)?;
-        staged.commit(true)
+        replace(&path, &text)
     }
 }

@@ -55,7 +55,7 @@ impl Verification {
             .into_iter()
             .find(|(name, _)| *name == format)
             .ok_or_else(|| PyValueError::new_err(format!("no such format: {format}")))?;
-        Ok(py.detach(|| format.render(&self.0.document(), Style { color: false, all_points })))
+        Ok(py.detach(|| format.render(&self.0.document(), Style { all_points, ..Style::default() })))
     }
 
     /// Where to look first: the model, the weight file, the trace and the point; nothing if everything passes.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use deberta_converters::cli::print;
+use deberta_converters::cli::print_text;
 use deberta_converters::error::Result;
 
 use super::exit_status::ExitStatus;
@@ -45,14 +45,14 @@ fn describe(golden: &Golden) -> Result<()> {
     let place =
         golden.folder.as_ref().map_or_else(|| golden.name.clone(), |folder| folder.display().to_string());
     let about = golden.case.as_ref().map_or("", |case| case.description.as_str());
-    print(format!("{place}  {about}").trim_end())?;
+    print_text(format!("{place}  {about}").trim_end())?;
     for path in &golden.traces {
         let file = TraceFile::open(path)?;
         let class = Class::of(&file.trace(|_| false)?)?;
         let class = class.map_or_else(|| "no class".to_owned(), |class| class.to_string());
         let points = file.names().filter(|name| !name.starts_with("inputs.")).count();
         let name = name_of(path);
-        print(&format!(
+        print_text(&format!(
             "  {name}  {class}, {points} points, by {}",
             file.metadata("producer").unwrap_or("unknown")
         ))?;
@@ -60,7 +60,7 @@ fn describe(golden: &Golden) -> Result<()> {
     let slices = golden.case.as_ref().map_or(&[][..], |case| case.slices.as_slice());
     for slice in slices {
         let source = golden.case.as_ref().and_then(|case| case.source.as_deref()).unwrap_or("unknown source");
-        print(&format!("  {} {:?}: published values, {source}", slice.tensor_name(), slice.ranges))?;
+        print_text(&format!("  {} {:?}: published values, {source}", slice.tensor_name(), slice.ranges))?;
     }
     Ok(())
 }

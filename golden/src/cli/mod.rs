@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use deberta_converters::cli::shell;
+use deberta_converters::cli::{console, shell};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
 
@@ -37,6 +37,8 @@ pub use verify::Verified;
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(after_help = exit_status::HELP)]
 struct Cli {
+    #[command(flatten)]
+    console: console::ConsoleArgs,
     #[command(flatten)]
     verify: verify::VerifyArgs,
     #[command(subcommand)]
@@ -91,10 +93,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if arguments.get(1).is_some_and(|first| first == backend::GRAPH_PROCESS) {
         return backend::serve(arguments.split_off(2));
     }
-    let Cli { verify, command } = match Cli::try_parse_from(arguments) {
+    let arguments = console::subcommand_first(&Cli::command(), arguments);
+    let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
     };
+    console.apply();
     let result = match command {
         None => verify.run(),
         Some(Command::Record(args)) => args.run(),
@@ -124,7 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn verified(arguments: impl IntoIterator<Item = OsString>, progress: &dyn Progress) -> Result<Verified> {
     let wrong = |why: String| Error::new(Kind::Request, why);
     match Cli::try_parse_from(arguments).map_err(|told| wrong(shell::said(&told)))? {
-        Cli { verify, command: None } => verify.verified(progress),
+        Cli { verify, command: None, .. } => verify.verified(progress),
         _ => Err(wrong("a subcommand verifies nothing".to_owned())),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::cli::{print, print_json};
+use deberta_converters::cli::{print_json, print_text};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::loading::Parameters;
 use deberta_converters::recipe::Size;
@@ -97,7 +97,7 @@ impl SelftestArgs {
     fn show(&self, report: &impl Serialize, text: String, passes: bool) -> Result<ExitStatus> {
         match self.format {
             SelftestFormat::Json => print_json(report)?,
-            SelftestFormat::Text => print(&text)?,
+            SelftestFormat::Text => print_text(&text)?,
         }
         Ok(if passes { ExitStatus::Success } else { ExitStatus::Failure })
     }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use deberta_converters::cli::{Bar, Output, print, print_json};
+use deberta_converters::cli::{Bar, Output, print_json, print_text};
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::hub::{Wanted, resolve};
-use deberta_converters::output::Staged;
+use deberta_converters::output;
 use serde_json::Value;
 
 use super::exit_status::ExitStatus;
@@ -91,7 +91,7 @@ impl TaskArgs {
         let mut task = self.task.read(&self.data, self.limit, &self.options)?;
         if let Some(path) = &self.predictions {
             // Before anything is computed.
-            drop(Staged::create(path)?);
+            output::check(path)?;
         }
         self.library.select()?;
         self.threads.start()?;
@@ -109,14 +109,11 @@ impl TaskArgs {
         drop(progress);
         let (report, predictions) = evaluated?;
         if let Some(path) = &self.predictions {
-            let staged = Staged::create(path)?;
-            staged.write_at(0, lines(&predictions).as_bytes())?;
-            staged.sync()?;
-            staged.commit(true)?;
+            output::replace(path, lines(&predictions).as_bytes())?;
         }
         match self.format {
             Output::Json => print_json(&report)?,
-            Output::Text => print(report.text().trim_end())?,
+            Output::Text => print_text(report.text().trim_end())?,
         }
         Ok(report.outcome.into())
     }

@@ -1,7 +1,8 @@
 //! What is said on standard error.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
+use deberta_converters::cli::console::shows_progress;
 use deberta_converters::printable::{lines, one_line};
 use deberta_converters::progress::Progress;
 
@@ -11,7 +12,7 @@ pub(super) struct StatusLine(bool);
 impl StatusLine {
     /// A line that appears with the first step.
     pub(super) fn new() -> StatusLine {
-        StatusLine(std::io::stderr().is_terminal())
+        StatusLine(shows_progress())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::output::{StagedFolder, clear};
 
 use crate::case::FILE_NAME;
 
@@ -12,27 +13,14 @@ use crate::case::FILE_NAME;
 /// # Errors
 /// A file is there, or a folder that is no golden; a golden, unless it is to be replaced; what `write` returns.
 pub fn in_folder<T>(output: &Path, replace: bool, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    check(output, replace)?;
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|error| Error::io(parent, "create", error))?;
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let scratch = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".partial")
-        .tempdir_in(parent)
-        .map_err(|error| Error::io(parent, "create a folder in", error))?;
-    let (new, old) = (scratch.path().join("new"), scratch.path().join("old"));
-    let failed = |error| Error::io(output, "create", error);
-    fs::create_dir(&new).map_err(failed)?;
-    let written = write(&new)?;
+    // What an earlier run left that was killed is carried on or removed.
+    clear(parent)?;
     check(output, replace)?;
-    if output.exists() {
-        fs::rename(output, &old).map_err(failed)?;
-    }
-    fs::rename(&new, output).map_err(|error| {
-        let _ = fs::rename(&old, output);
-        failed(error)
-    })?;
+    fs::create_dir_all(parent).map_err(|error| Error::io(parent, "create", error))?;
+    let folder = StagedFolder::create(output)?;
+    let written = write(folder.path())?;
+    folder.commit(|| check(output, replace))?;
     Ok(written)
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::document::trace_name;
 use super::escape::{markup, plain};
 use super::numbers::grouped;
+use super::table::FILE_WIDTH;
 use super::verdict::detail;
 use super::{Document, FileReport, Finding, Report, RunReport};
 use crate::judge::verdict::Outcome;
@@ -68,7 +69,7 @@ impl Suite {
         suite.findings(document, &report.findings);
         for table in report.tables(&document.rules).into_iter().chain(report.details()) {
             suite.note(&table.title);
-            table.lines("  ", |_, text| text.to_owned()).iter().for_each(|line| suite.note(line));
+            table.lines("  ", FILE_WIDTH, |_, text| text.to_owned()).iter().for_each(|line| suite.note(line));
         }
         (suite.tests > 0 || !suite.notes.is_empty()).then_some(suite)
     }

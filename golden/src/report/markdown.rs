@@ -1,5 +1,7 @@
 //! The report for a comment on a pull request: short, details folded, within the length that GitHub allows.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::document::{Subject, judged, trace_name};
 use super::escape::markdown;
 use super::growth::{growth, shares, sparkline};
@@ -29,6 +31,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
     ));
     page.headline();
     page.files();
+    page.origins();
     page.tables();
     page.findings();
     page.runs();
@@ -129,6 +132,25 @@ impl Page<'_> {
              |{rule} --- | --- | --- | ---: | ---: | ---: | --- |\n"
         );
         self.add_lines(&head, document.files().map(row), "\n");
+    }
+
+    /// What the numbers are of: the digest of the weights, and what computed the goldens.
+    fn origins(&mut self) {
+        let (mut digests, mut producers) = (BTreeMap::<&str, BTreeSet<&str>>::new(), BTreeSet::new());
+        for (_, file) in self.document.files() {
+            if let Some(digest) = &file.digest {
+                digests.entry(digest).or_default().insert(&file.file);
+            }
+            producers.extend(file.runs.iter().map(|run| run.producer.as_str()));
+        }
+        let list =
+            |items: &BTreeSet<&str>| items.iter().map(|item| code(item)).collect::<Vec<_>>().join(", ");
+        for (digest, files) in &digests {
+            self.add(&format!("Weight digest {} of {}\n\n", code(digest), list(files)));
+        }
+        if !producers.is_empty() {
+            self.add(&format!("Goldens by {}\n\n", list(&producers)));
+        }
     }
 
     /// A folded table for every table of every model.

@@ -3,17 +3,22 @@
 //! A table is made from a typed field of the report, which the JSON holds as it is. Every format shows the tables of
 //! [`Report::tables`]; a new table is one more line there.
 
+use deberta_converters::folding::fold;
+
 use super::escape::plain;
 use super::{Report, Rules, tokenizers};
 use crate::coverage::Covered;
 use crate::inventory;
 use crate::judge::verdict::Outcome;
 
-/// The columns that a line of text has, if words are not longer.
-const WIDTH: usize = 80;
+/// The columns that a line of a file has, if words are not longer.
+pub(super) const FILE_WIDTH: usize = 80;
 
 /// Between two columns of text.
 const GAP: &str = "  ";
+
+/// Before a cell that stands below its row.
+const BELOW: &str = "  ";
 
 /// Rows under heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,14 +98,39 @@ impl Column {
 }
 
 impl Table {
-    /// The lines of the table for a terminal, without its title, indented: columns stand under their heads. What is wider than a line
-    /// is wrapped between words, the widest column first; a single word, as the path of a file, is never broken.
-    pub(super) fn lines(&self, indent: &str, paint: impl Fn(Outcome, &str) -> String) -> Vec<String> {
-        let widths = self.widths(WIDTH.saturating_sub(indent.len()));
+    /// The lines of the table for a terminal of `width` columns, without its title, indented: columns stand under their heads. What
+    /// is wider than a line is wrapped between words, the widest column first; a single word, as the path of a file, is never
+    /// broken. Columns that do not fit even so, from the last, stand on lines of their own below the rest of their row.
+    pub(super) fn lines(
+        &self,
+        indent: &str,
+        width: usize,
+        paint: impl Fn(Outcome, &str) -> String,
+    ) -> Vec<String> {
+        let room = width.saturating_sub(indent.len());
+        let beside = (1..=self.columns.len()).rev().find(|&beside| self.fits(beside, room)).unwrap_or(1);
+        let widths = self.widths(beside, room);
         let heads = self.columns.iter().map(|column| column.head.to_owned()).collect();
         let head = Row { cells: heads, outcome: None };
         let rows = std::iter::once(&head).chain(&self.rows);
-        rows.flat_map(|row| self.row_lines(row, &widths, indent, &paint)).collect()
+        let lines = rows.flat_map(|row| {
+            let mut lines = self.row_lines(row, &widths, indent, &paint);
+            for cell in row.cells.iter().skip(beside).filter(|cell| !cell.is_empty()) {
+                let below = fold(&format!("{indent}{BELOW}{}", plain(cell)), width, 0);
+                let painted = below.split('\n').map(|line| match row.outcome {
+                    Some(outcome) if outcome != Outcome::Pass => paint(outcome, line),
+                    _ => line.to_owned(),
+                });
+                lines.extend(painted);
+            }
+            lines
+        });
+        lines.collect()
+    }
+
+    /// Whether the first `beside` columns fit beside each other, no word broken.
+    fn fits(&self, beside: usize, room: usize) -> bool {
+        self.widths(beside, room).iter().map(|width| width + GAP.len()).sum::<usize>() <= room + GAP.len()
     }
 
     fn row_lines(
@@ -111,7 +141,7 @@ impl Table {
         paint: &impl Fn(Outcome, &str) -> String,
     ) -> Vec<String> {
         let cells: Vec<Vec<String>> =
-            row.cells.iter().zip(widths).map(|(cell, &width)| wrapped(&plain(cell), width)).collect();
+            row.cells.iter().zip(widths).map(|(cell, &width)| of_width(&plain(cell), width)).collect();
         let height = cells.iter().map(Vec::len).max().unwrap_or(0);
         let line = |at: usize| {
             let mut line = indent.to_owned();
@@ -128,11 +158,11 @@ impl Table {
         (0..height).map(line).collect()
     }
 
-    /// How wide every column is, in characters: as its widest cell, and less for the widest columns if they do not fit
+    /// How wide each of the first `beside` columns is, in characters: as its widest cell, and less for the widest columns if they do not fit
     /// a line of `line` characters, but never less than its longest word.
-    fn widths(&self, line: usize) -> Vec<usize> {
+    fn widths(&self, beside: usize, line: usize) -> Vec<usize> {
         let cells = |at: usize| self.rows.iter().filter_map(move |row| row.cells.get(at));
-        let measured = self.columns.iter().enumerate().map(|(at, column)| {
+        let measured = self.columns.iter().take(beside).enumerate().map(|(at, column)| {
             let cells = cells(at).map(|cell| plain(cell));
             let texts: Vec<String> = std::iter::once(column.head.to_owned()).chain(cells).collect();
             let length = |text: &str| text.chars().count();
@@ -155,20 +185,8 @@ impl Table {
 }
 
 /// A text in lines of at most `width` characters, broken at spaces.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else { continue };
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
+fn of_width(text: &str, width: usize) -> Vec<String> {
+    fold(text, width, 0).split('\n').map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -187,7 +205,8 @@ mod tests {
     #[test]
     fn columns_stand_under_their_heads() {
         let lines =
-            table(&[["a.bin", "7", "not read"], ["b", "1,000", ""]]).lines("  ", |_, text| text.into());
+            table(&[["a.bin", "7", "not read"], ["b", "1,000", ""]])
+                .lines("  ", FILE_WIDTH, |_, text| text.into());
         assert_eq!(lines, ["  file    size  why", "  a.bin      7  not read", "  b      1,000"]);
     }
 
@@ -195,11 +214,20 @@ mod tests {
     fn long_cells_are_wrapped_and_words_are_not_broken() {
         let why = "nothing here reads this format ".repeat(5);
         let path = "a-very-long-folder/".repeat(3) + "model.msgpack";
-        let lines = table(&[[&path, "7", why.trim()]]).lines("", |_, text| text.into());
+        let lines = table(&[[&path, "7", why.trim()]]).lines("", FILE_WIDTH, |_, text| text.into());
         assert!(lines.len() > 3, "{lines:?}");
         assert!(lines.iter().any(|line| line.starts_with(&path)), "{lines:?}");
-        let lines = table(&[["a.bin", "7", why.trim()]]).lines("", |_, text| text.into());
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        let lines = table(&[["a.bin", "7", why.trim()]]).lines("", FILE_WIDTH, |_, text| text.into());
+        assert!(lines.iter().all(|line| line.chars().count() <= FILE_WIDTH), "{lines:?}");
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_stand_below() {
+        let path = "a-long-folder/model.msgpack";
+        let lines = table(&[[path, "7", "nothing here reads this"]]).lines("", 40, |_, text| text.into());
+        let expected = ["file                         size", "  why"];
+        assert_eq!(lines[..2], expected, "{lines:?}");
+        assert_eq!(lines[2..], [format!("{path}     7"), "  nothing here reads this".to_owned()]);
     }
 
     #[test]
@@ -208,7 +236,7 @@ mod tests {
         for row in &mut table.rows {
             row.outcome = Some(Outcome::Undecided);
         }
-        let lines = table.lines("", |outcome, text| format!("<{outcome:?} {text}>"));
+        let lines = table.lines("", FILE_WIDTH, |outcome, text| format!("<{outcome:?} {text}>"));
         assert!(lines.iter().any(|line| line.starts_with("<Undecided a>")), "{lines:?}");
     }
 }

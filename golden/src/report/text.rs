@@ -1,9 +1,12 @@
 //! The report for a terminal: where it goes wrong first, then one line a point, and at the end what was compared.
 
+use deberta_converters::folding::{HANGING, fold};
+
 use super::document::{Headline, Subject, judged, trace_name};
 use super::escape::plain;
 use super::growth::{growth, shares, sparkline, stages_in_words};
 use super::numbers::{count, decibels, grouped, measure, of_tolerance, share, steps};
+use super::table::FILE_WIDTH;
 use super::verdict::{detail, outcome, title, word};
 use super::{Diagnosis, Document, FileReport, Finding, Report, RunReport};
 use crate::coverage::Covered;
@@ -16,6 +19,10 @@ pub struct Style {
     pub color: bool,
     /// Whether to show every point, and not only those around the first divergence.
     pub all_points: bool,
+    /// How many columns a line of the terminal has, which longer lines are broken for; nothing for a file.
+    pub width: Option<usize>,
+    /// Whether to show the conclusion alone, and what leads to it if that is no pass.
+    pub brief: bool,
 }
 
 /// How many points are shown before and after the first one that does not agree.
@@ -28,8 +35,8 @@ pub(super) fn render(document: &Document<'_>, style: Style) -> String {
     if let Some(headline) = document.headline() {
         page.headline(&headline);
     }
-    for report in document.reports {
-        page.report(report);
+    if !style.brief {
+        document.reports.iter().for_each(|report| page.report(report));
     }
     page.conclusion();
     page.out
@@ -43,7 +50,11 @@ struct Page<'d> {
 
 impl Page<'_> {
     fn line(&mut self, text: &str) {
-        self.out.push_str(text.trim_end());
+        let text = text.trim_end();
+        match self.style.width {
+            Some(width) => self.out.push_str(&fold(text, width, HANGING)),
+            None => self.out.push_str(text),
+        }
         self.out.push('\n');
     }
 
@@ -86,7 +97,8 @@ impl Page<'_> {
         let details = if self.style.all_points { report.details() } else { Vec::new() };
         for table in report.tables(&self.document.rules).into_iter().chain(details) {
             self.line(&format!("  {}", table.title));
-            let lines = table.lines("    ", |outcome, text| self.painted(outcome, text));
+            let width = self.style.width.unwrap_or(FILE_WIDTH);
+            let lines = table.lines("    ", width, |outcome, text| self.painted(outcome, text));
             lines.iter().for_each(|line| self.line(line));
         }
         for file in &report.files {
@@ -203,10 +215,9 @@ impl Page<'_> {
                 self.summary(run, before)
             ));
         }
-        self.line(&format!(
-            "      {:<13} {:>6} {:>7} {:>8} {:>8} {:>8} {:>6}  {}",
-            "verdict", "share", "padding", "max abs", "max rel", "max ulp", "SQNR", "point"
-        ));
+        let heads = ["share", "padding", "max abs", "max rel", "max ulp", "SQNR"];
+        let line = self.measures(heads.map(str::to_owned));
+        self.line(&format!("      {:<13} {line}  point", "verdict"));
         for point in shown {
             self.point(run, point);
         }
@@ -228,17 +239,22 @@ impl Page<'_> {
             Outcome::Pass => verdict,
             outcome => self.painted(outcome, &verdict),
         };
-        self.line(&format!(
-            "      {verdict} {:>6} {:>7} {:>8} {:>8} {:>8} {:>6}  {} {:?}",
+        let measures = self.measures([
             or_dash(of.real.map(share)),
             or_dash(of.padded.map(share)),
             or_dash(real.map(|part| measure(part.max_abs))),
             or_dash(real.map(|part| measure(part.max_rel))),
             or_dash(real.map(|part| steps(part.max_ulp))),
             or_dash(real.map(|part| decibels(part.sqnr_db))),
-            plain(&point.name),
-            point.shape
-        ));
+        ]);
+        self.line(&format!("      {verdict} {measures}  {} {:?}", plain(&point.name), point.shape));
+    }
+
+    /// What was measured at a point, or the heads of it, in columns; a narrow terminal has no room for the two relative ones.
+    fn measures(&self, [share, padding, abs, rel, ulp, sqnr]: [String; 6]) -> String {
+        let wide = self.style.width.is_none_or(|width| width >= FILE_WIDTH);
+        let relative = if wide { format!("{rel:>8} {ulp:>8} ") } else { String::new() };
+        format!("{share:>6} {padding:>7} {abs:>8} {relative}{sqnr:>6}")
     }
 
     /// `11 diverge, 1 agrees`

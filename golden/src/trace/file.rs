@@ -94,24 +94,29 @@ impl Trace {
     /// # Errors
     /// A tensor whose shape does not count its elements, or whose name no trace may hold; the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.stage(path)?.commit(true)
+    }
+
+    /// Does all of [`Trace::write`] but the last: the file has no name yet.
+    pub(crate) fn stage(&self, path: &Path) -> Result<Staged> {
         if let Some(tensor) = self.tensors.iter().find(|tensor| !is_trace_name(&tensor.name)) {
             let message = "neither inputs.*, nor activations.*, nor outputs.*: no tensor of a trace";
             return Err(Error::malformed(message).in_tensor(&tensor.name).in_file(path));
         }
-        write_tensors(path, FORMAT, &self.metadata, &self.tensors)
+        stage_tensors(path, FORMAT, &self.metadata, &self.tensors)
     }
 }
 
-/// Writes tensors as a safetensors file of a format, replacing an existing one in one step.
+/// Writes tensors as a safetensors file of a format, which has no name yet.
 ///
 /// # Errors
 /// A tensor whose shape does not count its elements; the folder cannot be written.
-pub(super) fn write_tensors(
+pub(super) fn stage_tensors(
     path: &Path,
     format: &str,
     metadata: &[(String, String)],
     tensors: &[Tensor],
-) -> Result<()> {
+) -> Result<Staged> {
     let mut infos = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let (name, shape, count) = (tensor.name.clone(), tensor.shape.clone(), tensor.data.len());
@@ -134,7 +139,8 @@ pub(super) fn write_tensors(
     for span in plan.seal(&[])? {
         file.write_at(span.offset, &span.bytes)?;
     }
-    file.commit(true)
+    file.sync()?;
+    Ok(file)
 }
 
 /// An open trace file, whose tensors are read when they are needed. It is not mapped: the pages of a long trace would stay

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deberta_converters::error::{Error, Result};
 
-use super::file::{Trace, write_tensors};
+use super::file::{Trace, stage_tensors};
 use super::padding::Padding;
 use super::samples::{FORMAT, SAMPLES, STATISTICS, Sampled, TENSORS};
 use super::tensor::{Data, Tensor};
@@ -52,7 +52,7 @@ impl SampledTrace {
         let mut tensors = self.inputs.clone();
         tensors.push(self.table("samples", SAMPLES, samples.collect()));
         tensors.push(self.table("statistics", STATISTICS, statistics.collect()));
-        write_tensors(path, FORMAT, &metadata, &tensors)
+        stage_tensors(path, FORMAT, &metadata, &tensors)?.commit(true)
     }
 
     /// A row for every point: [points, width].

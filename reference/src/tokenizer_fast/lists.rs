@@ -6,6 +6,7 @@ use tokenizers::{Encoding, Token};
 #[derive(Default)]
 pub(super) struct Lists {
     pub(super) ids: Vec<u32>,
+    /// Empty where the vocabulary spells the token: most are copied several times before someone reads them.
     tokens: Vec<String>,
     /// In characters of the text.
     offsets: Vec<(usize, usize)>,
@@ -60,4 +61,25 @@ impl Lists {
             Default::default(),
         )
     }
+}
+
+/// An encoding whose tokens are all spelled, as the crate gives it.
+#[cfg(test)]
+pub(super) fn spelled(tokenizer: &tokenizers::Tokenizer, encoding: Encoding) -> Encoding {
+    use tokenizers::Model as _;
+
+    let known = |id: u32| tokenizer.get_model().id_to_token(id).unwrap_or_default();
+    let tokens = encoding.get_tokens().iter().zip(encoding.get_ids());
+    let tokens = tokens.map(|(token, &id)| super::spelled(token, || known(id)));
+    Encoding::new(
+        encoding.get_ids().to_vec(),
+        encoding.get_type_ids().to_vec(),
+        tokens.collect(),
+        encoding.get_word_ids().to_vec(),
+        encoding.get_offsets().to_vec(),
+        encoding.get_special_tokens_mask().to_vec(),
+        encoding.get_attention_mask().to_vec(),
+        Vec::new(),
+        Default::default(),
+    )
 }

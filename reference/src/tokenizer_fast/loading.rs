@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
 
+use super::template::Template;
 use super::{Encoder, PreTrainedTokenizerFast, backend, checks, foreign, to_backend};
 use crate::error::{Error, Result};
 use crate::tokenizer::base::SpecialTokenIds;
@@ -143,6 +144,7 @@ impl<E: Encoder> PreTrainedTokenizerFast<E> {
             special: names,
             encoder: encoder(&tokenizer),
             tokenizer,
+            template: Template::of(post_processor.as_ref()),
             post_processor,
             ignored: Vec::new(),
             unconverted: Vec::new(),

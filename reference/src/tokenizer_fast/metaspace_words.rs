@@ -100,7 +100,7 @@ impl MetaspaceWords {
         })
     }
 
-    /// What `Tokenizer::encode_char_offsets` gives without special tokens, or ids alone if nobody asks for offsets.
+    /// What [`Encoder::encode`](super::Encoder::encode) is to give; tokens that the vocabulary spells are empty.
     pub(super) fn encode(
         &self,
         tokenizer: &Tokenizer,
@@ -158,7 +158,7 @@ impl MetaspaceWords {
             lists.ids.extend(parts.iter().map(|part| part.id));
             if offsets && whole {
                 lists.end_words(skipped.get().chars().count(), 0);
-                follow(lists, tokenizer, word, parts);
+                follow(lists, word, parts);
             }
         });
         if offsets {
@@ -338,11 +338,10 @@ fn characters(text: &str) -> Vec<usize> {
 }
 
 /// Follows a word with the spaces before it.
-fn follow(lists: &mut Lists, tokenizer: &Tokenizer, word: &str, parts: &[Part]) {
+fn follow(lists: &mut Lists, word: &str, parts: &[Part]) {
     for part in parts {
-        let known = || tokenizer.get_model().id_to_token(part.id).unwrap_or_default();
-        let token = part.unknown.as_ref().map_or_else(known, |unknown| unknown.to_string());
-        lists.push(token, part.start, part.end, part.word);
+        let unknown = part.unknown.as_deref().unwrap_or_default();
+        lists.push(unknown.to_owned(), part.start, part.end, part.word);
     }
     let words = parts.last().map_or(0, |part| part.word.wrapping_add(1));
     lists.end_words(word.chars().count(), words);

@@ -21,11 +21,14 @@ mod meaning;
 mod metaspace_words;
 mod normalization;
 mod sentence_piece;
+mod template;
 
 pub use byte_level::{ByteLevelFast, DebertaTokenizerFast};
 pub use meaning::Meaning;
 pub use normalization::Normalization;
 pub use sentence_piece::{DebertaV2TokenizerFast, SentencePieceFast};
+
+use template::Template;
 
 use crate::error::{Error, Result};
 use crate::tokenizer::base::{PreTrainedTokenizerBase, SpecialTokenIds};
@@ -51,7 +54,8 @@ pub struct EncodingFast {
 
 /// What a fast class decides for itself: how it encodes faster than the crate alone.
 pub trait Encoder: Debug + Send + Sync {
-    /// What `Tokenizer::encode_char_offsets` gives without special tokens, or ids alone if nobody asks for offsets.
+    /// What `Tokenizer::encode_char_offsets` gives without special tokens, or ids alone if nobody asks for offsets. A token that
+    /// the vocabulary spells may be left empty.
     ///
     /// # Errors
     /// If the backend fails.
@@ -90,6 +94,8 @@ pub struct PreTrainedTokenizerFast<E: ?Sized> {
     /// Without its post-processor, since a pair is truncated after the one and before the other.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
+    /// The same, if it is a template.
+    template: Option<Template>,
     special: HashSet<String>,
     unk_token: String,
     special_ids: SpecialTokenIds,
@@ -140,8 +146,11 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         options: &EncodeOptions,
     ) -> Result<EncodingFast> {
         let text_pair = text_pair.filter(|text| !text.is_empty());
-        let encodings = self.batch_encode_plus(&[(text, text_pair)], options)?;
-        Ok(encodings.into_iter().next().unwrap_or_default())
+        let lengths = options.lengths(self.model_max_length, self.padding_side)?;
+        let mut encoded = self.encoded(text, text_pair, &Pass::with_offsets(&lengths, options))?;
+        let length = lengths.padded(encoded.encoding.len());
+        self.pad(&mut encoded, length, lengths.padding_side);
+        Ok(encoded)
     }
 
     /// Encodes texts and pairs, on all cores; `PaddingStrategy::Longest` gives them one length. An empty second text
@@ -155,43 +164,66 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
         options: &EncodeOptions,
     ) -> Result<Vec<EncodingFast>> {
         let lengths = options.lengths(self.model_max_length, self.padding_side)?;
-        let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: true };
-        let encodings = batch.par_iter().map(|(text, text_pair)| {
-            let encoding = self.run(text, *text_pair, &pass)?;
-            Ok(EncodingFast {
-                tokens: encoding.get_tokens().to_vec(),
-                offsets: encoding.get_offsets().to_vec(),
-                word_ids: encoding.get_word_ids().to_vec(),
-                sequence_ids: encoding.get_sequence_ids(),
-                encoding: convert_encoding(&encoding),
-            })
-        });
+        let pass = Pass::with_offsets(&lengths, options);
+        let encodings = batch.par_iter().map(|(text, text_pair)| self.encoded(text, *text_pair, &pass));
         let mut encodings = encodings.collect::<Result<Vec<EncodingFast>>>()?;
         let length = lengths.padded(encodings.iter().map(|fast| fast.encoding.len()).max().unwrap_or(0));
-        for fast in &mut encodings {
-            let missing = length.saturating_sub(fast.encoding.len());
-            let side = lengths.padding_side;
-            side.pad(&mut fast.tokens, self.pad_token.clone(), missing);
-            side.pad(&mut fast.offsets, (0, 0), missing);
-            side.pad(&mut fast.word_ids, None, missing);
-            side.pad(&mut fast.sequence_ids, None, missing);
-            fast.encoding.pad(length, side, self.special_ids.pad);
-        }
+        encodings.iter_mut().for_each(|encoded| self.pad(encoded, length, lengths.padding_side));
         Ok(encodings)
     }
 
-    /// Encodes and truncates a text or a pair, and puts in the special tokens.
-    fn run(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<tokenizers::Encoding> {
+    /// A text or a pair with all that is known of its tokens, truncated, not padded.
+    fn encoded(&self, text: &str, text_pair: Option<&str>, pass: &Pass<'_>) -> Result<EncodingFast> {
         check_texts([text].into_iter().chain(text_pair))?;
-        foreign::call(|| self.encode_by_backend(text, text_pair, pass)).map_err(backend)?
+        foreign::call(|| self.encoded_by_backend(text, text_pair, pass)).map_err(backend)?
     }
 
-    fn encode_by_backend(
+    fn encoded_by_backend(
         &self,
         text: &str,
         text_pair: Option<&str>,
         pass: &Pass<'_>,
-    ) -> Result<tokenizers::Encoding> {
+    ) -> Result<EncodingFast> {
+        let (encoding, pair) = self.truncated(text, text_pair, pass)?;
+        let model = self.tokenizer.get_model();
+        let spell = |id| if pass.offsets { model.id_to_token(id).unwrap_or_default() } else { String::new() };
+        if let Some(template) = &self.template {
+            let texts: Vec<&tokenizers::Encoding> = std::iter::once(&encoding).chain(&pair).collect();
+            return Ok(template.assemble(&texts, pass.add_special_tokens, spell));
+        }
+        let encoding = match &self.post_processor {
+            Some(processor) => processor.process(encoding, pair, pass.add_special_tokens).map_err(backend)?,
+            None => tokenizers::Encoding::merge(std::iter::once(encoding).chain(pair), false),
+        };
+        let tokens = encoding.get_tokens().iter().zip(encoding.get_ids());
+        Ok(EncodingFast {
+            tokens: tokens.map(|(token, &id)| spelled(token, || spell(id))).collect(),
+            offsets: encoding.get_offsets().to_vec(),
+            word_ids: encoding.get_word_ids().to_vec(),
+            sequence_ids: encoding.get_sequence_ids(),
+            encoding: convert_encoding(&encoding),
+        })
+    }
+
+    /// Brings the lists to `length`, if they are shorter.
+    fn pad(&self, encoded: &mut EncodingFast, length: usize, side: Side) {
+        let missing = length.saturating_sub(encoded.encoding.len());
+        if missing > 0 {
+            side.pad(&mut encoded.tokens, self.pad_token.clone(), missing);
+            side.pad(&mut encoded.offsets, (0, 0), missing);
+            side.pad(&mut encoded.word_ids, None, missing);
+            side.pad(&mut encoded.sequence_ids, None, missing);
+            encoded.encoding.pad(length, side, self.special_ids.pad);
+        }
+    }
+
+    /// Encodes and truncates a text or a pair.
+    fn truncated(
+        &self,
+        text: &str,
+        text_pair: Option<&str>,
+        pass: &Pass<'_>,
+    ) -> Result<(tokenizers::Encoding, Option<tokenizers::Encoding>)> {
         let encode = |text: &str| self.encoder.encode(&self.tokenizer, text, pass.offsets);
         let mut encoding = encode(text).map_err(backend)?;
         let mut pair = text_pair.map(encode).transpose().map_err(backend)?;
@@ -219,10 +251,7 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerFast<E> {
             let params = TruncationParams { max_length, strategy, stride: 0, direction };
             (encoding, pair) = tokenizers::truncate_encodings(encoding, pair, &params).map_err(backend)?;
         }
-        match &self.post_processor {
-            Some(processor) => processor.process(encoding, pair, pass.add_special_tokens).map_err(backend),
-            None => Ok(tokenizers::Encoding::merge(std::iter::once(encoding).chain(pair), false)),
-        }
+        Ok((encoding, pair))
     }
 
     /// The token of an id; none if no token has it, or if it is special and those are left out.
@@ -298,7 +327,7 @@ impl<E: Encoder + ?Sized> PreTrainedTokenizerBase for PreTrainedTokenizerFast<E>
         let lengths = options.lengths(self.model_max_length, self.padding_side)?;
         let text_pair = text_pair.filter(|text| !text.is_empty());
         let pass = Pass { lengths: &lengths, add_special_tokens: options.add_special_tokens, offsets: false };
-        let mut encoding = convert_encoding(&self.run(text, text_pair, &pass)?);
+        let mut encoding = self.encoded(text, text_pair, &pass)?.encoding;
         encoding.pad(lengths.padded(encoding.len()), lengths.padding_side, self.special_ids.pad);
         Ok(encoding.input_ids)
     }
@@ -344,6 +373,12 @@ struct Pass<'l> {
     offsets: bool,
 }
 
+impl<'l> Pass<'l> {
+    fn with_offsets(lengths: &'l Lengths, options: &EncodeOptions) -> Pass<'l> {
+        Pass { lengths, add_special_tokens: options.add_special_tokens, offsets: true }
+    }
+}
+
 fn to_backend(token: &AddedToken) -> tokenizers::AddedToken {
     tokenizers::AddedToken {
         content: token.content.clone(),
@@ -353,6 +388,11 @@ fn to_backend(token: &AddedToken) -> tokenizers::AddedToken {
         normalized: token.normalized,
         special: token.special,
     }
+}
+
+/// A token, which the vocabulary spells where it is empty.
+fn spelled(token: &str, spell: impl FnOnce() -> String) -> String {
+    if token.is_empty() { spell() } else { token.to_owned() }
 }
 
 fn convert_encoding(encoding: &tokenizers::Encoding) -> Encoding {

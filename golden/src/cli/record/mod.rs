@@ -6,6 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 use deberta_converters::cli::print;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::output::Staged;
 use deberta_reference::probe::matches;
 use deberta_reference::{Head, Inputs, MaskedRows, Module};
 
@@ -87,6 +88,8 @@ impl RecordArgs {
                 Error::new(Kind::Request, "exists already; --force replaces it").in_file(&self.output)
             );
         }
+        // Before anything is computed: a device or a folder may be there.
+        drop(Staged::create(&self.output)?);
         let recorded = TraceFile::open(given)?.inputs()?;
         let class = match named {
             Some(class) => Some(class),

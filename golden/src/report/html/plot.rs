@@ -84,7 +84,9 @@ impl Scale {
                 -1 => "10%".to_owned(),
                 0 => "100%".to_owned(),
                 1..=4 => format!("{}×", 10_u32.pow(power.unsigned_abs())),
-                power if power < 0 => format!("1e{}%", power + 2),
+                power if power < 0 => {
+                    format!("{:.*}%", power.unsigned_abs() as usize - 2, 10.0_f64.powi(power + 2))
+                }
                 power => format!("1e{power}×"),
             };
             svg.push_str(&format!(
