@@ -114,10 +114,9 @@ impl Conversion {
             let flushing = thread::Builder::new().spawn_scoped(scope, flush);
             let written = write_and_verify(input, &output, &files, &all_written, progress);
             all_written.store(true, Ordering::Release);
+            let failed = || Error::new(Kind::Io, "the disk could not be waited for");
             let flushed = match flushing {
-                Ok(flushing) => flushing
-                    .join()
-                    .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the disk could not be waited for"))),
+                Ok(flushing) => flushing.join().unwrap_or_else(|_| Err(failed())),
                 // The system gives no thread.
                 Err(_) => flush(),
             };

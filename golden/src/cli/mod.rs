@@ -96,10 +96,11 @@ fn own_program() -> Option<PathBuf> {
 
 /// Runs the program on its arguments, the first of which is its own name, and returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let mut arguments = console::subcommand_first(&Cli::command(), arguments);
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.get(1).is_some_and(|first| first == backend::GRAPH_PROCESS) {
         return backend::serve(arguments.split_off(2));
     }
+    let arguments = console::subcommand_first(&Cli::command(), arguments);
     let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),

@@ -20,7 +20,7 @@ const LONGEST_ADDED: usize = 4096;
 
 /// The most entries of lists and objects in a file of JSON: each takes some hundred bytes of memory, and may be two in the file.
 /// That of mDeBERTa's 250,000 tokens has half a million.
-const MOST_ENTRIES: usize = 1_500_000;
+const MOST_ENTRIES: usize = 1_000_000;
 
 /// Checks that a text of JSON does not have more entries than memory is soon full of.
 pub(crate) fn check_entries(file: &Path, text: &str) -> Result<()> {
