@@ -335,7 +335,7 @@ fn cases_are_read_as_they_are_printed() {
     let head = "class: DebertaModel\nproducer: a test\ntolerances:\n  default: {atol: 1.0e-5}\n";
     let rounded = &blocks("docs/quantized.md")[0];
     let rounded = rounded.replace("tolerances:\n", "tolerances:\n  default: {atol: 1.0e-5}\n");
-    let rounded = format!("class: DebertaModel\nproducer: a test\n{trace}{rounded}");
+    let rounded = format!("model: owner/model\nclass: DebertaModel\nproducer: a test\n{trace}{rounded}");
     let whole =
         [case, format!("model: owner/model\n{head}{published}"), format!("{head}{trace}{made}"), rounded];
     for text in whole {

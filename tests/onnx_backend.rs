@@ -116,9 +116,13 @@ fn our_exports_agree_with_the_goldens_at_every_point() {
         for backend in backends() {
             let run = verify(&model, folder, &["--backend", backend]);
             if name.ends_with("model-bf16") {
-                assert_eq!(run.code, 2, "{}", run.stdout);
-                let why = if backend == "onnx" { "BFLOAT16" } else { "not find an implementation" };
-                assert!(run.stdout.contains(why), "{}", run.stdout);
+                // ONNX Runtime has no kernels for it on a CPU; in f32 it is computed here.
+                let (code, said) = match backend {
+                    "onnx" => (0, "bf16 graph, computed in f32 here"),
+                    _ => (2, "not find an implementation"),
+                };
+                assert_eq!(run.code, code, "{}", run.stdout);
+                assert!(run.stdout.contains(said), "{}", run.stdout);
                 continue;
             }
             // TensorFlow rounds some buckets in another way, which the graph is not to be blamed for.

@@ -195,8 +195,8 @@ fn manner(report: &FileReport) -> String {
     let how = backends.into_iter().map(by).collect::<Vec<_>>().join(", ");
     let format = report.format.as_deref().unwrap_or("a format that is not known");
     match &report.graph {
-        Some(kind) => format!("{format}, {kind}: {how}"),
-        None => format!("{format}: {how}"),
+        Some(kind) if kind != "f32" => format!("{format}, {kind}: {how}"),
+        _ => format!("{format}: {how}"),
     }
 }
 

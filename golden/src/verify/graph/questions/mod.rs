@@ -11,7 +11,7 @@
 
 use deberta_converters::error::Result;
 use deberta_converters::fidelity::{Dequantized, Fidelity};
-use deberta_converters::format::onnx::{GraphKind, Numbers};
+use deberta_converters::format::onnx::{GraphKind, Half, Numbers};
 use deberta_converters::loading::Parameters;
 
 use super::candidate::{Attempt, GraphCandidate, Judged};
@@ -31,8 +31,10 @@ mod weights;
 
 /// What a graph with products of rounded tensors that no parameter is must reach: what computes something else is below.
 const WITH_UNKNOWN: f64 = 33.0;
-/// What a graph must reach that computes in a half, with the weights of the model: its constants are rounded.
-const IN_HALVES: f64 = 70.0;
+/// What a graph must reach that computes in a half, with the weights of the model: its constants are rounded, those of bf16 to
+/// three bits less.
+const IN_F16: f64 = 70.0;
+const IN_BF16: f64 = 50.0;
 
 /// Whether the questions are asked of a graph.
 pub(super) fn are_asked_of(kind: GraphKind) -> bool {
@@ -105,7 +107,8 @@ impl GraphCandidate<'_> {
             _ if !fidelity.unknown.is_empty() => {
                 Judged { precision: Precision::Quantized, least: WITH_UNKNOWN }
             }
-            Some(_) => Judged { precision: Precision::Quantized, least: IN_HALVES },
+            Some(Half::F16) => Judged { precision: Precision::Quantized, least: IN_F16 },
+            Some(Half::Bf16) => Judged { precision: Precision::Quantized, least: IN_BF16 },
             None => Judged { precision: Precision::F32, least: 0.0 },
         }
     }
