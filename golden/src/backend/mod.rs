@@ -12,9 +12,8 @@ mod tch;
 pub use interface::{Backend, BackendName, Graph, Magnitudes};
 #[cfg(feature = "parquet")]
 pub(crate) use onnx::apart;
-#[cfg(feature = "cli")]
-pub(crate) use onnx::{GRAPH_PROCESS, peak_memory_of_graphs, serve};
-pub use onnx::{Onnx, Overflow, contradiction_in, evaluate, said, use_graph_program};
+pub use onnx::{GRAPH_PROCESS, peak_memory_of_graphs, serve, use_graph_program};
+pub use onnx::{Onnx, Overflow, contradiction_in, evaluate, said};
 #[cfg(feature = "onnxruntime")]
 pub use onnx::{library, use_library};
 pub use reference::{Arithmetic, Reference};

@@ -47,9 +47,9 @@ pub use computation::said;
 use feed::{Feed, Given, Input};
 #[cfg(feature = "onnxruntime")]
 pub use library::{library, use_library};
-pub use process::use_graph_program;
-#[cfg(feature = "cli")]
-pub(crate) use process::{ARGUMENT as GRAPH_PROCESS, peak_memory as peak_memory_of_graphs, serve};
+pub use process::{
+    ARGUMENT as GRAPH_PROCESS, peak_memory as peak_memory_of_graphs, serve, use_graph_program,
+};
 use process::{Loading, Process, Size};
 pub use range::Overflow;
 use range::Restricted;

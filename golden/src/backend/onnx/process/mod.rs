@@ -37,7 +37,7 @@ use limits::SPARE;
 pub(super) use limits::Size;
 use message::{Loaded, Reply, Request};
 pub use program::use_graph_program;
-pub(crate) use serve::{ARGUMENT, serve};
+pub use serve::{ARGUMENT, serve};
 
 /// How a graph is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Loading {
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
 /// The most memory that a process of a graph had so far, in bytes: 0 if there was none, or if the system does not tell.
-pub(crate) fn peak_memory() -> u64 {
+pub fn peak_memory() -> u64 {
     PEAK.load(Ordering::Relaxed)
 }
 
@@ -286,6 +286,7 @@ struct Arguments {
     loading: Loading,
     memory: u64,
     path: std::path::PathBuf,
+    #[cfg(feature = "onnxruntime")]
     library: Option<std::path::PathBuf>,
 }
 
@@ -301,8 +302,14 @@ impl Arguments {
         let loading = Loading::ALL.into_iter().find(|known| loading == known.name())?;
         let memory = arguments.next()?.to_str()?.parse().ok()?;
         let path = arguments.next()?.into();
-        let library = arguments.next().map(Into::into);
-        Some(Arguments { backend, loading, memory, path, library })
+        Some(Arguments {
+            backend,
+            loading,
+            memory,
+            path,
+            #[cfg(feature = "onnxruntime")]
+            library: arguments.next().map(Into::into),
+        })
     }
 }
 

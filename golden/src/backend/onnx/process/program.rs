@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 static PROGRAM: OnceLock<(PathBuf, Vec<OsString>)> = OnceLock::new();
 
 /// Takes a program to run graphs in processes of their own, for the rest of this process: one that gives
-/// [`cli::run`](crate::cli::run) its arguments, after these. `deberta-verify` and the Python package name themselves. Where
+/// [`serve`](super::serve()) what stands behind [`ARGUMENT`](super::ARGUMENT), which comes after these arguments. `deberta-verify` and the Python package name themselves. Where
 /// there is none, as in a program that uses this library without its command line, graphs run on a thread of this process.
 pub fn use_graph_program(path: PathBuf, arguments: Vec<OsString>) {
     // Whoever names two gets the first.

@@ -19,10 +19,10 @@ use crate::selftest::memory::status;
 use crate::trace::tensor::Tensor;
 
 /// What tells the program that it is such a process: no subcommand, as nobody but this program is to call it.
-pub(crate) const ARGUMENT: &str = "--serve-one-graph";
+pub const ARGUMENT: &str = "--serve-one-graph";
 
 /// Does the work of such a process, on the arguments behind [`ARGUMENT`], and returns its exit status.
-pub(crate) fn serve(arguments: Vec<OsString>) -> u8 {
+pub fn serve(arguments: Vec<OsString>) -> u8 {
     let Some(arguments) = Arguments::read(arguments) else { return 2 };
     limit(Resource::Core, 0);
     limit(Resource::Data, arguments.memory);
