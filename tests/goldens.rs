@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use deberta_golden::goldens::Golden;
 use deberta_golden::judge::verdict::{Outcome, Verdict};
 use deberta_golden::report::{FindingKind, Report};
-use deberta_golden::trace::file::find;
+use deberta_golden::trace::folder::find;
 use deberta_golden::verify::{VerifyRequest, verify};
 use deberta_golden::{Data, Trace};
 use deberta_tests::cases::each;

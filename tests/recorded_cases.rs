@@ -8,7 +8,8 @@ use deberta_converters::source::Source;
 use deberta_golden::case::{Case, CaseModel, Framework, TraceEntry};
 use deberta_golden::goldens::Golden;
 use deberta_golden::trace::Class;
-use deberta_golden::trace::file::{self, FORMAT, Trace};
+use deberta_golden::trace::file::{FORMAT, Trace};
+use deberta_golden::trace::folder;
 use deberta_reference::{Family, Head, MaskedRows};
 use deberta_tests::cases::each;
 
@@ -48,7 +49,7 @@ fn the_traces_are_those_of_the_folder() {
         let case = &cases[*folder];
         let listed: BTreeSet<PathBuf> =
             case.traces.iter().map(|entry| folder.join(entry.file.as_str())).collect();
-        let found: BTreeSet<PathBuf> = file::find(folder).unwrap().into_iter().collect();
+        let found: BTreeSet<PathBuf> = folder::find(folder).unwrap().into_iter().collect();
         assert_eq!(listed, found);
         for entry in &case.traces {
             let path = entry.path(folder).unwrap();

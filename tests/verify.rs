@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deberta_golden::trace::file::find;
+use deberta_golden::trace::folder::find;
 use deberta_golden::{Data, Trace};
 use deberta_tests::cases::each;
 use deberta_tests::{fixture, run, shared_fixtures, shared_fixtures_of_version_2, succeed};

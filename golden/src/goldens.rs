@@ -10,7 +10,7 @@ use crate::case::{Case, CaseModel, FILE_NAME};
 use crate::judge::tolerance::Tolerances;
 use crate::report::name_of;
 use crate::tokens::recorded::PublishedTokens;
-use crate::trace::file;
+use crate::trace::folder;
 
 /// What a model is compared with.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Golden {
         let folder_of = Some(folder.to_owned());
         let texts = PublishedTokens::read(folder)?;
         if !folder.join(FILE_NAME).exists() {
-            let (traces, tolerances) = (file::find(folder)?, Tolerances::default());
+            let (traces, tolerances) = (folder::find(folder)?, Tolerances::default());
             let golden = Golden { name, folder: folder_of, case: None, traces, tolerances, texts };
             let holds = !golden.traces.is_empty() || !golden.texts.is_empty();
             return Ok(holds.then_some(golden));
@@ -79,11 +79,11 @@ impl Golden {
         let traces = case.traces.iter().map(|entry| entry.path(folder)).collect::<Result<Vec<PathBuf>>>()?;
         let listed: BTreeSet<_> = case.traces.iter().map(|entry| entry.file.as_str()).collect();
         // What cannot be read is no trace that is left out, and is judged as weights if the folder is a model's.
-        let found = file::safetensors_in(folder)?;
+        let found = folder::safetensors_in(folder)?;
         let unlisted = |path: &&PathBuf| {
             !path.file_name().is_some_and(|name| listed.contains(name.to_string_lossy().as_ref()))
         };
-        let stray = found.iter().filter(unlisted).find(|path| file::is_trace(path).unwrap_or(false));
+        let stray = found.iter().filter(unlisted).find(|path| folder::is_trace(path).unwrap_or(false));
         if let Some(stray) = stray {
             let message = "a trace that case.yaml does not list: list it, or move it out of the folder";
             return Err(Error::malformed(message).in_file(stray));

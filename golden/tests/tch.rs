@@ -14,7 +14,7 @@ use deberta_converters::source::Source;
 use deberta_golden::backend::Tch;
 use deberta_golden::fault::{Culprit, Model, faults};
 use deberta_golden::trace::class::masked_rows_of;
-use deberta_golden::trace::file;
+use deberta_golden::trace::folder;
 use deberta_golden::trace::inputs::inputs;
 use deberta_golden::{Backend as _, Class, Data, Reference, Tensor, Trace};
 use deberta_reference::{Inputs, Labels, MaskedRows};
@@ -64,7 +64,7 @@ fn recorded(folder: &Path) -> Vec<Recorded> {
             trace,
         }
     };
-    file::find(folder).unwrap().into_iter().map(read).collect()
+    folder::find(folder).unwrap().into_iter().map(read).collect()
 }
 
 fn floats(tensor: &Tensor) -> &[f32] {
@@ -396,7 +396,7 @@ fn verifies_records_and_measures(case: &str, class: &str) {
 
     let out = tempfile::tempdir().unwrap();
     let trace = out.path().join("trace.safetensors");
-    let given = file::find(&folder).unwrap().remove(0);
+    let given = folder::find(&folder).unwrap().remove(0);
     let record =
         ["record", "--model", model, "--inputs", given.to_str().unwrap(), "-o", trace.to_str().unwrap()];
     let (code, text) = deberta_verify(&[&record[..], &["--backend", "tch"]].concat());

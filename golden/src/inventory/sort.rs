@@ -18,7 +18,7 @@ use crate::backend::BackendName;
 use crate::case;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
-use crate::trace::file::is_trace;
+use crate::trace::folder::is_trace;
 use crate::verify::VerifyRequest;
 
 /// The most weight files that are judged.

@@ -2,6 +2,7 @@
 
 pub mod class;
 pub mod file;
+pub mod folder;
 pub mod inputs;
 pub mod padding;
 pub mod points;
