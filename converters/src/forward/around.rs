@@ -2,9 +2,10 @@
 
 use deberta_reference::{Conventions, MaskedRows};
 
-use super::graph::{Attribute, Graph, Module, Value};
+use super::graph::{Graph, Module, Value};
 use super::relative::{Positions, positions};
 use crate::error::Result;
+use crate::format::onnx::Attribute;
 use crate::tensor::Dtype;
 
 /// What the layers need besides hidden states.

@@ -7,9 +7,10 @@
 //! ```
 
 use super::around::Around;
-use super::graph::{Attribute, Dim, Graph, Module, Value};
+use super::graph::{Dim, Graph, Module, Value};
 use super::projections::projections;
 use super::relative;
+use crate::format::onnx::Attribute;
 
 /// Keys and values from `hidden` [b n, H], queries from `queries` [b n, H] or from `hidden` too: the context [b n, H].
 pub(super) fn attention(

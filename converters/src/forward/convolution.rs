@@ -11,7 +11,8 @@ use deberta_reference::ConvConfig;
 use super::around::Around;
 use super::embeddings::times_mask;
 use super::functions::activate;
-use super::graph::{Attribute, Dim, Graph, Module, Value};
+use super::graph::{Dim, Graph, Module, Value};
+use crate::format::onnx::Attribute;
 
 /// y [b n, H] from the embeddings [b n, H] and the output of layer 0 [b n, H].
 pub(super) fn convolution(

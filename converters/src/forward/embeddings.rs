@@ -1,7 +1,8 @@
 //! From tokens to the input of the first layer: `reference/src/embeddings.rs` as nodes.
 
 use super::around::Around;
-use super::graph::{Attribute, Dim, Graph, Module, Value};
+use super::graph::{Dim, Graph, Module, Value};
+use crate::format::onnx::Attribute;
 
 /// x = m LayerNorm(P (word + position + token type)), m being the mask: [b n, H].
 pub(super) fn embeddings(g: &mut Graph<'_>, at: &Module, around: &Around) -> Value {

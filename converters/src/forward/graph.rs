@@ -7,13 +7,12 @@ use deberta_reference::{DebertaConfig, Head};
 
 use super::Options;
 use super::widen::widened;
-use crate::format::onnx::proto::attribute_proto::AttributeType;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
 use crate::format::onnx::proto::{
-    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
-use crate::format::onnx::{data_type, small_tensor};
+use crate::format::onnx::{Attribute, attribute, data_type, small_tensor};
 use crate::tensor::{Dtype, TensorInfo};
 
 /// A value of the graph, by its name.
@@ -71,14 +70,6 @@ pub(super) enum Dim {
     Positions,
     /// A number that the configuration gives
     Of(usize),
-}
-
-/// An attribute of a node.
-#[derive(Clone, Debug)]
-pub(super) enum Attribute<'a> {
-    Int(&'a str, i64),
-    Ints(&'a str, &'a [i64]),
-    Float(&'a str, f32),
 }
 
 /// The graph so far.
@@ -403,24 +394,6 @@ impl<'c> Graph<'c> {
             input: self.inputs,
             output: self.outputs,
             ..GraphProto::default()
-        }
-    }
-}
-
-/// An attribute as a node holds it.
-pub(super) fn attribute(attribute: &Attribute<'_>) -> AttributeProto {
-    let named = |name: &str, kind: AttributeType| AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(kind.into()),
-        ..AttributeProto::default()
-    };
-    match *attribute {
-        Attribute::Int(name, value) => AttributeProto { i: Some(value), ..named(name, AttributeType::Int) },
-        Attribute::Ints(name, values) => {
-            AttributeProto { ints: values.to_vec(), ..named(name, AttributeType::Ints) }
-        }
-        Attribute::Float(name, value) => {
-            AttributeProto { f: Some(value), ..named(name, AttributeType::Float) }
         }
     }
 }

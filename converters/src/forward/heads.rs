@@ -1,7 +1,8 @@
 //! The heads: `reference/src/heads.rs` as nodes.
 
 use super::functions::activate;
-use super::graph::{Attribute, Dim, Graph, Module, Value};
+use super::graph::{Dim, Graph, Module, Value};
+use crate::format::onnx::Attribute;
 
 /// `logits` [b, n, V] of the masked-LM head: `cls.predictions` if `legacy`, else `lm_predictions.lm_head`.
 pub(super) fn masked_lm(g: &mut Graph<'_>, x: &Value, legacy: bool) {

@@ -6,8 +6,9 @@
 
 use deberta_reference::{Conventions, PositionProjection};
 
-use super::graph::{Attribute, Dim, Graph, Module, Value};
+use super::graph::{Dim, Graph, Module, Value};
 use crate::error::{Error, Kind, Result};
+use crate::format::onnx::Attribute;
 use crate::tensor::Dtype;
 
 /// Relative positions: r rows of the table are within reach of n tokens.

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::graph::{Attribute, attribute};
 use crate::format::onnx::data_type;
 use crate::format::onnx::proto::NodeProto;
+use crate::format::onnx::{Attribute, attribute};
 use crate::tensor::Dtype;
 
 /// The nodes with every parameter cast to `dtype`: a runtime does it when it loads the model. Rows of a table are cast after they

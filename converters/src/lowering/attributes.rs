@@ -1,7 +1,7 @@
 //! Attributes of nodes, read and made.
 
-use crate::format::onnx::proto::attribute_proto::AttributeType;
 use crate::format::onnx::proto::{AttributeProto, NodeProto};
+use crate::format::onnx::{Attribute, attribute};
 
 fn named<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name() == name)
@@ -25,30 +25,15 @@ pub(super) fn text(node: &NodeProto, name: &str) -> Option<String> {
 
 /// An attribute that is an integer.
 pub(super) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int.into()),
-        i: Some(value),
-        ..AttributeProto::default()
-    }
+    attribute(&Attribute::Int(name, value))
 }
 
 /// An attribute that is a list of integers.
-pub(super) fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Ints.into()),
-        ints: values,
-        ..AttributeProto::default()
-    }
+pub(super) fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    attribute(&Attribute::Ints(name, values))
 }
 
 /// An attribute that is a number.
 pub(super) fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Float.into()),
-        f: Some(value),
-        ..AttributeProto::default()
-    }
+    attribute(&Attribute::Float(name, value))
 }

@@ -68,12 +68,18 @@ impl Lowering<'_> {
                 self.add_stored(&shape, numbers, stored)
             }
         };
-        self.multiply(node, &weights, 5)
+        self.multiply(node, node.input.first()?, &weights, 5)
     }
 
-    /// The product of the first operand and weights, with a bias that may be input `bias`.
-    pub(super) fn multiply(&mut self, node: &NodeProto, weights: &str, bias: usize) -> Option<()> {
-        let (values, output) = (node.input.first()?, node.output.first()?);
+    /// The product of values and weights, with a bias that may be input `bias`.
+    pub(super) fn multiply(
+        &mut self,
+        node: &NodeProto,
+        values: &str,
+        weights: &str,
+        bias: usize,
+    ) -> Option<()> {
+        let output = node.output.first()?;
         match node.input.get(bias).filter(|bias| !bias.is_empty()) {
             None => self.emit_as(node, "MatMul", &[values, weights], Vec::new(), output),
             Some(bias) => {

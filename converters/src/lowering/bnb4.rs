@@ -78,7 +78,7 @@ impl Lowering<'_> {
         }
         let stored = Stored::codes(codes, name, scale, scales);
         let weights = self.add_stored(&[columns, rows], numbers, stored);
-        let turned = self.emit(node, "Transpose", &[&weights], vec![ints("perm", vec![1, 0])]);
-        self.multiply(node, &turned, usize::MAX)
+        let turned = self.emit(node, "Transpose", &[&weights], vec![ints("perm", &[1, 0])]);
+        self.multiply(node, node.input.first()?, &turned, usize::MAX)
     }
 }

@@ -33,7 +33,7 @@ impl Lowering<'_> {
             let last = axes.len().checked_sub(1)?;
             axes.swap(last - 1, last);
         }
-        Some(self.emit(node, "Transpose", &[operand], vec![ints("perm", axes)]))
+        Some(self.emit(node, "Transpose", &[operand], vec![ints("perm", &axes)]))
     }
 
     /// `Gemm`, and an activation without parameters.

@@ -18,11 +18,17 @@ impl Lowering<'_> {
     }
 
     fn exactly(&mut self, node: &NodeProto, value: String) -> Option<()> {
-        let (root, one, half) = (self.scalar(std::f32::consts::SQRT_2), self.scalar(1.0), self.scalar(0.5));
+        let root = self.scalar(std::f32::consts::SQRT_2);
         let shrunk = self.emit(node, "Div", &[&value, &root], Vec::new());
         let erf = self.emit(node, "Erf", &[&shrunk], Vec::new());
-        let share = self.emit(node, "Add", &[&erf, &one], Vec::new());
-        let twice = self.emit(node, "Mul", &[&value, &share], Vec::new());
+        self.gated(node, &value, &erf)
+    }
+
+    /// `x / 2 · (1 + gate)`, the output of the node.
+    fn gated(&mut self, node: &NodeProto, value: &str, gate: &str) -> Option<()> {
+        let (one, half) = (self.scalar(1.0), self.scalar(0.5));
+        let share = self.emit(node, "Add", &[gate, &one], Vec::new());
+        let twice = self.emit(node, "Mul", &[value, &share], Vec::new());
         self.emit_as(node, "Mul", &[&twice, &half], Vec::new(), node.output.first()?);
         Some(())
     }
@@ -38,17 +44,13 @@ impl Lowering<'_> {
         }
         let root = (2.0 / std::f32::consts::PI).sqrt();
         let (root, cubic) = (self.scalar(root), self.scalar(0.044_715));
-        let (one, half) = (self.scalar(1.0), self.scalar(0.5));
         let square = self.emit(node, "Mul", &[&value, &value], Vec::new());
         let cube = self.emit(node, "Mul", &[&square, &value], Vec::new());
         let cube = self.emit(node, "Mul", &[&cube, &cubic], Vec::new());
         let sum = self.emit(node, "Add", &[&value, &cube], Vec::new());
         let scaled = self.emit(node, "Mul", &[&sum, &root], Vec::new());
         let tanh = self.emit(node, "Tanh", &[&scaled], Vec::new());
-        let share = self.emit(node, "Add", &[&tanh, &one], Vec::new());
-        let twice = self.emit(node, "Mul", &[&value, &share], Vec::new());
-        self.emit_as(node, "Mul", &[&twice, &half], Vec::new(), node.output.first()?);
-        Some(())
+        self.gated(node, &value, &tanh)
     }
 
     /// `x · σ(α x)`.

@@ -84,7 +84,7 @@ impl Lowering<'_> {
         let [left, right, ..] = node.input.as_slice() else { return None };
         let left = self.real(left, &Scale::at(node, 2, 4)?)?;
         let right = self.real(right, &Scale::at(node, 3, 5)?)?;
-        self.product_with_bias(node, &left, &right, 6)
+        self.multiply(node, &left, &right, 6)
     }
 
     /// `MatMulIntegerToFloat` of what `DynamicQuantizeLinear` makes of the left operand.
@@ -93,18 +93,6 @@ impl Lowering<'_> {
         let right = self.real(right, &Scale::at(node, 2, 3)?)?;
         let by = self.dynamic_scale(node, left);
         let left = self.rounded(node, left, &by, DataType::Uint8)?;
-        self.product_with_bias(node, &left, &right, 4)
-    }
-
-    fn product_with_bias(&mut self, node: &NodeProto, left: &str, right: &str, bias: usize) -> Option<()> {
-        let output = node.output.first()?;
-        match node.input.get(bias).filter(|bias| !bias.is_empty()) {
-            None => self.emit_as(node, "MatMul", &[left, right], Vec::new(), output),
-            Some(bias) => {
-                let product = self.emit(node, "MatMul", &[left, right], Vec::new());
-                self.emit_as(node, "Add", &[&product, bias], Vec::new(), output);
-            }
-        }
-        Some(())
+        self.multiply(node, &left, &right, 4)
     }
 }

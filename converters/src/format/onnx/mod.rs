@@ -20,6 +20,7 @@ use crate::tensor::TensorInfo;
 use external::Externals;
 use tensor::Data;
 
+mod attribute;
 mod external;
 mod kind;
 pub(crate) mod packed;
@@ -32,6 +33,7 @@ mod tensor;
 mod types;
 mod wire;
 
+pub(crate) use attribute::{Attribute, attribute};
 pub use kind::{GraphKind, Half, Numbers, moves};
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};
