@@ -95,7 +95,10 @@ pub fn laid_out(text: &str) -> String {
 
 /// Puts the arguments of [`ConsoleArgs`] behind a subcommand that they stand before, as in `-q list`: clap takes none for a
 /// subcommand of a program that has arguments of its own, too, once another argument has been seen.
-pub fn subcommand_first(program: &Command, arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub fn subcommand_first(
+    program: impl FnOnce() -> Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut at = 1;
     while let Some(argument) = arguments.get(at).and_then(|argument| argument.to_str()) {
@@ -107,7 +110,8 @@ pub fn subcommand_first(program: &Command, arguments: impl IntoIterator<Item = O
         }
     }
     let subcommand = arguments.get(at).and_then(|argument| argument.to_str());
-    if subcommand.is_some_and(|name| program.find_subcommand(name).is_some())
+    if at > 1
+        && subcommand.is_some_and(|name| program().find_subcommand(name).is_some())
         && let Some(from_first) = arguments.get_mut(1..=at)
     {
         from_first.rotate_right(1);
@@ -121,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_subcommand_is_found_behind_arguments_of_the_console() {
-        let program = Command::new("program").subcommand(Command::new("list"));
+        let program = || Command::new("program").subcommand(Command::new("list"));
         let moved = |arguments: &[&str]| {
-            let moved = subcommand_first(&program, arguments.iter().map(OsString::from));
+            let moved = subcommand_first(program, arguments.iter().map(OsString::from));
             moved.iter().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(

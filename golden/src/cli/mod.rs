@@ -100,7 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if arguments.get(1).is_some_and(|first| first == backend::GRAPH_PROCESS) {
         return backend::serve(arguments.split_off(2));
     }
-    let arguments = console::subcommand_first(&Cli::command(), arguments);
+    let arguments = console::subcommand_first(Cli::command, arguments);
     let Cli { console, verify, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => return shell::tell(&told),
