@@ -23,7 +23,7 @@ pub struct Limits {
 /// Where nothing is said.
 const DYNAMIC: f64 = 25.0;
 const STATIC: f64 = 15.0;
-/// What the tanh approximation of a gelu leaves, as constants rounded to f16 do.
+/// What the tanh approximation of a gelu leaves.
 const APPROXIMATED: f64 = 70.0;
 
 impl Limits {
