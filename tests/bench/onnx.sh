@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 bench() { "$python" tests/bench/onnx_graph.py "$@"; }
 bench make "$work" "$size"
 bench export "$work" "${CARGO_TARGET_DIR:-target}/release/deberta-convert"
-for shape in '1 16' '1 128' '1 512' '8 128'; do
+for shape in '1 16' '1 128' '1 512' '8 128' '32 64'; do
     # shellcheck disable=SC2086 # two numbers
     bench run "$work" $shape "$runs"
 done
