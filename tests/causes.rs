@@ -418,6 +418,30 @@ fn another_epsilon_is_confirmed_where_two_normalisations_show_it() {
 }
 
 #[test]
+fn a_scaled_table_is_no_other_epsilon_though_every_layer_projects_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Model::of("v2-sequence-multi-label");
+    model.golden = model.golden.with_file_name("loss.safetensors");
+    first_tokens(&mut model, folder.path(), 2, "*");
+    let table = model.values("deberta.encoder.rel_embeddings.weight");
+    table.iter_mut().for_each(|value| *value *= 0.25);
+    let said = model.verify();
+    assert!(!said.kinds(true).contains(&"layer-norm-eps"), "{:#?}", said.diagnoses);
+}
+
+#[test]
+fn a_bias_that_is_lost_is_not_confirmed_by_numbers_of_which_some_do_not_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Model::of("activation-relu");
+    cut(&mut model, folder.path(), |name| name.starts_with("outputs.hidden_states"));
+    model.values("deberta.encoder.layer.0.intermediate.dense.bias").fill(0.0);
+    let said = model.verify();
+    // Units that are off for all of these tokens have biases that could be any.
+    assert!(said.diagnoses.iter().any(|known| known["kind"] == "dropped-bias"), "{:#?}", said.diagnoses);
+    assert!(!said.kinds(true).contains(&"dropped-bias"), "{:#?}", said.diagnoses);
+}
+
+#[test]
 fn files_of_the_same_weights_are_diagnosed_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = Model::of("masked-lm");

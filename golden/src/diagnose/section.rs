@@ -6,6 +6,7 @@ use deberta_reference::{ConvConfig, DebertaConfig, Head, Inputs, Module, Stage};
 use ndarray::ArrayD;
 
 use super::divergence::{Divergence, diverges, short};
+use super::in_words;
 use super::layers::layers_of;
 use super::part::Part;
 use crate::fault::Model;
@@ -129,6 +130,25 @@ impl<'d> Section<'d> {
     /// The places of the points that diverge where every module gets the golden's input.
     pub(super) fn diverging_alone(&self, model: &Model) -> Vec<usize> {
         self.run(model, true).map_or_else(|_| Vec::new(), |trace| self.diverging(&trace))
+    }
+
+    /// The normalisations that differ where these places do: those whose input the golden shows, by their names. Where it shows
+    /// none, the part as a whole stands for one; where the table of relative positions is normalised, for that one.
+    pub(super) fn normalisations(&self, model: &Model, places: &[usize]) -> Vec<String> {
+        let given = |place: &&usize| {
+            let of_norm = self.points.get(**place).is_some_and(|point| point.module.is_norm());
+            of_norm && place.checked_sub(1).is_some_and(|at| self.shows(at))
+        };
+        let shown: Vec<String> =
+            places.iter().filter(given).map(|place| self.point(*place).to_owned()).collect();
+        match places.first() {
+            Some(_) if shown.is_empty() => {
+                let of_table =
+                    matches!(self.stage, Some(Stage::Layer(_) | Stage::Table)) && model.config.norm_rel_ebd;
+                vec![if of_table { in_words(Some(Stage::Table)) } else { in_words(self.stage) }]
+            }
+            _ => shown,
+        }
     }
 
     /// The numbers of the first point at which a model diverges that differ, and agree in a repaired one: all of the point's where the model lacks it.

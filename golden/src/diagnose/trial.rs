@@ -1,5 +1,6 @@
 //! Hypotheses, tested one after the other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use deberta_converters::error::Result;
@@ -32,7 +33,7 @@ pub(super) struct Cause {
     pub(super) point: String,
     /// Whether all of the section agrees then.
     pub(super) whole: bool,
-    /// At how many places the golden shows it, each given the golden's input; 1 but for what all normalisations have.
+    /// How many normalisations show it, each given the golden's input; 1 but for what all normalisations have.
     pub(super) places: usize,
 }
 
@@ -158,10 +159,10 @@ impl Search<'_> {
         }))
     }
 
-    /// How many modules, each given the golden's input, differ in one model and agree in another.
+    /// How many normalisations, each given the golden's input, differ in one model and agree in another.
     fn places(&self, model: &Model, repaired: &Model) -> usize {
         let mut known = Vec::new();
-        let mut places = 0;
+        let mut places = BTreeSet::new();
         for tensor in &self.divergence.golden.tensors {
             let section = Section::of(&self.divergence, model, &tensor.name);
             if section.stage.is_none() || known.contains(&section.stage) {
@@ -169,9 +170,10 @@ impl Search<'_> {
             }
             known.push(section.stage);
             let (before, after) = (section.diverging_alone(model), section.diverging_alone(repaired));
-            places += before.iter().filter(|place| !after.contains(place)).count();
+            let explained: Vec<usize> = before.into_iter().filter(|place| !after.contains(place)).collect();
+            places.extend(section.normalisations(model, &explained));
         }
-        places
+        places.len()
     }
 
     /// Tests hypotheses, one after the other. Those that leave nothing to undo are noted; true if one says that there is nothing

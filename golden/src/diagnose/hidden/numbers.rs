@@ -101,7 +101,10 @@ impl Numbers<'_, '_, '_> {
             _ => "changed-layer-norm",
         };
         let cause = format!("numbers of {name} are off");
-        found.extend(self.several(kind, cause, &[(name, &all)]));
+        // Numbers that change nothing here, such as those of a unit that is off, could be any.
+        let shown = columns.iter().all(|column| dot(column, column) > 0.0);
+        let several = self.several(kind, cause, &[(name, &all)]);
+        found.extend(several.map(|hypothesis| if shown { hypothesis } else { hypothesis.says_what(false) }));
         if param.role == Role::LayerNormScale {
             let bias = format!("{}.bias", param.path());
             let cause = format!("γ and β of {}", param.path());

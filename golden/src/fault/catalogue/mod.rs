@@ -128,7 +128,9 @@ impl List<'_> {
         match (param.module, param.rows) {
             (Module::RelEmbeddings | Module::TableLayerNorm, _) => self.table_places(),
             (_, Rows::Heads([Part::Value])) => self.after_values(param.path()),
-            (Module::SelfAttention, Rows::Heads([Part::Query])) => scores_of(self.model, self.layer),
+            (Module::SelfAttention, Rows::Heads([Part::Query])) => {
+                scores_of(self.model, param.layer.unwrap_or(self.layer))
+            }
             (Module::Predictions, _) => vec![self.first(Module::Decoder)],
             _ => vec![param.path().to_owned()],
         }
