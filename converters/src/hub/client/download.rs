@@ -84,7 +84,8 @@ impl Transfer<'_> {
             let _ = fs::remove_file(&partial.path);
             let why =
                 format!("the hub announces a content with SHA-256 {announced} and sends one with {found}");
-            return Err(self.remote.place(Error::malformed(why), Some(self.name)));
+            let error = Error::malformed(why).wanting(announced, found);
+            return Err(self.remote.place(error, Some(self.name)));
         }
         let named = partial.file.sync_data().and_then(|()| fs::rename(&partial.path, blob));
         named.map_err(|error| Error::io(blob, "write", error))
@@ -128,7 +129,7 @@ impl Transfer<'_> {
                 let expected = format!("bytes {}-{}/{size}", partial.len, size.saturating_sub(1));
                 if range != expected {
                     let why = format!("the hub sends the range {range:?}, asked for {expected:?}");
-                    return Err(Failure::Broken(Error::malformed(why)));
+                    return Err(Failure::Broken(Error::malformed(why).wanting(expected, range)));
                 }
             }
             // What is here is more than the hub has.
@@ -147,7 +148,7 @@ impl Transfer<'_> {
         let announced = text(response.headers(), "content-length").and_then(|len| len.parse::<u64>().ok());
         if let Some(announced) = announced.filter(|&announced| announced != missing) {
             let why = format!("the hub sends {announced} bytes where {missing} are missing");
-            return Err(Failure::Broken(Error::malformed(why)));
+            return Err(Failure::Broken(Error::malformed(why).wanting(missing, announced)));
         }
         self.store(response.into_body().into_reader(), partial)
     }
