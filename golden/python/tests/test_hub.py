@@ -16,7 +16,7 @@ COMMIT = "0d1b43ccf21b5acd9f4e5f7b077fa698f05cf195"
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
-    """Serves a model as example/nli, and without its tokenizer as example/bare; gives the names of files that were asked for."""
+    """Serves a model as example/nli, and without its tokenizer as example/bare; gives the names that were asked for."""
     names = ["config.json", "vocab.json", "merges.txt", "dict.txt", "model.safetensors"]
     bare = ["config.json", "model.safetensors"]
     asked = []

@@ -1,7 +1,6 @@
 //! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
@@ -9,6 +8,7 @@ use deberta_converters::format::{FilePlan, TensorFile, safetensors};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::opening::open;
 use deberta_converters::output::Staged;
+use deberta_converters::system::read_exact_at;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
 use crate::trace::points::is_of_inner_module;
@@ -334,7 +334,7 @@ impl TraceFile {
 
     fn read(&self, info: &TensorInfo, start: u64) -> Result<Tensor> {
         let mut bytes = vec![0; info.byte_len()?];
-        self.file.read_exact_at(&mut bytes, start).map_err(|error| Error::io(&self.path, "read", error))?;
+        read_exact_at(&self.file, &mut bytes, start).map_err(|error| Error::io(&self.path, "read", error))?;
         let data = match info.dtype {
             Dtype::I64 => {
                 Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())

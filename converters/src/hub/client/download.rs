@@ -2,10 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Repository, create_parent};
@@ -13,6 +11,7 @@ use super::http::{ATTEMPTS, Failure, retry, text};
 use super::remote::{Content, Remote};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::system::not_through_links;
 
 /// New attempts are not counted against the limit if the last one brought at least so many bytes.
 const ENOUGH: u64 = 1 << 20;
@@ -200,10 +199,9 @@ impl Partial {
     fn open(path: PathBuf) -> Result<Partial> {
         create_parent(&path)?;
         // A link would have its target written.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = File::options();
-        let opened =
-            options.read(true).write(true).create(true).truncate(false).custom_flags(flags).open(&path);
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let opened = not_through_links(options).open(&path);
         let file = opened.map_err(|error| match fs::symlink_metadata(&path) {
             Ok(there) if there.is_symlink() => {
                 Error::refused("a link in the place of a download that was not finished: delete it")
