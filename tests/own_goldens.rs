@@ -1,8 +1,10 @@
 //! Goldens that this program records itself: `record --text`.
 
 use std::path::Path;
+use std::thread;
 
 use deberta_tests::{run, succeed};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::{CONVERT, VERIFY};
 
@@ -44,6 +46,32 @@ fn a_golden_of_texts_judges_the_model_that_it_is_of() {
         assert!(again.stderr.contains("--force replaces it"));
         succeed(VERIFY, &[&record[..], &["--force"]].concat());
     }
+}
+
+#[test]
+fn texts_may_come_from_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, golden) = (folder.path().join("pipe"), folder.path().join("golden"));
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let model = trained("nli");
+    let record =
+        ["record", "--model", text(&model), "--texts", text(&pipe), "--no-cover", "-o", text(&golden)];
+    let write = |texts: String| {
+        let pipe = pipe.clone();
+        // A reader that has seen enough closes it.
+        thread::spawn(move || std::fs::write(pipe, texts).is_ok())
+    };
+    let writer = write("The kite is red.\nIs it?\tIt is.\n".to_owned());
+    succeed(VERIFY, &record);
+    assert!(writer.join().unwrap());
+    let lines = std::fs::read_to_string(golden.join("tokenizer.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 2);
+
+    std::fs::remove_dir_all(&golden).unwrap();
+    let writer = write("y\n".repeat(10_000_000));
+    let endless = run(VERIFY, &record);
+    assert!(!writer.join().unwrap() && endless.code == 2 && !golden.exists());
+    assert!(endless.stderr.contains("pipe: more than 64 texts"), "{}", endless.stderr);
 }
 
 #[test]

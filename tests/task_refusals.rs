@@ -42,6 +42,15 @@ fn data_that_are_wrong_are_told_with_file_and_line() {
             "sentence1\tsentence2\tscore\na\tb\thigh\n",
             "a.tsv: line 2: score \"high\": no number",
         ),
+        ("mnli", "nli", "a.csv", "premise,hypothesis,label\na,b,1\n", "a.csv:2: label 1: --labels must name"),
+        ("mnli", "nli", "a.json", "[{\"text\": \"a\"}]", "a.json: entry 0: neither columns sentence1 and"),
+        (
+            "stsb",
+            "similarity",
+            "a.csv",
+            "sentence1,sentence2,score\na,b,high\n",
+            "a.csv:2: score \"high\": no number",
+        ),
         ("tokens", "entities", "a.txt", "Ada B-PER\nsings\n", "a.txt: line 2: one column"),
         ("squad", "questions", "a.json", "{\"data\": 1}", "a.json: line 1: invalid type"),
         (

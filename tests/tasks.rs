@@ -328,21 +328,13 @@ fn classification_is_the_same_from_every_kind_of_file() {
         [("a.csv", format!("premise,hypothesis,label\n{csv}")), ("a.jsonl", lines), ("a.json", list)]
     {
         let (_keep, path) = file(name, &text);
-        let run = run(
-            VERIFY,
-            &[
-                "task",
-                "classify",
-                "--model",
-                &trained("nli"),
-                "--data",
-                path.to_str().unwrap(),
-                "--format",
-                "json",
-            ],
-        );
-        assert_eq!(run.code, 0, "{name}: {}", run.stderr);
-        reports.push(serde_json::from_str(&run.stdout).unwrap());
+        for task in ["classify", "mnli"] {
+            let path = path.to_str().unwrap();
+            let options = ["task", task, "--model", &trained("nli"), "--data", path, "--format", "json"];
+            let run = run(VERIFY, &options);
+            assert_eq!(run.code, 0, "{task} of {name}: {}", run.stderr);
+            reports.push(serde_json::from_str(&run.stdout).unwrap());
+        }
     }
     for report in &reports {
         assert_eq!(report["metrics"]["accuracy"], mnli["metrics"]["accuracy"]);
@@ -352,6 +344,31 @@ fn classification_is_the_same_from_every_kind_of_file() {
         let all: u64 =
             counts.iter().flat_map(|row| row.as_array().unwrap()).map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(all, 30);
+    }
+}
+
+#[test]
+fn scores_are_the_same_from_every_kind_of_file() {
+    let of_glue = report("stsb", "similarity", "stsb/dev.tsv", 0, &["--limit", "20"]);
+    let text = fs::read_to_string(trained("data/stsb/dev.tsv")).unwrap();
+    let mut lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let at =
+        ["sentence1", "sentence2", "score"].map(|name| header.iter().position(|cell| *cell == name).unwrap());
+    let rows: Vec<[&str; 3]> = lines.map(|cells| at.map(|at| cells[at])).take(20).collect();
+    let csv: String = rows.iter().map(|[a, b, score]| format!("\"{a}\",\"{b}\",{score}\n")).collect();
+    let object =
+        |[a, b, score]: &[&str; 3]| serde_json::json!({"sentence1": a, "sentence2": b, "label": score});
+    let list = Value::Array(rows.iter().map(object).collect()).to_string();
+    // GLUE's test data have -1 for what nobody tells.
+    let csv = format!("sentence1,sentence2,score\n{csv}a,b,-1\n");
+    for (name, text) in [("a.csv", csv), ("a.json", list)] {
+        let (_keep, path) = file(name, &text);
+        let (model, path) = (trained("similarity"), path.to_str().unwrap());
+        let run = run(VERIFY, &["task", "stsb", "--model", &model, "--data", path, "--format", "json"]);
+        assert_eq!(run.code, 0, "{name}: {}", run.stderr);
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((&report["metrics"], &report["examples"]), (&of_glue["metrics"], &of_glue["examples"]));
     }
 }
 

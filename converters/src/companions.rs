@@ -26,5 +26,10 @@ pub const MORE_OF_TOKENIZERS: [&str; 8] = [
     "vocab.txt",
 ];
 
+/// Everything that goes with the weights of a model but its configuration, wherever they go.
+pub fn taken_along() -> impl Iterator<Item = &'static str> {
+    TOKENIZER.into_iter().chain(MORE_OF_TOKENIZERS).chain(MORE_SETTINGS)
+}
+
 /// Settings besides the configuration that transformers reads with a model.
 pub const MORE_SETTINGS: [&str; 2] = ["generation_config.json", "preprocessor_config.json"];

@@ -311,13 +311,15 @@ fn verify(
             .in_file(&written.path)
     };
     if output.bound.len() != input.bound.len() || tensors.len() != input.bound.len() {
-        return Err(differs("", "not every parameter was written"));
+        return Err(differs("", "not every parameter was written")
+            .wanting(input.bound.len(), output.bound.len().min(tensors.len())));
     }
     for ((source, tensor), (bound, read)) in
         input.bound.iter().zip(tensors).zip(output.bound.iter().zip(&digests))
     {
         if source.param.name != bound.param.name || tensor.expected != *read {
-            return Err(differs(&bound.param.name, "what was read back is not what was written"));
+            return Err(differs(&bound.param.name, "what was read back is not what was written")
+                .wanting(tensor.expected.values, read.values));
         }
     }
     Ok(digests)

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::companions::{MORE_OF_TOKENIZERS, MORE_SETTINGS, TOKENIZER};
+use crate::companions;
 use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
@@ -111,7 +111,7 @@ impl Destination {
             return Ok(Vec::new());
         }
         let mut companions = Vec::new();
-        for name in TOKENIZER.into_iter().chain(MORE_OF_TOKENIZERS).chain(MORE_SETTINGS) {
+        for name in companions::taken_along() {
             let places = std::iter::once(from).chain(above).map(|folder| (folder, folder.join(name)));
             let Some((folder, source)) = places.into_iter().find(|(_, path)| path.is_file()) else {
                 continue;

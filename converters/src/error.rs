@@ -42,6 +42,8 @@ struct Inner {
     kind: Kind,
     file: Option<String>,
     tensor: Option<String>,
+    /// Whether the message names the tensor itself.
+    tensor_is_said: bool,
     message: String,
     want_and_got: Option<(String, String)>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -53,8 +55,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` whose place is not known yet; see [`Error::in_file`] and [`Error::in_tensor`].
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Error(Box::new(Inner { kind, file: None, tensor: None, message, want_and_got: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            file: None,
+            tensor: None,
+            tensor_is_said: false,
+            message: message.into(),
+            want_and_got: None,
+            source: None,
+        }))
     }
 
     /// The file breaks the rules of its format.
@@ -93,6 +102,13 @@ impl Error {
         self
     }
 
+    /// Adds the tensor or argument that the message names itself, for programs that ask.
+    #[must_use]
+    pub fn naming(mut self, name: &str) -> Self {
+        self.0.tensor_is_said = true;
+        self.in_tensor(name)
+    }
+
     /// Adds the error that caused this one.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -105,6 +121,15 @@ impl Error {
     pub fn wanting(mut self, want: impl fmt::Display, got: impl fmt::Display) -> Self {
         self.0.want_and_got = Some((want.to_string(), got.to_string()));
         self
+    }
+
+    /// As [`Error::wanting`], where there are two numbers or shapes.
+    #[must_use]
+    pub fn wanting_if(self, want_and_got: Option<(impl fmt::Display, impl fmt::Display)>) -> Self {
+        match want_and_got {
+            Some((want, got)) => self.wanting(want, got),
+            None => self,
+        }
     }
 
     /// Goes on, unless the end of this thread's work was asked for.
@@ -158,7 +183,7 @@ impl fmt::Display for Error {
         if let Some(file) = &self.0.file {
             write!(f, "{}: ", Printable(file))?;
         }
-        if let Some(tensor) = &self.0.tensor {
+        if let Some(tensor) = self.0.tensor.as_ref().filter(|_| !self.0.tensor_is_said) {
             write!(f, "tensor \"{}\": ", Printable(tensor))?;
         }
         // A message may say what a file has, of whatever length.
@@ -203,6 +228,16 @@ mod tests {
             .in_file(Path::new("index.json"));
         assert_eq!(error.to_string(), "model.bin: tensor \"inner\": shape [2] needs 8 bytes, storage has 7");
         assert_eq!(error.kind(), Kind::Malformed);
+    }
+
+    #[test]
+    fn programs_get_what_the_message_says_once() {
+        let error =
+            Error::new(Kind::Request, "input_ids: shape [2]").naming("input_ids").wanting("[b, n]", "[2]");
+        assert_eq!(error.to_string(), "input_ids: shape [2]");
+        assert_eq!((error.tensor(), error.want_and_got()), (Some("input_ids"), Some(("[b, n]", "[2]"))));
+        let none: Option<(u8, u8)> = None;
+        assert_eq!(Error::malformed("x").wanting_if(none).want_and_got(), None);
     }
 
     #[test]

@@ -48,12 +48,7 @@ impl Checkpoint {
             ));
         }
         let error = Error::new(Kind::Model, message).in_tensor(&first.tensor).in_file(&self.source.path);
-        Err(match &first.what {
-            ProblemKind::Shape { expected, found } => {
-                error.wanting(format_args!("{expected:?}"), format_args!("{found:?}"))
-            }
-            _ => error,
-        })
+        Err(error.wanting_if(first.what.want_and_got()))
     }
 
     /// What to say of a file that is one of several shards.

@@ -46,6 +46,7 @@ pub mod request;
 pub mod selection;
 mod shard;
 pub mod source;
+pub mod system;
 mod targets;
 pub mod tensor;
 mod truncation;

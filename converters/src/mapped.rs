@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::git_lfs::refuse_pointer;
 use crate::opening;
+use crate::system::{self, FileId};
 
 /// A file mapped into memory for reading, together with the name that messages give it.
 ///
@@ -92,11 +92,11 @@ impl Deref for Mapped {
     }
 }
 
-/// A file that is mapped: where it is, which one it is (device and number), and how long it was.
+/// A file that is mapped: where it is, which one it is, if the system tells, and how long it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Extent {
     path: PathBuf,
-    file: (u64, u64),
+    file: Option<FileId>,
     len: u64,
 }
 
@@ -106,7 +106,7 @@ static EXTENTS: Mutex<Vec<Extent>> = Mutex::new(Vec::new());
 impl Extent {
     /// Enters a file among those that are mapped, until this goes.
     fn enter(file: &File, path: &Path, len: u64) -> Entered {
-        let file = file.metadata().map_or((0, 0), |there| (there.dev(), there.ino()));
+        let file = system::id(file).ok();
         let extent = Extent { path: path.to_owned(), file, len };
         with_extents(|extents| extents.push(extent.clone()));
         Entered(extent)
@@ -114,8 +114,9 @@ impl Extent {
 
     /// How long the file is now, if it is shorter than it was.
     fn shrunk(&self) -> Option<u64> {
-        let there = fs::metadata(&self.path).ok()?;
-        ((there.dev(), there.ino()) == self.file && there.len() < self.len).then_some(there.len())
+        let there = fs::metadata(&self.path).ok().filter(|there| there.len() < self.len)?;
+        let file = system::id(&opening::open(&self.path).ok()?).ok();
+        (file.is_some() && file == self.file).then_some(there.len())
     }
 }
 

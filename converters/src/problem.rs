@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::error::{Error, Kind};
 use crate::tensor::Dtype;
 
 /// A tensor that keeps the files from being a complete checkpoint.
@@ -46,6 +47,22 @@ pub enum ProblemKind {
     NotCounting,
     /// It is what this parameter is more than the generator's, and the parameter itself is not there.
     Difference(String),
+}
+
+impl ProblemKind {
+    /// What should be there and what is, where these are shapes or dtypes.
+    pub fn want_and_got(&self) -> Option<(String, String)> {
+        match self {
+            ProblemKind::Shape { expected, found } => Some((format!("{expected:?}"), format!("{found:?}"))),
+            ProblemKind::Dtype(dtype) => Some(("floating point".to_owned(), dtype.to_string())),
+            _ => None,
+        }
+    }
+
+    /// The error of a tensor that it is wrong with.
+    pub(crate) fn error(&self) -> Error {
+        Error::new(Kind::Model, self.to_string()).wanting_if(self.want_and_got())
+    }
 }
 
 /// As its words.

@@ -137,7 +137,8 @@ impl Values<'_> {
         let count = [first, second, third].into_iter().try_fold(size, usize::checked_mul);
         if count != Some(self.bytes.len()) {
             let (shape, bytes) = (&self.shape, self.bytes.len());
-            return Err(Error::malformed(format!("shape {shape:?} is not that of {bytes} bytes")));
+            return Err(Error::malformed(format!("shape {shape:?} is not that of {bytes} bytes"))
+                .wanting_if(count.map(|count| (count, bytes))));
         }
         let mut strip = Vec::with_capacity(STRIP.min(self.bytes.len()));
         for i in 0..first {

@@ -88,9 +88,8 @@ impl Workshop {
     pub fn new(parent: Option<&Path>, room: u64) -> Result<Workshop> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let failed = |error| Error::io(&parent, "create a folder in", error);
-        let free = rustix::fs::statvfs(&parent).map_err(|error| failed(error.into()))?;
-        let free = free.f_bavail.saturating_mul(free.f_frsize);
-        if free < room {
+        let free = free(&parent).map_err(failed)?;
+        if let Some(free) = free.filter(|&free| free < room) {
             let message = format!(
                 "{} MB are free on this disk, and {} MB are needed: make room, or name another folder with --folder or \
                  TMPDIR",
@@ -133,6 +132,19 @@ impl Workshop {
         let ledger = convert(&mut recipe.checkpoint()?, &request, progress)?;
         Ok((folder, ledger))
     }
+}
+
+/// The bytes that are free on the disk of a folder.
+#[cfg(unix)]
+fn free(folder: &Path) -> std::io::Result<Option<u64>> {
+    let free = rustix::fs::statvfs(folder)?;
+    Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
+}
+
+/// Nothing: a full disk is an error of writing.
+#[cfg(not(unix))]
+fn free(_folder: &Path) -> std::io::Result<Option<u64>> {
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -110,6 +110,37 @@ pub enum InputError {
     },
 }
 
+impl Error {
+    /// What was wanted and what was found, where these are numbers or shapes.
+    pub fn want_and_got(&self) -> Option<(String, String)> {
+        let shapes = |want: &[usize], got: &[usize]| Some((format!("{want:?}"), format!("{got:?}")));
+        match self {
+            Error::Input(error) => error.want_and_got(),
+            Error::Replacement { expected, found, .. } => shapes(expected, found),
+            Error::Incomplete(report) => {
+                report.wrong_shape.first().and_then(|wrong| shapes(&wrong.expected, &wrong.found))
+            }
+            _ => None,
+        }
+    }
+
+    /// The parameter, activation or argument that it is about, if it is about one.
+    pub fn tensor(&self) -> Option<&str> {
+        match self {
+            Error::Input(error) => error.argument(),
+            Error::Replacement { name, .. } => Some(name),
+            Error::Source { tensor, .. } => Some(tensor),
+            Error::Incomplete(report) => report
+                .wrong_shape
+                .first()
+                .map(|wrong| &wrong.name)
+                .or(report.missing.first())
+                .map(String::as_str),
+            _ => None,
+        }
+    }
+}
+
 impl From<InputError> for Error {
     fn from(error: InputError) -> Error {
         Error::Input(error)
@@ -188,6 +219,16 @@ impl InputError {
             InputError::OutOfRange { value, limit, .. } => Some((format!("0..{limit}"), value.to_string())),
             InputError::TooLong { tokens, positions } => Some((positions.to_string(), tokens.to_string())),
             InputError::Choices { choices, sequences } => Some((choices.to_string(), sequences.to_string())),
+            _ => None,
+        }
+    }
+
+    /// The argument that it is about, if it is about one.
+    pub fn argument(&self) -> Option<&'static str> {
+        match self {
+            InputError::Shape { argument, .. }
+            | InputError::OutOfRange { argument, .. }
+            | InputError::Kind { argument, .. } => Some(argument),
             _ => None,
         }
     }

@@ -39,7 +39,8 @@ impl Delta {
         Err(Error::new(
             Kind::Model,
             format!("shape {shape:?}, which the adapter's matrices {a:?} and {b:?} do not make"),
-        ))
+        )
+        .wanting(format_args!("{shape:?}"), format_args!("{a:?} and {b:?}")))
     }
 
     /// The two factors of the sum: `[rows, rank]` and `[rank, columns]`.

@@ -125,10 +125,10 @@ impl Checkpoint {
         let info = self.info(place).ok_or_else(|| Error::malformed("no such tensor"))?;
         if info.shape != param.shape {
             let what = ProblemKind::Shape { expected: param.shape.clone(), found: info.shape.clone() };
-            return Err(Error::new(Kind::Model, what.to_string()));
+            return Err(what.error());
         }
         if !info.dtype.is_float() {
-            return Err(Error::new(Kind::Model, ProblemKind::Dtype(info.dtype).to_string()));
+            return Err(ProblemKind::Dtype(info.dtype).error());
         }
         let bound = Bound {
             param: param.clone(),

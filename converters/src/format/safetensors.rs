@@ -171,9 +171,9 @@ fn find_lie(bytes: &[u8]) -> Option<Error> {
             return error.map(|error| error.wanting(end, data.len()));
         }
         if start != expected_start || end < start {
-            return lie(format!(
-                "data is bytes {start} to {end}, the tensor before ends at {expected_start}"
-            ));
+            let error =
+                lie(format!("data is bytes {start} to {end}, the tensor before ends at {expected_start}"));
+            return error.map(|error| error.wanting(expected_start, start));
         }
         let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |product, &dim| product.checked_mul(dim));
         if bits != Some((end - start) * 8) {
@@ -185,10 +185,7 @@ fn find_lie(bytes: &[u8]) -> Option<Error> {
                 info.dtype,
                 end - start
             ));
-            return error.map(|error| match bits {
-                Some(bits) => error.wanting(bits / 8, end - start),
-                None => error,
-            });
+            return error.map(|error| error.wanting_if(bits.map(|bits| (bits / 8, end - start))));
         }
         expected_start = end;
     }

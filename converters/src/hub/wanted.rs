@@ -1,14 +1,16 @@
-//! Which weights of a repository a caller has a use for.
+//! Which files of a repository a caller has a use for.
 
 use crate::format::Format;
 
-/// The weights that a caller has a use for.
+/// The weights that a caller has a use for. The configuration and the tokenizer come along.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Those in the first of the formats that the repository has.
     First(Vec<Format>),
     /// Those in every one of the formats that the repository has.
     Every(Vec<Format>),
+    /// None: the tokenizer is wanted.
+    Tokenizer,
 }
 
 impl Wanted {

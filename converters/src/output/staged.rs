@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::batch::Batch;
 use super::place::{folder_of, real};
@@ -12,6 +12,7 @@ use super::strays::{PREFIX, SUFFIX};
 use super::temporary::Temporary;
 use crate::error::{Error, Result};
 use crate::mapped::Mapped;
+use crate::system::{self, FileId};
 
 /// A file that is being written and does not exist yet under its name.
 ///
@@ -29,27 +30,21 @@ pub struct Staged {
 /// Which file is there, and in which state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    device: u64,
-    inode: u64,
+    file: FileId,
     len: u64,
-    changed: (i64, i64),
+    changed: Option<SystemTime>,
 }
 
 impl Identity {
     /// What is at a path; nothing if there is nothing, or nothing that can be seen.
     pub(super) fn of(path: &Path) -> Option<Identity> {
         let there = fs::symlink_metadata(path).ok()?;
-        Some(Identity {
-            device: there.dev(),
-            inode: there.ino(),
-            len: there.len(),
-            changed: (there.mtime(), there.mtime_nsec()),
-        })
+        Some(Identity { file: system::id_at(path).ok()?, len: there.len(), changed: there.modified().ok() })
     }
 
     /// Whether it is the same file or folder, whatever is in it by now.
     pub(super) fn is_same_file(&self, other: &Identity) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        self.file == other.file
     }
 }
 
@@ -83,7 +78,8 @@ impl Staged {
     /// # Errors
     /// The disk is full, or refuses.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|error| Error::io(&self.target, "write", error))
+        system::write_all_at(&self.file, bytes, offset)
+            .map_err(|error| Error::io(&self.target, "write", error))
     }
 
     /// Maps what was written, under the name of the target.

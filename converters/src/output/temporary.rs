@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+use crate::system;
 
 static IN_USE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -30,8 +31,8 @@ impl Temporary {
     /// The folder cannot be made.
     pub fn folder(parent: &Path, prefix: &str, suffix: &str, mode: u32) -> io::Result<Temporary> {
         Temporary::make(parent, prefix, suffix, |path| {
-            fs::DirBuilder::new().mode(mode).create(path)?;
-            File::open(path)
+            system::create_folder(path, mode)?;
+            system::open_folder(path)
         })
         .map(|(temporary, _)| temporary)
     }
@@ -60,9 +61,7 @@ impl Temporary {
             // Where there are no locks, nobody takes what is not locked for a stray.
             let locked = file.try_lock();
             let is_ours = !matches!(locked, Err(fs::TryLockError::WouldBlock))
-                && fs::symlink_metadata(&path).is_ok_and(|there| {
-                    file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
-                });
+                && system::id_at(&path).is_ok_and(|there| system::id(&file).is_ok_and(|own| own == there));
             if !is_ours {
                 // Somebody took it for a stray before it was locked.
                 continue;

@@ -17,8 +17,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
+
+use crate::system;
 
 /// The name of the hidden folder.
 pub(super) const NAME: &str = ".deberta-unfinished";
@@ -142,7 +143,7 @@ impl Unfinished {
                 Change::Replace => b'r',
                 Change::Remove => b'd',
             });
-            bytes.extend(step.name.as_bytes());
+            bytes.extend(system::bytes_of_name(&step.name));
             bytes.push(0);
         }
         let draft = self.hidden.join(DRAFT);
@@ -234,7 +235,7 @@ fn step(line: &[u8]) -> Option<Step> {
         b'd' => Change::Remove,
         _ => return None,
     };
-    let name = OsString::from_vec(name.to_owned());
+    let name = system::name_of_bytes(name)?;
     // A journal may have come with the folder, from a stranger: it names files of the folder alone.
     let mut components = Path::new(&name).components();
     let is_name = matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name);

@@ -6,6 +6,7 @@
 //! results        what they find, as JSON
 //! verification   the report of a verification
 //! model          a model that runs on numpy's arrays
+//! loading        what computes it: the reference, or a graph
 //! tokenizer      texts to tokens
 //! call           work without the interpreter's lock, which Ctrl-C stops
 //! told           what that work tells of its progress
@@ -15,6 +16,7 @@
 use pyo3::prelude::*;
 
 mod call;
+mod loading;
 mod model;
 mod programs;
 mod raised;

@@ -1,37 +1,25 @@
 //! A model that runs on numpy's arrays.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::Result;
-use deberta_converters::hub::{Wanted, resolve};
-use deberta_converters::loading::Parameters;
-use deberta_converters::progress::Progress;
-use deberta_converters::source::Source;
-use deberta_golden::backend::{Arithmetic, Backend as _, Reference};
-use deberta_golden::trace::class::Class;
+use deberta_golden::backend::BackendName;
 use deberta_golden::trace::inputs::inputs;
 use deberta_golden::{Data, Tensor, Trace};
-use deberta_reference::{DebertaConfig, Inputs, MaskedRows};
+use deberta_reference::{Inputs, MaskedRows};
 use ndarray::{ArrayD, IxDyn};
 use numpy::{IntoPyArray as _, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods as _};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::call::{Call, Told};
+use crate::loading::{Loaded, Request, backend};
+use crate::raised::raised;
 
-/// A model of any class, by the reference implementation.
+/// A model of any class, by the reference implementation, or a graph by a runtime.
 #[pyclass(frozen, module = "deberta_verify._native")]
 pub(crate) struct Model {
     loaded: Arc<Loaded>,
-}
-
-struct Loaded {
-    model: Reference,
-    class: Class,
-    config: DebertaConfig,
-    digest: String,
 }
 
 /// A name and an array.
@@ -48,7 +36,10 @@ enum Argument<'py> {
 impl Model {
     /// Loads a model from a folder, a weight file, a shard index or the hub.
     #[staticmethod]
-    #[pyo3(signature = (model, *, config=None, revision=None, class_name=None, masked_rows=None, double=false, progress=None))]
+    #[pyo3(signature = (
+        model, *, config=None, revision=None, class_name=None, masked_rows=None, double=false, backend=None, ort_library=None,
+        progress=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn load(
         py: Python<'_>,
@@ -58,17 +49,17 @@ impl Model {
         class_name: Option<String>,
         masked_rows: Option<&str>,
         double: bool,
+        #[pyo3(from_py_with = backend)] backend: Option<BackendName>,
+        ort_library: Option<PathBuf>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Model> {
         let unknown =
             |word: &str| PyValueError::new_err(format!("masked_rows={word:?}: \"uniform\" or \"zero\""));
-        let rows =
+        let masked_rows =
             masked_rows.map(|word| MaskedRows::from_word(word).ok_or_else(|| unknown(word))).transpose()?;
-        let loaded = Call { progress, threads: None }.run(py, move |told: &Told| {
-            let path = resolve(&model, revision.as_deref(), &Wanted::any(), told)?;
-            let class = class_name.as_deref().map(Class::from_name).transpose()?;
-            Loaded::open(&path, config.as_deref(), class, rows, double, told)
-        })?;
+        let request =
+            Request { model, config, revision, class_name, masked_rows, double, backend, ort_library };
+        let loaded = Call { progress, threads: None }.run(py, move |told: &Told| request.load(told))?;
         Ok(Model { loaded: Arc::new(loaded) })
     }
 
@@ -88,7 +79,7 @@ impl Model {
             let given =
                 Inputs { output_hidden_states: hidden_states, output_attentions: attentions, ..given };
             let points: Vec<&str> = points.iter().map(String::as_str).collect();
-            loaded.model.run(&given, &points, Vec::new())
+            loaded.run(given, &points)
         })?;
         trace.tensors.into_iter().map(|tensor| Ok((tensor.name.clone(), array(py, tensor)?))).collect()
     }
@@ -99,46 +90,21 @@ impl Model {
         self.loaded.class.to_string()
     }
 
+    /// What computes.
+    #[getter]
+    fn backend(&self) -> &'static str {
+        self.loaded.backend()
+    }
+
     /// The weight digest.
     #[getter]
-    fn digest(&self) -> &str {
-        &self.loaded.digest
+    fn digest(&self, py: Python<'_>) -> PyResult<&str> {
+        self.loaded.digest.as_deref().map_err(|error| raised(py, error))
     }
 
     /// The name of a label.
     fn label(&self, label: usize) -> String {
         self.loaded.config.label(label)
-    }
-}
-
-impl Loaded {
-    fn open(
-        path: &Path,
-        config: Option<&Path>,
-        class: Option<Class>,
-        rows: Option<MaskedRows>,
-        double: bool,
-        told: &Told,
-    ) -> Result<Loaded> {
-        let source = Source::locate(path, None, None)?;
-        let (read, mut checkpoint) = Checkpoint::open(source, config, class.map(|class| class.head))?;
-        for warning in read.config.warnings() {
-            told.warn(&format!("{}: {warning}", read.path.display()));
-        }
-        checkpoint.check_copies()?;
-        let class = class.unwrap_or_else(|| Class::of_checkpoint(&checkpoint));
-        class.require(&checkpoint)?;
-        told.start("hashing", checkpoint.data_len());
-        let digest = checkpoint.digest(&checkpoint.tensor_digests(told)?).to_string();
-        told.step("loading");
-        let config = checkpoint.config.clone();
-        let parameters = Parameters::new(checkpoint)?;
-        let model = Reference::load(&parameters, class, rows.unwrap_or(class.masked_rows()))?;
-        for bad in model.not_finite() {
-            told.warn(&bad);
-        }
-        let model = model.computing_in(if double { Arithmetic::F64 } else { Arithmetic::F32 });
-        Ok(Loaded { model, class, config, digest })
     }
 }
 

@@ -30,7 +30,7 @@ impl Tokenizer {
     #[pyo3(signature = (folder, *, revision=None, slow=false))]
     fn load(py: Python<'_>, folder: PathBuf, revision: Option<String>, slow: bool) -> PyResult<Tokenizer> {
         let read = || {
-            let folder = resolve(&folder, revision.as_deref(), &Wanted::any(), &())?;
+            let folder = resolve(&folder, revision.as_deref(), &Wanted::Tokenizer, &())?;
             require_tokenizer_inside(&folder)?;
             let read = if slow {
                 AnyTokenizer::slow_from_pretrained(&folder).map(AnyTokenizer::Slow)

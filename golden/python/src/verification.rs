@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use deberta_golden::cli::{Verified, verified};
+use deberta_golden::judge::verdict::{Amount, PointReport};
 use deberta_golden::report::{ReportFormat, Style, Subject};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,6 +14,25 @@ use crate::call::{Call, Told};
 /// What `deberta-verify` found.
 #[pyclass(frozen, module = "deberta_verify._native")]
 pub(crate) struct Verification(Verified);
+
+/// What [`Verification::first_divergence`] returns.
+type First = (String, Option<String>, Option<String>, Option<String>, Option<Found>, Option<Found>);
+
+/// A number or a shape.
+#[derive(IntoPyObject)]
+enum Found {
+    Number(f64),
+    Shape(Vec<usize>),
+}
+
+impl Found {
+    fn of(amount: Amount) -> Found {
+        match amount {
+            Amount::Number(number) => Found::Number(number),
+            Amount::Shape(shape) => Found::Shape(shape),
+        }
+    }
+}
 
 /// The formats of a report, by their names.
 const FORMATS: [(&str, ReportFormat); 6] = [
@@ -58,17 +78,20 @@ impl Verification {
         Ok(py.detach(|| format.render(&self.0.document(), Style { all_points, ..Style::default() })))
     }
 
-    /// Where to look first: the model, the weight file, the trace and the point; nothing if everything passes.
-    #[allow(clippy::type_complexity)]
-    fn first_divergence(&self) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
+    /// Where to look first: the model, the weight file, the trace, the point, what was expected there and what was found; nothing
+    /// if everything passes.
+    fn first_divergence(&self) -> Option<First> {
         let document = self.0.document();
         let headline = document.headline()?;
         let point = match headline.subject {
-            Subject::Point(point) => Some(point.name.clone()),
+            Subject::Point(point) => Some(point),
             Subject::Finding(_) => None,
         };
+        let numbers = point.and_then(PointReport::want_and_got);
+        let (want, got) = numbers.map(|(want, got)| (Found::of(want), Found::of(got))).unzip();
         let file = headline.file.map(|file| file.file.clone());
         let trace = headline.run.and_then(|run| run.trace.clone());
-        Some((headline.report.model.clone(), file, trace, point))
+        let point = point.map(|point| point.name.clone());
+        Some((headline.report.model.clone(), file, trace, point, want, got))
     }
 }

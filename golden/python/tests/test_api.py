@@ -42,6 +42,9 @@ def test_a_wrong_one_is_explained(wrong, tmp_path):
     assert report.outcome == "divergence" and not report.passed
     assert report.first_divergence.file == "model.safetensors"
     assert report.first_divergence.point.startswith("outputs.hidden_states.1")
+    error, first = raised.value, report.first_divergence
+    assert (error.file, error.tensor, error.want, error.got) == (first.file, first.point, first.want, first.got)
+    assert isinstance(error.want, float) and error.want != error.got
     assert report.diagnoses[0]["kind"] == "hidden-act"
     assert "FIRST DIVERGENCE" in str(report) and report.to_html().startswith("<!")
     assert "<testsuite" in report.to_junit() and "## ❌" in report.to_markdown()
@@ -127,6 +130,29 @@ def test_shapes_that_do_not_fit_are_told(tmp_path):
     error = raised.value
     assert error.tensor.endswith(("weight", "bias")) and error.kind == "model"
     assert error.want[0] - error.got[0] == 8 or error.want[-1] - error.got[-1] == 8
+
+
+def test_dtypes_and_checksums_that_differ_are_told(tmp_path):
+    shutil.copy(NLI / "config.json", tmp_path)
+    weights = (NLI / "model.safetensors").read_bytes()
+    length = int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8 : 8 + length])
+    name = next(name for name in header if name.endswith("layer.0.output.dense.bias"))
+    header[name]["dtype"] = "I32"
+    written = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(written).to_bytes(8, "little") + written + weights[8 + length :])
+    with pytest.raises(ModelError) as raised:
+        deberta_verify.convert(tmp_path, "pytorch", tmp_path / "out/")
+    error = raised.value
+    assert (error.tensor, error.want, error.got) == (name, "floating point", "i32")
+
+    pickled = bytearray((NLI / "pytorch_model.bin").read_bytes())
+    pickled[len(pickled) // 2] ^= 1
+    (tmp_path / "pytorch_model.bin").write_bytes(pickled)
+    with pytest.raises(FormatError, match="is damaged: its checksum is") as damaged:
+        deberta_verify.digest(tmp_path / "pytorch_model.bin")
+    assert damaged.value.want != damaged.value.got and damaged.value.got.startswith("0x")
+    assert damaged.value.file == str(tmp_path / "pytorch_model.bin")
 
 
 def test_arguments_are_checked(tmp_path):

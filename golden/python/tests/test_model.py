@@ -86,9 +86,9 @@ def test_double_precision(model):
         ({"input_ids": [[1.5]]}, "input_ids", "integers", "float64"),
         ({"input_ids": [[1], [1, 2]]}, "input_ids", None, None),
         ({"input_ids": [[]]}, "input_ids", None, (1, 0)),
-        ({"input_ids": [[1, 99999999]]}, None, None, 99999999),
-        ({"input_ids": [[1, -1]]}, None, None, -1),
-        ({"input_ids": [[1, 2]], "attention_mask": [[1, 1, 1]]}, None, None, (1, 3)),
+        ({"input_ids": [[1, 99999999]]}, "input_ids", None, 99999999),
+        ({"input_ids": [[1, -1]]}, "input_ids", None, -1),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1, 1, 1]]}, "attention_mask", None, (1, 3)),
         ({}, None, None, None),
     ],
 )
@@ -100,6 +100,45 @@ def test_inputs_that_do_not_fit(model, given, tensor, want, got):
     assert tensor is None or error.tensor == tensor
     assert want is None or error.want == want
     assert got is None or error.got == got
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return Model.load(NLI / "model.onnx")
+
+
+def test_graphs_are_run(model, graph):
+    given, outputs, _ = recorded(NLI, "texts.safetensors")
+    np.testing.assert_allclose(graph(**given).logits, outputs["logits"], atol=5e-6)
+    assert (graph.backend, model.backend) == ("onnx", "reference")
+    assert (graph.class_name, graph.digest) == (model.class_name, model.digest)
+    # The model has no token types, and the graph no input for them.
+    logits = graph(**Tokenizer.load(NLI)(*TEXTS)).logits
+    assert graph.label(logits.argmax()) == "ENTAILMENT"
+    assert Model.load(NLI, backend="onnx").backend == "onnx"
+    assert Model.load(NLI / "model.onnx", backend="reference").backend == "reference"
+
+
+def test_what_graphs_do_not_do_is_told(graph):
+    with pytest.raises(ValueError, match="the graph puts out logits and no attentions") as raised:
+        graph([[1, 50, 2]], output_attentions=True)
+    assert raised.value.tensor == "output_attentions"
+    with pytest.raises(ValueError, match="graph has no such input") as raised:
+        graph([[1, 50, 2]], position_ids=[[0, 1, 2]])
+    assert raised.value.tensor == "position_ids"
+    with pytest.raises(ValueError, match="computes in the precision that it has"):
+        Model.load(NLI / "model.onnx", precision="f64")
+    with pytest.raises(ValueError, match="the graph computes") as raised:
+        Model.load(NLI / "model.onnx", class_name="DebertaForMaskedLM")
+    assert (raised.value.want, raised.value.got) == ("DebertaForMaskedLM", "DebertaForSequenceClassification")
+    with pytest.raises(ValueError, match=r"one of .reference., .onnx."):
+        Model.load(NLI, backend="marble")
+
+
+def test_a_graph_is_run_by_onnxruntime(model):
+    pytest.importorskip("onnxruntime")
+    graph = Model.load(NLI, backend="onnxruntime")
+    np.testing.assert_allclose(graph([[1, 50, 51, 2]]).logits, model([[1, 50, 51, 2]]).logits, atol=1e-5)
 
 
 def test_texts_are_classified(model):

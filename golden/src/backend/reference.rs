@@ -63,8 +63,8 @@ impl Reference {
         class: Class,
         masked_rows: MaskedRows,
     ) -> Result<Reference> {
-        let (model, report) = load(config, parameters, class, masked_rows)
-            .map_err(|error| Error::new(Kind::Model, error.to_string()))?;
+        let (model, report) =
+            load(config, parameters, class, masked_rows).map_err(|error| said(Kind::Model, &error))?;
         Ok(Reference { model, class, masked_rows, report, arithmetic: Arithmetic::F32 })
     }
 
@@ -277,12 +277,11 @@ fn tensorflow<M: TFLoss + Send + Sync + 'static>(
 
 fn request(error: reference::Error) -> Error {
     let kind = if matches!(error, reference::Error::Stopped) { Kind::Stopped } else { Kind::Request };
-    let said = Error::new(kind, error.to_string());
-    match error {
-        reference::Error::Input(input) => match input.want_and_got() {
-            Some((want, got)) => said.wanting(want, got),
-            None => said,
-        },
-        _ => said,
-    }
+    said(kind, &error)
+}
+
+/// An error of the reference, with its place and its numbers.
+fn said(kind: Kind, error: &reference::Error) -> Error {
+    let said = Error::new(kind, error.to_string()).wanting_if(error.want_and_got());
+    error.tensor().into_iter().fold(said, Error::naming)
 }

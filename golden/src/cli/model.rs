@@ -151,13 +151,14 @@ impl ModelArgs {
         let path = &file.source.path;
         let graph = self.backend.open(path, self.config.as_deref())?;
         let of = graph.class().unwrap_or(file.class);
-        let differs = |what: String| Err(Error::new(Kind::Request, what).in_file(path));
+        let differs = |what: String| Error::new(Kind::Request, what).in_file(path);
         if let Some(class) = class.filter(|&class| class.head != of.head) {
-            return differs(format!("the graph computes {of}, not {class}"));
+            return Err(differs(format!("the graph computes {of}, not {class}")).wanting(class, of));
         }
         if let Some(rows) = masked_rows.filter(|&rows| rows != graph.masked_rows()) {
             let (have, want) = (graph.masked_rows(), rows);
-            return differs(format!("the graph computes masked rows as {have}, not {want}"));
+            let error = differs(format!("the graph computes masked rows as {have}, not {want}"));
+            return Err(error.wanting(want, have));
         }
         if !graph.unknown().is_empty() {
             let unknown = graph.unknown().join(", ");

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 use deberta_converters::error::{Error, Kind, Result};
-use rustix::process::{Resource, getrlimit};
 
 /// How many threads compute.
 #[derive(Debug, Args)]
@@ -45,10 +44,22 @@ pub(super) fn fewer_if_need_be() {
     });
     if !enough {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
-    } else if getrlimit(Resource::Nproc).current.is_some_and(|most| most < FEW) {
+    } else if most_threads().is_some_and(|most| most < FEW) {
         // The system counts threads for a moment after they have ended.
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// How many processes and threads the user may have, if there is a limit.
+#[cfg(unix)]
+fn most_threads() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nproc).current
+}
+
+/// There is no limit.
+#[cfg(not(unix))]
+fn most_threads() -> Option<u64> {
+    None
 }
 
 /// What is few for a limit of processes.

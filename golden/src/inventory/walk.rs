@@ -1,8 +1,7 @@
 //! The files of a folder and of the folders in it, within bounds: links out of it are never followed, nor links to folders.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirEntry};
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs::{self, DirEntry, FileType};
 use std::path::{Path, PathBuf};
 
 use deberta_converters::confinement::require_inside;
@@ -65,9 +64,7 @@ pub(super) fn walk(root: &Path) -> (Vec<Seen>, bool) {
                 Ok(kind) if kind.is_dir() => What::Not(format!("a folder more than {DEEPEST} folders deep")),
                 Ok(kind) if kind.is_file() => What::File,
                 Ok(kind) if kind.is_symlink() => link(root, &name, &path),
-                Ok(kind) if kind.is_fifo() => What::Not("a pipe, not a file".to_owned()),
-                Ok(kind) if kind.is_socket() => What::Not("a socket, not a file".to_owned()),
-                Ok(_) => What::Not("a device, not a file".to_owned()),
+                Ok(kind) => What::Not(format!("a {}, not a file", special(kind))),
                 Err(error) => What::Not(format!("cannot be looked at: {error}")),
             };
             seen.push(Seen { name, path, what });
@@ -77,6 +74,23 @@ pub(super) fn walk(root: &Path) -> (Vec<Seen>, bool) {
         }
     }
     (seen, true)
+}
+
+/// What it is that is neither file nor folder nor link.
+#[cfg(unix)]
+fn special(kind: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt as _;
+    match kind {
+        _ if kind.is_fifo() => "pipe",
+        _ if kind.is_socket() => "socket",
+        _ => "device",
+    }
+}
+
+/// What it is that is neither file nor folder nor link: these are in no folder of Windows.
+#[cfg(not(unix))]
+fn special(_kind: FileType) -> &'static str {
+    "device"
 }
 
 /// Whether a folder is a tool's by its name.

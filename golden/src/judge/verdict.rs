@@ -27,6 +27,37 @@ pub struct PointReport {
     pub arbiter: Option<Arbitration>,
 }
 
+/// What was expected at a place, or found there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Amount {
+    /// A number of the tensor, or a statistic of it.
+    Number(f64),
+    /// Its shape.
+    Shape(Vec<usize>),
+}
+
+impl PointReport {
+    /// What the golden has and what was computed where the point is furthest off; nothing where it is not two numbers or shapes
+    /// that disagree.
+    pub fn want_and_got(&self) -> Option<(Amount, Amount)> {
+        let numbers = |want: f32, got: f32| {
+            let [want, got] = [want, got].map(|number| Amount::Number(f64::from(number)));
+            Some((want, got))
+        };
+        match &self.verdict {
+            Verdict::Shape { found } => {
+                Some((Amount::Shape(self.shape.clone()), Amount::Shape(found.clone())))
+            }
+            Verdict::Statistic => self.statistic.as_ref().and_then(|of| numbers(of.want, of.got)),
+            Verdict::Padding => self.padded.as_ref().and_then(|of| numbers(of.want, of.got)),
+            Verdict::Diverges | Verdict::Quantized | Verdict::Cost => {
+                self.real.as_ref().and_then(|of| numbers(of.want, of.got))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Whether the numbers of a point agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -30,7 +30,7 @@ mod case;
 mod cover;
 mod folder;
 mod runs;
-mod texts;
+pub(crate) mod texts;
 
 pub use folder::in_folder;
 use runs::Runs;

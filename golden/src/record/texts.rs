@@ -16,7 +16,7 @@ use crate::trace::class::Class;
 
 /// Sequences of one trace, and of all of them.
 const AT_ONCE: usize = 8;
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// Texts, and the tokenizer that reads them.
 #[derive(Clone, Debug)]

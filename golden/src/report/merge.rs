@@ -41,7 +41,8 @@ pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
         }
         if gate.models.len() != shard.len() {
             let (found, expected, all) = (gate.models.len(), shard.len(), shard.models);
-            return Err(wrong(format!("{found} models, {shard} has {expected} of the policy's {all}")));
+            return Err(wrong(format!("{found} models, {shard} has {expected} of the policy's {all}"))
+                .wanting(expected, found));
         }
         let (other, of_other) = *first.get_or_insert((path, shard));
         let known = shards.get(&of_other.index).map(|(_, gate)| gate);

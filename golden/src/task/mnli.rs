@@ -3,13 +3,16 @@
 //! Any set of labels will do, as long as the model's configuration names them.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::error::{Error, Kind, Printable, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
 
 use super::accuracy::labelled;
+use super::classify::columns::Choice;
+use super::classify::records::{self, Record as Row, by_columns};
 use super::data::{Line, Table, quoted, read_all};
 use super::labels::{self, DataLabel, NONE};
 use super::model::{TaskModel, Texts};
@@ -36,6 +39,9 @@ struct Example {
     label: String,
 }
 
+/// The columns of files that are read by their names.
+const COLUMNS: Choice = Choice::Pair(&["gold_label", "label"]);
+
 /// A line of the original data, or of {premise, hypothesis, label}.
 #[derive(Deserialize)]
 struct Record {
@@ -48,17 +54,38 @@ struct Record {
 }
 
 impl Mnli {
-    /// Reads tables of GLUE and lines of JSON, of each file as many examples as `limit` says. `names` are those of labels
+    /// Reads tables of GLUE, lines of JSON, and files by their columns, of each file as many examples as `limit` says. `names` are those of labels
     /// that the data give as numbers.
     ///
     /// # Errors
     /// A file without examples; an example without its sentences or label; numbers without `names`.
     pub fn read(files: &[PathBuf], limit: Option<usize>, names: Option<&[String]>) -> Result<Mnli> {
-        let mut without_label = 0;
-        let examples = read_all(files, limit, |file, limit| {
+        let (mut examples, mut without_label) = (Vec::new(), 0);
+        for path in files {
+            if by_columns(path)? {
+                let found = records::read(path, &COLUMNS, limit.unwrap_or(usize::MAX))?;
+                without_label += found.without_label;
+                for record in found.records {
+                    examples.push(of_columns(record, &group(path), names)?);
+                }
+                continue;
+            }
+            examples.extend(Mnli::of_glue(slice::from_ref(path), limit, names, &mut without_label)?);
+        }
+        Ok(Mnli { examples, without_label, labels: Vec::new(), expected: Vec::new() })
+    }
+
+    /// The examples of a table of GLUE, or of lines of JSON.
+    fn of_glue(
+        files: &[PathBuf],
+        limit: Option<usize>,
+        names: Option<&[String]>,
+        without_label: &mut usize,
+    ) -> Result<Vec<Example>> {
+        read_all(files, limit, |file, limit| {
             let group = group(file.path());
             let mut labelled = |example: Result<Option<Example>>| {
-                without_label += usize::from(matches!(example, Ok(None)));
+                *without_label += usize::from(matches!(example, Ok(None)));
                 example.transpose()
             };
             if file.looks_like_json() {
@@ -72,8 +99,7 @@ impl Mnli {
                 example(row.line, &group, sentences, row.get("gold_label"))
             });
             rows.filter_map(&mut labelled).take(limit).collect()
-        })?;
-        Ok(Mnli { examples, without_label, labels: Vec::new(), expected: Vec::new() })
+        })
     }
 }
 
@@ -89,10 +115,21 @@ fn of_record(line: Line<'_>, group: &str, names: Option<&[String]>) -> Result<Op
     let record: Record = line.json()?;
     let label = match (record.gold_label, record.label) {
         (Some(label), _) => label,
-        (None, Some(label)) => label.name(line, names)?,
+        (None, Some(label)) => label.name(names).map_err(|why| line.error(&why))?,
         (None, None) => return Err(line.error("neither gold_label nor label")),
     };
     example(line, group, [&record.sentence1, &record.sentence2], &label)
+}
+
+fn of_columns(row: Row, group: &str, names: Option<&[String]>) -> Result<Example> {
+    let Row { place, text, pair, label } = row;
+    let wrong = |why: &str| Error::malformed(format!("{}: {why}", Printable(&place)));
+    let label = DataLabel::of(&label).name(names).map_err(|why| wrong(&why))?;
+    let (premise, hypothesis) = (text, pair.unwrap_or_default());
+    if premise.is_empty() && hypothesis.is_empty() {
+        return Err(wrong("two empty sentences"));
+    }
+    Ok(Example { place, group: group.to_owned(), premise, hypothesis, label })
 }
 
 fn example(line: Line<'_>, group: &str, sentences: [&str; 2], label: &str) -> Result<Option<Example>> {

@@ -194,5 +194,5 @@ fn numbers(values: &[f32]) -> Value {
 fn misshapen(example: &str, found: usize, expected: usize) -> Error {
     let example = Printable(example);
     let message = format!("{example}: the model computes {found} logits, {expected} were expected");
-    Error::new(Kind::Model, message)
+    Error::new(Kind::Model, message).wanting(expected, found)
 }

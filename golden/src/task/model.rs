@@ -107,7 +107,7 @@ impl TaskModel {
         let graph = place.backend.open(&path, place.config.as_deref())?;
         if let Some(found) = graph.class().filter(|&found| found != class) {
             let message = format!("a graph of {found}, this task needs {class}");
-            return Err(Error::new(Kind::Model, message).in_file(&path));
+            return Err(Error::new(Kind::Model, message).wanting(class, found).in_file(&path));
         }
         let notes = config.config.warnings();
         Ok(TaskModel::new(place, &config, config.config.clone(), class, notes, graph))
@@ -216,7 +216,8 @@ impl Texts {
                 "a tokenizer of \"{made_for}\", the model_type is \"{model_type}\": not the model's tokenizer; \
                  --tokenizer names the folder of that"
             );
-            return Err(Error::new(Kind::Model, message).in_file(&folder.join(file)));
+            let error = Error::new(Kind::Model, message).wanting(model_type, made_for);
+            return Err(error.in_file(&folder.join(file)));
         }
         let wrong = |error: deberta_reference::Error| {
             let message = format!("no tokenizer: {error}; --tokenizer names its folder");
@@ -228,7 +229,7 @@ impl Texts {
         let max_length = max_length.unwrap_or(positions);
         if config.position_biased_input && max_length > positions {
             let message = format!("--max-length {max_length}: the model has {positions} positions");
-            return Err(Error::new(Kind::Request, message));
+            return Err(Error::new(Kind::Request, message).wanting(positions, max_length));
         }
         let special = tokenizer.num_special_tokens_to_add(true);
         if max_length <= special {
@@ -242,7 +243,8 @@ impl Texts {
                 "the tokenizer has {largest} tokens, the model's vocabulary {}: not the model's tokenizer",
                 config.vocab_size
             );
-            return Err(Error::new(Kind::Model, message).in_file(folder));
+            let error = Error::new(Kind::Model, message).wanting(config.vocab_size, largest);
+            return Err(error.in_file(folder));
         }
         Ok(texts)
     }

@@ -1,14 +1,18 @@
 //! Similarity of two sentences, from 0 to 5: how the model's scores go together with those of people.
 
 use std::path::PathBuf;
+use std::slice;
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::error::Result;
+use deberta_converters::error::{Error, Printable, Result};
 use deberta_reference::Head;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::classify::columns::Choice;
+use super::classify::records::{self, Record as Row, by_columns};
 use super::data::{Line, Table, quoted, read_all};
+use super::labels;
 use super::metric::correlation::{pearson, spearman};
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task, misshapen, number, prediction};
@@ -17,7 +21,12 @@ use crate::trace::class::Class;
 /// Pairs of sentences and their scores.
 pub struct Stsb {
     examples: Vec<Example>,
+    /// Examples whose score nobody tells, as in the test data of GLUE.
+    without_score: usize,
 }
+
+/// The columns of files that are read by their names.
+const COLUMNS: Choice = Choice::Pair(&["score", "label"]);
 
 struct Example {
     place: String,
@@ -35,12 +44,27 @@ struct Record {
 }
 
 impl Stsb {
-    /// Reads tables of GLUE and lines of JSON, of each file as many examples as `limit` says.
+    /// Reads tables of GLUE, lines of JSON, and files by their columns, of each file as many examples as `limit` says.
     ///
     /// # Errors
     /// A file without examples; an example without its sentences or score.
     pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Stsb> {
-        let examples = read_all(files, limit, |file, limit| {
+        let (mut examples, mut without_score) = (Vec::new(), 0);
+        for path in files {
+            if by_columns(path)? {
+                let found = records::read(path, &COLUMNS, limit.unwrap_or(usize::MAX))?;
+                without_score += found.without_label;
+                examples.extend(found.records.into_iter().map(of_columns).collect::<Result<Vec<_>>>()?);
+                continue;
+            }
+            examples.extend(Stsb::of_glue(slice::from_ref(path), limit)?);
+        }
+        Ok(Stsb { examples, without_score })
+    }
+
+    /// The examples of a table of GLUE, or of lines of JSON.
+    fn of_glue(files: &[PathBuf], limit: Option<usize>) -> Result<Vec<Example>> {
+        read_all(files, limit, |file, limit| {
             if file.looks_like_json() {
                 let of_line = |line: Line<'_>| {
                     let Record { sentence1, sentence2, score } = line.json()?;
@@ -59,9 +83,20 @@ impl Stsb {
                 example(row.line, [row.get("sentence1"), row.get("sentence2")], score)
             });
             rows.collect()
-        })?;
-        Ok(Stsb { examples })
+        })
     }
+}
+
+fn of_columns(row: Row) -> Result<Example> {
+    let Row { place, text, pair, label } = row;
+    let wrong = |why: &str| Error::malformed(format!("{}: {why}", Printable(&place)));
+    let score = label.parse::<f64>().ok().filter(|score| score.is_finite());
+    let score = score.ok_or_else(|| wrong(&format!("score {}: no number", quoted(&label))))?;
+    let sentences = [text, pair.unwrap_or_default()];
+    if sentences.iter().all(String::is_empty) {
+        return Err(wrong("two empty sentences"));
+    }
+    Ok(Example { place, sentences, score })
 }
 
 fn example(line: Line<'_>, sentences: [&str; 2], score: f64) -> Result<Example> {
@@ -105,6 +140,7 @@ impl Task for Stsb {
             ("pearson".to_owned(), pearson(&found, &expected)),
             ("spearman".to_owned(), spearman(&found, &expected)),
         ];
+        judged.notes.extend(labels::left_out(self.without_score));
         Ok(judged)
     }
 }

@@ -1,7 +1,6 @@
 //! Trace files: safetensors with the tensors `inputs.<argument>`, `activations.<path>` and `outputs.<field>`.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::error::{Error, Result};
@@ -9,6 +8,7 @@ use deberta_converters::format::{FilePlan, TensorFile, safetensors};
 use deberta_converters::mapped::Mapped;
 use deberta_converters::opening::open;
 use deberta_converters::output::Staged;
+use deberta_converters::system::read_exact_at;
 use deberta_converters::tensor::{Dtype, TensorInfo};
 
 use crate::trace::points::is_of_inner_module;
@@ -123,7 +123,8 @@ pub(super) fn stage_tensors(
         let counted = shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension));
         if counted != Some(count) {
             let message = format!("shape {shape:?} with {count} elements is no tensor of a trace");
-            return Err(Error::malformed(message).in_tensor(&name).in_file(path));
+            let error = Error::malformed(message).wanting_if(counted.map(|counted| (counted, count)));
+            return Err(error.in_tensor(&name).in_file(path));
         }
         infos.push(TensorInfo { name, dtype: tensor.data.dtype(), shape });
     }
@@ -183,7 +184,8 @@ impl TraceFile {
                 ));
             }
             if !matches!(info.dtype, Dtype::F32 | Dtype::F64 | Dtype::I64) {
-                return Err(wrong(format!("dtype {}, a trace holds f32, f64 and i64", info.dtype)));
+                return Err(wrong(format!("dtype {}, a trace holds f32, f64 and i64", info.dtype))
+                    .wanting("f32, f64 or i64", info.dtype));
             }
             tensors.push((info.clone(), start as u64));
         }
@@ -212,7 +214,8 @@ impl TraceFile {
                     "shape {shape:?}, the list of tensors asks for [{}, {width}] of f32",
                     listed.len()
                 );
-                Err(Error::malformed(message).in_tensor(name))
+                let want = format!("[{}, {width}]", listed.len());
+                Err(Error::malformed(message).wanting(want, format_args!("{shape:?}")).in_tensor(name))
             }
             None => Err(Error::malformed("missing: a sampled trace has it").in_tensor(name)),
         };
@@ -331,7 +334,7 @@ impl TraceFile {
 
     fn read(&self, info: &TensorInfo, start: u64) -> Result<Tensor> {
         let mut bytes = vec![0; info.byte_len()?];
-        self.file.read_exact_at(&mut bytes, start).map_err(|error| Error::io(&self.path, "read", error))?;
+        read_exact_at(&self.file, &mut bytes, start).map_err(|error| Error::io(&self.path, "read", error))?;
         let data = match info.dtype {
             Dtype::I64 => {
                 Data::Integers(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::tensor::Dtype;
 use deberta_reference::{Inputs, Labels};
 use ndarray::{Array, Array2, ArrayD, Dimension};
 
@@ -88,7 +89,8 @@ fn by_sequence<'t>(tensor: &'t Tensor, argument: &str, choices: Option<usize>) -
         shape => {
             let message =
                 format!("shape {shape:?}, the tokens have {choices} choices: expected [b, {choices}, …]");
-            Err(Error::malformed(message).in_tensor(&tensor.name))
+            let want = format!("[b, {choices}, …]");
+            Err(Error::malformed(message).wanting(want, format_args!("{shape:?}")).in_tensor(&tensor.name))
         }
     }
 }
@@ -114,8 +116,11 @@ pub fn for_loss(inputs: &Inputs) -> impl Iterator<Item = &'static str> + use<> {
 fn integers<D: Dimension>(tensor: &Tensor) -> Result<Array<i64, D>> {
     match &tensor.data {
         Data::Integers(values) => axes(tensor, array(tensor, values.clone())?),
-        Data::Floats(_) => Err(Error::malformed("dtype f32, this input is i64").in_tensor(&tensor.name)),
-        Data::Doubles(_) => Err(Error::malformed("dtype f64, this input is i64").in_tensor(&tensor.name)),
+        other => {
+            let dtype = other.dtype();
+            let error = Error::malformed(format!("dtype {dtype}, this input is i64"));
+            Err(error.wanting(Dtype::I64, dtype).in_tensor(&tensor.name))
+        }
     }
 }
 
@@ -130,7 +135,8 @@ fn numbers(tensor: &Tensor) -> Result<ArrayD<f32>> {
 fn array<T>(tensor: &Tensor, values: Vec<T>) -> Result<ArrayD<T>> {
     let count = values.len();
     ArrayD::from_shape_vec(tensor.shape.clone(), values).map_err(|_| {
-        Error::malformed(format!("shape {:?} with {count} elements", tensor.shape)).in_tensor(&tensor.name)
+        let error = Error::malformed(format!("shape {:?} with {count} elements", tensor.shape));
+        error.wanting(tensor.shape.iter().product::<usize>(), count).in_tensor(&tensor.name)
     })
 }
 
@@ -138,6 +144,7 @@ fn axes<T, D: Dimension>(tensor: &Tensor, array: ArrayD<T>) -> Result<Array<T, D
     array.into_dimensionality().map_err(|_| {
         let expected = D::NDIM.unwrap_or_default();
         Error::malformed(format!("shape {:?}, this input has {expected} axes", tensor.shape))
+            .wanting(format_args!("{expected} axes"), format_args!("{:?}", tensor.shape))
             .in_tensor(&tensor.name)
     })
 }

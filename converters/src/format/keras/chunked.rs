@@ -80,7 +80,8 @@ impl Chunked {
         if deflates > 0 && len > MOST_INFLATED {
             return Err(Error::unsupported(format!(
                 "{len} bytes when decompressed, {MOST_INFLATED} are possible; store it without gzip"
-            )));
+            ))
+            .wanting(MOST_INFLATED, len));
         }
         let chunks = (0..count).map(|_| None).collect();
         Ok(Chunked {
@@ -172,7 +173,8 @@ impl Chunked {
                 chunk.origin,
                 bytes.len(),
                 self.chunk_len
-            )));
+            ))
+            .wanting(self.chunk_len, bytes.len()));
         }
         Ok(bytes)
     }

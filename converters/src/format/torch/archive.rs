@@ -157,7 +157,8 @@ fn storage(entry: &Entry, declaration: &StorageDeclaration) -> Result<Storage> {
             declaration.len,
             declaration.element.size,
             entry.len
-        )));
+        ))
+        .wanting_if(declared.map(|declared| (declared, entry.len))));
     }
     if !entry.deflated {
         return Ok(Storage::plain(entry.name.clone(), entry.packed.clone(), Some(entry.crc32)));

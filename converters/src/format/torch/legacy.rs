@@ -88,20 +88,21 @@ fn locate(
             })?;
         let count = i64::from_le_bytes(count);
         if u64::try_from(count).ok() != Some(declaration.len) {
-            return Err(wrong(format!("has {count} elements, the pickle says {}", declaration.len)));
+            return Err(wrong(format!("has {count} elements, the pickle says {}", declaration.len))
+                .wanting(declaration.len, count));
         }
         let data_at = at + count_len();
         let end = usize::try_from(declaration.len)
             .ok()
-            .and_then(|len| len.checked_mul(declaration.element.size)?.checked_add(data_at))
-            .filter(|&end| end <= file.len());
-        let end = end.ok_or_else(|| {
+            .and_then(|len| len.checked_mul(declaration.element.size)?.checked_add(data_at));
+        let end = end.filter(|&end| end <= file.len()).ok_or_else(|| {
             wrong(format!(
                 "has {} elements of {} bytes at byte {data_at}, the file ends at {}: it is truncated",
                 declaration.len,
                 declaration.element.size,
                 file.len()
             ))
+            .wanting_if(end.map(|end| (end, file.len())))
         })?;
         if ranges.insert(index, data_at..end).is_some() {
             return Err(wrong("occurs twice".to_owned()));

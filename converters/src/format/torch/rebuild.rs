@@ -163,7 +163,8 @@ impl Workshop {
         };
         if start.checked_add(window).is_none_or(|end| end > len) {
             return Err(place
-                .malformed(format_args!("a view of {window} elements at {start}, the storage has {len}")));
+                .malformed(format_args!("a view of {window} elements at {start}, the storage has {len}"))
+                .wanting(start.saturating_add(window), len));
         }
         Ok(StorageWindow { storage, start, len: window })
     }

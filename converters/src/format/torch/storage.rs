@@ -102,7 +102,8 @@ impl Storage {
             Some(expected) if expected != actual => Err(Error::malformed(format!(
                 "{} is damaged: its checksum is {actual:08x}, the archive says {expected:08x}",
                 self.name
-            ))),
+            ))
+            .wanting(format_args!("{expected:#010x}"), format_args!("{actual:#010x}"))),
             _ => Ok(()),
         }
     }

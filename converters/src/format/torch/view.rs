@@ -39,7 +39,8 @@ impl View {
                 "shape {shape:?} has {} dimensions, strides {strides:?} have {}",
                 shape.len(),
                 strides.len()
-            )));
+            ))
+            .wanting(shape.len(), strides.len()));
         }
         let dense_len = tensor::byte_len(dtype, &shape)?;
         if dense_len == 0 {
@@ -69,7 +70,8 @@ impl View {
                 "shape {shape:?} with strides {strides:?} as {dtype} expands {} stored bytes to {dense_len}, more than \
                  the {file_len} of the whole file",
                 bytes.len()
-            )));
+            ))
+            .wanting(file_len, dense_len));
         }
         Ok(View { dtype, shape, strides, bytes, dense_len })
     }

@@ -9,13 +9,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::confinement::require_inside;
 use crate::error::{Error, Result};
 use crate::hub::id::{ModelId, Revision, is_commit};
 use crate::opening;
+use crate::system;
 
 /// The most bytes that the name of a commit is read from.
 const LONGEST_REFERENCE: u64 = 100;
@@ -115,8 +115,9 @@ impl Repository {
         let up = "../".repeat(2 + name.matches('/').count());
         create_parent(&path)?;
         let temporary = temporary(&path);
-        let linked =
-            symlink(format!("{up}blobs/{etag}"), &temporary).and_then(|()| fs::rename(&temporary, &path));
+        let from_there = PathBuf::from(format!("{up}blobs/{etag}"));
+        let linked = system::point_to(&self.blob(etag), &from_there, &temporary)
+            .and_then(|()| fs::rename(&temporary, &path));
         linked.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             Error::io(&path, "link", error)
@@ -146,8 +147,8 @@ impl Repository {
                 Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Whoever held it may have deleted it: then this is a lock on nothing.
-            let held = file.metadata().map_err(failed)?;
-            if fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())) {
+            let held = system::id(&file).map_err(failed)?;
+            if system::id_at(&path).is_ok_and(|there| there == held) {
                 return Ok(file);
             }
         }
@@ -176,6 +177,8 @@ fn temporary(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     const COMMIT: &str = "0d1b43ccf21b5acd9f4e5f7b077fa698f05cf195";
@@ -236,6 +239,6 @@ mod tests {
         let first = repository.lock("abc", || {}).unwrap();
         fs::remove_file(repository.locks.join("abc.lock")).unwrap();
         let second = repository.lock("abc", || panic!("nobody holds it")).unwrap();
-        assert_ne!(first.metadata().unwrap().ino(), second.metadata().unwrap().ino());
+        assert_ne!(system::id(&first).unwrap(), system::id(&second).unwrap());
     }
 }

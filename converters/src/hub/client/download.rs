@@ -2,10 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Repository, create_parent};
@@ -13,6 +11,7 @@ use super::http::{ATTEMPTS, Failure, retry, text};
 use super::remote::{Content, Remote};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::system::not_through_links;
 
 /// New attempts are not counted against the limit if the last one brought at least so many bytes.
 const ENOUGH: u64 = 1 << 20;
@@ -84,7 +83,8 @@ impl Transfer<'_> {
             let _ = fs::remove_file(&partial.path);
             let why =
                 format!("the hub announces a content with SHA-256 {announced} and sends one with {found}");
-            return Err(self.remote.place(Error::malformed(why), Some(self.name)));
+            let error = Error::malformed(why).wanting(announced, found);
+            return Err(self.remote.place(error, Some(self.name)));
         }
         let named = partial.file.sync_data().and_then(|()| fs::rename(&partial.path, blob));
         named.map_err(|error| Error::io(blob, "write", error))
@@ -128,7 +128,7 @@ impl Transfer<'_> {
                 let expected = format!("bytes {}-{}/{size}", partial.len, size.saturating_sub(1));
                 if range != expected {
                     let why = format!("the hub sends the range {range:?}, asked for {expected:?}");
-                    return Err(Failure::Broken(Error::malformed(why)));
+                    return Err(Failure::Broken(Error::malformed(why).wanting(expected, range)));
                 }
             }
             // What is here is more than the hub has.
@@ -147,7 +147,7 @@ impl Transfer<'_> {
         let announced = text(response.headers(), "content-length").and_then(|len| len.parse::<u64>().ok());
         if let Some(announced) = announced.filter(|&announced| announced != missing) {
             let why = format!("the hub sends {announced} bytes where {missing} are missing");
-            return Err(Failure::Broken(Error::malformed(why)));
+            return Err(Failure::Broken(Error::malformed(why).wanting(missing, announced)));
         }
         self.store(response.into_body().into_reader(), partial)
     }
@@ -199,10 +199,9 @@ impl Partial {
     fn open(path: PathBuf) -> Result<Partial> {
         create_parent(&path)?;
         // A link would have its target written.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = File::options();
-        let opened =
-            options.read(true).write(true).create(true).truncate(false).custom_flags(flags).open(&path);
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let opened = not_through_links(options).open(&path);
         let file = opened.map_err(|error| match fs::symlink_metadata(&path) {
             Ok(there) if there.is_symlink() => {
                 Error::refused("a link in the place of a download that was not finished: delete it")

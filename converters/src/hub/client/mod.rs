@@ -95,7 +95,7 @@ impl Hub {
         };
         let files = repository.files(&commit);
         let weights = selection::weights(&files, wanted)
-            .map_err(|error| absent(&format!("{error}, which are not there for commit {commit}")))?;
+            .map_err(|error| absent(&format!("{error}: not there for commit {commit}")))?;
         let folder = repository.snapshot(&commit);
         for name in &weights {
             repository.has(&commit, name)?;
@@ -141,7 +141,7 @@ fn fetch_all(
             fetch(shard)?;
         }
     }
-    // Last, so that the name of a revision leads to a whole model.
+    // Last, so that the name of a revision leads to all that was wanted.
     repository.set_commit(remote.revision, &commit)?;
     Ok(Located { path: folder, listed: Listed::Repository(files) })
 }

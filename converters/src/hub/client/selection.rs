@@ -3,30 +3,37 @@
 use std::collections::BTreeSet;
 
 use super::file_name::check_file_name;
-use crate::companions::{CONFIGURATION, TOKENIZER};
+use crate::companions::{self, CONFIGURATION, TOKENIZER};
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::hub::Wanted;
 
-/// The files of the configuration and the tokenizer among `files`.
+/// The files of the configuration, of the tokenizer and of further settings among `files`.
 pub(super) fn accompanying(files: &BTreeSet<String>) -> impl Iterator<Item = &'static str> {
-    CONFIGURATION.into_iter().chain(TOKENIZER).filter(|&name| files.contains(name))
+    CONFIGURATION.into_iter().chain(companions::taken_along()).filter(|&name| files.contains(name))
 }
 
-/// The weight files among `files` to start from: for each format the file itself, or the index of its shards.
+/// The weight files among `files` to start from: for each format the file itself, or the index of its shards. None where
+/// the tokenizer alone is wanted.
 ///
 /// # Errors
-/// None of the formats is there.
+/// None of the formats is there; no tokenizer, where that is wanted.
 pub(super) fn weights(files: &BTreeSet<String>, wanted: &Wanted) -> Result<Vec<String>> {
     let of = |format: &Format| format.places().into_iter().find(|name| files.contains(name));
     let found: Vec<String> = match wanted {
         Wanted::First(formats) => formats.iter().find_map(of).into_iter().collect(),
         Wanted::Every(formats) => formats.iter().filter_map(of).collect(),
+        Wanted::Tokenizer if TOKENIZER.iter().any(|&name| files.contains(name)) => return Ok(Vec::new()),
+        Wanted::Tokenizer => Vec::new(),
     };
     if found.is_empty() {
-        let (Wanted::First(formats) | Wanted::Every(formats)) = wanted;
-        let looked_for: Vec<String> = formats.iter().flat_map(|&format| format.places()).collect();
-        return Err(Error::new(Kind::Hub, format!("no weights: looked for {}", looked_for.join(", "))));
+        let (what, looked_for) = match wanted {
+            Wanted::First(formats) | Wanted::Every(formats) => {
+                ("weights", formats.iter().flat_map(|&format| format.places()).collect())
+            }
+            Wanted::Tokenizer => ("tokenizer", TOKENIZER.map(str::to_owned).to_vec()),
+        };
+        return Err(Error::new(Kind::Hub, format!("no {what}: looked for {}", looked_for.join(", "))));
     }
     Ok(found)
 }
@@ -62,6 +69,8 @@ mod tests {
             "pytorch_model.bin.index.json",
             "config.json",
             "vocab.json",
+            "dict.txt",
+            "generation_config.json",
             "rust_model.ot",
         ]);
         assert_eq!(weights(&files, &Wanted::any()).unwrap(), ["pytorch_model.bin.index.json"]);
@@ -77,7 +86,16 @@ mod tests {
         assert_eq!(every, ["pytorch_model.bin.index.json", "tf_model.h5"]);
         let error = weights(&files, &Wanted::First(vec![Format::Safetensors])).unwrap_err().to_string();
         assert!(error.contains("model.safetensors.index.json"), "{error}");
-        assert_eq!(accompanying(&files).collect::<Vec<_>>(), ["config.json", "vocab.json"]);
+        let along = ["config.json", "vocab.json", "dict.txt", "generation_config.json"];
+        assert_eq!(accompanying(&files).collect::<Vec<_>>(), along);
+    }
+
+    #[test]
+    fn a_tokenizer_needs_no_weights() {
+        let tokenizer = files(&["config.json", "spm.model", "model.safetensors"]);
+        assert!(weights(&tokenizer, &Wanted::Tokenizer).unwrap().is_empty());
+        let error = weights(&files(&["config.json"]), &Wanted::Tokenizer).unwrap_err().to_string();
+        assert!(error.starts_with("no tokenizer: looked for tokenizer.json, "), "{error}");
     }
 
     #[test]

@@ -12,7 +12,8 @@ class DebertaError(Exception):
     """Anything that went wrong, with its place."""
 
     kind: str = ""
-    """What kind of thing: `malformed`, `refused`, `unsupported`, `model`, `config`, `verification`, `request`, `hub`."""
+    """What kind of thing: `malformed`, `refused`, `unsupported`, `model`, `config`, `verification`, `request`, `hub`, or of
+    the recorder `record`."""
     file: str | None = None
     """The file that it is about, if it is about one."""
     tensor: str | None = None

@@ -1,4 +1,4 @@
-"""Models that run on arrays of numpy, by the reference implementation."""
+"""Models that run on arrays of numpy: by the reference implementation, or as the graph of an ONNX file."""
 
 from __future__ import annotations
 
@@ -79,6 +79,8 @@ class Model:
         class_name: str | None = None,
         masked_rows: str | None = None,
         precision: str = "f32",
+        backend: str | None = None,
+        ort_library: PathLike | None = None,
         progress: Progress = None,
     ) -> Model:
         """Loads a model.
@@ -90,13 +92,17 @@ class Model:
             masked_rows: `uniform` or `zero`: what becomes of attention rows whose every key is masked; if None, as in
                 the class.
             precision: `f32`, or `f64` to compute in double precision.
+            backend: `reference`, which computes with the weights; or what runs the ONNX graph of the file or folder, in a
+                process of its own: `onnx`, the runtime that is part of this package, or `onnxruntime`, the library of pip's
+                package of that name. If None, `onnx` for an ONNX file, and `reference` for everything else.
+            ort_library: ONNX Runtime's library, if it is not that of pip's onnxruntime. The first that a process names counts.
         """
         if precision not in ("f32", "f64"):
             raise RequestError(f"precision={precision!r}: expected 'f32' or 'f64'", kind="request", tensor="precision")
         with telling(progress) as callback:
             native = _native.Model.load(
                 os.fspath(model), config=config, revision=revision, class_name=class_name, masked_rows=masked_rows,
-                double=precision == "f64", progress=callback,
+                double=precision == "f64", backend=backend, ort_library=ort_library, progress=callback,
             )  # fmt: skip
         return cls(native)
 
@@ -106,8 +112,17 @@ class Model:
         return self._native.class_name
 
     @property
+    def backend(self) -> str:
+        """What computes: `reference`, `onnx` or `onnxruntime`."""
+        return self._native.backend
+
+    @property
     def digest(self) -> str:
-        """The weight digest."""
+        """The weight digest.
+
+        Raises:
+            ModelError: A graph that does not hold the weights of its class as they are, such as a quantized one.
+        """
         return self._native.digest
 
     def label(self, label: int) -> str:
@@ -134,7 +149,8 @@ class Model:
         Args:
             input_ids: Integers [b, n] of any dtype, in lists, arrays or tensors; [b, c, n] for multiple choice.
             attention_mask, token_type_ids, position_ids, inputs_embeds, labels, start_positions, end_positions: As there.
-            points: Which activations to record: names of docs/activations.md, `*` for any text.
+            points: Which activations to record: names of docs/activations.md, `*` for any text. A graph has those that it
+                puts out.
             output_hidden_states, output_attentions: Whether they are among the outputs.
 
         Raises:

@@ -24,7 +24,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: PathLike, *, revision: str | None = None, slow: bool = False) -> Tokenizer:
-        """Reads that of a folder, or of an id of the hub, whose model comes along: the fast class, or the slow one."""
+        """Reads that of a folder, or of an id of the hub, without the weights there: the fast class, or the slow one."""
         return cls(_native.Tokenizer.load(os.fspath(folder), revision=revision, slow=slow))
 
     def __call__(

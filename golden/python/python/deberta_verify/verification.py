@@ -23,14 +23,25 @@ class FirstDivergence(NamedTuple):
     trace: str | None
     point: str | None
     """The activation or output that differs first; None if it is something else, which the report says."""
+    want: float | tuple[int, ...] | None = None
+    """What the golden has there, where it differs most: a number, or the shape if that differs."""
+    got: float | tuple[int, ...] | None = None
+    """What was computed in its place."""
 
 
 class VerificationError(AssertionError):
-    """A model that does not agree with its golden, or could not be judged. The message is the report."""
+    """A model that does not agree with its golden, or could not be judged. The message is the report; `file`, `tensor`, `want`
+    and `got` are those of its first divergence."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(f"{report.outcome}\n\n{report}")
         self.report = report
+        self.kind = "verification"
+        first = report.first_divergence
+        self.file = first and first.file
+        self.tensor = first and first.point
+        self.want = first and first.want
+        self.got = first and first.got
 
 
 class Report:
@@ -76,7 +87,10 @@ class Report:
     def first_divergence(self) -> FirstDivergence | None:
         """Where to look first; None if everything passes."""
         found = self._found.first_divergence()
-        return None if found is None else FirstDivergence(*found)
+        if found is None:
+            return None
+        want, got = (tuple(each) if isinstance(each, list) else each for each in found[4:])
+        return FirstDivergence(*found[:4], want, got)
 
     def raise_for_outcome(self) -> Report:
         """Raises VerificationError unless it passed."""

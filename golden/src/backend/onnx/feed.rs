@@ -130,7 +130,9 @@ impl Feed {
     /// # Errors
     /// Inputs that the graph does not have or that do not fit it, by name.
     pub(super) fn given(&self, inputs: &Inputs) -> Result<Vec<Given>> {
-        let refused = |name: &str, why: &str| Err(Error::new(ErrorKind::Request, format!("{name}: {why}")));
+        let refused = |name: &str, why: &str| {
+            Err(Error::new(ErrorKind::Request, format!("{name}: {why}")).naming(name))
+        };
         let Inputs { input_ids, inputs_embeds, attention_mask, token_type_ids, position_ids, .. } = inputs;
         let embeds = inputs_embeds.is_some().then_some("inputs_embeds");
         let positions = position_ids.is_some().then_some("position_ids");
@@ -176,14 +178,13 @@ impl Input {
             let dims = shape.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string()));
             let dims = dims.collect::<Vec<_>>().join(", ");
             let why = format!("{} is declared [{dims}]: the graph does not take {given:?}", self.name);
-            return Err(Error::new(ErrorKind::Model, why));
+            let error = Error::new(ErrorKind::Model, why).naming(&self.name);
+            return Err(error.wanting(format_args!("[{dims}]"), format_args!("{given:?}")));
         }
         let narrow = |&value: &i64| {
             i32::try_from(value).map_err(|_| {
-                Error::new(
-                    ErrorKind::Request,
-                    format!("{}: the runtime has no numbers as large as {value}", self.name),
-                )
+                let why = format!("{}: the runtime has no numbers as large as {value}", self.name);
+                Error::new(ErrorKind::Request, why).naming(&self.name).wanting("int32", value)
             })
         };
         let numbers = match self.kind {
@@ -198,13 +199,16 @@ impl Input {
 
 /// A mask as a graph takes it: integers, for every token one.
 fn mask(mask: &ArrayD<f32>) -> Result<Array2<i64>> {
-    let refused = |why: String| Error::new(ErrorKind::Request, format!("attention_mask: {why}"));
+    let refused = |why: String| {
+        Error::new(ErrorKind::Request, format!("attention_mask: {why}")).naming("attention_mask")
+    };
     if let Some(value) = mask.iter().find(|value| value.fract() != 0.0 || value.abs() > 1e6) {
-        return Err(refused(format!("the graph takes integers, this has {value}")));
+        return Err(refused(format!("the graph takes integers, this has {value}")).wanting("integers", value));
     }
     let integers = mask.mapv(|value| value as i64);
     let shape = mask.shape().to_vec();
-    integers
-        .into_dimensionality::<Ix2>()
-        .map_err(|_| refused(format!("the graph takes [batch, sequence], this has shape {shape:?}")))
+    integers.into_dimensionality::<Ix2>().map_err(|_| {
+        refused(format!("the graph takes [batch, sequence], this has shape {shape:?}"))
+            .wanting("[batch, sequence]", format_args!("{shape:?}"))
+    })
 }

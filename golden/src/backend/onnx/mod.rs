@@ -162,7 +162,7 @@ impl Onnx {
             let why = format!(
                 "attention_mask: rten computes masks of 0 and 1 alone, this has {value}; {ELSEWHERE}"
             );
-            return Err(Error::new(Kind::Request, why));
+            return Err(Error::new(Kind::Request, why).naming("attention_mask").wanting("0 or 1", value));
         }
         self.runtime.run(given, &names)
     }

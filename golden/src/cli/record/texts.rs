@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use deberta_converters::error::{Error, Result};
+use deberta_converters::error::{Error, Kind, Result};
 
 use super::super::tokenize::next_line;
+use crate::record::texts::MOST;
 use crate::tokens::encoded::Asked;
 
 const TEXT: &str = "text";
 const TEXT_PAIR: &str = "text_pair";
 const TEXTS: &str = "texts";
+
+/// The lines of a file of texts, blank ones too.
+const MOST_LINES: u64 = 10_000;
 
 /// The arguments that any of texts are given by.
 pub(super) const ALL: [&str; 3] = [TEXT, TEXT_PAIR, TEXTS];
@@ -39,6 +43,8 @@ impl TextsArgs {
 }
 
 /// The texts of a file: one a line, a tab between the two of a pair; of `.jsonl` an object a line.
+///
+/// The user names it, and it may be a pipe or standard input, which need not end: no more is read than a golden holds.
 fn read(path: &Path) -> Result<Vec<Asked>> {
     let file = File::open(path).map_err(|error| Error::io(path, "open", error))?;
     let is_json = path.extension().is_some_and(|extension| extension == "jsonl");
@@ -46,6 +52,12 @@ fn read(path: &Path) -> Result<Vec<Asked>> {
     for number in 1_u64.. {
         let in_line = |error: Error| error.followed_by(&format!(" (line {number})")).in_file(path);
         let Some(text) = next_line(&mut input, &mut line).map_err(in_line)? else { break };
+        if number > MOST_LINES || texts.len() > MOST {
+            let what =
+                if texts.len() > MOST { format!("{MOST} texts") } else { format!("{MOST_LINES} lines") };
+            let why = format!("more than {what}: a golden needs few texts, and different ones");
+            return Err(Error::new(Kind::Request, why).in_file(path));
+        }
         if text.trim().is_empty() {
             continue;
         }
@@ -105,7 +117,7 @@ impl Args for TextsArgs {
             .arg(text(TEXT_PAIR, "text-pair", "The second text of the last --text"))
             .arg(file.help(
                 "Texts to record, a line each, a tab between the two of a pair; of .jsonl an object a line with \"text\" and, \
-                 if wanted, \"text_pair\"",
+                 if wanted, \"text_pair\"; a pipe will do, as /dev/stdin",
             ))
     }
 
@@ -149,5 +161,17 @@ mod tests {
         assert_eq!(texts[0].text_pair.as_deref(), Some("b"));
         assert!(read("b.txt", "a\nb\tc\td\n").unwrap_err().contains("(line 2)"));
         assert!(read("b.jsonl", "{\"text\": 1}\n").unwrap_err().contains("(line 1)"));
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_golden_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |text: &str| {
+            let path = folder.path().join("texts");
+            std::fs::write(&path, text).unwrap();
+            parsed(&["--texts", path.to_str().unwrap()]).unwrap_err()
+        };
+        assert!(error(&"y\n".repeat(100_000)).contains("texts: more than 64 texts"));
+        assert!(error(&"\n".repeat(100_000)).contains("texts: more than 10000 lines"));
     }
 }

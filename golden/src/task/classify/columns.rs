@@ -37,9 +37,40 @@ const TEXTS: [(&str, &str); 9] = [
 /// What they call a label.
 const LABELS: [&str; 5] = ["label", "labels", "gold_label", "target", "class"];
 
+/// How the columns of a file are chosen.
+#[derive(Clone, Debug)]
+pub(in crate::task) enum Choice {
+    /// Those that a user names, or else the usual ones.
+    Named(Columns),
+    /// A pair of sentences as GLUE and its copies have it, and the first of these that is there.
+    Pair(&'static [&'static str]),
+}
+
+/// What GLUE's tables and the data sets that come from them call a pair of sentences.
+const SENTENCES: [(&str, &str); 2] = [("sentence1", "sentence2"), ("premise", "hypothesis")];
+
+impl Choice {
+    /// Where the columns are among those of a file.
+    pub(super) fn among(&self, there: &[String]) -> Result<Chosen, String> {
+        let labels = match self {
+            Choice::Named(columns) => return columns.among(there),
+            Choice::Pair(labels) => labels,
+        };
+        let at = |name: &str| there.iter().position(|known| known == name);
+        let pair = SENTENCES.into_iter().find_map(|(first, second)| Some((at(first)?, at(second)?)));
+        let (text, pair) = pair.ok_or_else(|| {
+            let names = SENTENCES.map(|(first, second)| format!("{first} and {second}")).join(", nor ");
+            format!("neither columns {names}: {}", listed(there))
+        })?;
+        let label = labels.iter().find_map(|name| at(name));
+        let label = label.ok_or_else(|| format!("no column {}: {}", labels.join(" or "), listed(there)))?;
+        Ok(Chosen { text, pair: Some(pair), label })
+    }
+}
+
 impl Columns {
     /// Where these columns are among those of a file.
-    pub(super) fn among(&self, there: &[String]) -> Result<Chosen, String> {
+    fn among(&self, there: &[String]) -> Result<Chosen, String> {
         let at = |name: &str| there.iter().position(|known| known == name);
         let named = |name: &String, option: &str| {
             at(name).ok_or_else(|| format!("no column {name:?} (--{option}): {}", listed(there)))
@@ -90,5 +121,17 @@ mod tests {
         let named = Columns { text: Some("tweet".into()), ..Columns::default() };
         assert_eq!(named.among(&there(&["text_pair", "tweet", "target"])).unwrap().pair, None);
         assert!(named.among(&there(&["text", "label"])).unwrap_err().starts_with("no column \"tweet\""));
+    }
+
+    #[test]
+    fn pairs_are_those_of_glue() {
+        let there = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let pair = Choice::Pair(&["gold_label", "label"]);
+        let chosen = pair.among(&there(&["label", "premise", "hypothesis", "gold_label"])).unwrap();
+        assert_eq!(chosen, Chosen { text: 1, pair: Some(2), label: 3 });
+        let error = pair.among(&there(&["text", "label"])).unwrap_err();
+        assert!(error.starts_with("neither columns sentence1 and sentence2, nor premise and"), "{error}");
+        let error = pair.among(&there(&["sentence1", "sentence2"])).unwrap_err();
+        assert!(error.starts_with("no column gold_label or label: there are sentence1"), "{error}");
     }
 }

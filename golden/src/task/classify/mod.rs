@@ -15,11 +15,12 @@ use super::{Judged, Prepared, Sequence, Task};
 use crate::report::name_of;
 use crate::trace::class::Class;
 
-mod columns;
+pub(super) mod columns;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod records;
+pub(super) mod records;
 
+use columns::Choice;
 pub use columns::Columns;
 
 /// Texts with labels.
@@ -56,10 +57,11 @@ impl Classify {
         names: Option<&[String]>,
     ) -> Result<Classify> {
         let (mut examples, mut without_label) = (Vec::new(), 0);
+        let columns = Choice::Named(columns.clone());
         for path in files {
             let group = name_of(path);
             let group = group.rsplit_once('.').map_or(group.as_str(), |(stem, _)| stem);
-            let found = records::read(path, columns, limit.unwrap_or(usize::MAX))?;
+            let found = records::read(path, &columns, limit.unwrap_or(usize::MAX))?;
             without_label += found.without_label;
             examples.extend(found.records.into_iter().map(|record| Example {
                 place: record.place,

@@ -1,32 +1,34 @@
 //! The rows of a file: tables with commas or tabs, lines of JSON, lists in JSON, Parquet.
 
 use std::borrow::Cow;
+use std::io::Read as _;
 use std::path::Path;
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::opening::open;
 use serde_json::{Map, Value};
 
 use super::super::data::{Table, TextFile};
-use super::columns::{Chosen, Columns};
+use super::columns::{Choice, Chosen};
 use crate::report::name_of;
 
 /// The rows that have a label.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) records: Vec<Record>,
+pub(in crate::task) struct Found {
+    pub(in crate::task) records: Vec<Record>,
     /// How many have none.
-    pub(super) without_label: usize,
+    pub(in crate::task) without_label: usize,
 }
 
 /// A row.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(in crate::task) struct Record {
     /// What reports call it: `file:12`.
-    pub(super) place: String,
-    pub(super) text: String,
+    pub(in crate::task) place: String,
+    pub(in crate::task) text: String,
     /// The second text, which may be empty.
-    pub(super) pair: Option<String>,
-    pub(super) label: String,
+    pub(in crate::task) pair: Option<String>,
+    pub(in crate::task) label: String,
 }
 
 /// What stands for no label: nothing, what pandas writes for nothing, and -1 of a hidden test set.
@@ -35,13 +37,37 @@ const NO_LABEL: [&str; 8] = ["", "-", "-1", "nan", "none", "null", "na", "<na>"]
 /// The cells of a row: the text of each, nothing where there is none.
 pub(super) type Cells<'c> = Vec<Option<Cow<'c, str>>>;
 
+/// Whether a file is read by the names of its columns alone, whatever the task: Parquet, a table with commas, a list in JSON.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(in crate::task) fn by_columns(path: &Path) -> Result<bool> {
+    const BEGINNING: u64 = 1 << 16;
+    match &*extension(path) {
+        "parquet" => return Ok(true),
+        "csv" | "json" => {}
+        _ => return Ok(false),
+    }
+    let mut beginning = Vec::new();
+    let read = open(path)?.take(BEGINNING).read_to_end(&mut beginning);
+    read.map_err(|error| Error::io(path, "read", error))?;
+    let beginning = String::from_utf8_lossy(&beginning);
+    let beginning = beginning.trim_start_matches('\u{feff}').trim_start();
+    let has_tabs = beginning.lines().next().is_some_and(|line| line.contains('\t'));
+    Ok(beginning.starts_with('[') || (extension(path) == "csv" && !beginning.starts_with('{') && !has_tabs))
+}
+
+/// The end of a file's name, in small letters.
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
 /// Reads at most `limit` rows with a label.
 ///
 /// # Errors
 /// A file that cannot be read; no row; a column that is not there; a text that is not.
-pub(super) fn read(path: &Path, columns: &Columns, limit: usize) -> Result<Found> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let extension = extension.to_ascii_lowercase();
+pub(in crate::task) fn read(path: &Path, columns: &Choice, limit: usize) -> Result<Found> {
+    let extension = extension(path);
     if extension == "parquet" {
         return parquet(path, columns, limit);
     }
@@ -62,7 +88,7 @@ fn has_tabs(file: &TextFile) -> bool {
     file.texts().next().is_some_and(|line| line.text.contains('\t'))
 }
 
-fn of_table(file: &TextFile, table: &Table<'_>, columns: &Columns, limit: usize) -> Result<Found> {
+fn of_table(file: &TextFile, table: &Table<'_>, columns: &Choice, limit: usize) -> Result<Found> {
     let chosen = columns.among(&table.columns()).map_err(|why| file.at(1, &why))?;
     let mut found = Found::default();
     for row in table.rows() {
@@ -76,7 +102,7 @@ fn of_table(file: &TextFile, table: &Table<'_>, columns: &Columns, limit: usize)
     Ok(found)
 }
 
-fn of_lines(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
+fn of_lines(file: &TextFile, columns: &Choice, limit: usize) -> Result<Found> {
     let (mut found, mut names) = (Found::default(), None);
     for line in file.texts() {
         if found.is_full(limit) {
@@ -90,7 +116,7 @@ fn of_lines(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
     Ok(found)
 }
 
-fn of_list(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
+fn of_list(file: &TextFile, columns: &Choice, limit: usize) -> Result<Found> {
     let text = without_nan(file.text());
     let objects: Vec<Map<String, Value>> = serde_json::from_str(&text).map_err(|error| {
         let line = error.line().max(1);
@@ -113,7 +139,7 @@ fn of_list(file: &TextFile, columns: &Columns, limit: usize) -> Result<Found> {
 use super::parquet::read as parquet;
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(path: &Path, _columns: &Columns, _limit: usize) -> Result<Found> {
+fn parquet(path: &Path, _columns: &Choice, _limit: usize) -> Result<Found> {
     let message = "Parquet: this program was built without it (the feature `parquet`, which pip's package has); write the \
                    table as CSV or JSON, or build it with the feature";
     Err(Error::unsupported(message).in_file(path))
@@ -125,7 +151,7 @@ impl Found {
         &mut self,
         place: String,
         object: &Map<String, Value>,
-        columns: &Columns,
+        columns: &Choice,
         names: &mut Option<(Vec<String>, Chosen)>,
     ) -> std::result::Result<(), String> {
         let (names, chosen) = match names {
@@ -209,13 +235,14 @@ fn without_nan(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Columns;
     use super::*;
 
     fn found(name: &str, text: &str) -> std::result::Result<Found, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        read(&path, &Columns::default(), usize::MAX).map_err(|error| error.to_string())
+        read(&path, &Choice::Named(Columns::default()), usize::MAX).map_err(|error| error.to_string())
     }
 
     fn record(place: &str, text: &str, pair: Option<&str>, label: &str) -> Record {

@@ -124,7 +124,7 @@ fn lines<'f>(
                 (Some(_), Some(_)) => return Err(line.error("both label and labels")),
                 (None, None) => return Err(line.error("neither label nor labels")),
             };
-            let labels = labels.into_iter().map(|label| label.name(line, names));
+            let labels = labels.into_iter().map(|label| label.name(names).map_err(|why| line.error(&why)));
             checked(line, &text, labels.collect::<Result<_>>()?)
         };
         return file.texts().map(of_record).collect();

@@ -208,7 +208,8 @@ impl Central {
             if method == STORED && len != packed_len {
                 return Err(Error::malformed(format!(
                     "{place} is stored uncompressed, but {len} bytes take {packed_len}"
-                )));
+                ))
+                .wanting(len, packed_len));
             }
             Ok(Central {
                 name: name.to_owned(),

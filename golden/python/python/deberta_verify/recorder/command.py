@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--model", required=True, metavar="FOLDER|ID", help="a folder of transformers, or an id of the hub")
     made.add_argument(
-        "--texts", type=Path, metavar="FILE", help="texts, a line each, a tab between the two of a pair; or .jsonl"
+        "--texts", type=Path, metavar="FILE", help="texts, a line each, a tab between those of a pair; .jsonl; a pipe will do"
     )
     made.add_argument("--text", action=AppendText, metavar="T", help="a text; may be given several times")
     made.add_argument("--text-pair", action=AppendText, dest="text", metavar="T", help="the second text of the last --text")

@@ -36,9 +36,11 @@ def digest(parameters: Iterable[tuple[str, np.ndarray]], settings: Settings) -> 
     for second, first in DECODER.items():
         if second not in lines or (second.endswith("weight") and not settings.tied):
             continue
-        if lines.pop(second).split()[1] != lines[first].split()[1]:
+        got, want = lines.pop(second).split()[1], lines[first].split()[1]
+        if got != want:
             raise RecordError(
                 f"{second} differs from {first}, which it repeats (tie_word_embeddings is true): call model.tie_weights(), or "
-                "set tie_word_embeddings to false in its configuration"
-            )
+                "set tie_word_embeddings to false in its configuration",
+                tensor=second, want=want, got=got,
+            )  # fmt: skip
     return digest_of(lines.values())

@@ -5,3 +5,5 @@ from ..errors import DebertaError
 
 class RecordError(DebertaError):
     """A golden that cannot be recorded faithfully. The message says what is wrong, and what to do. Nothing was written."""
+
+    kind = "record"

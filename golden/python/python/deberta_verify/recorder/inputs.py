@@ -106,7 +106,8 @@ def of_trace(path: Path) -> Arguments:
     for name, array in given.items():
         if array.dtype.kind not in KNOWN.get(name, ""):
             known = ", ".join(KNOWN)
-            raise RecordError(f"--inputs {path}: inputs.{name} of {array.dtype}: no class takes it. Known are {known}")
+            why = f"--inputs {path}: inputs.{name} of {array.dtype}: no class takes it. Known are {known}"
+            raise RecordError(why, file=str(path), tensor=f"inputs.{name}", got=str(array.dtype))
     return given
 
 
@@ -117,11 +118,15 @@ def check(name: str, arguments: Arguments, settings: Settings) -> None:
     if given is not None and (given.min(initial=0) < 0 or given.max(initial=0) >= settings.vocab_size):
         wrong = given.max() if given.max() >= settings.vocab_size else given.min()
         raise RecordError(
-            f"{name}: token id {wrong}, and the model has {settings.vocab_size} words: are tokenizer and model of one kind?"
-        )
+            f"{name}: token id {wrong}, and the model has {settings.vocab_size} words: are tokenizer and model of one kind?",
+            tensor="input_ids", want=settings.vocab_size, got=int(wrong),
+        )  # fmt: skip
     tokens = given if given is not None else arguments["inputs_embeds"][..., 0]
     if settings.position_biased and tokens.shape[-1] > settings.positions:
-        raise RecordError(f"{name}: {tokens.shape[-1]} tokens, and the model has {settings.positions} positions")
+        count = tokens.shape[-1]
+        why = f"{name}: {count} tokens, and the model has {settings.positions} positions"
+        raise RecordError(why, tensor="input_ids", want=settings.positions, got=count)
     types = arguments.get("token_type_ids")
     if types is not None and settings.token_types and types.max(initial=0) >= settings.token_types:
-        raise RecordError(f"{name}: token type {types.max()}, and the model has {settings.token_types}")
+        why = f"{name}: token type {types.max()}, and the model has {settings.token_types}"
+        raise RecordError(why, tensor="token_type_ids", want=settings.token_types, got=int(types.max()))

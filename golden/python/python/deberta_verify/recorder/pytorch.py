@@ -53,7 +53,8 @@ def check(model: Any, settings: Settings, cls: ModelClass) -> None:
             raise RecordError(f"{name} is on the device meta, without numbers: load the model with low_cpu_mem_usage=False")
         if parameter.dtype != torch.float32:
             dtype = str(parameter.dtype).removeprefix("torch.")
-            raise RecordError(f"{name} is {dtype}, and a golden is computed in f32: record model.float()")
+            why = f"{name} is {dtype}, and a golden is computed in f32: record model.float()"
+            raise RecordError(why, tensor=name, want="float32", got=dtype)
     known = set(points(settings, cls)) | {cls.prefix + "encoder.rel_embeddings"}
     for path, module in model.named_modules():
         if not is_silent(path, type(module).__name__) and path not in known:

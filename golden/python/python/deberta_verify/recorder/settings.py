@@ -46,7 +46,8 @@ class Settings:
         """Of the keys of config.json. Raises RecordError for another model than DeBERTa."""
         model_type = config.get("model_type")
         if model_type not in (V1, V2):
-            raise RecordError(f'config.json: model_type is {model_type!r}, expected "{V1}" or "{V2}"')
+            why = f'config.json: model_type is {model_type!r}, expected "{V1}" or "{V2}"'
+            raise RecordError(why, file="config.json", want=f"{V1} or {V2}", got=str(model_type))
         version_2 = model_type == V2
 
         def get(key: str, default):

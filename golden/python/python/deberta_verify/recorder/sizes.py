@@ -56,8 +56,9 @@ def fit(taken: Mapping[str, Taken], metadata: Mapping[str, str], left: int, load
     if total(files) > left:
         raise RecordError(
             f"--max-size: samples of {len(files)} inputs take {total(files):,} bytes, and {max(left, 0):,} are left: allow "
-            "more, or record fewer inputs or --points"
-        )
+            "more, or record fewer inputs or --points",
+            want=max(left, 0), got=total(files),
+        )  # fmt: skip
     return Fit(files, names, whole=False)
 
 

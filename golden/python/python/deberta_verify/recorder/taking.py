@@ -31,7 +31,8 @@ class Taken:
     def add(self, name: str, array: np.ndarray) -> None:
         """Takes a tensor. Raises RecordError for numbers that nothing can be judged by."""
         if not np.isfinite(array).all():
-            raise RecordError(f"{name} has NaN or infinite numbers: by them nothing can be judged. Are the weights finite?")
+            why = f"{name} has NaN or infinite numbers: by them nothing can be judged. Are the weights finite?"
+            raise RecordError(why, tensor=name)
         self.bytes += array.nbytes
         if self.limit is not None:
             self.sampled.add(name, array, self.tokens.flags(name, array.shape))

@@ -47,10 +47,13 @@ def build(
         name, reversed_axes = canonical(variable.name, cls)
         array = find(name)
         if array is None:
-            raise RecordError(f"{source}: {name} of {cls} is not in the file: name the class that the file is of by --class")
+            why = f"{source}: {name} of {cls} is not in the file: name the class that the file is of by --class"
+            raise RecordError(why, file=str(source), tensor=name)
         array = array.T if reversed_axes else array
         if tuple(array.shape) != tuple(variable.shape):
-            raise RecordError(f"{source}: {name} has shape {array.shape}, {cls} needs {tuple(variable.shape)}")
+            want = tuple(variable.shape)
+            why = f"{source}: {name} has shape {array.shape}, {cls} needs {want}"
+            raise RecordError(why, file=str(source), tensor=name, want=want, got=tuple(array.shape))
         variable.assign(array)
     return model
 

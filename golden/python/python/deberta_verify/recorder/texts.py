@@ -24,6 +24,8 @@ FILE_NAME = "tokenizer.jsonl"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spm.model")
 # Sequences of one trace, and of all of them.
 AT_ONCE, MOST = 8, 64
+# Of a file with texts: 64 of the longest.
+MOST_BYTES = 64 << 20
 # What is recorded of a model with a tokenizer if no texts are given: words known and unknown, cases, digits, a pair.
 DEFAULT: list[Text] = [
     ("The quick brown fox jumps over the lazy dog.",),
@@ -55,11 +57,17 @@ class Tokenized:
 
 
 def read(path: Path) -> list[Text]:
-    """The texts of a file: a line each, a tab between the two of a pair; of a file .jsonl the fields text and pair."""
+    """The texts of a file: a line each, a tab between the two of a pair; of a file .jsonl the fields text and pair. A pipe will
+    do, too, of which no more is read than texts may have."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            why = f"--texts {path}: more than {MOST_BYTES} bytes: a golden needs few texts, and different ones"
+            raise RecordError(why, file=str(path), want=MOST_BYTES)
+        lines = content.decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"--texts {path}: {error}") from error
+        raise RecordError(f"--texts {path}: {error}", file=str(path)) from error
     found: list[Text] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -87,7 +95,8 @@ def given(texts: Iterable[str | Sequence[str]]) -> list[Text]:
         if not 1 <= len(text) <= 2 or not all(isinstance(part, str) for part in text):
             raise RecordError(f"texts: expected strings and pairs of strings, found {text!r}")
     if not 1 <= len(found) <= MOST:
-        raise RecordError(f"texts: {len(found)}, expected 1 to {MOST}: a golden needs few, and different ones")
+        why = f"texts: {len(found)}, expected 1 to {MOST}: a golden needs few, and different ones"
+        raise RecordError(why, tensor="texts", want=MOST, got=len(found))
     return found
 
 
@@ -114,7 +123,8 @@ def tokenize(tokenizer: Any, texts: Iterable[Text]) -> list[Tokenized]:
         encoding = tokenizer(*text, return_token_type_ids=True, return_offsets_mapping=fast)
         ids = [int(id) for id in encoding["input_ids"]]
         if len(ids) > MOST_TOKENS:
-            raise RecordError(f"a text of {len(ids)} tokens, expected up to {MOST_TOKENS}: {text[0][:40]!r}…")
+            why = f"a text of {len(ids)} tokens, expected up to {MOST_TOKENS}: {text[0][:40]!r}…"
+            raise RecordError(why, tensor="texts", want=MOST_TOKENS, got=len(ids))
         offsets = [(int(start), int(end)) for start, end in encoding["offset_mapping"]] if fast else None
         tokens = tokenizer.convert_ids_to_tokens(ids)
         found.append(Tokenized(text, ids, tokens, [int(kind) for kind in encoding["token_type_ids"]], offsets))

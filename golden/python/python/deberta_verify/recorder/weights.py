@@ -103,6 +103,7 @@ def counted(
         if not CARRIED.match(plain):
             raise RecordError(
                 f"{name} is in the file of the weights, and {cls} has no place for it: what was run would not be the model of "
-                "the file. Name the class that the file is of by --class"
+                "the file. Name the class that the file is of by --class",
+                tensor=name,
             )
         yield plain, read()

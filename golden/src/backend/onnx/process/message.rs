@@ -76,6 +76,7 @@ pub(super) struct Failure {
     file: Option<String>,
     tensor: Option<String>,
     message: String,
+    want_and_got: Option<(String, String)>,
 }
 
 impl Request {
@@ -191,6 +192,7 @@ impl From<&Error> for Failure {
             file: error.file().map(str::to_owned),
             tensor: error.tensor().map(str::to_owned),
             message: error.message().to_owned(),
+            want_and_got: error.want_and_got().map(|(want, got)| (want.to_owned(), got.to_owned())),
         }
     }
 }
@@ -198,8 +200,8 @@ impl From<&Error> for Failure {
 impl Failure {
     /// The error that it was.
     pub(super) fn error(self) -> Error {
-        let Failure { kind, file, tensor, message } = self;
-        let error = Error::new(kind, message);
+        let Failure { kind, file, tensor, message, want_and_got } = self;
+        let error = Error::new(kind, message).wanting_if(want_and_got);
         let error = tensor.iter().fold(error, |error, tensor| error.in_tensor(tensor));
         file.iter().fold(error, |error, file| error.in_file(file.as_ref()))
     }

@@ -12,7 +12,6 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use deberta_converters::error::{Error, Result};
+use deberta_converters::system::in_a_group_of_its_own;
 
 use super::BackendName;
 use super::feed::{Given, Input};
@@ -153,7 +153,7 @@ impl Connection {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("RAYON_NUM_THREADS", rayon::current_num_threads().to_string());
         // Ctrl-C ends this process, and the other one when its standard input ends.
-        command.process_group(0);
+        in_a_group_of_its_own(&mut command);
         let mut child = command.spawn().map_err(failed)?;
         let (sender, replies) = channel();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -261,7 +261,7 @@ fn reason(status: Option<ExitStatus>, complaint: &str, memory: u64) -> String {
     if complaint.contains("has overflowed its stack") {
         return "it is nested too deeply".to_owned();
     }
-    match status.and_then(|status| status.signal()) {
+    match status.and_then(signal) {
         Some(9) => "the system ended it, most likely because memory ran out".to_owned(),
         Some(signal) => format!("the runtime crashed (signal {signal})"),
         None => {
@@ -269,6 +269,18 @@ fn reason(status: Option<ExitStatus>, complaint: &str, memory: u64) -> String {
             format!("the process for it ended without an answer: {line}")
         }
     }
+}
+
+/// The signal that a process ended by.
+#[cfg(unix)]
+fn signal(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+/// None: a crash is an exit status there.
+#[cfg(not(unix))]
+fn signal(_status: ExitStatus) -> Option<i32> {
+    None
 }
 
 /// The first 4 KiB of what a process says; the rest is read and forgotten.

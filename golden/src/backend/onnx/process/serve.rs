@@ -7,7 +7,6 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use deberta_converters::error::{Error, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::message::{Failure, Loaded, Reply, Request};
 use super::{Arguments, Loading};
@@ -24,8 +23,8 @@ pub const ARGUMENT: &str = "--serve-one-graph";
 /// Does the work of such a process, on the arguments behind [`ARGUMENT`], and returns its exit status.
 pub fn serve(arguments: Vec<OsString>) -> u8 {
     let Some(arguments) = Arguments::read(arguments) else { return 2 };
-    limit(Resource::Core, 0);
-    limit(Resource::Data, arguments.memory);
+    limits::no_cores();
+    limits::memory(arguments.memory);
     // Where memory runs out for the whole system, this is the process to end.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let mut out = io::stdout().lock();
@@ -81,7 +80,7 @@ fn load(arguments: &Arguments) -> Result<Graph> {
 }
 
 fn run(runtime: &dyn Runtime, request: &Request, given: Vec<Given>) -> Result<Vec<Tensor>> {
-    limit(Resource::Data, request.memory);
+    limits::memory(request.memory);
     let tensors = runtime.run(given, &request.outputs).map_err(|error| {
         // ONNX Runtime goes on when memory runs out.
         let is_memory = ["Failed to allocate", "bad_alloc", "bad allocation"];
@@ -104,9 +103,32 @@ fn run(runtime: &dyn Runtime, request: &Request, given: Vec<Given>) -> Result<Ve
     Ok(tensors)
 }
 
-/// Sets a limit of this process, as far as it may.
-fn limit(resource: Resource, value: u64) {
-    let maximum = getrlimit(resource).maximum;
-    let current = Some(maximum.map_or(value, |maximum| maximum.min(value)));
-    let _ = setrlimit(resource, Rlimit { current, maximum });
+/// Limits of this process, as far as it may set them.
+#[cfg(unix)]
+mod limits {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    /// That a crash leaves no image of the memory.
+    pub(super) fn no_cores() {
+        limit(Resource::Core, 0);
+    }
+
+    /// The most memory that it may allocate, in bytes.
+    pub(super) fn memory(bytes: u64) {
+        limit(Resource::Data, bytes);
+    }
+
+    fn limit(resource: Resource, value: u64) {
+        let maximum = getrlimit(resource).maximum;
+        let current = Some(maximum.map_or(value, |maximum| maximum.min(value)));
+        let _ = setrlimit(resource, Rlimit { current, maximum });
+    }
+}
+
+/// Windows has them for jobs alone: only the time of a graph is limited there.
+#[cfg(not(unix))]
+mod limits {
+    pub(super) fn no_cores() {}
+
+    pub(super) fn memory(_bytes: u64) {}
 }

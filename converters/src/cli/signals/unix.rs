@@ -1,4 +1,4 @@
-//! Signals: an end that is asked for, and faults of files of which the system tells by a signal.
+//! Signals of Linux, macOS and the like.
 
 use std::io::Write as _;
 use std::sync::mpsc::channel;
