@@ -34,6 +34,7 @@ fn graph(config: &DebertaConfig, asked: Asked<'_>) -> Result<ModelProto> {
         masked_rows: asked.masked_rows,
         activations: asked.activations.map(str::to_owned),
         compute: asked.compute,
+        int8: None,
         config: asked.config_text.map(str::to_owned),
     };
     let model = forward::model(config, asked.head, asked.dtype, &options)?;

@@ -6,10 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::checkpoint::Checkpoint;
-use crate::digest::{TensorDigest, TensorHasher};
+use crate::digest::{TensorDigest, TensorHasher, tensor_digest};
 use crate::error::{Error, Kind, Result};
-use crate::format::{Extra, keras as keras_format};
+use crate::format::{Extra, Format, keras as keras_format};
 use crate::forward;
+use crate::int8::{Int8Ledger, Noise, account, write_codes, write_scales};
 use crate::ledger::{LargestRounding, Ledger, Side};
 use crate::mapped::refuse_shrunk;
 use crate::matching::Bound;
@@ -19,9 +20,10 @@ use crate::progress::Progress;
 use crate::request::Request;
 use crate::shard::{Shard, Shards};
 use crate::source::{Source, is_shard};
-use crate::targets::{Target, refuse_obstacles, targets};
+use crate::targets::{Int8Part, Target, refuse_obstacles, targets};
 use crate::tensor::Dtype;
-use crate::values::Rounding;
+use crate::values::{Rounding, Values};
+use crate::verification::verify;
 
 /// Converts `input` as `request` says: writes the output under no name, reads it back with the ordinary reader,
 /// compares the digest of every tensor, and only then gives it its name.
@@ -82,7 +84,7 @@ impl Conversion {
         input.require_complete()?;
         refuse_obstacles(input, request)?;
 
-        let targets = targets(input, request.to, request.dtype)?;
+        let targets = targets(input, request)?;
         let output = Shards::plan(input, request, &targets)?;
         let folder = request.output.parent().unwrap_or(Path::new("")).to_owned();
         let companions = request.companions.iter().map(|companion| companion.path.as_path());
@@ -209,13 +211,15 @@ fn flush_until(all_written: &AtomicBool, files: &[Staged]) -> Result<()> {
 }
 
 /// What became of a parameter when it was written.
-struct WrittenTensor {
+pub(crate) struct WrittenTensor {
     bound: usize,
     /// Of the values that were read.
     source: TensorDigest,
-    /// Of the values that were written, which differ from those read only by a change of dtype.
-    expected: TensorDigest,
+    /// Of the values that were written, which differ from those read only by a change of dtype, or by being rounded to int8.
+    pub(crate) expected: TensorDigest,
     rounding: Rounding,
+    /// What it cost to round them to int8, if they were.
+    noise: Option<Noise>,
 }
 
 impl Shard<'_> {
@@ -266,18 +270,24 @@ fn write_tensor(
     // A strip that is in the canonical layout is hashed while it is in the cache.
     let hashed_on_the_way = !target.repeated && !target.transposed;
     let mut at = offset;
-    let rounding = values.strips(dtype, target.transposed, |strip| {
+    let mut write = |strip: &[u8]| {
         Error::unless_stopped()?;
+        file.write_at(at, strip)?;
+        at += strip.len() as u64;
+        progress.advance(strip.len() as u64);
+        Ok(())
+    };
+    if let Some(part) = target.int8 {
+        return Ok((write_rounded(&values, target, part, write)?, 0));
+    }
+    let rounding = values.strips(dtype, target.transposed, |strip| {
         if checksummed {
             crc32.update(strip);
         }
         if hashed_on_the_way {
             hasher.update(strip)?;
         }
-        file.write_at(at, strip)?;
-        at += strip.len() as u64;
-        progress.advance(strip.len() as u64);
-        Ok(())
+        write(strip)
     })?;
     if target.repeated {
         return Ok((None, crc32.finalize()));
@@ -286,43 +296,26 @@ fn write_tensor(
         values.strips(dtype, false, |strip| hasher.update(strip))?;
     }
     let expected = hasher.finish();
-    let source = if dtype == values.dtype { expected } else { crate::digest::tensor_digest(&values)? };
-    Ok((Some(WrittenTensor { bound: target.bound, source, expected, rounding }), crc32.finalize()))
+    let source = if dtype == values.dtype { expected } else { tensor_digest(&values)? };
+    let written = WrittenTensor { bound: target.bound, source, expected, rounding, noise: None };
+    Ok((Some(written), crc32.finalize()))
 }
 
-/// Reads the output back as any checkpoint and compares every tensor with what was meant to be written.
-fn verify(
-    input: &Checkpoint,
-    written: &Shards<'_>,
-    files: &[Staged],
-    tensors: &[WrittenTensor],
-    progress: &dyn Progress,
-) -> Result<Vec<TensorDigest>> {
-    let paths = written.shards.iter().map(|shard| shard.path.clone()).collect();
-    let source = Source { path: written.path.clone(), files: paths, weight_map: None };
-    let (opened, head) = (written.open(files)?, Some(input.head));
-    let mut output = Checkpoint::from_files(source, written.format, opened, &input.config, head)?;
-    output.check_copies()?;
-    output.require_complete()?;
-    let digests = output.tensor_digests(progress)?;
-    let differs = |name: &str, what: &str| {
-        Error::new(Kind::Verification, format!("{what}: this is a fault of the program or of the disk"))
-            .in_tensor(name)
-            .in_file(&written.path)
-    };
-    if output.bound.len() != input.bound.len() || tensors.len() != input.bound.len() {
-        return Err(differs("", "not every parameter was written")
-            .wanting(input.bound.len(), output.bound.len().min(tensors.len())));
-    }
-    for ((source, tensor), (bound, read)) in
-        input.bound.iter().zip(tensors).zip(output.bound.iter().zip(&digests))
-    {
-        if source.param.name != bound.param.name || tensor.expected != *read {
-            return Err(differs(&bound.param.name, "what was read back is not what was written")
-                .wanting(tensor.expected.values, read.values));
+/// Gives `write` the codes or the scales of values that are rounded to int8; the codes are their parameter's tensor.
+fn write_rounded(
+    values: &Values<'_>,
+    target: &Target,
+    part: Int8Part,
+    write: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Option<WrittenTensor>> {
+    match part {
+        Int8Part::Scales(most) => write_scales(values, most, write).map(|()| None),
+        Int8Part::Codes(most) => {
+            let (expected, noise, rounding) = write_codes(values, most, target.transposed, write)?;
+            let (bound, source) = (target.bound, tensor_digest(values)?);
+            Ok(Some(WrittenTensor { bound, source, expected, rounding, noise: Some(noise) }))
         }
     }
-    Ok(digests)
 }
 
 /// The account of the conversion.
@@ -332,7 +325,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
     let mut kept_aside = input.aside.clone();
     let mut dtypes: Vec<(String, usize)> = Vec::new();
     let mut widened = 0;
-    for target in output.targets().filter(|target| !target.repeated) {
+    for target in output.targets().filter(|target| !target.repeated && !target.is_scales()) {
         let Some(bound) = input.bound.get(target.bound) else { continue };
         let dtype = target.info.dtype.to_string();
         match dtypes.iter_mut().find(|(known, _)| *known == dtype) {
@@ -363,6 +356,7 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
     }
     let transposed = output.targets().filter(|target| {
         !target.repeated
+            && !target.is_scales()
             && input.bound.get(target.bound).is_some_and(|bound| bound.transposed != target.transposed)
     });
     let rounding = request.dtype.map(|_| {
@@ -398,8 +392,23 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
         kept_aside,
         notes,
         rounding,
+        int8: int8(input, request, written),
         also_written: request.companions.iter().map(|companion| companion.path.clone()).collect(),
     }
+}
+
+/// What rounding to int8 did, if it was asked for.
+fn int8(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Option<Int8Ledger> {
+    let options = request.onnx.forward.int8.as_ref().filter(|_| request.to == Format::Onnx)?;
+    let kept =
+        forward::rounded(&input.config, input.head, &request.onnx.forward).map_or(Vec::new(), |of| of.kept);
+    let weights = written
+        .tensors
+        .iter()
+        .filter_map(|tensor| Some((input.bound.get(tensor.bound)?.param.name.as_str(), tensor.noise?)));
+    let in_f32 = input.parameter_count() as u64 * Dtype::F32.size() as u64;
+    let stored = written.output.targets().filter_map(|target| target.info.byte_len().ok()).sum::<usize>();
+    Some(account(weights, kept, options.most(), [in_f32, stored as u64]))
 }
 
 /// A small file, on the disk.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Printable;
 use crate::format::Extra;
+use crate::int8::Int8Ledger;
 use crate::values::Rounding;
 
 /// The account of a conversion. Displays as a table for people; serialises as JSON for programs.
@@ -41,6 +42,9 @@ pub struct Ledger {
     pub notes: Vec<String>,
     /// What a change of dtype did, if one was asked for.
     pub rounding: Option<LargestRounding>,
+    /// What rounding weights to int8 did, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8Ledger>,
     /// Files besides the weights that were written.
     pub also_written: Vec<PathBuf>,
 }
@@ -140,13 +144,16 @@ impl fmt::Display for Ledger {
                 )?,
             }
         }
+        if let Some(int8) = &self.int8 {
+            write!(f, "{int8}")?;
+        }
         for note in &self.notes {
             writeln!(f, "{:<11} {note}", "note")?;
         }
         writeln!(f, "{:<11} input  {}", "digest", self.input.digest)?;
         let verdict = if self.input.digest == self.output.digest {
             "equal"
-        } else if self.rounding.is_some() {
+        } else if self.rounding.is_some() || self.int8.is_some() {
             "rounded as asked for"
         } else {
             "same values under new names, as asked for"

@@ -26,6 +26,7 @@ pub mod forward;
 pub mod git_lfs;
 pub mod hub;
 mod incomplete;
+pub mod int8;
 mod json;
 pub mod ledger;
 pub mod loading;
@@ -51,5 +52,6 @@ mod targets;
 pub mod tensor;
 mod truncation;
 pub mod values;
+mod verification;
 
 pub use error::{Error, Kind, Result};

@@ -196,9 +196,10 @@ fn external_path(model: &Path) -> PathBuf {
     model.with_file_name(name)
 }
 
-/// The dtype of all tensors.
+/// The dtype of all tensors but those that are rounded to int8, beside which the rest is in f32.
 fn only_dtype(input: &Checkpoint, targets: &[Target]) -> Result<Dtype> {
-    let mut dtypes = targets.iter().map(|target| target.info.dtype);
+    let whole = targets.iter().filter(|target| target.int8.is_none());
+    let mut dtypes = whole.map(|target| target.info.dtype);
     let first = dtypes.next().unwrap_or(Dtype::F32);
     match dtypes.find(|&dtype| dtype != first) {
         None => Ok(first),

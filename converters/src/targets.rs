@@ -4,6 +4,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::format::keras as keras_format;
+use crate::forward;
+use crate::int8::{codes_of, scales_of};
+use crate::matching::Bound;
 use crate::naming::{Stored, keras, torch};
 use crate::request::Request;
 use crate::tensor::{Dtype, TensorInfo};
@@ -18,6 +21,24 @@ pub(crate) struct Target {
     pub(crate) transposed: bool,
     /// Whether another tensor of the output holds the same parameter already.
     pub(crate) repeated: bool,
+    /// What of the parameter it holds, if that is rounded to integers of 8 bits.
+    pub(crate) int8: Option<Int8Part>,
+}
+
+impl Target {
+    /// Whether it holds the scales of a parameter, whose codes are another target.
+    pub(crate) fn is_scales(&self) -> bool {
+        matches!(self.int8, Some(Int8Part::Scales(_)))
+    }
+}
+
+/// What of a parameter is in a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Int8Part {
+    /// The codes, of which this is the largest.
+    Codes(i8),
+    /// The scales with which the largest number of a row has this code.
+    Scales(i8),
 }
 
 /// Refuses what the target format cannot hold.
@@ -25,6 +46,13 @@ pub(crate) fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<
     let refuse = |message: &str| Err(Error::new(Kind::Request, message).in_file(&request.output));
     if request.to == Format::Onnx && request.max_shard_size.is_some() {
         return refuse("--max-shard-size: an ONNX model is one file, or two with --external-data");
+    }
+    let is_rounded = request.to == Format::Onnx && request.onnx.forward.int8.is_some();
+    if let Some(dtype) = request.dtype.filter(|&dtype| is_rounded && dtype != Dtype::F32) {
+        let why = format!(
+            "--quantize int8 with --dtype {dtype}: what is not rounded to int8 is stored and computed in f32"
+        );
+        return refuse(&why);
     }
     if request.to != Format::TensorFlow {
         return Ok(());
@@ -41,8 +69,12 @@ pub(crate) fn refuse_obstacles(input: &Checkpoint, request: &Request) -> Result<
     Ok(())
 }
 
-/// The tensors of the output, in order, each parameter at least once; all of `dtype`, if one is asked for.
-pub(crate) fn targets(input: &Checkpoint, to: Format, dtype: Option<Dtype>) -> Result<Vec<Target>> {
+/// The tensors of the output, in order, each parameter at least once; all of the dtype that is asked for, if one is.
+pub(crate) fn targets(input: &Checkpoint, request: &Request) -> Result<Vec<Target>> {
+    let (to, dtype) = (request.to, request.dtype);
+    if let Some(int8) = request.onnx.forward.int8.as_ref().filter(|_| to == Format::Onnx) {
+        return rounded(input, request, int8.most());
+    }
     let mut targets = Vec::with_capacity(input.bound.len());
     let mut repeated = Vec::new();
     for (index, bound) in input.bound.iter().enumerate() {
@@ -67,7 +99,7 @@ pub(crate) fn targets(input: &Checkpoint, to: Format, dtype: Option<Dtype>) -> R
         }
         for (position, name) in names.into_iter().enumerate() {
             let info = TensorInfo { name, dtype, shape: shape.clone() };
-            let target = Target { bound: index, info, transposed, repeated: position > 0 };
+            let target = Target { bound: index, info, transposed, repeated: position > 0, int8: None };
             if position == 0 { targets.push(target) } else { repeated.push(target) }
         }
     }
@@ -78,5 +110,40 @@ pub(crate) fn targets(input: &Checkpoint, to: Format, dtype: Option<Dtype>) -> R
         repeated.sort_by_key(order);
     }
     targets.append(&mut repeated);
+    Ok(targets)
+}
+
+/// The tensors of an ONNX model whose weights are integers of 8 bits: of each codes and scales. Everything else is in f32.
+fn rounded(input: &Checkpoint, request: &Request, most: i8) -> Result<Vec<Target>> {
+    let rounded = forward::rounded(&input.config, input.head, &request.onnx.forward)
+        .map_err(|error| error.in_file(&request.output))?;
+    let mut targets = Vec::with_capacity(input.bound.len() + rounded.weights.len());
+    for (bound, Bound { param, dtype, .. }) in input.bound.iter().enumerate() {
+        if *dtype == Dtype::F64 && request.dtype.is_none() {
+            let why = "--quantize int8 rounds f32, and this is f64: --dtype f32 makes it f32 first";
+            return Err(Error::new(Kind::Request, why).in_tensor(&param.name).in_file(&input.source.path));
+        }
+        let target = |name: String, dtype, shape: &[usize]| Target {
+            bound,
+            info: TensorInfo { name, dtype, shape: shape.to_vec() },
+            transposed: false,
+            repeated: false,
+            int8: None,
+        };
+        let place = rounded.weights.binary_search_by(|weight| weight.name.as_str().cmp(&param.name));
+        let Some(weight) = place.ok().and_then(|place| rounded.weights.get(place)) else {
+            targets.push(target(param.name.clone(), Dtype::F32, &param.shape));
+            continue;
+        };
+        let mut shape = param.shape.clone();
+        if weight.transposed {
+            shape.reverse();
+        }
+        let codes = target(codes_of(&param.name), Dtype::I8, &shape);
+        targets.push(Target { transposed: weight.transposed, int8: Some(Int8Part::Codes(most)), ..codes });
+        let rows = param.shape.get(..1).unwrap_or_default();
+        let scales = target(scales_of(&param.name), Dtype::F32, rows);
+        targets.push(Target { int8: Some(Int8Part::Scales(most)), ..scales });
+    }
     Ok(targets)
 }

@@ -18,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::format::Format;
 use crate::forward;
 use crate::hub::hub_id;
+use crate::int8::{Int8, names_in};
+use crate::json::read_text;
 use crate::ledger::Ledger;
 use crate::output;
 use crate::progress::Progress;
@@ -74,6 +76,18 @@ struct OnnxArgs {
     /// it loads them. CPUs have no bf16 arithmetic, so --dtype bf16 runs on them with --compute f32 alone
     #[arg(long, value_name = "DTYPE", value_parser = computable())]
     compute: Option<Dtype>,
+    /// Round the weights of linear layers, kernels and tables to integers, with a scale for each row, and activations as they come:
+    /// a fourth of the size, and faster. It is lossy, and the ledger says what it cost; docs/quantized.md says how to judge it
+    #[arg(long, value_name = "HOW")]
+    quantize: Option<Quantize>,
+    /// With --quantize: what stays in f32, by the names of modules, parameters or nodes (* stands for any text), or a file of
+    /// such names; several with commas, or by giving it again. Embeddings stay with '*embeddings*'
+    #[arg(long, value_name = "NAME|FILE", requires = "quantize", value_delimiter = ',')]
+    keep_f32: Vec<String>,
+    /// With --quantize: round weights to 7 bits, for processors with AVX2 or AVX-512 and without VNNI, where the products of 8
+    /// bits overflow
+    #[arg(long, requires = "quantize")]
+    reduce_range: bool,
     /// Write the weights to a file of their own beside the model; models over 2 GB always are written so
     #[arg(long)]
     external_data: bool,
@@ -90,6 +104,13 @@ fn computable() -> impl TypedValueParser<Value = Dtype> {
 enum MlmHead {
     /// To the other of the two places
     Remap,
+}
+
+/// How weights are rounded.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quantize {
+    /// Integers of 8 bits
+    Int8,
 }
 
 impl ConvertArgs {
@@ -143,6 +164,7 @@ impl ConvertArgs {
             }
             outputs.push((to, output));
         }
+        let int8 = self.onnx.int8()?;
         let adapter = self.merge_adapter.as_deref().map(Adapter::open).transpose()?;
         if adapter.is_none() && self.input.is_dir() {
             refuse_adapter_beside(source.folder())?;
@@ -182,7 +204,7 @@ impl ConvertArgs {
                 dtype: self.dtype,
                 max_shard_size: self.max_shard_size,
                 replace: self.force,
-                onnx: self.onnx.request(text.clone()),
+                onnx: self.onnx.request(text.clone(), int8.clone()),
             };
             let conversion = Conversion::stage(&mut checkpoint, &request, progress)?;
             checkpoint.notes = notes;
@@ -212,6 +234,7 @@ impl ConvertArgs {
             ("--masked-rows", self.onnx.masked_rows.is_some()),
             ("--activations", self.onnx.activations.is_some()),
             ("--compute", self.onnx.compute.is_some()),
+            ("--quantize", self.onnx.quantize.is_some()),
             ("--external-data", self.onnx.external_data),
         ];
         match (given.iter().find(|(_, given)| *given), to) {
@@ -239,12 +262,24 @@ fn refuse_adapter_beside(folder: &Path) -> Result<()> {
 }
 
 impl OnnxArgs {
+    /// How weights are rounded, if they are.
+    fn int8(&self) -> Result<Option<Int8>> {
+        let Some(Quantize::Int8) = self.quantize else { return Ok(None) };
+        let mut keep = Vec::new();
+        for name in &self.keep_f32 {
+            let path = Path::new(name);
+            if path.is_file() { keep.extend(names_in(&read_text(path)?)) } else { keep.push(name.clone()) }
+        }
+        Ok(Some(Int8 { keep, reduce_range: self.reduce_range }))
+    }
+
     /// What an ONNX file is to be. It holds its configuration, `config`.
-    fn request(&self, config: String) -> OnnxRequest {
+    fn request(&self, config: String, int8: Option<Int8>) -> OnnxRequest {
         let forward = forward::Options {
             masked_rows: self.masked_rows.as_deref().and_then(MaskedRows::from_word),
             activations: self.activations.clone(),
             compute: self.compute,
+            int8,
             config: Some(config),
         };
         OnnxRequest { forward, external_data: self.external_data }

@@ -6,6 +6,7 @@ use deberta_reference::probe::matches;
 use deberta_reference::{DebertaConfig, Head};
 
 use super::Options;
+use super::int8::{Rewritten, Rounded, rewritten};
 use super::widen::widened;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
@@ -13,6 +14,7 @@ use crate::format::onnx::proto::{
     GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
 use crate::format::onnx::{Attribute, attribute, data_type, small_tensor};
+use crate::int8::Kept;
 use crate::tensor::{Dtype, TensorInfo};
 
 /// A value of the graph, by its name.
@@ -368,6 +370,16 @@ impl<'c> Graph<'c> {
             r#type: Some(TypeProto { value: Some(TypeValue::TensorType(tensor)), denotation: None }),
             ..ValueInfoProto::default()
         }
+    }
+
+    /// Takes weights as integers of 8 bits, but those that are `kept`. `shapes` are those of the parameters.
+    pub(super) fn round(&mut self, shapes: &HashMap<String, Vec<usize>>, kept: &Kept<'_>) -> Rounded {
+        let [Value(last_axis), Value(two_axes)] = [self.integers(&[-1]), self.integers(&[1, 2])];
+        let nodes = std::mem::take(&mut self.nodes);
+        let inputs = self.inputs.iter().map(|input| input.name());
+        let Rewritten { nodes, rounded } = rewritten(nodes, shapes, inputs, kept, [&last_axis, &two_axes]);
+        self.nodes = nodes;
+        rounded
     }
 
     /// The graph, without the nodes and constants that no output needs.

@@ -5,14 +5,18 @@
 //! in PyTorch, and its bias. No length is written into the graph. Weights are initializers by their canonical names;
 //! they are not part of what is built here.
 
-use deberta_reference::{Conventions, DebertaConfig, Head, MaskedRows};
+use std::collections::HashMap;
+
+use deberta_reference::{Conventions, DebertaConfig, Head, MaskedRows, params};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use crate::int8::{Int8, Kept};
 use crate::naming::CONFIG_KEY;
 use crate::tensor::Dtype;
 use around::around;
 use graph::{Dim, Graph, Module};
+pub use int8::Rounded;
 
 mod around;
 mod attention;
@@ -22,6 +26,7 @@ mod encoder;
 mod functions;
 mod graph;
 mod heads;
+mod int8;
 mod projections;
 mod relative;
 mod widen;
@@ -46,6 +51,8 @@ pub struct Options {
     pub activations: Option<String>,
     /// The dtype that is computed in, if it is another one than that of the weights: f32 for halves.
     pub compute: Option<Dtype>,
+    /// How weights are rounded to integers of 8 bits, if they are; everything else is in f32.
+    pub int8: Option<Int8>,
     /// The text of `config.json`, which goes into the metadata.
     pub config: Option<String>,
 }
@@ -56,7 +63,7 @@ pub struct Options {
 /// A class that the configuration cannot make; a dtype that runtimes do not compute with; activations of which there
 /// is none.
 pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<ModelProto> {
-    let graph = graph(config, head, dtype, options)?;
+    let (graph, _) = graph(config, head, dtype, options)?;
     let entry = |key: &str, value: &str| StringStringEntryProto {
         key: Some(key.to_owned()),
         value: Some(value.to_owned()),
@@ -77,12 +84,26 @@ pub fn model(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options
     })
 }
 
+/// The weights of that model that are integers of 8 bits, and those that are not because `options` says so.
+///
+/// # Errors
+/// As [`model()`].
+pub fn rounded(config: &DebertaConfig, head: Head, options: &Options) -> Result<Rounded> {
+    let (_, rounded) = graph(config, head, Dtype::F32, options)?;
+    Ok(rounded)
+}
+
 fn conventions(head: Head, options: &Options) -> Conventions {
     let own = head.conventions();
     Conventions { masked_rows: options.masked_rows.unwrap_or(own.masked_rows), ..own }
 }
 
-fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -> Result<GraphProto> {
+fn graph(
+    config: &DebertaConfig,
+    head: Head,
+    dtype: Dtype,
+    options: &Options,
+) -> Result<(GraphProto, Rounded)> {
     refuse(config, head, dtype, options)?;
     let mut graph = Graph::new(config, head, dtype, options);
     let g = &mut graph;
@@ -117,7 +138,26 @@ fn graph(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) ->
         );
         return Err(Error::new(Kind::Request, why));
     }
-    Ok(graph.finish(head.class_name(config.family)))
+    let rounded = match &options.int8 {
+        Some(int8) => round(&mut graph, config, head, int8)?,
+        None => Rounded::default(),
+    };
+    Ok((graph.finish(head.class_name(config.family)), rounded))
+}
+
+/// Takes the weights of a graph as integers of 8 bits.
+fn round(graph: &mut Graph<'_>, config: &DebertaConfig, head: Head, int8: &Int8) -> Result<Rounded> {
+    let shapes: HashMap<String, Vec<usize>> =
+        params(config, head).into_iter().map(|param| (param.name, param.shape)).collect();
+    let kept = Kept::new(&int8.keep, head.base_prefix());
+    let rounded = graph.round(&shapes, &kept);
+    kept.require_all_met()?;
+    if rounded.weights.is_empty() {
+        let why =
+            "--quantize int8: every weight that it would round is kept in f32, or has fewer than 16 rows";
+        return Err(Error::new(Kind::Request, why));
+    }
+    Ok(rounded)
 }
 
 /// What cannot be made.
@@ -125,6 +165,10 @@ fn refuse(config: &DebertaConfig, head: Head, dtype: Dtype, options: &Options) -
     let fail = |message: String| Err(Error::new(Kind::Request, message));
     if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
         return fail(format!("runtimes do not compute this model in {dtype}: choose --dtype f32"));
+    }
+    let others = [Some(dtype), options.compute].into_iter().flatten();
+    if let Some(other) = others.filter(|_| options.int8.is_some()).find(|&dtype| dtype != Dtype::F32) {
+        return fail(format!("--quantize int8 computes everything else in f32, not in {other}"));
     }
     if let Some(compute) = options.compute.filter(|&compute| compute != dtype && compute != Dtype::F32) {
         let or = if dtype == Dtype::F32 { "" } else { " or in f32" };

@@ -95,6 +95,11 @@ impl Constant<'_> {
         })
     }
 
+    /// Whether the numbers are integers of 8 bits.
+    pub(super) fn is_of_8_bits(&self) -> bool {
+        matches!(self.declared, DataType::Int8 | DataType::Uint8)
+    }
+
     /// How far a number may be from what it was in f32, as a share of it.
     pub(super) fn rounding(&self) -> f64 {
         match self.dtype {

@@ -12,6 +12,7 @@
 //!   halves       f16 and bf16 in f32
 //! operators
 //!   linear       QuantizeLinear, DequantizeLinear
+//!   casts        Cast and Mul of stored integers
 //!   integers     MatMulInteger, ConvInteger and their scales
 //!   qoperator    QLinearMatMul, QGemm and others
 //!   blocks       MatMulNBits, GatherBlockQuantized
@@ -37,6 +38,7 @@ use pass::Lowering;
 mod attributes;
 mod blocks;
 mod bnb4;
+mod casts;
 mod constants;
 mod fused;
 mod gelu;

@@ -93,7 +93,7 @@ impl<'f> Lowering<'f> {
         match node.op_type() {
             "QuantizeLinear" => None,
             "DequantizeLinear" => self.dequantize_linear(node),
-            "Mul" => self.scaled_product(node),
+            "Mul" => self.scaled_product(node).or_else(|| self.scaled_cast(node)),
             "MatMulIntegerToFloat" => self.mat_mul_integer_to_float(node),
             "DynamicQuantizeMatMul" => self.dynamic_quantize_mat_mul(node),
             "QLinearMatMul" => self.q_linear_mat_mul(node),

@@ -66,7 +66,8 @@ impl Lowering<'_> {
             }
             "Gather" | "GatherElements" | "Reshape" | "Transpose" | "Slice" | "Squeeze" | "Unsqueeze"
             | "Identity" | "Flatten" | "Expand" | "Tile" | "Split" => {
-                let moved = self.real(node.input.first()?, by)?;
+                let stored = Scale { axis: self.axis_before(&node, by)?, ..by.clone() };
+                let moved = self.real(node.input.first()?, &stored)?;
                 let taken: Vec<&str> = std::iter::once(moved.as_str())
                     .chain(node.input.iter().skip(1).map(String::as_str))
                     .collect();
@@ -80,6 +81,22 @@ impl Lowering<'_> {
             }
             _ => None,
         }
+    }
+
+    /// The axis in front of a `Transpose` of a stored tensor that has several scales.
+    fn axis_before(&self, node: &NodeProto, by: &Scale) -> Option<i64> {
+        let several =
+            |scale: &String| self.constant(scale).is_some_and(|scale| scale.shape.iter().any(|&len| len > 1));
+        if node.op_type() != "Transpose" || !by.scale.as_ref().is_some_and(several) {
+            return Some(by.axis);
+        }
+        let rank = i64::try_from(self.constant(node.input.first()?)?.shape.len()).ok()?;
+        let axis = usize::try_from(if by.axis < 0 { by.axis + rank } else { by.axis }).ok()?;
+        let perm = node.attribute.iter().find(|attribute| attribute.name() == "perm");
+        perm.map_or_else(
+            || i64::try_from(axis).ok().map(|axis| rank - 1 - axis),
+            |perm| perm.ints.get(axis).copied(),
+        )
     }
 
     /// The scale that the integers of an activation have, if they have one.
