@@ -164,6 +164,48 @@ fn rounded_activations_cost_what_they_may() {
 }
 
 #[test]
+fn the_node_that_loses_most_is_named() {
+    let mut name = String::new();
+    let (kept, model) = foreign(GOLDEN, &[], |graph| {
+        quantize(graph);
+        graph.initializer.push(numbers("s", &[], 1, 3.0_f32.to_le_bytes().to_vec()));
+        graph.initializer.push(numbers("z", &[], 2, vec![128]));
+        round_activations(graph, |taken| {
+            vec![
+                node("QuantizeLinear", &[taken, "s", "z"], "q"),
+                node("DequantizeLinear", &["q", "s", "z"], "rounded"),
+            ]
+        });
+        let of_layer = graph.node.iter().find(|node| node.input.iter().any(|name| name == "rounded"));
+        name.clone_from(&of_layer.unwrap().name);
+    });
+    let (list, report) = (kept.path().join("names"), kept.path().join("report.json"));
+    let run = verify(&model, GOLDEN, &["--nodes-to-exclude", arg(&list), "--report", arg(&report)]);
+    fails(&run, &["lose most", &format!("nodes_to_exclude=[\"{name}\"]")]);
+    assert_eq!(fs::read_to_string(&list).unwrap(), format!("{name}\n"));
+    let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    let losses = &report["files"][0]["quantization"]["losses"];
+    assert_eq!(losses["nodes_to_exclude"][0], name.as_str());
+    assert!(
+        losses["nodes"][0]["parameters"][0].as_str().unwrap().ends_with("output.dense.weight"),
+        "{losses}"
+    );
+    let [rounded, restored] = ["rounded_db", "restored_db"].map(|key| losses[key].as_f64().unwrap());
+    assert!(
+        rounded < 15.0 && restored > 15.0 && losses["nodes"][0]["restored_db"] == losses["restored_db"],
+        "{losses}"
+    );
+}
+
+#[test]
+fn of_a_good_graph_no_node_is_named() {
+    let (kept, model) = foreign(GOLDEN, &[], quantize);
+    let list = kept.path().join("names");
+    passes(&verify(&model, GOLDEN, &["--nodes-to-exclude", arg(&list)]), &["lose more than the others"]);
+    assert_eq!(fs::read_to_string(&list).unwrap(), "");
+}
+
+#[test]
 fn zero_points_by_column_are_computed_rightly() {
     // As quantize_dynamic writes them for unsigned weights by channel: rten's own integers are wrong there.
     let run = with(|graph| {

@@ -23,6 +23,7 @@ impl Lowering<'_> {
             _ => return None,
         };
         let [left, right, ..] = product.input.as_slice() else { return None };
+        self.round_for(self.producer_at(product.output.first()?).into_iter().collect());
         let Factors { left: left_scale, right: right_scale, rest } = self.factors(&product, scales)?;
         let scale = |scale: Option<String>, zero: usize| Scale {
             scale,

@@ -9,6 +9,7 @@
 //!   stored       how a dequantized tensor is stored in the file
 //!   reals        the numbers that integers stand for
 //!     rounding     activations, rounded as the graph says, or not
+//!     switches     both, as an input says
 //!   halves       f16 and bf16 in f32
 //! operators
 //!   linear       QuantizeLinear, DequantizeLinear
@@ -52,9 +53,11 @@ mod ranks;
 mod reals;
 mod rounding;
 mod stored;
+mod switches;
 
 pub use bnb4::codebook;
 pub use stored::{Codes, Stored};
+pub use switches::{SWITCHES, Switched, SwitchedNode};
 
 /// What becomes of activations that a graph rounds to integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub enum Activations {
     Exact,
     /// They are rounded as the graph says, and computed with in f32.
     Rounded,
+    /// As an input says for every node, weights too: [`SWITCHES`].
+    Switched,
 }
 
 /// How a graph is lowered.
@@ -88,6 +93,8 @@ pub struct Lowered {
     pub model: ModelProto,
     /// How the initializers are stored in the file that are other numbers there.
     pub stored: HashMap<String, Stored>,
+    /// What can be switched; nothing but with [`Activations::Switched`].
+    pub switched: Switched,
 }
 
 /// Whether a graph has anything to lower.
@@ -120,12 +127,12 @@ fn is_lowered(node: &NodeProto) -> bool {
 pub fn lower(file: &OnnxFile, bytes: Mapped, options: Options) -> Result<Lowered> {
     let mut model = ModelProto::decode(Bytes::from_owner(bytes))
         .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
-    let mut stored = HashMap::new();
+    let (mut stored, mut switched) = (HashMap::new(), Switched::default());
     if let Some(graph) = &mut model.graph {
         halves::widen(file, graph, &mut stored)?;
-        Lowering::new(file, options, graph).run(graph, &mut stored);
+        switched = Lowering::new(file, options, graph).run(graph, &mut stored);
     }
-    Ok(Lowered { model, stored })
+    Ok(Lowered { model, stored, switched })
 }
 
 #[cfg(test)]

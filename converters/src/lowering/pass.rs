@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::ranks::ranks;
 use super::reals::Scale;
+use super::switches::{self, Switched};
 use super::{Options, Stored};
 use crate::format::TensorFile as _;
 use crate::format::onnx::OnnxFile;
@@ -21,6 +22,7 @@ pub(super) struct Lowering<'f> {
     /// The nodes as they were.
     before: Vec<NodeProto>,
     producers: HashMap<String, usize>,
+    pub(super) consumers: HashMap<String, Vec<usize>>,
     pub(super) ranks: HashMap<String, usize>,
     /// Values that must keep their names: outputs of the graph, and what branches take from outside.
     pinned: HashSet<String>,
@@ -31,9 +33,16 @@ pub(super) struct Lowering<'f> {
     constants: Vec<TensorProto>,
     pub(super) stored: HashMap<String, Stored>,
     /// The numbers that integers stand for, by their names and scales.
-    pub(super) reals: HashMap<(String, Scale), String>,
+    pub(super) reals: HashMap<(String, Scale, Vec<usize>), String>,
     /// What operators on integers make: the numbers, and the scale that the integers have.
     pub(super) made: HashMap<String, (String, Scale)>,
+    /// The nodes of the file that rounding is for, where nodes can be switched.
+    pub(super) users: Vec<usize>,
+    pub(super) switches: Switched,
+    /// Which switch a node of the file has.
+    pub(super) switch_of: HashMap<usize, usize>,
+    /// Truth values, by the nodes that they are of.
+    pub(super) switch_values: HashMap<Vec<usize>, String>,
 }
 
 impl<'f> Lowering<'f> {
@@ -44,6 +53,7 @@ impl<'f> Lowering<'f> {
         let places =
             file.tensors().iter().enumerate().map(|(index, info)| (info.name.as_str(), index)).collect();
         let mut producers = HashMap::new();
+        let mut consumers: HashMap<String, Vec<usize>> = HashMap::new();
         let mut pinned: HashSet<String> =
             graph.output.iter().map(|output| output.name().to_owned()).collect();
         let mut names: HashSet<String> =
@@ -51,6 +61,7 @@ impl<'f> Lowering<'f> {
         names.extend(graph.input.iter().map(|input| input.name().to_owned()));
         for (index, node) in before.iter().enumerate() {
             producers.extend(node.output.iter().map(|name| (name.clone(), index)));
+            node.input.iter().for_each(|name| consumers.entry(name.clone()).or_default().push(index));
             names.extend(node.output.iter().cloned());
             pinned.extend(captured(node));
         }
@@ -60,6 +71,7 @@ impl<'f> Lowering<'f> {
             places,
             before,
             producers,
+            consumers,
             ranks,
             pinned,
             renamed: HashMap::new(),
@@ -69,13 +81,21 @@ impl<'f> Lowering<'f> {
             stored: HashMap::new(),
             reals: HashMap::new(),
             made: HashMap::new(),
+            users: Vec::new(),
+            switches: Switched::default(),
+            switch_of: HashMap::new(),
+            switch_values: HashMap::new(),
         }
     }
 
     /// Lowers every node, and puts what came of it into the graph.
-    pub(super) fn run(mut self, graph: &mut GraphProto, stored: &mut HashMap<String, Stored>) {
+    pub(super) fn run(mut self, graph: &mut GraphProto, stored: &mut HashMap<String, Stored>) -> Switched {
+        if self.is_switched() {
+            switches::declare(graph);
+        }
         for index in 0..self.before.len() {
             let Some(node) = self.before.get(index).cloned() else { break };
+            self.round_for(vec![index]);
             if self.lower(&node).is_none() {
                 self.push(node);
             }
@@ -86,6 +106,7 @@ impl<'f> Lowering<'f> {
         without_the_dead(graph);
         let kept: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
         stored.retain(|name, _| kept.contains(name.as_str()));
+        self.switches
     }
 
     /// Lowers a node. Nothing if it stays as it is.
@@ -123,7 +144,17 @@ impl<'f> Lowering<'f> {
 
     /// The node that makes a value, as it was.
     pub(super) fn producer(&self, value: &str) -> Option<&NodeProto> {
-        self.before.get(*self.producers.get(value)?)
+        self.before_at(self.producer_at(value)?)
+    }
+
+    /// Where the node is that makes a value, among those of the file.
+    pub(super) fn producer_at(&self, value: &str) -> Option<usize> {
+        self.producers.get(value).copied()
+    }
+
+    /// A node as it was.
+    pub(super) fn before_at(&self, at: usize) -> Option<&NodeProto> {
+        self.before.get(at)
     }
 
     /// What a value is called now.

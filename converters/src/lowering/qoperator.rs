@@ -92,7 +92,13 @@ impl Lowering<'_> {
     fn makes(&mut self, node: &NodeProto, value: &str, scale: usize) -> Option<()> {
         let own = Scale::at(node, scale, scale + 1)?;
         let of = self.type_of_zero(&own);
-        let rounded = self.rounded(node, value, &own, of)?;
+        let mut users = self.neighbours(node.output.first()?);
+        users.extend(&self.users);
+        users.sort_unstable();
+        let before = self.round_for(users);
+        let rounded = self.rounded(node, value, &own, of);
+        self.round_for(before);
+        let rounded = rounded?;
         self.made.insert(node.output.first()?.clone(), (rounded, own));
         Some(())
     }

@@ -34,7 +34,7 @@ impl Scale {
 impl Lowering<'_> {
     /// The numbers that a value of integers stands for, as a value of f32. Nothing if it is not known what they are.
     pub(super) fn real(&mut self, value: &str, by: &Scale) -> Option<String> {
-        let key = (value.to_owned(), by.clone());
+        let key = (value.to_owned(), by.clone(), self.users.clone());
         if let Some(known) = self.reals.get(&key) {
             return Some(known.clone());
         }
@@ -56,13 +56,18 @@ impl Lowering<'_> {
                 let own =
                     Scale { axis: super::attributes::integer(&node, "axis", 1), ..Scale::at(&node, 1, 2)? };
                 let (first, of) = (node.input.first()?, self.type_of_zero(&own));
-                let rounded = self.rounded(&node, first, &own, of)?;
-                self.adapted(&rounded, &own, by)
+                let before = self.round_for(self.neighbours(value));
+                let rounded = self.rounded(&node, first, &own, of);
+                self.round_for(before);
+                self.adapted(&rounded?, &own, by)
             }
             "DynamicQuantizeLinear" if node.output.first()? == value => {
                 let own = Scale::new(node.output.get(1)?, node.output.get(2)?);
                 let rounded = self.rounded(&node, node.input.first()?, &own, DataType::Uint8)?;
                 self.adapted(&rounded, &own, by)
+            }
+            "Gather" if self.is_switched() && self.is_constant(node.input.first()?) => {
+                self.gather_switched(&node, by)
             }
             "Gather" | "GatherElements" | "Reshape" | "Transpose" | "Slice" | "Squeeze" | "Unsqueeze"
             | "Identity" | "Flatten" | "Expand" | "Tile" | "Split" => {
@@ -128,7 +133,7 @@ impl Lowering<'_> {
         let name = Some(format!("{} real", node.name()));
         self.push(NodeProto { name, input, output: names.clone(), ..node.clone() });
         for (output, name) in node.output.iter().zip(&names) {
-            self.reals.insert((output.clone(), by.clone()), name.clone());
+            self.reals.insert((output.clone(), by.clone(), self.users.clone()), name.clone());
         }
         node.output.iter().position(|output| output == value).and_then(|at| names.get(at)).cloned()
     }
@@ -191,8 +196,19 @@ impl Lowering<'_> {
         }
     }
 
+    /// Whether a value is a tensor of the file.
+    fn is_constant(&self, value: &str) -> bool {
+        self.places.contains_key(value)
+    }
+
     /// A tensor of the file as the numbers that it stands for.
     fn dequantized(&mut self, value: &str, by: &Scale) -> Option<String> {
+        let (shape, numbers, stored) = self.dequantize(value, by)?;
+        Some(self.add_stored(&shape, numbers, stored))
+    }
+
+    /// The shape and the numbers of a tensor of the file, and how it is stored.
+    pub(super) fn dequantize(&self, value: &str, by: &Scale) -> Option<(Vec<usize>, Vec<f32>, Stored)> {
         let constant = self.constant(value)?;
         let (codes, shape) = (constant.integers()?, constant.shape.clone());
         let scales = match &by.scale {
@@ -213,7 +229,8 @@ impl Lowering<'_> {
             by.scale.as_ref().and_then(|scale| self.constant(scale)).map_or(0.0, |scale| scale.rounding());
         let stored = Stored::integers(constant.range()?, value, by.scale.as_deref(), scales, zeros)
             .with_scale_error(error);
-        Some(self.add_dequantized(&shape, &codes, stored))
+        let numbers = numbers_of(&codes, &stored);
+        Some((shape, numbers, stored))
     }
 
     /// A tensor of integers as the numbers that it stands for, given a scale for all of them or for each index of the last axis.
@@ -227,16 +244,30 @@ impl Lowering<'_> {
 
     /// Adds the initializer that integers stand for, under the name that the tensor had before it was quantized.
     pub(super) fn add_dequantized(&mut self, shape: &[usize], codes: &[i32], stored: Stored) -> String {
-        let numbers = codes.iter().enumerate().map(|(index, &code)| stored.number(index, code)).collect();
-        self.add_stored(shape, numbers, stored)
+        self.add_stored(shape, numbers_of(codes, &stored), stored)
     }
 
-    /// Adds an initializer of dequantized numbers.
+    /// Adds an initializer of dequantized numbers; where nodes can be switched, those of the model in its place as well.
     pub(super) fn add_stored(&mut self, shape: &[usize], numbers: Vec<f32>, stored: Stored) -> String {
+        if !self.is_switched() || self.users.is_empty() {
+            return self.add_plain(shape, numbers, stored);
+        }
+        let of = NodeProto { output: vec![stored.name.clone()], ..NodeProto::default() };
+        let (exact, rounded) = self.add_switched(shape, numbers, &stored);
+        self.switched(&of, &exact, rounded)
+    }
+
+    /// Adds an initializer of dequantized numbers alone.
+    pub(super) fn add_plain(&mut self, shape: &[usize], numbers: Vec<f32>, stored: Stored) -> String {
         let name = self.add(&plain(&stored.name), shape, numbers);
         self.stored.insert(name.clone(), stored);
         name
     }
+}
+
+/// The numbers that integers stand for.
+fn numbers_of(codes: &[i32], stored: &Stored) -> Vec<f32> {
+    codes.iter().enumerate().map(|(index, &code)| stored.number(index, code)).collect()
 }
 
 /// The name that a tensor had before it was quantized.

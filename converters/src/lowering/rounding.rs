@@ -19,7 +19,7 @@ impl Lowering<'_> {
         if self.options.activations == Activations::Exact {
             return Some(value.to_owned());
         }
-        let key = (format!("{value} rounded"), by.clone());
+        let key = (format!("{value} rounded"), by.clone(), self.users.clone());
         if let Some(known) = self.reals.get(&key) {
             return Some(known.clone());
         }
@@ -43,6 +43,7 @@ impl Lowering<'_> {
             number = self.emit(node, "Sub", &[&number, zero], Vec::new());
         }
         number = self.emit(node, "Mul", &[&number, scale], Vec::new());
+        number = self.switched(node, value, number);
         self.reals.insert(key, number.clone());
         Some(number)
     }

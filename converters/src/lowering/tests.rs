@@ -189,3 +189,36 @@ fn fused_products_are_taken_apart() {
     let exact = lowered(vec![fused], vec![floats("w", &[1, 2], &[1.0, 2.0])], Activations::Exact);
     assert_eq!(operators(&exact), ["Transpose", "MatMul", "Mul"]);
 }
+
+#[test]
+fn nodes_round_or_not_as_an_input_says() {
+    let switched = lowered(dynamic(), weights(&[0.5, 2.0]), Activations::Switched);
+    let [node] = switched.switched.nodes.as_slice() else { panic!("{:?}", switched.switched) };
+    assert_eq!((node.name.as_str(), node.before.as_str()), ("/m/MatMulInteger", "/m/MatMulInteger"));
+    assert_eq!(node.tensors, ["w_quantized"]);
+    let [(exact, of)] = switched.switched.exact.as_slice() else { panic!("{:?}", switched.switched) };
+    assert_eq!((numbers(&switched, exact), of.as_str()), (numbers(&switched, "w"), "w_quantized"));
+    // Values and weights, each rounded or not.
+    assert_eq!(operators(&switched).iter().filter(|of| **of == "Where").count(), 2);
+    let inputs = switched.model.graph.iter().flat_map(|graph| &graph.input);
+    assert_eq!(inputs.map(|input| input.name()).collect::<Vec<_>>(), ["x", SWITCHES]);
+}
+
+#[test]
+fn what_several_nodes_take_is_rounded_for_all_of_them() {
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "a", "z"], &["q"]),
+        node("DequantizeLinear", &["q", "a", "z"], &["r"]),
+        NodeProto { name: Some("one".to_owned()), ..node("MatMul", &["r", "w"], &["m"]) },
+        NodeProto { name: Some("other".to_owned()), ..node("MatMul", &["r", "m"], &["y"]) },
+    ];
+    let tensors = vec![
+        floats("a", &[], &[0.5]),
+        floats("w", &[2, 2], &[1.0; 4]),
+        tensor("z", DataType::Uint8, &[], vec![3]),
+    ];
+    let switched = lowered(nodes, tensors, Activations::Switched);
+    let names: Vec<&str> = switched.switched.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["one", "other"]);
+    assert_eq!(operators(&switched).iter().filter(|of| **of == "Where").count(), 1);
+}

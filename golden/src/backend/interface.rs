@@ -184,6 +184,12 @@ pub trait Graph: Backend {
         None
     }
 
+    /// A graph whose nodes compute with rounded numbers or not, as it is told for each of them
+    /// ([`deberta_converters::lowering::SWITCHES`]). Nothing for graphs that cannot be told.
+    fn with_switches(&self, _exact: &[bool]) -> Option<Box<dyn Graph>> {
+        None
+    }
+
     /// What becomes of a graph in f16 that is computed in f32 here, if numbers beyond the range of f16 become infinite;
     /// nothing if there are none.
     ///

@@ -7,6 +7,7 @@ use deberta_converters::cli::Bar;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
 use deberta_converters::hub::{self, Listed, Located, Wanted};
+use deberta_converters::output;
 use deberta_converters::progress::Progress;
 
 use super::exit_status::ExitStatus;
@@ -66,6 +67,10 @@ pub(super) struct VerifyArgs {
     /// named, and pass
     #[arg(long, conflicts_with = "policy")]
     strict: bool,
+    /// Find which nodes of quantized graphs lose most by rounding, also where that is within limits, and write their names
+    /// to FILE, one a line: those to leave in f32 (nodes_to_exclude of ONNX Runtime's quantizers)
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    nodes_to_exclude: Option<PathBuf>,
     /// Do not look for the causes of a divergence
     #[arg(long)]
     no_diagnosis: bool,
@@ -100,12 +105,18 @@ impl VerifyArgs {
     /// Verifies one model. That it could not be done is reported, too.
     fn run_model(self) -> Result<ExitStatus> {
         let output = self.output.open(Vec::new())?;
+        self.nodes_to_exclude.as_deref().map_or(Ok(()), output::check)?;
         let progress = StatusLine::new();
         let verified = self.report(&progress);
         drop(progress);
         let named = self.model.or_else(|| self.golden.into_iter().next()).unwrap_or_default();
         match verified {
-            Ok(verified) => output.show(&verified.document()),
+            Ok(verified) => {
+                if let Some(path) = &self.nodes_to_exclude {
+                    output::replace(path, verified.nodes_to_exclude().as_bytes())?;
+                }
+                output.show(&verified.document())
+            }
             Err(error) => {
                 output.show_failure(&Document::of(&Report::failed(named, &error)))?;
                 Err(error)
@@ -146,6 +157,7 @@ impl VerifyArgs {
             goldens,
             isolate: self.isolate,
             diagnose: !self.no_diagnosis,
+            find_losses: self.nodes_to_exclude.is_some(),
             precision: self.precision,
             backend: self.backend,
             listed,
@@ -214,6 +226,19 @@ impl Verified {
         let reports = policy.verify(shard, &|id| fetched(id, None), progress);
         Error::unless_stopped()?;
         Ok(Verified { policy: Some(policy.name.clone()), shard, rules: policy.rules(), reports })
+    }
+
+    /// The nodes of quantized graphs to leave in f32, a name a line.
+    fn nodes_to_exclude(&self) -> String {
+        let files = self.reports.iter().flat_map(|report| &report.files);
+        let found = files.filter_map(|file| file.quantization.as_ref()?.losses.as_ref());
+        let mut names: Vec<&str> = Vec::new();
+        for name in found.flat_map(|losses| &losses.nodes_to_exclude) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names.into_iter().map(|name| format!("{name}\n")).collect()
     }
 
     /// What every format of the report is made of.

@@ -43,7 +43,7 @@ pub use document::{Document, Headline, Subject, Totals};
 pub(crate) use f16_range::beyond_f16;
 pub use merge::{Merged, merge};
 pub(crate) use quantization::LOWERED;
-pub use quantization::{Answer, Cost, QuantizationReport};
+pub use quantization::{Answer, Cost, Losses, NodeLoss, QuantizationReport};
 pub(crate) use results::name_of;
 pub use results::{Diagnosis, FileReport, Finding, FindingKind, PRODUCER, Report, RunReport, SCHEMA};
 pub use rules::{PaddingRule, Rule, Rules, UnjudgedRule};

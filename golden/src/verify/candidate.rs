@@ -40,6 +40,8 @@ pub struct VerifyRequest {
     pub isolate: bool,
     /// Whether to look for the causes of divergences.
     pub diagnose: bool,
+    /// Whether to find which nodes of a quantized graph lose most, also where the loss is within its limits.
+    pub find_losses: bool,
     /// F64: the reference computes in f64, too, and says of points that differ, or nearly, whose error is larger.
     pub precision: Arithmetic,
     /// What computes; if absent, the reference, and an ONNX file's own graph too.

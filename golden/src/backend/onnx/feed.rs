@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use deberta_converters::error::{Error, Kind as ErrorKind, Result};
+use deberta_converters::lowering::SWITCHES;
 use deberta_reference::Inputs;
 use ndarray::{Array2, ArrayD, Ix2};
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,7 @@ impl Feed {
         initializers: &[String],
         by_use: &HashMap<String, Role>,
     ) -> Result<Feed> {
-        inputs.retain(|input| !initializers.contains(&input.name));
+        inputs.retain(|input| !initializers.contains(&input.name) && input.name != SWITCHES);
         if let Some(Input { name, .. }) = inputs.iter().find(|input| FOREIGN.contains(&input.name.as_str())) {
             return Err(Error::unsupported(format!(
                 "the graph has an input {name:?}, which is given by no golden"

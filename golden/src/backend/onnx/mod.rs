@@ -12,7 +12,7 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::onnx::{GraphKind, Half, OnnxFile, Types};
 use deberta_converters::format::{TensorFile as _, onnx};
 use deberta_converters::forward::CLASS_KEY;
-use deberta_converters::lowering::{self, Activations, Options, lower};
+use deberta_converters::lowering::{self, Activations, Options, SWITCHES, lower};
 use deberta_converters::mapped::Mapped;
 use deberta_reference::probe::matches;
 use deberta_reference::{Inputs, MaskedRows};
@@ -44,7 +44,7 @@ mod runtime;
 
 pub(crate) use apart::apart;
 pub use computation::said;
-use feed::{Feed, Given, Input};
+use feed::{Feed, Given, Input, Numbers};
 #[cfg(feature = "onnxruntime")]
 pub use library::{library, use_library};
 pub use process::{
@@ -89,6 +89,8 @@ pub struct Onnx {
     kind: GraphKind,
     unknown: Vec<String>,
     size: Size,
+    /// Which nodes compute with rounded numbers and which do not, if that can be said.
+    switches: Option<Vec<f32>>,
     /// The graph with the range of f16, once it was asked for.
     restricted: Arc<OnceLock<Restricted>>,
 }
@@ -148,13 +150,19 @@ impl Onnx {
             kind,
             unknown,
             size,
+            switches: None,
             restricted: Arc::default(),
         })
     }
 
     /// Computes outputs by the names that the graph has for them.
     fn compute(&self, inputs: &Inputs, names: Vec<String>) -> Result<Vec<Tensor>> {
-        let given = self.feed.given(inputs)?;
+        let mut given = self.feed.given(inputs)?;
+        given.extend(self.switches.iter().map(|switches| Given {
+            name: SWITCHES.to_owned(),
+            shape: vec![switches.len()],
+            numbers: Numbers::F32(switches.clone()),
+        }));
         let mask = inputs.attention_mask.iter().flatten();
         if let Some(value) =
             mask.copied().find(|value| ![0.0, 1.0].contains(value) && self.backend == BackendName::Onnx)
@@ -378,6 +386,11 @@ impl Graph for Onnx {
         graph.outputs.extend(names.iter().map(|(name, traced)| (traced.clone(), name.clone())));
         graph.outputs.sort_by_key(|(name, _)| rank(name));
         Some(Box::new(graph))
+    }
+
+    fn with_switches(&self, exact: &[bool]) -> Option<Box<dyn Graph>> {
+        let switches = exact.iter().map(|&exact| if exact { 1.0 } else { 0.0 }).collect();
+        Some(Box::new(Onnx { switches: Some(switches), ..self.clone() }))
     }
 
     fn overflow(&self, inputs: &Inputs) -> Result<Option<Overflow>> {

@@ -36,6 +36,13 @@ impl Limits {
         }
     }
 
+    /// The least decibels that the graph as it is must reach, as far as anything is said: of rounding activations, or of
+    /// the whole cost.
+    pub fn least(&self, kind: GraphKind) -> f64 {
+        let of_activations = if kind.rounds_activations() { self.activations(kind) } else { 0.0 };
+        of_activations.max(self.cost_db.unwrap_or(0.0))
+    }
+
     /// What of the whole cost is more than is allowed, in words; nothing where nothing is said.
     pub fn refuses(&self, cost: &Cost) -> Option<String> {
         if let Some(least) = self.cost_db.filter(|&least| cost.sqnr_db < least) {

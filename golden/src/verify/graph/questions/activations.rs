@@ -19,7 +19,37 @@ use crate::trace::padding::Padding;
 use crate::verify::graph::candidate::{GraphCandidate, Judged};
 use crate::verify::graph::lengths;
 
+/// What rounding activations costs, and the set of inputs on which it costs most.
+pub(super) struct Rounding {
+    pub(super) answer: Answer,
+    pub(super) worst: Option<usize>,
+}
+
+/// Inputs that a graph is run on.
+pub(super) struct Set {
+    /// What reports call them.
+    pub(super) name: &'static str,
+    pub(super) inputs: Vec<Inputs>,
+}
+
 impl GraphCandidate<'_> {
+    /// The inputs of the goldens that the graph takes, and other lengths.
+    pub(super) fn sets(&self, parameters: &Parameters) -> Result<Vec<Set>> {
+        let mut of_goldens = Vec::new();
+        for golden in &self.file.request.goldens {
+            for path in &golden.traces {
+                let given = self.given(golden, path).map(|given| given.inputs);
+                of_goldens.extend(given.ok().filter(|inputs| self.graph.takes(inputs).is_ok()));
+            }
+        }
+        let class = self.class().unwrap_or(Class::of_checkpoint(parameters.checkpoint()));
+        let of_lengths = lengths::inputs(self, &parameters.checkpoint().config, class)?;
+        Ok(vec![
+            Set { name: "the goldens", inputs: of_goldens },
+            Set { name: "other lengths", inputs: of_lengths },
+        ])
+    }
+
     /// The graph as it is against the same one in standard operators, with the same weights and no rounding: on the goldens,
     /// and on other lengths.
     pub(super) fn rounds(
@@ -28,30 +58,16 @@ impl GraphCandidate<'_> {
         parameters: &Rc<Parameters>,
         kind: GraphKind,
         limits: &Limits,
-    ) -> Result<Answer> {
+        sets: &[Set],
+    ) -> Result<Rounding> {
         let variant = Variant::with_own_weights(graph)?;
         let judged = Judged { precision: Precision::Quantized, least: 0.0 };
         let mut exact = self.lowered(variant.open()?, parameters, judged)?;
         if !self.meanings.0.is_empty() || !self.graph.unknown().is_empty() {
             exact.recognise();
         }
-        let mut sets: Vec<(&str, Vec<Inputs>)> =
-            vec![("the goldens", Vec::new()), ("other lengths", Vec::new())];
-        for golden in &self.file.request.goldens {
-            for path in &golden.traces {
-                let given = self.given(golden, path).map(|given| given.inputs);
-                let given = given.ok().filter(|inputs| self.graph.takes(inputs).is_ok());
-                if let Some((_, inputs)) = sets.first_mut() {
-                    inputs.extend(given);
-                }
-            }
-        }
-        if let Some((_, inputs)) = sets.last_mut() {
-            let class = self.class().unwrap_or(Class::of_checkpoint(parameters.checkpoint()));
-            inputs.extend(lengths::inputs(self, &parameters.checkpoint().config, class)?);
-        }
-        let mut least: Option<(f64, &str)> = None;
-        for (name, inputs) in &sets {
+        let mut least: Option<(f64, usize, &str)> = None;
+        for (at, Set { name, inputs }) in sets.iter().enumerate() {
             let (mut noise, mut ran) = (Noise::default(), false);
             for inputs in inputs {
                 let want = exact.graph.run(inputs, &[], Vec::new())?;
@@ -59,13 +75,14 @@ impl GraphCandidate<'_> {
                 let padding = Padding::of(inputs, parameters.checkpoint().head);
                 ran |= noise.add(&want, &got, &padding).is_some();
             }
-            if ran && least.is_none_or(|(least, _)| noise.decibels() < least) {
-                least = Some((noise.decibels(), name));
+            if ran && least.is_none_or(|(least, ..)| noise.decibels() < least) {
+                least = Some((noise.decibels(), at, name));
             }
         }
         let limit = limits.activations(kind);
-        let Some((sqnr_db, place)) = least else {
-            return Ok(Answer::new(Outcome::Undecided, "the graph was run on nothing"));
+        let Some((sqnr_db, worst, place)) = least else {
+            let answer = Answer::new(Outcome::Undecided, "the graph was run on nothing");
+            return Ok(Rounding { answer, worst: None });
         };
         let by = if self.graph.name() == BackendName::Onnx.as_str() {
             "in f32 here"
@@ -92,6 +109,7 @@ impl GraphCandidate<'_> {
                 format!("{what}, {by}, costs more than a quantization does, most on {place}{mask}"),
             )
         };
-        Ok(Answer { outcome, said, sqnr_db: Some(sqnr_db), limit_db: Some(limit) })
+        let answer = Answer { outcome, said, sqnr_db: Some(sqnr_db), limit_db: Some(limit) };
+        Ok(Rounding { answer, worst: Some(worst) })
     }
 }

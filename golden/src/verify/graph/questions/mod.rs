@@ -6,6 +6,7 @@
 //! variants     the same graph in standard operators: with the model's weights, and with its own
 //! activations  the graph as it is against the same one without rounded activations
 //! cost         the graph as it is against the goldens
+//! losses       the nodes that lose most
 //!   noise        ratios of signal to noise
 //! ```
 
@@ -21,10 +22,12 @@ use crate::judge::verdict::{Outcome, Verdict};
 use crate::report::{
     Answer, FileReport, Finding, FindingKind, LOWERED, QuantizationReport, Rules, RunReport,
 };
+use activations::{Rounding, Set};
 use variants::Variant;
 
 mod activations;
 mod cost;
+mod losses;
 mod noise;
 mod variants;
 mod weights;
@@ -61,23 +64,31 @@ impl GraphCandidate<'_> {
             let own = self.judged_by(&fidelity);
             let (of_graph, runs) = self.computes(&graph, &parameters, &fidelity, own, report)?;
             report.runs.extend(runs);
-            let activations = if kind.rounds_activations() || self.approximates_gelu() {
-                self.rounds(&graph, &parameters, kind, &limits)?
+            let sets = self.sets(&parameters)?;
+            let rounding = if kind.rounds_activations() || self.approximates_gelu() {
+                self.rounds(&graph, &parameters, kind, &limits, &sets)?
             } else {
                 let of_itself =
                     "not rounded here; with accuracy_level 4, ONNX Runtime may round them to 8 bits";
-                Answer::new(
-                    Outcome::Pass,
-                    if graph.may_round { of_itself } else { "no activations are rounded" },
-                )
+                let said = if graph.may_round { of_itself } else { "no activations are rounded" };
+                Rounding { answer: Answer::new(Outcome::Pass, said), worst: None }
             };
-            Ok(QuantizationReport {
+            let mut answers = QuantizationReport {
                 weights,
                 tensors: Some(fidelity),
                 graph: of_graph,
-                activations,
+                activations: rounding.answer,
                 cost: self.cost(report),
-            })
+                losses: None,
+            };
+            if self.are_losses_due(&answers) {
+                let least = limits.least(kind);
+                let set = rounding.worst.and_then(|worst| sets.get(worst));
+                let set = set.or(sets.iter().find(|set| !set.inputs.is_empty()));
+                answers.losses =
+                    set.map(|set: &Set| self.losses(&graph, &parameters, set, least)).transpose()?.flatten();
+            }
+            Ok(answers)
         });
         match answers {
             Ok(answers) => self.conclude(report, answers),
@@ -96,8 +107,19 @@ impl GraphCandidate<'_> {
             graph: undecided(),
             activations: undecided(),
             cost: self.cost(report),
+            losses: None,
         };
         self.conclude(report, answers);
+    }
+
+    /// Whether the nodes that lose most are to be found: something is beyond its limit, or somebody asked, and it is rounding
+    /// that loses.
+    fn are_losses_due(&self, answers: &QuantizationReport) -> bool {
+        let is_sound = answers.weights.outcome == Outcome::Pass && answers.graph.outcome == Outcome::Pass;
+        let is_beyond = answers.activations.outcome == Outcome::Divergence
+            || answers.cost.as_ref().is_some_and(|cost| self.limits().refuses(cost).is_some());
+        let request = self.file.request;
+        is_sound && (request.find_losses || (is_beyond && request.diagnose))
     }
 
     /// The least decibels that the lowered graph must reach, where tolerances of f32 do not hold for it; and the precision.
@@ -199,6 +221,9 @@ impl GraphCandidate<'_> {
             let beyond = beyond.map_or(String::new(), |beyond| format!("; {beyond}"));
             let said = format!("the whole cost: {}{beyond}", cost.said());
             report.findings.push(Finding::new(FindingKind::Quantization, outcome, said));
+        }
+        if let Some(losses) = &answers.losses {
+            report.findings.push(Finding::new(FindingKind::Quantization, Outcome::Pass, losses.said()));
         }
         // What the graph as it is differs by is what was asked about.
         if answers.outcome() == Outcome::Pass {

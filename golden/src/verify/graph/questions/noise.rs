@@ -31,6 +31,11 @@ impl Noise {
         found
     }
 
+    /// The energy of what is off, as a share of that of the signal.
+    pub(super) fn share(self) -> f64 {
+        self.noise / self.signal
+    }
+
     /// The ratio in decibels; infinite if nothing is off.
     pub(super) fn decibels(self) -> f64 {
         10.0 * (self.signal / self.noise).log10()

@@ -11,9 +11,13 @@ use deberta_converters::fidelity::Dequantized;
 use deberta_converters::format::TensorFile as _;
 use deberta_converters::format::onnx::proto::tensor_proto::{DataLocation, DataType};
 use deberta_converters::format::onnx::proto::{GraphProto, ModelProto, TensorProto};
-use deberta_converters::format::onnx::{OnnxFile, encoded, from_model};
+use deberta_converters::format::onnx::{OnnxFile, encoded, from_model, open};
 use deberta_converters::loading::Parameters;
+use deberta_converters::lowering::{Activations, Lowered, Options, Switched, lower};
+use deberta_converters::mapped::Mapped;
+use deberta_converters::matching::Bound;
 use deberta_converters::output::temporary::{self, OWNER, Temporary};
+use deberta_reference::activation::Activation;
 
 use crate::backend::{self, BackendName};
 use crate::verify::graph::candidate::{GraphCandidate, Judged, Weights};
@@ -48,6 +52,28 @@ impl Variant {
     /// With its own weights, dequantized.
     pub(super) fn with_own_weights(graph: &Dequantized) -> Result<Variant> {
         Variant::of(graph.lowered.model.clone(), graph)
+    }
+
+    /// With nodes that compute with the weights of the model and without rounding where they are told so; and these nodes.
+    pub(super) fn switched(graph: &Dequantized, model: &Checkpoint) -> Result<(Variant, Switched)> {
+        let path = &graph.checkpoint.source.path;
+        let file = open(Mapped::open(path)?)?;
+        let exact_gelu = model.config.hidden_act == Activation::Gelu;
+        let options = Options { activations: Activations::Switched, exact_gelu };
+        let Lowered { model: mut lowered, switched, .. } = lower(&file, Mapped::open(path)?, options)?;
+        let held = graph.held();
+        for (name, of) in &switched.exact {
+            let is_of =
+                |held: &&Bound| graph.stored(&held.stored_name).is_some_and(|stored| stored.name == *of);
+            let Some(held) = held.iter().find(is_of) else { continue };
+            let bound = model.bound.iter().find(|bound| bound.param.name == held.param.name);
+            let bound = bound.filter(|bound| bound.param.shape == held.param.shape);
+            let mut tensors = lowered.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
+            let tensor = tensors.find(|tensor| tensor.name() == name);
+            let (Some(bound), Some(tensor)) = (bound, tensor) else { continue };
+            put(tensor, &Dequantized::in_layout_of(held, model, bound)?);
+        }
+        Ok((Variant::of(lowered, graph)?, switched))
     }
 
     fn of(mut model: ModelProto, graph: &Dequantized) -> Result<Variant> {
