@@ -26,49 +26,33 @@ mod torch;
 
 mod mutation;
 
-#[test]
-fn findings_for_keras_stay_repaired() {
-    replay("keras", keras::exercise);
-}
-
-#[test]
-fn findings_for_onnx_stay_repaired() {
-    replay("onnx", onnx::exercise);
-}
-
-#[test]
-fn findings_for_safetensors_stay_repaired() {
-    replay("safetensors", safetensors::exercise);
-}
-
-#[test]
-fn findings_for_torch_stay_repaired() {
-    replay("torch", torch::exercise);
-}
-
 /// Declares a test for each target: its findings, and damage to good files.
 macro_rules! targets {
-    ($($target:ident: $($seed:literal),+;)*) => {
+    ($($target:ident = $exercise:path: $($seed:literal),+;)*) => {
         $(
             #[test]
             fn $target() {
-                replay(stringify!($target), files::$target);
-                mutate(stringify!($target), &[$($seed),+], files::$target);
+                replay(stringify!($target), $exercise);
+                mutate(stringify!($target), &[$($seed),+], $exercise);
             }
         )*
     };
 }
 
 targets! {
-    config: "golden/trained/nli/config.json", "golden/trained/v3-nli/config.json";
-    index: "converters/fuzz/seeds/index.json";
-    yaml: "golden/trained/nli/case.yaml", "golden/data/model/case.yaml", "golden/sizes/base/case.yaml", "converters/fuzz/seeds/verify.yaml";
-    trace: "golden/data/model/plain.safetensors", "golden/sizes/base/n16.safetensors";
-    tokenizer: "golden/trained/v3-nli/tokenizer.json", "golden/trained/v3-nli/tokenizer_config.json", "converters/fuzz/seeds/bpe.json";
-    vocabulary: "golden/trained/nli/vocab.json", "golden/trained/nli/merges.txt";
-    pieces: "golden/trained/v3-nli/spm.model";
-    tasks: "golden/trained/data/mnli/dev_matched.jsonl", "golden/trained/data/stsb/dev.tsv", "golden/trained/data/swag/val.csv", "golden/trained/data/squad/dev-v1.json", "golden/trained/data/conll/test.txt";
-    report: "converters/fuzz/seeds/report.json";
+    torch = torch::exercise: "tests/fixtures/torch/data-parallel.bin", "tests/fixtures/torch/legacy-f32.bin", "tests/fixtures/torch/legacy-strided.bin";
+    keras = keras::exercise: "tests/fixtures/h5py/keras.h5", "tests/fixtures/h5py/latest.h5", "tests/fixtures/h5py/gzip_shuffle.h5";
+    onnx = onnx::exercise: "tests/fixtures/onnx/fresh/torchscript.onnx", "tests/fixtures/onnx/fresh/dynamo.onnx";
+    safetensors = safetensors::exercise: "tests/fixtures/onnx/fresh/model.safetensors", "tests/fixtures/torch/data-parallel.safetensors";
+    config = files::config: "golden/trained/nli/config.json", "golden/trained/v3-nli/config.json";
+    index = files::index: "converters/fuzz/seeds/index.json";
+    yaml = files::yaml: "golden/trained/nli/case.yaml", "golden/data/model/case.yaml", "golden/sizes/base/case.yaml", "converters/fuzz/seeds/verify.yaml";
+    trace = files::trace: "golden/data/model/plain.safetensors", "golden/sizes/base/n16.safetensors";
+    tokenizer = files::tokenizer: "golden/trained/v3-nli/tokenizer.json", "golden/trained/v3-nli/tokenizer_config.json", "converters/fuzz/seeds/bpe.json";
+    vocabulary = files::vocabulary: "golden/trained/nli/vocab.json", "golden/trained/nli/merges.txt";
+    pieces = files::pieces: "golden/trained/v3-nli/spm.model";
+    tasks = files::tasks: "golden/trained/data/mnli/dev_matched.jsonl", "golden/trained/data/stsb/dev.tsv", "golden/trained/data/swag/val.csv", "golden/trained/data/squad/dev-v1.json", "golden/trained/data/conll/test.txt";
+    report = files::report: "converters/fuzz/seeds/report.json";
 }
 
 /// How many damaged copies are made of each file, unless DEBERTA_MUTANTS says.
