@@ -43,6 +43,7 @@ mod release;
 mod reports;
 mod selftest;
 mod sizes;
+mod task_files;
 mod task_refusals;
 mod tasks;
 mod tokenizers;

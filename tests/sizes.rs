@@ -200,11 +200,24 @@ fn samples_do_not_pass_for_whole_activations() {
     let isolated = run(VERIFY, &["--model", model, "--golden", &folder, "--isolate"]);
     assert_eq!(isolated.code, 2);
     assert!(isolated.stdout.contains("--isolate needs whole activations"), "{}", isolated.stdout);
-    let selftest = run(VERIFY, &["selftest", "--model", model, "--golden", &folder]);
-    assert!(selftest.code == 2 && selftest.stderr.contains("samples of it alone"), "{}", selftest.stderr);
     let trace = format!("{folder}/n16.safetensors");
     let compared = run(VERIFY, &["compare", &trace, &trace]);
     assert!(compared.code == 2, "{}{}", compared.stdout, compared.stderr);
+}
+
+#[test]
+fn samples_show_every_fault() {
+    let (model, folder) = (small(), golden("small"));
+    let model = model.path().to_str().unwrap();
+    let printed = succeed(VERIFY, &["selftest", "--model", model, "--golden", &folder, "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let count = |key: &str| report[key].as_u64().unwrap();
+    let killed = count("killed");
+    assert!(killed > 40 && count("survived") == 0, "{killed}");
+    assert!(100 * count("in_place") >= 98 * killed, "{} of {killed} seen in place", count("in_place"));
+    assert!(100 * count("diagnosed") >= 97 * killed, "{} of {killed} named", count("diagnosed"));
+    let other = run(VERIFY, &["selftest", "--model", model, "--golden", &golden("small-mask-decoder")]);
+    assert!(other.code == 2, "{}{}", other.stdout, other.stderr);
 }
 
 #[test]

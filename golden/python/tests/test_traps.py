@@ -46,6 +46,8 @@ def test_mixed_precision_of_accelerate_is_taken_off(make, tmp_path):
     accelerate = pytest.importorskip("accelerate")
     model = make("DebertaModel")
     plain = record(model, out=tmp_path / "plain")
+    # A Trainer of another test has set its state, of which there is one in a process.
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     prepared = accelerate.Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model)
     wrapped = prepared.forward
     record(prepared, out=tmp_path / "prepared")

@@ -20,12 +20,12 @@ use crate::goldens::Golden;
 use crate::judge::tolerance::Precision;
 use crate::report::name_of;
 use crate::selftest::{
-    Fate, Recorded, SelftestReport, SizeReport, Step, Subject, graph_faults, precision, releases, selftest,
-    selftest_at, selftest_random, sizes, subjects, tokenizers,
+    Fate, Recorded, SampledGolden, SelftestReport, SizeReport, Step, Subject, graph_faults, precision,
+    releases, selftest, selftest_at, selftest_random, sizes, subjects, tokenizers,
 };
 use crate::trace::class::{Class, masked_rows_of};
-use crate::trace::file::Trace;
-use crate::trace::inputs::inputs;
+use crate::trace::file::{Trace, TraceFile};
+use crate::trace::inputs::{dims, inputs};
 
 /// Arguments of `deberta-verify selftest`.
 #[derive(Debug, Args)]
@@ -156,9 +156,11 @@ fn text_of_size(report: &SizeReport) -> String {
 fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
     let name = model.display().to_string();
     let source = Source::locate(&model, None, None)?;
-    let mut goldens = Vec::new();
+    let (mut goldens, mut sampled) = (Vec::new(), Vec::new());
     for path in &golden.traces {
-        let trace = Trace::read(path)?;
+        let file = TraceFile::open(path)?;
+        // Of a golden that has samples alone.
+        let trace = if file.is_sampled() { file.inputs()? } else { Trace::read(path)? };
         let given = inputs(&trace).map_err(|error| error.in_file(path))?;
         let class = match Class::of(&trace)? {
             Some(class) => class,
@@ -167,17 +169,23 @@ fn open(model: PathBuf, golden: &Golden) -> Result<Subject> {
         let masked_rows = masked_rows_of(&trace)?.unwrap_or(class.masked_rows());
         let name = name_of(path);
         let inputs = Inputs { output_hidden_states: true, output_attentions: true, ..given };
-        goldens.push(Recorded { name, trace, inputs, class, masked_rows });
+        if file.is_sampled() {
+            sampled.push(SampledGolden { name, file, inputs, class, masked_rows });
+        } else {
+            goldens.push(Recorded { name, trace, inputs, class, masked_rows });
+        }
     }
-    let Some(first) = goldens.first() else {
+    sampled.sort_by_key(|golden| dims(&golden.inputs).map(|(b, n)| b * n));
+    let whole = goldens.iter().map(|golden| (golden.class, golden.masked_rows));
+    let mut all = whole.chain(sampled.iter().map(|golden| (golden.class, golden.masked_rows)));
+    let Some((class, masked_rows)) = all.next() else {
         return Err(Error::new(Kind::Request, "the golden has no trace").in_file(&model));
     };
-    let (class, masked_rows) = (first.class, first.masked_rows);
     let (_, checkpoint) = Checkpoint::open(source, None, Some(class.head))?;
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
     let model = Model::read(&Parameters::new(checkpoint)?, class, masked_rows)?;
     let tolerances = golden.tolerances.clone();
-    Ok(Subject { name, model, goldens, tolerances, precision, sensitive: false })
+    Ok(Subject { name, model, goldens, sampled, tolerances, precision, sensitive: false })
 }
 
 fn text(report: &SelftestReport) -> String {

@@ -102,6 +102,7 @@ fn subject(config: &str, head: Head) -> Result<Subject> {
     Ok(Subject {
         name: format!("a small {class}"),
         goldens: goldens.collect::<Result<_>>()?,
+        sampled: Vec::new(),
         model,
         tolerances: Tolerances::default(),
         precision: Precision::F32,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::progress::Progress;
-use deberta_reference::{Inputs, Module};
+use deberta_reference::{Inputs, MaskedRows, Module};
 use serde::Serialize;
 
 use crate::diagnose::{Divergence, diagnose};
@@ -12,7 +12,8 @@ use crate::fault::{Absent, Culprit, Fault, Model, faults};
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::{Outcome, PointReport};
 use crate::report::Diagnosis;
-use crate::trace::file::Trace;
+use crate::trace::class::Class;
+use crate::trace::file::{Trace, TraceFile};
 use crate::trace::padding::Padding;
 use crate::trace::points::{Named, rank};
 
@@ -25,6 +26,7 @@ pub(crate) mod memory;
 mod precision;
 mod random;
 mod releases;
+mod sampled;
 mod size;
 mod subject;
 mod tokenizers;
@@ -35,6 +37,8 @@ pub use memory::Cost;
 pub use precision::precision;
 pub use random::{RandomReport, selftest_random};
 pub use releases::releases;
+pub use sampled::SampledGolden;
+use sampled::Sighting;
 pub use size::{SizeReport, Step, selftest_at, sizes};
 pub use subject::{Recorded, Subject};
 pub use tokenizers::tokenizers;
@@ -149,23 +153,34 @@ pub fn selftest(subjects: &[Subject], progress: &dyn Progress) -> Result<Selftes
 
 impl Subject {
     fn test(&self, progress: &dyn Progress) -> Result<SubjectReport> {
-        let Some(first) = self.goldens.first() else {
+        let inputs = || {
+            let whole = self.goldens.iter().map(|golden| &golden.inputs);
+            whole.chain(self.sampled.iter().map(|golden| &golden.inputs))
+        };
+        let Some(first) = inputs().find(|inputs| inputs.input_ids.is_some()).or(inputs().next()) else {
             return Err(Error::new(Kind::Request, format!("{}: no golden to compare with", self.name)));
+        };
+        let differs = |golden: &str, point: &str| {
+            let message = format!(
+                "the model must agree with its golden before faults are put into it, and {point} does not: \
+                 deberta-verify says more"
+            );
+            Err(Error::new(Kind::Request, message).in_tensor(golden))
         };
         for golden in &self.goldens {
             let model = as_class(&self.model, golden);
             let good = Injected { model, trace: Cow::Borrowed(&golden.trace), inputs: &golden.inputs };
             if let Some(point) = self.compare(&good)?.iter().find(|point| seen(point)) {
-                let message = format!(
-                    "the model must agree with its golden before faults are put into it, and {} does not: \
-                     deberta-verify says more",
-                    point.name
-                );
-                return Err(Error::new(Kind::Request, message).in_tensor(&golden.name));
+                return differs(&golden.name, &point.name);
             }
         }
-        let first = self.goldens.iter().find(|golden| golden.inputs.input_ids.is_some()).unwrap_or(first);
-        let listed = faults(&self.model, &first.inputs, self.model.config.num_hidden_layers / 2);
+        for golden in &self.sampled {
+            progress.step(&format!("{}: {}", self.name, golden.name));
+            if let Some(point) = self.first_in(golden, &self.model)? {
+                return differs(&golden.name, &point);
+            }
+        }
+        let listed = faults(&self.model, first, self.model.config.num_hidden_layers / 2);
         let mut reports = Vec::with_capacity(listed.faults.len());
         for fault in listed.faults {
             progress.step(&format!("{}: {}", self.name, fault.description));
@@ -189,14 +204,23 @@ impl Subject {
                 first = Some((injected, point.name.clone()));
             }
         }
-        let Some((injected, point)) = first else {
+        let whole = first.as_ref().map(|(injected, point)| {
+            let names = injected.trace.tensors.iter().map(|tensor| tensor.name.as_str());
+            Sighting { in_place: in_place(&fault, point, names), point: point.clone(), golden: None }
+        });
+        let Some(sighting) = self.sighted(&fault, &faulty, whole)? else {
             (report.fate, report.reason) = self.unseen(&faulty)?;
             return Ok(report);
         };
         report.fate = Fate::Killed;
-        let names = injected.trace.tensors.iter().map(|tensor| tensor.name.as_str());
-        report.in_place = in_place(&fault, &point, names);
-        report.first_divergence = Some(point);
+        report.in_place = sighting.in_place;
+        report.first_divergence = Some(sighting.point);
+        // Why, only whole numbers tell: those of a golden that shows the fault, or those of the good model.
+        let injected = match (first, sighting.golden) {
+            (Some((injected, _)), _) => injected,
+            (None, Some(golden)) => golden.injected(&fault, &self.model, &faulty)?,
+            (None, None) => return Ok(report),
+        };
         let padding = injected.padding();
         let diagnoses = diagnose(&injected.divergence(self.comparison(&padding)))?;
         said(&mut report, &fault, diagnoses);
@@ -224,12 +248,23 @@ impl Subject {
     /// Whether a fault that no golden shows changes any number of the model at all.
     fn unseen(&self, faulty: &Model) -> Result<(Fate, Option<String>)> {
         let mut largest: Option<(f64, String)> = None;
-        for golden in &self.goldens {
+        let whole = self.goldens.iter().map(|golden| {
             let run = |model: &Model| as_class(model, golden).run(&golden.inputs, &["*"], Vec::new());
-            let (good, bad) = (run(&self.model)?, run(faulty)?);
             let padding = Padding::of(&golden.inputs, golden.class.head);
+            Ok((run(&self.model)?, run(faulty)?, padding, None))
+        });
+        let sampled = self.sampled.iter().map(|golden| {
+            let padding = Padding::of(&golden.inputs, golden.class.head);
+            Ok((golden.whole(&self.model)?, golden.whole(faulty)?, padding, Some(&golden.file)))
+        });
+        for runs in whole.chain(sampled) {
+            let (good, bad, padding, samples): (_, _, _, Option<&TraceFile>) = runs?;
             for want in &good.tensors {
                 let point = self.comparison(&padding).tensors(want, bad.get(&want.name));
+                if seen(&point) && samples.is_some_and(|file| file.shape(&point.name).is_some()) {
+                    let reason = format!("{} differs, of which the samples show nothing", point.name);
+                    return Ok((Fate::Survived, Some(reason)));
+                }
                 if seen(&point) {
                     let fate = if self.sensitive { Fate::Survived } else { Fate::NotVisible };
                     return Ok((fate, Some(format!("only {} differs, which the golden lacks", point.name))));
@@ -293,8 +328,12 @@ fn said(report: &mut FaultReport, fault: &Fault, diagnoses: Vec<Diagnosis>) {
 }
 
 fn as_class(model: &Model, golden: &Recorded) -> Model {
+    of_class(model, golden.class, golden.masked_rows)
+}
+
+fn of_class(model: &Model, class: Class, masked_rows: MaskedRows) -> Model {
     let mut model = model.clone();
-    (model.class, model.masked_rows) = (golden.class, golden.masked_rows);
+    (model.class, model.masked_rows) = (class, masked_rows);
     model
 }
 

@@ -2,6 +2,7 @@
 
 use deberta_reference::{Inputs, MaskedRows};
 
+use super::SampledGolden;
 use crate::fault::Model;
 use crate::judge::tolerance::{Precision, Tolerances};
 use crate::trace::class::Class;
@@ -15,6 +16,8 @@ pub struct Subject {
     pub model: Model,
     /// What it must compute.
     pub goldens: Vec<Recorded>,
+    /// What it must compute, of which there are samples; the shortest first.
+    pub sampled: Vec<SampledGolden>,
     /// How far numbers may be off.
     pub tolerances: Tolerances,
     /// The precision that the weights are stored with.

@@ -16,20 +16,22 @@ pub(crate) struct SampledTrace {
     points: Vec<Sampled>,
 }
 
+/// The samples and statistics of a tensor; nothing of integers. `padding` says which of its numbers belong to tokens.
+pub(crate) fn sampled(tensor: &Tensor, padding: &Padding) -> Option<Sampled> {
+    let values = tensor.data.floats()?;
+    let tokens = padding.of_tensor(&tensor.name, &tensor.shape);
+    Some(Sampled::of(&tensor.name, &tensor.shape, &values, tokens.as_deref()))
+}
+
 impl SampledTrace {
     /// The samples and statistics of a trace in f32. `padding` says which of its numbers belong to tokens.
     pub(crate) fn of(trace: &Trace, padding: &Padding) -> SampledTrace {
         let (inputs, points): (Vec<&Tensor>, Vec<&Tensor>) =
             trace.tensors.iter().partition(|tensor| tensor.name.starts_with("inputs."));
-        let sampled = |tensor: &Tensor| {
-            let values = tensor.data.floats()?;
-            let tokens = padding.of_tensor(&tensor.name, &tensor.shape);
-            Some(Sampled::of(&tensor.name, &tensor.shape, &values, tokens.as_deref()))
-        };
         SampledTrace {
             metadata: trace.metadata.clone(),
             inputs: inputs.into_iter().cloned().collect(),
-            points: points.into_iter().filter_map(sampled).collect(),
+            points: points.into_iter().filter_map(|tensor| sampled(tensor, padding)).collect(),
         }
     }
 
