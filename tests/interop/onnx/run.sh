@@ -25,5 +25,6 @@ if [[ -z ${DEBERTA_EVALUATE:-} ]]; then
 fi
 "$DEBERTA_INTEROP_PT" "$here/operators.py" "$DEBERTA_EVALUATE" || status=1
 "$DEBERTA_INTEROP_PT" "$here/variants.py" "$DEBERTA_CONVERT" "$DEBERTA_VERIFY" || status=1
+"$DEBERTA_INTEROP_PT" "$here/quantize.py" "$DEBERTA_CONVERT" "$DEBERTA_VERIFY" || status=1
 "$here/runtime.sh" || status=1
 exit "$status"
