@@ -26,5 +26,6 @@ fi
 "$DEBERTA_INTEROP_PT" "$here/operators.py" "$DEBERTA_EVALUATE" || status=1
 "$DEBERTA_INTEROP_PT" "$here/variants.py" "$DEBERTA_CONVERT" "$DEBERTA_VERIFY" || status=1
 "$DEBERTA_INTEROP_PT" "$here/outliers.py" "$DEBERTA_VERIFY" || status=1
+"$DEBERTA_INTEROP_PT" "$here/quantize.py" "$DEBERTA_CONVERT" "$DEBERTA_VERIFY" || status=1
 "$here/runtime.sh" || status=1
 exit "$status"
