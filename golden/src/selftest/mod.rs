@@ -23,6 +23,7 @@ mod graph_changes;
 mod graphs;
 pub(crate) mod memory;
 mod precision;
+mod quantized_graphs;
 mod random;
 mod releases;
 mod size;
