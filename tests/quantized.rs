@@ -238,9 +238,14 @@ fn a_case_may_say_what_rounding_may_cost() {
     let case = copy.join("case.yaml");
     let text = fs::read_to_string(&case).unwrap();
     assert!(text.contains("tolerances:\n"));
-    fs::write(&case, text.replace("tolerances:\n", "tolerances:\n  quantization: {cost_db: 150}\n")).unwrap();
-    let run = run(VERIFY, &["--model", arg(&model), "--golden", arg(&copy)]);
-    fails(&run, &["at least 150 dB are asked for", "it computes the model"]);
+    let judged = |limits: &str| {
+        let said = format!("tolerances:\n  quantization: {limits}\n");
+        fs::write(&case, text.replace("tolerances:\n", &said)).unwrap();
+        run(VERIFY, &["--model", arg(&model), "--golden", arg(&copy)])
+    };
+    fails(&judged("{cost_db: 150}"), &["at least 150 dB are asked for", "it computes the model"]);
+    fails(&judged("{steps: 0.3}"), &["12 of 40 tensors", "steps from the model's, 0.3 are allowed"]);
+    passes(&judged("{steps: 0.6, cost_db: 20}"), &["tensors are those of"]);
 }
 
 #[test]

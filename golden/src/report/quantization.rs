@@ -3,14 +3,15 @@
 use deberta_converters::fidelity::Fidelity;
 use serde::{Deserialize, Serialize};
 
+use super::losses::Losses;
+use super::numbers::decibels;
+use super::table::{Column, Row, Table};
+use super::{FileReport, Finding, FindingKind, Rules};
 use crate::judge::unbounded;
 use crate::judge::verdict::Outcome;
 
 /// What reports call the backend that computes a graph in standard operators, with the model's weights.
 pub(crate) const LOWERED: &str = "onnx, lowered";
-
-/// How many nodes are named in a line.
-const NAMED_NODES: usize = 8;
 
 /// What is known of a graph whose weights or activations are rounded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,42 +31,11 @@ pub struct QuantizationReport {
     pub losses: Option<Losses>,
 }
 
-/// Which nodes of a graph lose most by computing with rounded numbers, weights and activations, and what leaving them in f32
-/// would restore. Ratios are those of the outputs to the same graph with the model's weights and without rounding.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Losses {
-    /// The names of the nodes to leave in f32, as they are called in the graph before it is quantized: those of
-    /// `nodes_to_exclude` of ONNX Runtime's quantizers.
-    pub nodes_to_exclude: Vec<String>,
-    /// The same nodes, the one that loses most first.
-    pub nodes: Vec<NodeLoss>,
-    /// How many nodes compute with rounded numbers.
-    pub of: usize,
-    /// How many of them were measured one at a time.
-    pub measured: usize,
-    /// What all of them leave, in decibels.
-    #[serde(with = "unbounded")]
-    pub rounded_db: f64,
-    /// What is left when the named nodes are in f32.
-    #[serde(with = "unbounded")]
-    pub restored_db: f64,
-    /// What was run: `the goldens`, `other lengths`.
-    pub measured_on: String,
-}
-
-/// A node that loses much.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NodeLoss {
-    /// What it is called in the file.
-    pub node: String,
-    /// The parameters of the model that it computes with.
-    pub parameters: Vec<String>,
-    /// What is left when it alone computes with rounded numbers.
-    #[serde(with = "unbounded")]
-    pub alone_db: f64,
-    /// What is left when it alone is in f32.
-    #[serde(with = "unbounded")]
-    pub restored_db: f64,
+/// The tables of a file: the three answers with the whole cost; where the loss arises, and the nodes that lose most.
+pub(super) fn tables(file: &FileReport, rules: &Rules) -> Vec<Table> {
+    let Some(quantization) = &file.quantization else { return Vec::new() };
+    let losses = quantization.losses.iter().flat_map(|losses| losses.tables(&file.file));
+    std::iter::once(quantization.table(&file.file, rules)).chain(losses).collect()
 }
 
 /// The answer to one question.
@@ -114,31 +84,36 @@ impl QuantizationReport {
             .max()
             .unwrap_or_default()
     }
-}
 
-impl Losses {
-    /// In words.
-    pub(crate) fn said(&self) -> String {
-        let Losses { nodes_to_exclude, of, measured, rounded_db, restored_db, measured_on, .. } = self;
-        let (count, most) = (nodes_to_exclude.len(), NAMED_NODES);
-        let bounded =
-            if measured < of { format!(", of which {measured} were measured alone") } else { String::new() };
-        if count == 0 {
-            return format!(
-                "no few of its {of} nodes that round{bounded} lose more than the others: all of them leave {rounded_db:.1} dB on {measured_on}"
-            );
-        }
-        let names =
-            nodes_to_exclude.iter().take(most).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let more = if count > most {
-            format!(", … ({} more in the JSON report)", count - most)
-        } else {
-            String::new()
+    fn table(&self, file: &str, rules: &Rules) -> Table {
+        let judged =
+            |outcome| rules.finding(&Finding::new(FindingKind::Quantization, outcome, String::new()));
+        let least = |limit: Option<f64>| limit.map_or_else(String::new, |limit| format!("{limit}"));
+        let row = |(question, answer): (&str, &Answer)| Row {
+            cells: vec![
+                question.to_owned(),
+                answer.sqnr_db.map_or_else(String::new, decibels),
+                least(answer.limit_db),
+                answer.said.clone(),
+            ],
+            outcome: Some(judged(answer.outcome)),
         };
-        format!(
-            "{count} of {of} nodes that round{bounded} lose most: in f32 (nodes_to_exclude=[{names}{more}]) they would restore \
-             {restored_db:.1} dB from {rounded_db:.1} on {measured_on}"
-        )
+        let answers =
+            [("weights", &self.weights), ("graph", &self.graph), ("activations", &self.activations)];
+        let cost = self.cost.iter().map(|cost| Row {
+            cells: vec!["whole cost".to_owned(), decibels(cost.sqnr_db), String::new(), cost.said()],
+            outcome: None,
+        });
+        Table {
+            title: format!("quantization of {file}"),
+            columns: vec![
+                Column::text("question"),
+                Column::number("dB"),
+                Column::number("least"),
+                Column::text("answer"),
+            ],
+            rows: answers.into_iter().map(row).chain(cost).collect(),
+        }
     }
 }
 

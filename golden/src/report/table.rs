@@ -6,7 +6,7 @@
 use deberta_converters::folding::fold;
 
 use super::escape::plain;
-use super::{Report, Rules, tokenizers};
+use super::{Report, Rules, quantization, tokenizers};
 use crate::coverage::Covered;
 use crate::inventory;
 use crate::judge::verdict::Outcome;
@@ -53,7 +53,8 @@ impl Report {
     /// The tables that every format shows.
     pub fn tables(&self, rules: &Rules) -> Vec<Table> {
         let tables = [inventory::table(self, rules), tokenizers::table(&self.tokenizers)];
-        tables.into_iter().flatten().collect()
+        let of_files = self.files.iter().flat_map(|file| quantization::tables(file, rules));
+        tables.into_iter().flatten().chain(of_files).collect()
     }
 
     /// The tables that text shows with all points alone.

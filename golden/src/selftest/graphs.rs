@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::convert::convert;
@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::Subject;
 use super::graph_changes::{CHANGES, Change, Expected, fold};
+use super::quantized_graphs::QUANTIZED;
 use crate::backend::{BackendName, evaluate};
 use crate::fault::Model;
 use crate::goldens::Golden;
@@ -55,13 +56,19 @@ pub struct GraphReport {
 /// A graph that cannot be written.
 pub(super) fn test(subject: &Subject, text: &str, progress: &dyn Progress) -> Result<Vec<GraphReport>> {
     let workshop = Workshop::new(None, 1 << 20)?;
-    let (exported, golden) =
-        (export(&subject.model, text, workshop.path())?, record(subject, workshop.path())?);
+    let exported = workshop.path().join("exported.onnx");
+    export(&subject.model, text, Format::Onnx, &exported)?;
+    let golden = record(subject, workshop.path())?;
     let changed = workshop.path().join("model.onnx");
+    // Beside its weights.
+    let quantized = workshop.path().join("quantized").join("model.onnx");
+    beside_weights(&subject.model, text, &quantized)?;
+    let changes = CHANGES.iter().map(|change| (change, &changed));
+    let changes = changes.chain(QUANTIZED.iter().map(|change| (change, &quantized)));
     let mut reports = Vec::new();
-    for change in CHANGES.iter().filter(|change| (change.has)(subject.model.class.head)) {
+    for (change, changed) in changes.filter(|(change, _)| (change.has)(subject.model.class.head)) {
         progress.step(&format!("{}: {}", subject.name, change.description));
-        if !write(&exported, &changed, change)? {
+        if !write(&exported, changed, change)? {
             continue;
         }
         let request = VerifyRequest {
@@ -98,6 +105,14 @@ fn is_right(expected: Expected, report: &Report) -> bool {
         Expected::Weights => report.outcome == Outcome::Divergence && !blames(FindingKind::GraphDiffers),
         Expected::Graph => report.outcome == Outcome::Divergence && blames(FindingKind::GraphDiffers),
         Expected::Invalid => report.outcome == Outcome::Divergence && blames(FindingKind::GraphInvalid),
+        Expected::Named(words) => {
+            let mut findings = report.files.iter().flat_map(|file| &file.findings);
+            report.outcome == Outcome::Divergence
+                && findings.any(|finding| {
+                    finding.kind == FindingKind::Quantization
+                        && words.iter().all(|word| finding.message.contains(word))
+                })
+        }
     }
 }
 
@@ -111,9 +126,17 @@ fn worst(report: &Report) -> Option<String> {
     findings.first().map(|finding| finding.message.clone())
 }
 
-/// The graph of a model, in a folder.
-fn export(model: &Model, text: &str, folder: &Path) -> Result<PathBuf> {
-    let output = folder.join("exported.onnx");
+/// The folder of a graph with the weights of a model and its configuration.
+fn beside_weights(model: &Model, text: &str, graph: &Path) -> Result<()> {
+    let folder = graph.parent().unwrap_or(Path::new("."));
+    fs::create_dir(folder).map_err(|error| Error::io(folder, "create", error))?;
+    put(&folder.join("config.json"), text.as_bytes())?;
+    export(model, text, Format::Safetensors, &folder.join("model.safetensors"))
+}
+
+/// A model in a file: its graph, or its weights.
+fn export(model: &Model, text: &str, to: Format, output: &Path) -> Result<()> {
+    let output = output.to_owned();
     let source = Source { path: output.clone(), files: Vec::new(), weight_map: None };
     let file: Box<dyn TensorFile> = Box::new(InMemory::of(model)?);
     let head = Some(model.class.head);
@@ -121,16 +144,15 @@ fn export(model: &Model, text: &str, folder: &Path) -> Result<PathBuf> {
         Checkpoint::from_files(source, Format::Safetensors, vec![file], &model.config, head)?;
     let forward = forward::Options { config: Some(text.to_owned()), ..forward::Options::default() };
     let request = Request {
-        to: Format::Onnx,
-        output: output.clone(),
+        to,
+        output,
         companions: Vec::new(),
         dtype: None,
         max_shard_size: None,
         replace: false,
         onnx: OnnxRequest { forward, external_data: false },
     };
-    convert(&mut checkpoint, &request, &())?;
-    Ok(output)
+    convert(&mut checkpoint, &request, &()).map(drop)
 }
 
 /// What the subject must compute, as a golden in a folder.

@@ -24,6 +24,7 @@ mod graph_changes;
 mod graphs;
 pub(crate) mod memory;
 mod precision;
+mod quantized_graphs;
 mod random;
 mod releases;
 mod sampled;

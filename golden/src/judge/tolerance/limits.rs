@@ -10,6 +10,8 @@ use crate::report::Cost;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// The most steps that a number stored as an integer may be from the model's, in the place of what rounding takes it.
+    steps: Option<f64>,
     /// The least decibels that rounding activations leaves, whose scales are computed from each batch.
     dynamic_db: Option<f64>,
     /// The same of scales that are constants.
@@ -36,6 +38,11 @@ impl Limits {
         }
     }
 
+    /// The most steps that a number stored as an integer may be from the model's, if anything is said.
+    pub fn steps(&self) -> Option<f64> {
+        self.steps
+    }
+
     /// The least decibels that the graph as it is must reach, as far as anything is said: of rounding activations, or of
     /// the whole cost.
     pub fn least(&self, kind: GraphKind) -> f64 {
@@ -56,6 +63,7 @@ impl Limits {
 
     pub(super) fn check(&self) -> Result<(), String> {
         let numbers = [
+            ("steps", self.steps),
             ("dynamic_db", self.dynamic_db),
             ("static_db", self.static_db),
             ("cost_db", self.cost_db),

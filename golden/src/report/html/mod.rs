@@ -34,6 +34,7 @@ pub(super) fn render(document: &Document<'_>) -> String {
     page.headline();
     page.files();
     page.tables();
+    page.losses();
     page.findings();
     page.runs();
     page.out
@@ -137,6 +138,21 @@ impl Page<'_> {
                     table.rows.iter().map(|row| table_row(&table, row)).collect::<String>()
                 ));
             }
+        }
+    }
+
+    /// Where quantized graphs lose.
+    fn losses(&mut self) {
+        for (_, file) in self.document.files() {
+            let losses = file.quantization.as_ref().and_then(|quantization| quantization.losses.as_ref());
+            let plot = losses.map(plot::losses).filter(|plot| !plot.is_empty());
+            let section = plot.map(|plot| {
+                format!(
+                    "<section>\n<h2>Where <code>{}</code> loses</h2>\n{plot}</section>\n",
+                    markup(&file.file)
+                )
+            });
+            self.out.extend(section);
         }
     }
 

@@ -6,7 +6,8 @@ use super::label::label;
 use crate::judge::verdict::PointReport;
 use crate::report::escape::markup;
 use crate::report::growth::{StageError, growth, short};
-use crate::report::numbers::of_tolerance;
+use crate::report::numbers::{of_tolerance, share};
+use crate::report::{LayerLoss, Losses};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 250.0;
@@ -32,9 +33,9 @@ pub(super) fn plot(points: &[PointReport]) -> String {
     svg.push_str(&scale.grid(&stages));
     let padded = stages.iter().any(|(_, error)| error.padded.is_some());
     if padded {
-        svg.push_str(&scale.line("padded", &stages, |error| error.padded));
+        svg.push_str(&scale.line("padded", &stages, |error| error.padded, of_tolerance));
     }
-    svg.push_str(&scale.line("real", &stages, |error| error.real));
+    svg.push_str(&scale.line("real", &stages, |error| error.real, of_tolerance));
     svg.push_str("</svg>\n<figcaption>Largest error of every layer, as a share of the tolerance: ");
     svg.push_str("<span class=\"key real\">● tokens</span>");
     if padded {
@@ -42,6 +43,33 @@ pub(super) fn plot(points: &[PointReport]) -> String {
     }
     svg.push_str(", <span class=\"key limit\">┄ tolerance</span></figcaption>\n</figure>\n");
     svg
+}
+
+/// The plot of what every layer of a quantized graph loses when it alone is rounded, as a share of the noise of all. Nothing
+/// if there is no layer to compare with another.
+pub(super) fn losses(losses: &Losses) -> String {
+    if losses.layers.len() < 2 {
+        return String::new();
+    }
+    let all = 10.0_f64.powf(-losses.rounded_db / 10.0);
+    let of_layer = |layer: &LayerLoss| {
+        let stage = match layer.layer.strip_prefix("layer ").and_then(|number| number.parse().ok()) {
+            Some(number) => Stage::Layer(number),
+            None if layer.layer == "embeddings" => Stage::Embeddings,
+            None => Stage::Head,
+        };
+        (stage, StageError { real: Some(layer.share() / all), padded: None })
+    };
+    let stages: Vec<(Stage, StageError)> = losses.layers.iter().map(of_layer).collect();
+    let scale = Scale::of(&stages);
+    format!(
+        "<figure class=\"scroll\">\n<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+         aria-label=\"noise of every layer as a share of the noise of all\">\n{}{}</svg>\n<figcaption>Noise of the outputs when a \
+         layer alone is rounded, as a share of what all of them make: <span class=\"key real\">● a layer</span>, \
+         <span class=\"key limit\">┄ all</span></figcaption>\n</figure>\n",
+        scale.grid(&stages),
+        scale.line("real", &stages, |error| error.real, |of| format!("{} of the noise of all", share(of)))
+    )
 }
 
 /// From shares to places.
@@ -113,6 +141,7 @@ impl Scale {
         class: &str,
         stages: &[(Stage, StageError)],
         of: impl Fn(&StageError) -> Option<f64>,
+        said: impl Fn(f64) -> String,
     ) -> String {
         let (mut marks, mut paths, mut path) = (String::new(), String::new(), String::new());
         for (at, (stage, error)) in stages.iter().enumerate() {
@@ -123,7 +152,7 @@ impl Scale {
             let (x, y) = (self.x(at), self.y(share_of));
             path.push_str(&format!("{} {x:.1} {y:.1} ", if path.is_empty() { 'M' } else { 'L' }));
             let beyond = if share_of > 1.0 || share_of.is_nan() { " beyond" } else { "" };
-            let title = markup(&format!("{stage}: {}", of_tolerance(share_of)));
+            let title = markup(&format!("{stage}: {}", said(share_of)));
             let mark = match class {
                 "padded" => {
                     format!("<path d=\"M {x:.1} {:.1} l 5 5 l -5 5 l -5 -5 z\"", y - 5.0)

@@ -15,7 +15,7 @@ use super::noise::Noise;
 use super::variants::Variant;
 use crate::backend::Graph;
 use crate::judge::tolerance::Precision;
-use crate::report::{Losses, NodeLoss, name_of};
+use crate::report::{LayerLoss, Losses, NodeLoss, name_of};
 use crate::trace::file::Trace;
 use crate::trace::padding::Padding;
 use crate::verify::graph::candidate::{GraphCandidate, Judged};
@@ -87,11 +87,36 @@ struct Search<'s> {
 /// Nodes, and the noise that they make when they alone round.
 type Noisy = (Vec<usize>, f64);
 
+/// A part of the network, in the order of execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Embeddings,
+    Layer(usize),
+    Head,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Embeddings => f.write_str("embeddings"),
+            Place::Layer(layer) => write!(f, "layer {layer}"),
+            Place::Head => f.write_str("head"),
+        }
+    }
+}
+
 impl Search<'_> {
     fn run(&self, limit: f64, told: &dyn Fn(String)) -> Result<Losses> {
         let count = self.nodes.len();
         let all = self.noise(|_| false)?;
-        let (mut ahead, mut single) = self.ahead(told)?;
+        let layers = self.layers(told)?;
+        let of_layer = |(place, (nodes, noise)): &(Place, Noisy)| LayerLoss {
+            layer: place.to_string(),
+            nodes: nodes.len(),
+            alone_db: decibels(*noise),
+        };
+        let of_layers = layers.iter().map(of_layer).collect();
+        let (mut ahead, mut single) = self.ahead(layers.into_iter().map(|(_, noisy)| noisy).collect());
         let mut measured = 0;
         ahead.sort_by(|one, other| other.1.total_cmp(&one.1));
         for node in ahead.into_iter().flat_map(|(nodes, _)| nodes) {
@@ -123,6 +148,7 @@ impl Search<'_> {
             (found, restored) = (Vec::new(), all);
         }
         let mut losses = Losses {
+            layers: of_layers,
             of: count,
             measured,
             rounded_db: decibels(all),
@@ -144,26 +170,32 @@ impl Search<'_> {
         Ok(losses)
     }
 
-    /// The nodes to measure one at a time, and others with the noise that they make together: of many nodes those of the layers
-    /// that stand out are measured.
-    fn ahead(&self, told: &dyn Fn(String)) -> Result<(Vec<Noisy>, Vec<Noisy>)> {
-        if self.nodes.len() <= FEW {
-            return Ok((vec![((0..self.nodes.len()).collect(), 0.0)], Vec::new()));
-        }
-        // What stands between two layers belongs to the first.
-        let (mut layers, mut layer) = (BTreeMap::<Option<usize>, Vec<usize>>::new(), None);
+    /// The noise that the nodes of each layer make when they alone round. What stands between two layers belongs to the
+    /// first.
+    fn layers(&self, told: &dyn Fn(String)) -> Result<Vec<(Place, Noisy)>> {
+        let (mut layers, mut last) = (BTreeMap::<Place, Vec<usize>>::new(), Place::Embeddings);
         for (at, node) in self.nodes.iter().enumerate() {
-            layer = layer_of(node).or(layer);
-            layers.entry(layer).or_default().push(at);
+            last = match layer_of(node) {
+                Some(layer) => Place::Layer(layer),
+                None if node.tensors.is_empty() || last == Place::Embeddings => last,
+                None => Place::Head,
+            };
+            layers.entry(last).or_default().push(at);
         }
-        let (mut noisy, count) = (Vec::with_capacity(layers.len()), layers.len());
-        for (at, nodes) in layers.into_values().enumerate() {
+        let count = layers.len();
+        let noise = |(at, (place, nodes)): (usize, (Place, Vec<usize>))| {
             told(format!("rounding a layer at a time, {} of {count}", at + 1));
             let noise = self.noise(|node| !nodes.contains(&node))?;
-            noisy.push((nodes, noise));
-        }
-        let ahead = outstanding(&mut noisy);
-        Ok(if ahead.is_empty() { (noisy, Vec::new()) } else { (ahead, noisy) })
+            Ok((place, (nodes, noise)))
+        };
+        layers.into_iter().enumerate().map(noise).collect()
+    }
+
+    /// The nodes to measure one at a time, and others with the noise that they make together: of many nodes those of the layers
+    /// that stand out are measured.
+    fn ahead(&self, mut layers: Vec<Noisy>) -> (Vec<Noisy>, Vec<Noisy>) {
+        let ahead = if self.nodes.len() > FEW { outstanding(&mut layers) } else { Vec::new() };
+        if ahead.is_empty() { (layers, Vec::new()) } else { (ahead, layers) }
     }
 
     /// The noise of the outputs, as a share of the signal, where the nodes that `exact` names do not round.

@@ -59,8 +59,9 @@ impl GraphCandidate<'_> {
         let checkpoint = parameters.checkpoint();
         let opened = Dequantized::open(&self.file.source.path, &checkpoint.config, Some(checkpoint.head));
         let compared = opened.and_then(|graph| graph.compare(checkpoint).map(|fidelity| (graph, fidelity)));
-        let answers = compared.and_then(|(graph, fidelity)| {
-            let weights = weights::answer(&fidelity, checkpoint, kind, &limits);
+        let answers = compared.and_then(|(graph, mut fidelity)| {
+            weights::limit(&mut fidelity, limits.steps());
+            let weights = weights::answer(&fidelity, checkpoint, kind);
             let own = self.judged_by(&fidelity);
             let (of_graph, runs) = self.computes(&graph, &parameters, &fidelity, own, report)?;
             report.runs.extend(runs);

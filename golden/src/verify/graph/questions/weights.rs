@@ -4,15 +4,29 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::fidelity::Fidelity;
 use deberta_converters::format::onnx::GraphKind;
 
-use crate::judge::tolerance::Limits;
 use crate::judge::verdict::Outcome;
 use crate::report::Answer;
 
 /// How many broken tensors are named.
 pub(super) const NAMED: usize = 5;
 
+/// Judges the tensors of integers by how many steps a number may be off, if a case says it.
+pub(super) fn limit(fidelity: &mut Fidelity, steps: Option<f64>) {
+    let Some(steps) = steps else { return };
+    for tensor in fidelity.tensors.iter_mut().filter(|tensor| tensor.stored_as.contains("int")) {
+        tensor.limit = steps;
+        if tensor.furthest <= steps {
+            tensor.cause = None;
+        } else if tensor.cause.is_none() {
+            let furthest = tensor.furthest;
+            tensor.cause =
+                Some(format!("a number is {furthest:.3} steps from the model's, {steps} are allowed"));
+        }
+    }
+}
+
 /// The answer, given every tensor against the model's.
-pub(super) fn answer(fidelity: &Fidelity, model: &Checkpoint, kind: GraphKind, _limits: &Limits) -> Answer {
+pub(super) fn answer(fidelity: &Fidelity, model: &Checkpoint, kind: GraphKind) -> Answer {
     let place = model.source.path.display();
     let broken = fidelity.broken().count();
     let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
