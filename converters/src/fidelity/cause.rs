@@ -121,19 +121,29 @@ fn largest(numbers: &[f64], usual: f64) -> (usize, f64) {
     (others.count(), most.unwrap_or(usual))
 }
 
-/// Rows of a matrix that are those of the model in another order.
+/// Rows or columns of a matrix that are those of the model in another order.
 fn other_order(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
-    let rows = *held.param.shape.first().filter(|&&rows| rows > 1 && rows <= MOST_ROWS)?;
-    let columns = got.len().checked_div(rows).filter(|&columns| columns > 0)?;
+    let is_matrix = held.param.shape.len() == 2;
     // A row of the parameter is a column of its transpose.
+    let turned = held.transposed && is_matrix;
+    let rows = *held.param.shape.first()?;
+    let columns = got.len().checked_div(rows)?;
+    moved("rows", rows, columns, turned, want, got)
+        .or_else(|| is_matrix.then(|| moved("columns", columns, rows, !turned, want, got)).flatten())
+}
+
+/// That `count` rows of `length` numbers are in another order, which are the columns of what is stored if they are `turned`.
+fn moved(what: &str, count: usize, length: usize, turned: bool, want: &[f32], got: &[f32]) -> Option<String> {
+    if !(2..=MOST_ROWS).contains(&count) || length == 0 {
+        return None;
+    }
     let row = |numbers: &[f32], at: usize| -> Vec<f32> {
-        let turned = held.transposed && held.param.shape.len() == 2;
-        let index = |column: usize| if turned { column * rows + at } else { at * columns + column };
-        (0..columns).filter_map(|column| numbers.get(index(column)).copied()).collect()
+        let index = |place: usize| if turned { place * count + at } else { at * length + place };
+        (0..length).filter_map(|place| numbers.get(index(place)).copied()).collect()
     };
-    let wanted: Vec<Vec<f32>> = (0..rows).map(|at| row(want, at)).collect();
-    let mut order = Vec::with_capacity(rows);
-    for at in 0..rows {
+    let wanted: Vec<Vec<f32>> = (0..count).map(|at| row(want, at)).collect();
+    let mut order = Vec::with_capacity(count);
+    for at in 0..count {
         let have = row(got, at);
         let alike = |(_, want): &(usize, &Vec<f32>)| same(want, &have);
         let own = wanted.get(at).is_some_and(|want| same(want, &have));
@@ -143,8 +153,9 @@ fn other_order(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
     }
     let (at, from) = order.iter().enumerate().find(|(at, from)| at != *from)?;
     let moved = order.iter().enumerate().filter(|(at, from)| at != *from).count();
+    let one = what.trim_end_matches('s');
     Some(format!(
-        "its rows are in another order: {moved} of {rows} moved, row {at} is the model's row {from}"
+        "its {what} are in another order: {moved} of {count} moved, {one} {at} is the model's {one} {from}"
     ))
 }
 

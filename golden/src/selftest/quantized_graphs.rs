@@ -89,6 +89,22 @@ pub(super) const QUANTIZED: &[Change] = &[
         },
     ),
     of(
+        "int8-order",
+        "the rows or columns of a matrix in another order",
+        ANY,
+        Expected::Named(&[TENSOR, "another order"]),
+        |graph| {
+            quantize(graph, 0)?;
+            let stored = tensor(graph, TENSOR, STORED)?;
+            let columns = usize::try_from(*stored.dims.last()?).ok()?;
+            let mut codes = bytes(stored)?;
+            // Of a transpose these are the columns.
+            codes.rotate_left(columns);
+            stored.raw_data = Some(codes.into());
+            Some(())
+        },
+    ),
+    of(
         "int8-labels",
         "the labels in another order",
         HAS_LABELS,
