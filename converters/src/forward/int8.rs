@@ -142,7 +142,7 @@ impl Nodes {
     fn product(&mut self, node: &NodeProto, weight: &Int8Weight) {
         let ([x, _], [y]) = (node.input.as_slice(), node.output.as_slice()) else { return };
         let [codes, scales] = [codes_of(&weight.name), scales_of(&weight.name)];
-        let integers = ["quantized", "scale", "zero_point"].map(|what| format!("{x}_{what}"));
+        let integers = ["quantized", "scale", "zero"].map(|what| format!("{x}_{what}"));
         let [quantized, scale, zero_point] = &integers;
         if self.made.insert(quantized.clone()) {
             let outputs = integers.each_ref().map(String::as_str);
@@ -160,9 +160,8 @@ impl Nodes {
         };
         let sums = self.push(node, "MatMulInteger", &[quantized, &codes, zero_point], &[]);
         let sums = self.cast(node, &sums);
-        let factor = named(node, "Scales");
-        let factors = format!("{factor}_output_0");
-        self.push_all(factor, "Mul", &[scale, &scales], &[&factors], &[]);
+        let factors = named(node, "Scales");
+        self.push_all(factors.clone(), "Mul", &[scale, &scales], &[&factors], &[]);
         self.push_all(node.name().to_owned(), "Mul", &[&sums, &factors], &[y], &[]);
     }
 
@@ -206,8 +205,8 @@ impl Nodes {
         let mut scales = scales_of(&weight.name);
         if !weight.transposed {
             let axes = if rank == 2 { last } else { two };
-            let column = format!("{numbers}/Unsqueeze_output_0");
-            self.push_all(format!("{numbers}/Unsqueeze"), "Unsqueeze", &[&scales, axes], &[&column], &[]);
+            let column = format!("{numbers}/Unsqueeze");
+            self.push_all(column.clone(), "Unsqueeze", &[&scales, axes], &[&column], &[]);
             scales = column;
         }
         self.push_all(format!("{numbers}/Mul"), "Mul", &[&codes, &scales], &[&numbers], &[]);
@@ -220,7 +219,7 @@ impl Nodes {
     }
 
     fn cast_named(&mut self, name: String, integers: &str) -> String {
-        let numbers = format!("{name}_output_0");
+        let numbers = name.clone();
         let to = Attribute::Int("to", i64::from(i32::from(data_type(Dtype::F32))));
         self.push_all(name, "Cast", &[integers], &[&numbers], &[to]);
         numbers
@@ -229,7 +228,7 @@ impl Nodes {
     /// Adds a node of the module of another one, and returns what it makes. Codes and scales of rows are taken by `Gather`.
     fn push(&mut self, of: &NodeProto, what: &str, input: &[&str], attributes: &[Attribute<'_>]) -> String {
         let name = named(of, what);
-        let output = format!("{name}_output_0");
+        let output = name.clone();
         let operation = if matches!(what, "Codes" | "Scales") { "Gather" } else { what };
         self.push_all(name, operation, input, &[&output], attributes);
         output
