@@ -25,6 +25,7 @@ mod hostile_files;
 mod hostile_graphs;
 mod hub;
 mod hub_failures;
+mod int8;
 mod interruption;
 mod inventory;
 mod keras_format;
