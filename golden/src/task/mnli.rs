@@ -3,7 +3,6 @@
 //! Any set of labels will do, as long as the model's configuration names them.
 
 use std::path::{Path, PathBuf};
-use std::slice;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Printable, Result};
@@ -12,8 +11,8 @@ use serde::Deserialize;
 
 use super::accuracy::labelled;
 use super::classify::columns::Choice;
-use super::classify::records::{self, Record as Row, by_columns};
-use super::data::{Line, Table, quoted, read_all};
+use super::classify::records::{self, Record as Row};
+use super::data::{Line, Table, quoted};
 use super::labels::{self, DataLabel, NONE};
 use super::model::{TaskModel, Texts};
 use super::{Judged, Prepared, Task};
@@ -60,32 +59,12 @@ impl Mnli {
     /// # Errors
     /// A file without examples; an example without its sentences or label; numbers without `names`.
     pub fn read(files: &[PathBuf], limit: Option<usize>, names: Option<&[String]>) -> Result<Mnli> {
-        let (mut examples, mut without_label) = (Vec::new(), 0);
-        for path in files {
-            if by_columns(path)? {
-                let found = records::read(path, &COLUMNS, limit.unwrap_or(usize::MAX))?;
-                without_label += found.without_label;
-                for record in found.records {
-                    examples.push(of_columns(record, &group(path), names)?);
-                }
-                continue;
-            }
-            examples.extend(Mnli::of_glue(slice::from_ref(path), limit, names, &mut without_label)?);
-        }
-        Ok(Mnli { examples, without_label, labels: Vec::new(), expected: Vec::new() })
-    }
-
-    /// The examples of a table of GLUE, or of lines of JSON.
-    fn of_glue(
-        files: &[PathBuf],
-        limit: Option<usize>,
-        names: Option<&[String]>,
-        without_label: &mut usize,
-    ) -> Result<Vec<Example>> {
-        read_all(files, limit, |file, limit| {
+        let mut in_lines = 0;
+        let of_row = |path: &Path, row| of_columns(row, &group(path), names);
+        let (examples, in_rows) = records::examples(files, &COLUMNS, limit, of_row, |file, limit| {
             let group = group(file.path());
             let mut labelled = |example: Result<Option<Example>>| {
-                *without_label += usize::from(matches!(example, Ok(None)));
+                in_lines += usize::from(matches!(example, Ok(None)));
                 example.transpose()
             };
             if file.looks_like_json() {
@@ -99,7 +78,8 @@ impl Mnli {
                 example(row.line, &group, sentences, row.get("gold_label"))
             });
             rows.filter_map(&mut labelled).take(limit).collect()
-        })
+        })?;
+        Ok(Mnli { examples, without_label: in_lines + in_rows, labels: Vec::new(), expected: Vec::new() })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Similarity of two sentences, from 0 to 5: how the model's scores go together with those of people.
 
-use std::path::PathBuf;
-use std::slice;
+use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Printable, Result};
@@ -10,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::classify::columns::Choice;
-use super::classify::records::{self, Record as Row, by_columns};
-use super::data::{Line, Table, quoted, read_all};
+use super::classify::records::{self, Record as Row};
+use super::data::{Line, Table, quoted};
 use super::labels;
 use super::metric::correlation::{pearson, spearman};
 use super::model::{TaskModel, Texts};
@@ -49,22 +48,8 @@ impl Stsb {
     /// # Errors
     /// A file without examples; an example without its sentences or score.
     pub fn read(files: &[PathBuf], limit: Option<usize>) -> Result<Stsb> {
-        let (mut examples, mut without_score) = (Vec::new(), 0);
-        for path in files {
-            if by_columns(path)? {
-                let found = records::read(path, &COLUMNS, limit.unwrap_or(usize::MAX))?;
-                without_score += found.without_label;
-                examples.extend(found.records.into_iter().map(of_columns).collect::<Result<Vec<_>>>()?);
-                continue;
-            }
-            examples.extend(Stsb::of_glue(slice::from_ref(path), limit)?);
-        }
-        Ok(Stsb { examples, without_score })
-    }
-
-    /// The examples of a table of GLUE, or of lines of JSON.
-    fn of_glue(files: &[PathBuf], limit: Option<usize>) -> Result<Vec<Example>> {
-        read_all(files, limit, |file, limit| {
+        let of_row = |_: &Path, row| of_columns(row);
+        let (examples, without_score) = records::examples(files, &COLUMNS, limit, of_row, |file, limit| {
             if file.looks_like_json() {
                 let of_line = |line: Line<'_>| {
                     let Record { sentence1, sentence2, score } = line.json()?;
@@ -83,7 +68,8 @@ impl Stsb {
                 example(row.line, [row.get("sentence1"), row.get("sentence2")], score)
             });
             rows.collect()
-        })
+        })?;
+        Ok(Stsb { examples, without_score })
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::slice;
 
 use deberta_converters::error::{Error, Result};
 use deberta_converters::opening::open;
 use serde_json::{Map, Value};
 
-use super::super::data::{Table, TextFile};
+use super::super::data::{Table, TextFile, read_all};
 use super::columns::{Choice, Chosen};
 use crate::report::name_of;
 
@@ -41,7 +42,7 @@ pub(super) type Cells<'c> = Vec<Option<Cow<'c, str>>>;
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(in crate::task) fn by_columns(path: &Path) -> Result<bool> {
+fn by_columns(path: &Path) -> Result<bool> {
     const BEGINNING: u64 = 1 << 16;
     match &*extension(path) {
         "parquet" => return Ok(true),
@@ -60,6 +61,33 @@ pub(in crate::task) fn by_columns(path: &Path) -> Result<bool> {
 /// The end of a file's name, in small letters.
 fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// The examples of files, of each as many as `limit` says: of rows, where a file is read by its columns, else what `of_file` makes
+/// of it, as [`read_all`] calls it. Returns also how many rows have no label.
+///
+/// # Errors
+/// Those of [`read`] and [`read_all`]; what the two functions report.
+pub(in crate::task) fn examples<E>(
+    files: &[PathBuf],
+    columns: &Choice,
+    limit: Option<usize>,
+    of_row: impl Fn(&Path, Record) -> Result<E>,
+    mut of_file: impl FnMut(&TextFile, usize) -> Result<Vec<E>>,
+) -> Result<(Vec<E>, usize)> {
+    let (mut examples, mut without_label) = (Vec::new(), 0);
+    for path in files {
+        if by_columns(path)? {
+            let found = read(path, columns, limit.unwrap_or(usize::MAX))?;
+            without_label += found.without_label;
+            for record in found.records {
+                examples.push(of_row(path, record)?);
+            }
+        } else {
+            examples.extend(read_all(slice::from_ref(path), limit, &mut of_file)?);
+        }
+    }
+    Ok((examples, without_label))
 }
 
 /// Reads at most `limit` rows with a label.
