@@ -8,7 +8,7 @@ use deberta_converters::error::{Error, Result};
 use deberta_converters::fidelity::Dequantized;
 use deberta_converters::loading::Parameters;
 use deberta_converters::lowering::SwitchedNode;
-use deberta_reference::Inputs;
+use deberta_reference::{Inputs, Stage};
 
 use super::activations::Set;
 use super::noise::Noise;
@@ -87,30 +87,12 @@ struct Search<'s> {
 /// Nodes, and the noise that they make when they alone round.
 type Noisy = (Vec<usize>, f64);
 
-/// A part of the network, in the order of execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Embeddings,
-    Layer(usize),
-    Head,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Place::Embeddings => f.write_str("embeddings"),
-            Place::Layer(layer) => write!(f, "layer {layer}"),
-            Place::Head => f.write_str("head"),
-        }
-    }
-}
-
 impl Search<'_> {
     fn run(&self, limit: f64, told: &dyn Fn(String)) -> Result<Losses> {
         let count = self.nodes.len();
         let all = self.noise(|_| false)?;
         let layers = self.layers(told)?;
-        let of_layer = |(place, (nodes, noise)): &(Place, Noisy)| LayerLoss {
+        let of_layer = |(place, (nodes, noise)): &(Stage, Noisy)| LayerLoss {
             layer: place.to_string(),
             nodes: nodes.len(),
             alone_db: decibels(*noise),
@@ -172,18 +154,18 @@ impl Search<'_> {
 
     /// The noise that the nodes of each layer make when they alone round. What stands between two layers belongs to the
     /// first.
-    fn layers(&self, told: &dyn Fn(String)) -> Result<Vec<(Place, Noisy)>> {
-        let (mut layers, mut last) = (BTreeMap::<Place, Vec<usize>>::new(), Place::Embeddings);
+    fn layers(&self, told: &dyn Fn(String)) -> Result<Vec<(Stage, Noisy)>> {
+        let (mut layers, mut last) = (BTreeMap::<Stage, Vec<usize>>::new(), Stage::Embeddings);
         for (at, node) in self.nodes.iter().enumerate() {
             last = match layer_of(node) {
-                Some(layer) => Place::Layer(layer),
-                None if node.tensors.is_empty() || last == Place::Embeddings => last,
-                None => Place::Head,
+                Some(layer) => Stage::Layer(layer),
+                None if node.tensors.is_empty() || last == Stage::Embeddings => last,
+                None => Stage::Head,
             };
             layers.entry(last).or_default().push(at);
         }
         let count = layers.len();
-        let noise = |(at, (place, nodes)): (usize, (Place, Vec<usize>))| {
+        let noise = |(at, (place, nodes)): (usize, (Stage, Vec<usize>))| {
             told(format!("rounding a layer at a time, {} of {count}", at + 1));
             let noise = self.noise(|node| !nodes.contains(&node))?;
             Ok((place, (nodes, noise)))
