@@ -42,9 +42,11 @@ impl SampledGolden {
         of_class(model, self.class, self.masked_rows)
     }
 
-    /// The names of its activations, as a model is asked for them.
-    fn activations(&self) -> Vec<&str> {
-        self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect()
+    /// What a model computes of what the golden has, all numbers of it.
+    fn run(&self, model: &Model) -> Result<Trace> {
+        let points: Vec<&str> =
+            self.file.names().filter_map(|name| name.strip_prefix("activations.")).collect();
+        self.of_class(model).run(&self.inputs, &points, Vec::new())
     }
 
     /// All numbers of a model.
@@ -63,7 +65,7 @@ impl SampledGolden {
 impl Subject {
     /// The first point of a golden of samples where a model differs.
     pub(super) fn first_in(&self, golden: &SampledGolden, model: &Model) -> Result<Option<String>> {
-        let candidate = golden.of_class(model).run(&golden.inputs, &golden.activations(), Vec::new())?;
+        let candidate = golden.run(model)?;
         let padding = Padding::of(&golden.inputs, golden.class.head);
         let points = self.comparison(&padding).traces(&golden.file, candidate, None)?;
         Ok(points.into_iter().find(seen).map(|point| point.name))
@@ -71,9 +73,7 @@ impl Subject {
 
     /// The first point where the model differs from the samples that a golden would have of another one.
     fn first_of(&self, golden: &SampledGolden, other: &Model) -> Result<Option<String>> {
-        let run =
-            |model: &Model| golden.of_class(model).run(&golden.inputs, &golden.activations(), Vec::new());
-        let (want, got) = (run(other)?, run(&self.model)?);
+        let (want, got) = (golden.run(other)?, golden.run(&self.model)?);
         let padding = Padding::of(&golden.inputs, golden.class.head);
         let comparison = self.comparison(&padding);
         let (mut names, _) = golden.file.points();
