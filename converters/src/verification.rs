@@ -88,7 +88,7 @@ fn of_codes(
                 Some(_) => read_back(file.as_ref(), name, shape, target.transposed)?,
                 None => whole(file.as_ref(), target)?,
             };
-            progress.advance(input.values(bound)?.bytes.len() as u64);
+            progress.advance((shape.iter().product::<usize>() * bound.dtype.size()) as u64);
             Ok((name.clone(), digest))
         },
     )
