@@ -1,4 +1,4 @@
-//! The Gaussian error linear units of ONNX Runtime (Hendrycks and Gimpel 2016).
+//! The Gaussian error linear units of ONNX Runtime (Hendrycks and Gimpel 2016), and Mish (Misra 2019).
 
 use super::attributes::number;
 use super::pass::Lowering;
@@ -59,6 +59,15 @@ impl Lowering<'_> {
         let alpha = self.scalar(number(node, "alpha", 1.702));
         let scaled = self.emit(node, "Mul", &[value, &alpha], Vec::new());
         let share = self.emit(node, "Sigmoid", &[&scaled], Vec::new());
+        self.emit_as(node, "Mul", &[value, &share], Vec::new(), node.output.first()?);
+        Some(())
+    }
+
+    /// `x · tanh(ln(1 + eˣ))`: a standard operator, which runtimes lack.
+    pub(super) fn mish(&mut self, node: &NodeProto) -> Option<()> {
+        let value = node.input.first()?;
+        let soft = self.emit(node, "Softplus", &[value], Vec::new());
+        let share = self.emit(node, "Tanh", &[&soft], Vec::new());
         self.emit_as(node, "Mul", &[value, &share], Vec::new(), node.output.first()?);
         Some(())
     }

@@ -19,7 +19,7 @@
 //!   blocks       MatMulNBits, GatherBlockQuantized
 //!     bnb4         MatMulBnb4: NF4 and FP4
 //!   fused        FusedMatMul, FusedGemm, Dropout
-//!   gelu         BiasGelu, FastGelu, QuickGelu
+//!   gelu         BiasGelu, FastGelu, QuickGelu, Mish
 //!   norms        SkipLayerNormalization, EmbedLayerNormalization
 //! ```
 
@@ -104,7 +104,7 @@ pub fn is_needed(file: &OnnxFile) -> bool {
     file.declared().iter().any(|of| halves.contains(of)) || nodes.into_iter().any(is_lowered)
 }
 
-/// Whether a node is no standard operator on f32.
+/// Whether a node is no standard operator on f32, or one that runtimes lack.
 fn is_lowered(node: &NodeProto) -> bool {
     const STANDARD: [&str; 7] = [
         "QuantizeLinear",
@@ -116,7 +116,7 @@ fn is_lowered(node: &NodeProto) -> bool {
         "QLinearConv",
     ];
     node.domain() == "com.microsoft"
-        || matches!(node.op_type(), "Dropout" | "FusedMatMul")
+        || matches!(node.op_type(), "Dropout" | "FusedMatMul" | "Mish")
         || STANDARD.contains(&node.op_type())
 }
 

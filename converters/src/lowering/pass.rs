@@ -136,6 +136,7 @@ impl<'f> Lowering<'f> {
             "Gelu" if node.domain() == "com.microsoft" => self.gelu(node),
             "FastGelu" => self.fast_gelu(node),
             "QuickGelu" => self.quick_gelu(node),
+            "Mish" => self.mish(node),
             "SkipLayerNormalization" => self.skip_layer_normalization(node),
             "EmbedLayerNormalization" => self.embed_layer_normalization(node),
             _ => None,

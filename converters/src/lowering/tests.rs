@@ -191,6 +191,12 @@ fn fused_products_are_taken_apart() {
 }
 
 #[test]
+fn what_runtimes_lack_is_taken_apart() {
+    let exact = lowered(vec![node("Mish", &["x"], &["y"])], Vec::new(), Activations::Exact);
+    assert_eq!(operators(&exact), ["Softplus", "Tanh", "Mul"]);
+}
+
+#[test]
 fn nodes_round_or_not_as_an_input_says() {
     let switched = lowered(dynamic(), weights(&[0.5, 2.0]), Activations::Switched);
     let [node] = switched.switched.nodes.as_slice() else { panic!("{:?}", switched.switched) };

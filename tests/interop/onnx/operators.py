@@ -271,6 +271,7 @@ def normalisations():
 def fused():
     ms = {"domain": "com.microsoft"}
     x, bias = numpy.linspace(-9, 9, 96, dtype=numpy.float32).reshape(2, 6, 8), f32(8)
+    yield Case("Mish", [x], since=18)
     yield Case("Gelu", [x], **ms)
     yield Case("BiasGelu", [x, bias], **ms)
     yield Case("FastGelu", [x], **ms)

@@ -221,7 +221,7 @@ const ALIKE: [&str; 18] = [
 const COMPARING: [&str; 5] = ["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"];
 
 /// Operators whose result has the type of the first operand.
-const OF_THE_FIRST: [&str; 57] = [
+const OF_THE_FIRST: [&str; 58] = [
     "Abs",
     "Ceil",
     "CumSum",
@@ -241,6 +241,7 @@ const OF_THE_FIRST: [&str; 57] = [
     "LeakyRelu",
     "Log",
     "LogSoftmax",
+    "Mish",
     "Mod",
     "Neg",
     "Pad",
