@@ -1,11 +1,12 @@
 //! Other code than the golden's that a graph may follow: for masked rows, and for far positions.
 
 use deberta_converters::error::Result;
-use deberta_reference::{Conventions, Inputs, MaskedRows};
+use deberta_reference::{BucketRounding, Conventions, FarPositions, Inputs, MaskedRows};
 
 use super::candidate::{GraphCandidate, Weights};
 use super::trace::Given;
 use crate::backend::{Backend as _, Reference};
+use crate::goldens::Golden;
 use crate::judge::compare::Comparison;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
@@ -13,20 +14,22 @@ use crate::trace::class::Class;
 use crate::trace::file::Trace;
 use crate::verify::conventions::{convention, other};
 
+/// How the code of a class sorts distances into rows of the table.
+fn positions(class: Class) -> (FarPositions, BucketRounding) {
+    let Conventions { far_positions, bucket_rounding, .. } = class.conventions();
+    (far_positions, bucket_rounding)
+}
+
 impl GraphCandidate<'_> {
-    /// That the graph and the golden follow code that sorts distances into different rows, if that is all that is between them.
+    /// That the graph and the trace follow code that sorts distances into different rows, if that is all that is between them.
     pub(super) fn explain_positions(
         &self,
         comparison: &Comparison<'_>,
         given: &Given,
         computed: &Trace,
         points: &[&str],
-    ) -> Result<Option<Finding>> {
+    ) -> Result<Option<String>> {
         let (Ok(weights), Some(own)) = (&self.weights, self.class()) else { return Ok(None) };
-        let positions = |class: Class| {
-            let Conventions { far_positions, bucket_rounding, .. } = class.conventions();
-            (far_positions, bucket_rounding)
-        };
         if positions(own) == positions(given.class)
             || !self.computes_as(
                 (own, self.graph.masked_rows()),
@@ -39,12 +42,20 @@ impl GraphCandidate<'_> {
         {
             return Ok(None);
         }
-        let message = format!(
+        Ok(Some(format!(
             "the golden is of {}, and the graph of {own}, whose code gives other rows of the table to some distances: \
-             the reference computes what the graph does when it follows that code. Judge the graph by a golden of its own class",
+             the reference computes what the graph does when it follows that code",
             given.class
-        );
-        Ok(Some(Finding::new(FindingKind::Conventions, Outcome::Divergence, message)))
+        )))
+    }
+
+    /// Whether a trace of the golden can judge the graph by the code that sorts distances as the graph does.
+    pub(super) fn is_judged_elsewhere(&self, golden: &Golden) -> bool {
+        let judges = |given: Given| {
+            self.class().is_some_and(|own| positions(own) == positions(given.class))
+                && self.refuses(&given).is_none()
+        };
+        golden.traces.iter().any(|path| self.given(golden, path).is_ok_and(judges))
     }
 
     /// Whether the reference, as the code of `class` does and with masked rows by `rows`, computes what the graph did.

@@ -44,19 +44,16 @@ impl GraphCandidate<'_> {
         let name = name_of(path);
         self.file.progress.step(&format!("{}: {name} by the graph", report.file));
         let mut run = RunReport::new(&golden.name, Some(name.clone()), self.graph.name());
-        let done = match self.given(golden, path) {
-            Ok(given) => {
-                if let Some(why) = self.refuses(&given) {
-                    let message = format!("{name}: not judged with the graph: {why}");
-                    let finding = Finding::new(FindingKind::NotJudged, Outcome::Pass, message);
-                    report.findings.push(finding);
-                    return None;
-                }
-                self.compare(golden, &given, &mut run).map_err(|error| error.in_file(path))
-            }
-            Err(error) => Err(error.in_file(path)),
-        };
-        Some(Attempt::new(run, done, start))
+        let done = self.given(golden, path).and_then(|given| match self.refuses(&given) {
+            Some(why) => Ok(Some(why)),
+            None => self.compare(golden, &given, &mut run),
+        });
+        if let Ok(Some(why)) = &done {
+            let message = format!("{name}: not judged with the graph: {why}");
+            report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+            return None;
+        }
+        Some(Attempt::new(run, done.map(drop).map_err(|error| error.in_file(path)), start))
     }
 
     /// What the trace gives a model. Labels make a loss, which no graph has, and change nothing else.
@@ -78,7 +75,7 @@ impl GraphCandidate<'_> {
     }
 
     /// Why the graph does not compute what the trace has.
-    fn refuses(&self, given: &Given) -> Option<String> {
+    pub(super) fn refuses(&self, given: &Given) -> Option<String> {
         if let Some(class) = self.class().filter(|&class| class.head != given.class.head) {
             return Some(format!("the trace is of {}, the graph is of {class}", given.class));
         }
@@ -92,7 +89,8 @@ impl GraphCandidate<'_> {
         refused.map(|error| error.to_string())
     }
 
-    fn compare(&self, golden: &Golden, given: &Given, run: &mut RunReport) -> Result<()> {
+    /// Why the trace does not judge the graph, if it turns out that it does not.
+    fn compare(&self, golden: &Golden, given: &Given, run: &mut RunReport) -> Result<Option<String>> {
         let Given { file, class, rows, inputs, squeezed } = given;
         run.producer = file.metadata("producer").unwrap_or("unknown").to_owned();
         run.class = class.to_string();
@@ -165,10 +163,14 @@ impl GraphCandidate<'_> {
         }
         if tokens_agree {
             run.findings.extend(self.judge_range(&comparison, given, &computed)?);
-        } else {
-            run.findings.extend(self.explain_positions(&comparison, given, &computed, &points)?);
+        } else if let Some(said) = self.explain_positions(&comparison, given, &computed, &points)? {
+            if self.is_judged_elsewhere(golden) {
+                return Ok(Some(format!("{said}, by which another trace judges it")));
+            }
+            let message = format!("{said}. Judge the graph by a golden of its own class");
+            run.findings.push(Finding::new(FindingKind::Conventions, Outcome::Divergence, message));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A point of a quantized graph whose numbers differ as much as quantization may explain, if nothing says by how much they
