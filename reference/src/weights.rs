@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub use crate::load_report::{LoadReport, NotFinite, WrongShape};
 use crate::modules::Module;
 use crate::ops::{LayerNorm, Linear};
-use crate::params::{Head, params};
+use crate::params::{Head, Param, params};
 use crate::tensor::Matrix;
 pub use crate::tensor::{Floats, Tensor};
 
@@ -49,7 +49,7 @@ impl Weights {
     ) -> Result<(Weights, LoadReport)> {
         let params = params(config, head);
         let names: HashSet<String> = source.names().into_iter().collect();
-        let stored = Stored::new(head, &names);
+        let stored = Stored::of(&params, head, &names);
         let mut report = LoadReport { class: head.class_name(config.family), ..LoadReport::default() };
         let mut tensors = HashMap::new();
         for param in params.iter().filter(|param| param.required) {
@@ -93,15 +93,19 @@ impl Weights {
 /// `deberta.embeddings.LayerNorm.bias` in a checkpoint of any other class, and each class can be loaded from both.
 struct Stored {
     head: Head,
-    /// Whether some name of the source has the prefix.
+    /// Whether the base model's parameters have the prefix.
     prefixed: bool,
 }
 
 impl Stored {
     const PREFIX: &str = "deberta.";
 
-    fn new(head: Head, names: &HashSet<String>) -> Stored {
-        Stored { head, prefixed: names.iter().any(|name| name.starts_with(Stored::PREFIX)) }
+    /// As most of the parameters are called: a tensor that is none may have either name.
+    fn of(params: &[Param], head: Head, names: &HashSet<String>) -> Stored {
+        let [prefixed, bare] = [true, false].map(|prefixed| Stored { head, prefixed });
+        let found =
+            |stored: &Stored| params.iter().filter(|param| names.contains(&stored.name(&param.name))).count();
+        if found(&prefixed) >= found(&bare) { prefixed } else { bare }
     }
 
     fn name(&self, canonical: &str) -> String {
@@ -203,5 +207,22 @@ impl Scope<'_> {
     fn missing(&self, name: &str) -> Error {
         let missing = vec![self.at(name).path];
         Error::Incomplete(Box::new(LoadReport { missing, ..LoadReport::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_model_is_called_as_most_of_its_parameters_are() {
+        let config = DebertaConfig::from_json(r#"{"num_hidden_layers": 1}"#).unwrap();
+        let params = params(&config, Head::Base);
+        let bare: HashSet<String> = params.iter().map(|param| param.name.clone()).collect();
+        let prefixed: HashSet<String> = bare.iter().map(|name| format!("{}{name}", Stored::PREFIX)).collect();
+        for (mut names, stray, with) in [(bare, "deberta.z_steps", false), (prefixed, "z_steps", true)] {
+            names.insert(stray.to_owned());
+            assert_eq!(Stored::of(&params, Head::Base, &names).prefixed, with);
+        }
     }
 }
