@@ -1,10 +1,15 @@
 //! What it takes to confirm a cause: numbers that outnumber what was tried, and no other explanation.
 
+use std::fs;
+use std::path::Path;
+
 use deberta_golden::{Data, Trace};
-use serde_json::json;
+use deberta_tests::run;
+use serde_json::{Value, json};
 
 use crate::causes::{cut, first_tokens};
 use crate::faults::{Model, base};
+use crate::{CONVERT, VERIFY};
 
 #[test]
 fn one_number_confirms_nothing() {
@@ -117,4 +122,61 @@ fn a_bias_that_is_lost_is_not_confirmed_by_numbers_of_which_some_do_not_show() {
     // Units that are off for all of these tokens have biases that could be any.
     assert!(said.diagnoses.iter().any(|known| known["kind"] == "dropped-bias"), "{:#?}", said.diagnoses);
     assert!(!said.kinds(true).contains(&"dropped-bias"), "{:#?}", said.diagnoses);
+}
+
+/// The causes that the program confirms for a model in a folder, and what it says of each.
+fn confirmed(model: &Path, golden: &Path) -> Vec<(String, String)> {
+    let [model, golden] = [model, golden].map(|path| path.to_str().unwrap());
+    let run = run(VERIFY, &["--model", model, "--golden", golden, "--json"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let runs = report["files"][0]["runs"].as_array().unwrap();
+    let diagnoses = runs.iter().flat_map(|run| run["diagnoses"].as_array().unwrap());
+    let said = |diagnosis: &Value, key: &str| diagnosis[key].as_str().unwrap().to_owned();
+    diagnoses
+        .filter(|diagnosis| diagnosis["confirmed"] == true)
+        .map(|diagnosis| (said(diagnosis, "kind"), said(diagnosis, "cause")))
+        .collect()
+}
+
+/// The golden's configuration is beside it: nothing need be guessed.
+#[test]
+fn lines_of_the_golden_s_configuration_are_the_cause_where_they_explain_everything() {
+    for (key, value, golden_s) in [("num_attention_heads", 2, 3), ("num_hidden_layers", 2, 3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::of("v2-model");
+        model.config[key] = json!(value);
+        model.write(folder.path());
+        let causes = confirmed(folder.path(), model.golden.parent().unwrap());
+        let [(kind, cause), ..] = causes.as_slice() else { panic!("{key}: nothing is confirmed") };
+        let line = format!("\"{key}\": {value}, where the golden's has \"{key}\": {golden_s}");
+        assert!(kind == "config-differs" && cause.contains(&line), "{causes:?}");
+        assert!(causes.iter().all(|cause| cause == &causes[0]), "{causes:?}");
+    }
+}
+
+/// Of noise in all numbers the tolerance of half precision shows the largest alone.
+#[test]
+fn a_number_that_was_fitted_is_not_confirmed_in_half_precision() {
+    for seed in 1..=8_u32 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::of("masked-lm");
+        let mut state = seed.wrapping_mul(0x9E37_79B9);
+        for (_, values) in model.tensors.values_mut() {
+            for value in values {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *value += (f64::from(state) / f64::from(u32::MAX) - 0.5) as f32 * 6e-3;
+            }
+        }
+        model.write(folder.path());
+        let half = folder.path().join("half/");
+        let [from, to] = [folder.path(), &half].map(|path| path.to_str().unwrap());
+        deberta_tests::succeed(
+            CONVERT,
+            &["convert", from, "--to", "safetensors", "--dtype", "f16", "-o", to],
+        );
+        let golden = tempfile::tempdir().unwrap();
+        fs::copy(&model.golden, golden.path().join("plain.safetensors")).unwrap();
+        assert_eq!(confirmed(&half, golden.path()), [], "{seed}");
+    }
 }

@@ -5,6 +5,7 @@ use deberta_reference::Inputs;
 
 use crate::fault::Model;
 use crate::judge::compare::Comparison;
+use crate::judge::tolerance::Precision;
 use crate::judge::verdict::{Outcome, PointReport, Verdict};
 use crate::trace::file::Trace;
 use crate::trace::points::rank;
@@ -35,6 +36,11 @@ pub(super) fn diverges(verdict: &Verdict) -> bool {
 }
 
 impl Divergence<'_> {
+    /// Whether the tolerance is that of weights in half precision, which are not known to be the golden's.
+    pub(super) fn allows_halves(&self) -> bool {
+        self.comparison.precision != Precision::F32 && !self.weights_known
+    }
+
     /// Runs a model on the inputs and compares all points of the golden, in the order of execution.
     pub(crate) fn compare(&self, model: &Model) -> Result<Vec<PointReport>> {
         let mut wanted: Vec<_> =

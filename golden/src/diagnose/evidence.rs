@@ -2,7 +2,7 @@
 
 /// What speaks for a cause whose undoing made numbers agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     /// The numbers of the first point that differed, and agree now.
     pub(super) explained: usize,
     /// The numbers that were computed from the golden's to make it agree.
@@ -16,9 +16,14 @@ pub(super) struct Evidence {
 const EACH: usize = 3;
 
 impl Evidence {
+    /// Of one hypothesis, for which nothing was fitted.
+    pub(crate) fn of(explained: usize) -> Evidence {
+        Evidence { explained, fitted: 0, tested: 1 }
+    }
+
     /// Whether the numbers explained are so many more than the numbers fitted and the hypotheses tested that they cannot agree
     /// by chance.
-    pub(super) fn suffices(self) -> bool {
+    pub(crate) fn suffices(self) -> bool {
         let left = self.explained.saturating_sub(self.fitted);
         let doublings = usize::try_from(self.tested.max(1).next_power_of_two().ilog2()).unwrap_or(0);
         left >= self.fitted && left >= EACH * (1 + doublings)

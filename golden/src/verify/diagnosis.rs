@@ -1,4 +1,5 @@
-//! The diagnosis of runs that diverge: once for every first divergence of a file, in the shortest trace that has it.
+//! The diagnosis of runs that diverge: once for every first divergence of a file, in the shortest trace that has it and more
+//! than a few tokens.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use super::built::incomplete;
 use super::candidate::Candidate;
 use super::configured::differing_lines;
 use crate::backend::{Backend as _, BackendName, Reference};
-use crate::diagnose::{Divergence, diagnose, first_divergence};
+use crate::diagnose::{Divergence, Evidence, diagnose, first_divergence};
 use crate::fault::Model;
 use crate::judge::compare::Comparison;
 use crate::judge::tolerance::Precision;
@@ -77,6 +78,9 @@ impl Diagnosed {
     }
 }
 
+/// So few tokens prove little: one of them attends to itself, and every bias looks like a weight.
+const FEW: usize = 4;
+
 /// Causes that lie in the configuration, and leave every parameter and its digest as they are.
 const SETTINGS_OF_NO_WEIGHT: [&str; 3] = ["layer-norm-eps", "hidden-act", "conv-act"];
 
@@ -85,8 +89,11 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
     // Samples do for a diagnosis only where a recipe says what all numbers are.
     let recipe = matches!(candidate.golden.recipe(), Ok(Some(_)));
     let lacking = |path: &Path| !recipe && TraceFile::open(path).is_ok_and(|file| file.is_sampled());
-    let length = |path: &Path| (lacking(path), path.metadata().map_or(u64::MAX, |metadata| metadata.len()));
-    let mut chosen: BTreeMap<_, ((bool, u64), usize, PathBuf)> = BTreeMap::new();
+    let length = |path: &Path| {
+        let bytes = path.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        (lacking(path), tokens_of(path) < FEW, bytes)
+    };
+    let mut chosen: BTreeMap<_, ((bool, bool, u64), usize, PathBuf)> = BTreeMap::new();
     for (at, run) in runs.iter().enumerate().filter(|(_, run)| run.outcome == Outcome::Divergence) {
         let path = candidate.golden.traces.iter().find(|path| {
             path.file_name().is_some_and(|name| Some(name.to_string_lossy().as_ref()) == run.trace.as_deref())
@@ -118,6 +125,16 @@ pub(super) fn diagnose_runs(candidate: &Candidate<'_>, runs: &mut [RunReport]) {
     }
 }
 
+/// How many tokens a trace has, of all its texts.
+fn tokens_of(path: &Path) -> usize {
+    let Ok(file) = TraceFile::open(path) else { return 0 };
+    match (file.shape("inputs.input_ids"), file.shape("inputs.inputs_embeds")) {
+        (Some(ids), _) => ids.iter().product(),
+        (None, Some([tokens @ .., _])) => tokens.iter().product(),
+        (None, _) => 0,
+    }
+}
+
 impl Candidate<'_> {
     fn diagnose(&self, path: &Path) -> Result<Vec<Diagnosis>> {
         let file = TraceFile::open(path)?;
@@ -142,7 +159,10 @@ impl Candidate<'_> {
         }
         let mut diagnoses = diagnose(&divergence)?;
         self.doubt_settings(checkpoint, &mut diagnoses);
-        if let Some(difference) = self.differing_config(&model.config, &diagnoses)? {
+        if let Some(difference) = self.differing_config(&divergence, &diagnoses)? {
+            if difference.confirmed {
+                diagnoses.clear();
+            }
             // It says more than that nothing is known.
             let known = diagnoses.iter().take_while(|diagnosis| diagnosis.confirmed).count();
             diagnoses.insert(known, difference);
@@ -235,32 +255,56 @@ impl Candidate<'_> {
     }
 
     /// The lines of the configuration that are not those of the golden's, if it is at hand, and that no diagnosis so far has
-    /// confirmed.
-    fn differing_config(&self, own: &DebertaConfig, known: &[Diagnosis]) -> Result<Option<Diagnosis>> {
-        let recorded = match (self.golden.recipe()?, self.golden.folder.as_deref()) {
-            (Some(recipe), _) => recipe.config.config.clone(),
-            (None, Some(folder)) => {
-                let path = folder.join("config.json");
-                let Ok(ConfigFile { config, .. }) = ConfigFile::read(&path) else {
-                    return Ok(None);
-                };
-                config
-            }
-            (None, None) => return Ok(None),
-        };
-        let differ = differing_lines(own, &recorded).into_iter().filter(|pair| !is_named(known, pair));
-        let differ: Vec<String> =
-            differ.map(|[own, recorded]| format!("{own}, where the golden's has {recorded}")).collect();
+    /// confirmed. They are the cause if the file's weights compute what the golden has as the golden's configuration says, and
+    /// no line of it is known to be one.
+    fn differing_config(&self, of: &Divergence<'_>, known: &[Diagnosis]) -> Result<Option<Diagnosis>> {
+        let Some(recorded) = self.recorded_config()? else { return Ok(None) };
+        let all = differing_lines(&of.model.config, &recorded);
+        let differ: Vec<&[String; 2]> = all.iter().filter(|pair| !is_named(known, pair)).collect();
         if differ.is_empty() {
             return Ok(None);
         }
+        let agrees = if differ.len() == all.len() { self.agrees_under(&recorded, of) } else { None };
+        let lines: Vec<String> = differ
+            .iter()
+            .map(|[own, recorded]| format!("{own}, where the golden's has {recorded}"))
+            .collect();
         Ok(Some(Diagnosis {
             kind: "config-differs".to_owned(),
-            cause: format!("the configuration is not that of the golden: {}", differ.join("; ")),
-            evidence: "config.json of the golden, or of its recipe, has other lines".to_owned(),
+            cause: format!("the configuration is not that of the golden: {}", lines.join("; ")),
+            evidence: match agrees {
+                Some(points) => format!("with the golden's lines, all {points} points of the golden agree"),
+                None => "config.json of the golden, or of its recipe, has other lines".to_owned(),
+            },
             repair: "take the configuration that belongs to these weights".to_owned(),
-            confirmed: false,
+            confirmed: agrees.is_some(),
         }))
+    }
+
+    /// The configuration that the golden was computed with, if its folder has it, or it says how its model is made.
+    fn recorded_config(&self) -> Result<Option<DebertaConfig>> {
+        Ok(match (self.golden.recipe()?, self.golden.folder.as_deref()) {
+            (Some(recipe), _) => Some(recipe.config.config.clone()),
+            (None, Some(folder)) => {
+                ConfigFile::read(&folder.join("config.json")).ok().map(|file| file.config)
+            }
+            (None, None) => None,
+        })
+    }
+
+    /// How many points of the golden agree if the file's weights are used as another configuration says; nothing if one
+    /// differs, weights are missing, or too little differs without it to prove anything.
+    fn agrees_under(&self, config: &DebertaConfig, of: &Divergence<'_>) -> Option<usize> {
+        let source: Source = self.file.source.clone();
+        let (format, files) = source.open().ok()?;
+        let class = of.model.class;
+        let checkpoint = Checkpoint::from_files(source, format, files, config, Some(class.head)).ok()?;
+        let model = Model::read(&Parameters::new(checkpoint).ok()?, class, of.model.masked_rows).ok()?;
+        let before = of.compare(of.model).ok()?;
+        let explained = first_divergence(&before)?.shape.iter().product();
+        let points = of.compare(&model).ok()?;
+        let proves = first_divergence(&points).is_none() && Evidence::of(explained).suffices();
+        proves.then_some(points.len())
     }
 
     /// The tensors that differ from those of the weights that the golden was computed with, if these are at hand.
