@@ -164,7 +164,7 @@ pub enum FindingKind {
     Conventions,
     /// An ONNX file's graph does not compute what its weights are of.
     GraphDiffers,
-    /// No runtime that checks types loads a graph.
+    /// No runtime that checks types loads a graph, or it draws numbers at random.
     GraphInvalid,
     /// What a graph's inputs and outputs were recognised as.
     Recognised,

@@ -27,6 +27,7 @@ use crate::trace::points::{Named, rank};
 use crate::trace::tensor::Tensor;
 
 mod apart;
+mod chance;
 mod computation;
 mod departures;
 mod feed;
@@ -187,13 +188,14 @@ pub fn evaluate(path: &Path, backend: BackendName) -> Result<Vec<Tensor>> {
     runtime.run(Vec::new(), &runtime.outputs())
 }
 
-/// Why no runtime that checks types loads a graph, if that is so.
+/// Why no runtime that checks types loads a graph, or why it computes something else in every run, if that is so.
 ///
 /// # Errors
 /// What is no ONNX model.
 pub fn contradiction_in(path: &Path) -> Result<Option<String>> {
     let file = onnx::open(Mapped::open(path)?)?;
-    Ok(Types::infer(&file).err().map(|why| contradiction(why).to_string()))
+    let types = Types::infer(&file).err().map(|why| contradiction(why).to_string());
+    Ok(types.or_else(|| chance::chance(&file)))
 }
 
 fn contradiction(why: String) -> Error {
