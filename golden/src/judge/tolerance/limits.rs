@@ -26,7 +26,7 @@ pub struct Limits {
 const DYNAMIC: f64 = 25.0;
 const STATIC: f64 = 15.0;
 /// What the tanh approximation of a gelu leaves.
-const APPROXIMATED: f64 = 70.0;
+const APPROXIMATED: f64 = 55.0;
 
 impl Limits {
     /// The least decibels that rounding activations leaves in a graph of this kind.
