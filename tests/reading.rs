@@ -456,3 +456,15 @@ fn an_adapter_beside_the_weights_is_merged_or_refused() {
     let (_, ledger) = convert(folder.path(), &["--merge-adapter", &model]);
     assert_ne!(ledger["output"]["digest"], digest(&fixture("transformers/seqcls"), &[]));
 }
+
+#[test]
+fn numbers_that_json_has_not_are_shown_as_python_writes_them() {
+    let folder = folder("seqcls", |tensors| tensors);
+    let config = folder.path().join("config.json");
+    let mut values: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    values["hidden_dropout_prob"] = json!("a");
+    let text = values.to_string().replace("\"a\"", "NaN");
+    fs::write(&config, text).unwrap();
+    let error = fail(CONVERT, &["digest", &path(folder.path())]);
+    assert!(error.trim_end().ends_with("hidden_dropout_prob: expected a number, found NaN"), "{error}");
+}
