@@ -34,6 +34,7 @@ mod keras_plan;
 mod onnx;
 mod onnx_backend;
 mod onnx_graphs;
+mod onnx_models;
 mod own_goldens;
 mod precision;
 mod quantized;

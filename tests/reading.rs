@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use deberta_tests::{fail, fixture, run, succeed};
 use serde_json::{Value, json};
 
-use crate::CONVERT;
+use crate::{CONVERT, VERIFY};
 
 fn path(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
@@ -179,6 +179,16 @@ fn shards_of_tensorflows_classes_are_read() {
     );
     let error = fail(CONVERT, &["digest", &path(&copy.path().join("tf_model-00003-of-00003.h5"))]);
     assert!(error.contains("one of several shards") && error.contains("tf_model.h5.index.json"), "{error}");
+    // An index of another name, and none.
+    let index = copy.path().join("tf_model.h5.index.json");
+    fs::rename(&index, copy.path().join("tf_model.h5.index.fp16.json")).unwrap();
+    let error = fail(CONVERT, &["digest", &path(&copy.path().join("tf_model-00003-of-00003.h5"))]);
+    assert!(error.contains("tf_model.h5.index.fp16.json;"), "{error}");
+    fs::remove_file(copy.path().join("tf_model.h5.index.fp16.json")).unwrap();
+    let error = fail(CONVERT, &["digest", &path(&copy.path().join("tf_model-00003-of-00003.h5"))]);
+    assert!(error.contains("their index, tf_model.h5.index.json, is not beside it"), "{error}");
+    let error = fail(CONVERT, &["digest", &path(copy.path())]);
+    assert!(error.contains("tf_model-00001-of-00003.h5 (one of several shards"), "{error}");
 }
 
 #[test]
@@ -293,6 +303,15 @@ fn containers_are_named_with_what_leads_on() {
             && error.contains("m.load_weights"),
         "{error}"
     );
+    // The start of a SavedModel could be that of an ONNX model with a long name of its producer.
+    let saved_model = folder.path().join("saved_model.pb");
+    fs::write(&saved_model, b"\x08\x01\x12\xf3\xdb\xde\x01\x0a\xa5\x2a\x12").unwrap();
+    let error = fail(CONVERT, &["inspect", &path(&saved_model)]);
+    assert!(error.contains("TensorFlow (SavedModel") && error.contains("tf.saved_model.load"), "{error}");
+    fs::remove_file(&saved_model).unwrap();
+    // What there is instead of weights is said before that there is no golden.
+    let error = run(VERIFY, &[&path(folder.path())]).stderr;
+    assert!(error.contains("no weights in this folder") && error.contains("m.load_weights"), "{error}");
     fs::create_dir(folder.path().join("0_Transformer")).unwrap();
     let weights = fixture("transformers/seqcls/pytorch_model.bin");
     fs::copy(&weights, folder.path().join("0_Transformer/pytorch_model.bin")).unwrap();
@@ -436,4 +455,16 @@ fn an_adapter_beside_the_weights_is_merged_or_refused() {
     );
     let (_, ledger) = convert(folder.path(), &["--merge-adapter", &model]);
     assert_ne!(ledger["output"]["digest"], digest(&fixture("transformers/seqcls"), &[]));
+}
+
+#[test]
+fn numbers_that_json_has_not_are_shown_as_python_writes_them() {
+    let folder = folder("seqcls", |tensors| tensors);
+    let config = folder.path().join("config.json");
+    let mut values: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    values["hidden_dropout_prob"] = json!("a");
+    let text = values.to_string().replace("\"a\"", "NaN");
+    fs::write(&config, text).unwrap();
+    let error = fail(CONVERT, &["digest", &path(folder.path())]);
+    assert!(error.trim_end().ends_with("hidden_dropout_prob: expected a number, found NaN"), "{error}");
 }

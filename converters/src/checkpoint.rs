@@ -106,7 +106,7 @@ impl Checkpoint {
         let Selection { head, prefix, drop_head } = selection.into();
         let head = head.or(drop_head.then_some(Head::Base));
         let recovered: Vec<Vec<Option<Vec<Recovered>>>> =
-            files.iter().filter_map(|file| onnx::recover(file.as_ref())).collect();
+            files.iter().filter_map(|file| onnx::recover(file.as_ref(), prefix.is_some())).collect();
         let names: Vec<&str> = if recovered.is_empty() {
             let stored = files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str());
             let second = files.iter().flat_map(|file| file.second_names()).map(|(second, _)| second.as_str());

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::companions::CONFIGURATION;
 use crate::confinement::require_inside;
 use crate::error::{Error, Kind, Result};
-use crate::json::{not_json, read_object, read_text, to_text};
+use crate::json::{as_python, not_json, read_object, read_text, to_text};
 use crate::tensor::Dtype;
 
 /// A configuration file, as it was read and as it is understood.
@@ -64,7 +64,7 @@ impl ConfigFile {
         let map = read_object(&text).map_err(|error| {
             not_json(&text, || wrong(format!("not a JSON object: {error}"))).in_file(path)
         })?;
-        let config = DebertaConfig::from_map(&map).map_err(|error| wrong(error.to_string()))?;
+        let config = DebertaConfig::from_map(&map).map_err(|error| wrong(as_python(error.to_string())))?;
         Ok(ConfigFile { path: path.to_owned(), text, map, config })
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::TensorFile;
 use crate::matching::{Problem, ProblemKind};
 use crate::naming::{Naming, onnx};
-use crate::source::is_shard;
+use crate::source::{index_of, is_shard};
 
 impl Checkpoint {
     /// Turns problems into an error that names the file and the first tensor.
@@ -58,11 +58,17 @@ impl Checkpoint {
         if self.source.weight_map.is_some() || !is_shard(&name) {
             return None;
         }
-        let index = self.source.folder().join(self.format.index_name());
-        let index = if index.exists() { index.display().to_string() } else { self.format.index_name() };
-        Some(format!(
-            "missing: the file is one of several shards, which is no model alone: name their index, {index}, or the folder"
-        ))
+        let lead = match index_of(file) {
+            Some(index) if index.ends_with(self.format.index_name()) => {
+                format!("name their index, {}, or the folder", index.display())
+            }
+            Some(index) => format!("name their index, {}", index.display()),
+            None => format!(
+                "their index, {}, is not beside it: download it, and name it",
+                self.format.index_name()
+            ),
+        };
+        Some(format!("missing: the file is one of several shards, which is no model alone: {lead}"))
     }
 
     /// The first parameter that a graph is without and relative positions are made from, and why it may be.

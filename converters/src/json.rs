@@ -31,11 +31,15 @@ pub(crate) fn read_object(text: &str) -> serde_json::Result<Map<String, Value>> 
 
 /// The text of an object, as Python reads it.
 pub(crate) fn to_text(object: &Map<String, Value>) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(object)?;
+    Ok(as_python(serde_json::to_string_pretty(object)?) + "\n")
+}
+
+/// A text with values of [`read_object`] in it, JSON or a message, with NaN and infinity as Python writes them.
+pub(crate) fn as_python(mut text: String) -> String {
     for word in BARE_WORDS {
         text = text.replace(&format!("\"{MARK}{word}\""), word);
     }
-    Ok(text + "\n")
+    text
 }
 
 /// The numbers that Python's module writes as words; no word is the start of a later one.

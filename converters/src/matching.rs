@@ -273,31 +273,35 @@ impl Matcher<'_> {
     /// What a tensor is that the class does not know, if it is none of the model, or of a head that is not wanted.
     fn beside(&self, info: &TensorInfo, place: Place) -> Option<String> {
         let is_of_base = |name: &str| name.starts_with("embeddings.") || name.starts_with("encoder.");
+        let TensorInfo { dtype, shape, .. } = info;
+        let outside =
+            || Some(format!("{dtype} {shape:?}, none of the model at \"{}\"", self.prefixes.shown()));
         let is_of_head = match self.naming {
             Naming::Torch => match self.prefixes.strip(&info.name) {
-                Local::Outside => {
-                    let TensorInfo { dtype, shape, .. } = info;
-                    return Some(format!(
-                        "{dtype} {shape:?}, none of the model at \"{}\"",
-                        self.prefixes.shown()
-                    ));
-                }
+                Local::Outside => return outside(),
                 Local::Head(_) => true,
                 Local::Base(_) => false,
             },
             Naming::Keras if self.scope.is_some_and(|(scope, _)| !keras::is_in_scope(&info.name, scope)) => {
-                let TensorInfo { dtype, shape, .. } = info;
                 return Some(format!("{dtype} {shape:?}, none of the model"));
             }
             Naming::Keras => {
                 keras::readings(&info.name).all(|variable| !variable.path.starts_with("deberta/"))
             }
-            Naming::Onnx => self.told(place).is_some_and(|told| {
-                let names = told.iter().flatten();
-                names.clone().count() > 0 && names.clone().all(|recovered| !is_of_base(&recovered.name))
-            }),
+            Naming::Onnx => {
+                let told = self.told(place).into_iter().flatten().flatten();
+                let parts: Vec<_> = told.map(|recovered| self.prefixes.strip(&recovered.name)).collect();
+                if !parts.is_empty() && parts.iter().all(|part| *part == Local::Outside) {
+                    return outside();
+                }
+                !parts.is_empty()
+                    && !parts.iter().any(|part| match part {
+                        Local::Base(_) => true,
+                        Local::Head(name) => is_of_base(name),
+                        Local::Outside => false,
+                    })
+            }
         };
-        let TensorInfo { dtype, shape, .. } = info;
         (self.drop_head && is_of_head).then(|| format!("{dtype} {shape:?} of a head that is left out"))
     }
 

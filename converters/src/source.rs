@@ -177,6 +177,20 @@ pub fn is_index(name: &str) -> bool {
     })
 }
 
+/// The index beside a shard that lists it, whatever the index is called.
+pub(crate) fn index_of(shard: &Path) -> Option<PathBuf> {
+    const MOST: usize = 2_000;
+    let folder = shard.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let names = fs::read_dir(folder).ok()?.flatten().take(MOST).map(|entry| entry.file_name());
+    let mut indices: Vec<_> = names.filter(|name| is_index(&name.to_string_lossy())).collect();
+    indices.sort();
+    let lists = |path: &PathBuf| {
+        Source::from_index(path)
+            .is_ok_and(|source| source.files.iter().any(|file| file.file_name() == shard.file_name()))
+    };
+    indices.into_iter().map(|name| shard.with_file_name(name)).find(lists)
+}
+
 /// Whether the file of this name is one of several shards: `model-00001-of-00003.safetensors`.
 pub fn is_shard(path: &str) -> bool {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);

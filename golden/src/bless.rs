@@ -66,7 +66,7 @@ fn again(path: &Path, model: &Path, config: Option<&Path>) -> Result<Trace> {
     }
     if file.is_sampled() {
         return Err(Error::unsupported(
-            "samples are recorded by golden/generate/record_sizes.py, not blessed",
+            "holds samples of tensors, which are not blessed: the program that recorded them records them again",
         ));
     }
     let old = file.inputs()?;
@@ -106,6 +106,10 @@ fn with_digest(folder: &Path, old: &str, new: &str) -> Result<String> {
     let text = yaml::read(&path)?;
     match text.matches(old).count() {
         1 => Ok(text.replace(old, new)),
+        0 => {
+            let message = "its digest is no longer there: another run wrote it while this one worked";
+            Err(Error::new(Kind::Io, message).in_file(&path))
+        }
         count => {
             let message = format!("the digest {old} is in it {count} times: correct it by hand");
             Err(Error::malformed(message).in_file(&path))

@@ -7,10 +7,12 @@ use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::recipe::Recipe;
 
 use crate::case::{Case, CaseModel, FILE_NAME};
+use crate::inventory::Inventory;
 use crate::judge::tolerance::Tolerances;
 use crate::report::name_of;
 use crate::tokens::recorded::PublishedTokens;
 use crate::trace::folder;
+use crate::verify::VerifyRequest;
 
 /// What a model is compared with.
 #[derive(Clone, Debug)]
@@ -131,7 +133,7 @@ impl Golden {
     /// The goldens of a model: in its folder, and those that come with this program for its name.
     ///
     /// # Errors
-    /// There is none; a golden that is wrong.
+    /// There is none, or there are no weights that one could be of; a golden that is wrong.
     pub fn of_model(name: &str, model: &Path) -> Result<Vec<Golden>> {
         let folder = if model.is_dir() { model } else { model.parent().unwrap_or(model) };
         let mut goldens: Vec<Golden> = Golden::find(folder)?.into_iter().collect();
@@ -139,6 +141,7 @@ impl Golden {
         match goldens.is_empty() {
             false => Ok(goldens),
             true => {
+                Inventory::of(&VerifyRequest { model: model.to_owned(), ..VerifyRequest::default() })?;
                 let message = format!(
                     "no golden for this model: there is none in its folder, and none came with this program; --golden \
                      names one. {HOW}"

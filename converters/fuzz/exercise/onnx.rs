@@ -13,6 +13,6 @@ pub(crate) fn exercise(data: &[u8]) {
     let file = |path: &Path| Mapped::from_bytes(data.to_vec(), path);
     if let Ok(file) = onnx::open_with(file(Path::new("fuzz")), &|location| Ok(file(location))) {
         tensors::read_all(&file);
-        let _ = recover(&file);
+        let _ = (recover(&file, false), recover(&file, true));
     }
 }

@@ -25,17 +25,29 @@ const WEIGHTS: [&str; 9] = ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hd
 /// What there is in a folder, in words that follow a semicolon; nothing if there is nothing to name.
 pub(crate) fn instead_of_weights(folder: &Path) -> String {
     let files = files_of(folder, DEEPEST, MOST);
+    let within = folder.file_name().map_or(String::new(), |name| format!("{}/", name.to_string_lossy()));
     let mut found: Vec<String> = Vec::new();
     let mut leads: Vec<(&str, &str)> = Vec::new();
+    // Folders of shards without an index.
+    let mut lost: Vec<&str> = Vec::new();
     for name in &files {
-        if is_index(name) || is_shard(name) {
-            if is_index(name) {
-                found.push(format!("{} (the index of shards: name it)", Printable(name)));
+        let foreign = by_folder(&format!("{within}{name}")).or_else(|| by_name(name));
+        if foreign.is_none() && is_index(name) {
+            found.push(format!("{} (the index of shards: name it)", Printable(name)));
+            continue;
+        }
+        if foreign.is_none() && is_shard(name) {
+            let folder = folder_of(name);
+            let has_index = files.iter().any(|file| is_index(file) && folder_of(file) == folder);
+            if !has_index && !lost.contains(&folder) {
+                let what =
+                    "one of several shards, whose index (*.index.json) is not beside them: download it, too";
+                found.push(format!("{} ({what})", Printable(name)));
+                lost.push(folder);
             }
             continue;
         }
         let by_bytes_of = || by_bytes(&start(&folder.join(name)));
-        let foreign = by_folder(name).or_else(|| by_name(name));
         let readable = readable(folder, name);
         match (readable, foreign.or_else(|| is_weights(name).then(by_bytes_of).flatten())) {
             (_, Some(container)) => {
@@ -61,6 +73,10 @@ pub(crate) fn instead_of_weights(folder: &Path) -> String {
         text.push_str(&format!("; {name}: {lead}"));
     }
     text
+}
+
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// The format of a weight file, if it is one that is read here, by its name and its bytes.
@@ -148,5 +164,34 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn checkpoints_of_tensorflow_are_told_by_their_data_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("variables")).unwrap();
+        fs::write(folder.path().join("variables/variables.data-00000-of-00001"), b"x").unwrap();
+        let text = instead_of_weights(folder.path());
+        assert!(text.contains("data-00000-of-00001 (TensorFlow (SavedModel"), "{text}");
+        let text = instead_of_weights(&folder.path().join("variables"));
+        assert!(text.contains("data-00000-of-00001 (TensorFlow (SavedModel"), "{text}");
+        fs::remove_dir_all(folder.path().join("variables")).unwrap();
+        fs::write(folder.path().join("tf_model.data-00000-of-00001"), b"x").unwrap();
+        let text = instead_of_weights(folder.path());
+        assert!(text.contains("there is tf_model.data-00000-of-00001 (TensorFlow's checkpoints)"), "{text}");
+    }
+
+    #[test]
+    fn shards_without_their_index_are_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+            fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        let text = instead_of_weights(folder.path());
+        let why = "model-00001-of-00002.safetensors (one of several shards, whose index (*.index.json) is not beside them";
+        assert!(text.contains(why) && !text.contains("model-00002"), "{text}");
+        fs::write(folder.path().join("model.safetensors.index.fp16.json"), b"x").unwrap();
+        let text = instead_of_weights(folder.path());
+        assert_eq!(text, "; there is model.safetensors.index.fp16.json (the index of shards: name it)");
     }
 }

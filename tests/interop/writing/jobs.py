@@ -20,11 +20,17 @@ class Job:
 
     name: str
     command: list[str]
-    """With MODEL for the folder of the model and OUT for that of the output."""
+    """With MODEL for the folder of the model (MODEL-int8 for that of its quantized graph) and OUT for that of the output."""
     keys: frozenset[str]
     """The files without which a reader finds nothing."""
     old: list[str] | None = None
     """What writes the old output, if it is another command."""
+    folder: str = "."
+    """The folder of the output that the files are written into."""
+    is_change: bool = False
+    """Whether there must be an old output, which the command changes."""
+    may_differ: bool = False
+    """Whether the output is written of a model that fails, too."""
 
     def argv(self, model: Path, out: Path, old: bool = False) -> list[str]:
         command = self.old if old and self.old else self.command
@@ -36,6 +42,28 @@ def jobs(convert: str, verify: str) -> list[Job]:
     to = [convert, "convert", "MODEL", "--force", "--to"]
     trace = str(MODEL / "texts.safetensors")
     index = "model.safetensors.index.json"
+    golden = [verify, "record", "--model", "MODEL", "--text", "A text.", "--force", "-o", "OUT/golden"]
+    # A golden of two traces and a case.yaml with the digest of the model, all of which bless writes anew.
+    record = f"{verify} record --model MODEL --inputs {trace} --force -o OUT/golden/"
+    entry = "framework: reference, class: DebertaForSequenceClassification, masked_rows: uniform"
+    lines = [
+        "model: .",
+        "class: DebertaForSequenceClassification",
+        "producer: itself",
+        "digest: %s",
+        "tolerances: {default: {atol: 1e-4}}",
+        "traces:",
+        *(f"- {{file: {name}.safetensors, {entry}}}" for name in "ab"),
+    ]
+    case = "".join(f"{line}\\n" for line in lines)
+    recorded = [
+        "sh",
+        "-ec",
+        f"mkdir -p OUT/golden; {record}a.safetensors; {record}b.safetensors; "
+        f"printf '{case}' $({convert} digest MODEL) >OUT/golden/case.yaml",
+    ]
+    task = [verify, "task", "classify", "--model", "MODEL", "--limit", "8"]
+    examples = str(REPOSITORY / "golden/trained/data/mnli/dev_matched.jsonl")
     sharded = [*to, "safetensors", "--max-shard-size", "200KB", "-o", "OUT/"]
     return [
         Job("file", [*to, "pytorch", "-o", "OUT/weights.bin"], frozenset({"weights.bin"})),
@@ -66,15 +94,31 @@ def jobs(convert: str, verify: str) -> list[Job]:
             [verify, "record", "--model", "MODEL", "--inputs", trace, "--force", "-o", "OUT/run.safetensors"],
             frozenset({"run.safetensors"}),
         ),
+        Job("golden", golden, frozenset({"golden/case.yaml"})),
         Job(
-            "golden",
-            [verify, "record", "--model", "MODEL", "--text", "A text.", "--force", "-o", "OUT/golden"],
+            "bless",
+            [verify, "bless", "--model", "MODEL", "--golden", "OUT/golden", "--write"],
             frozenset({"golden/case.yaml"}),
+            recorded,
+            folder="golden",
+            is_change=True,
         ),
         Job(
             "report",
             [verify, "--model", "MODEL", "--golden", str(MODEL), "--report", "OUT/report.json"],
             frozenset({"report.json"}),
+            may_differ=True,
+        ),
+        Job(
+            "predictions",
+            [*task, "--data", examples, "--predictions", "OUT/predictions.jsonl"],
+            frozenset({"predictions.jsonl"}),
+        ),
+        Job(
+            "nodes",
+            [verify, "--model", "MODEL-int8", "--golden", str(MODEL), "--nodes-to-exclude", "OUT/nodes.txt"],
+            frozenset({"nodes.txt"}),
+            may_differ=True,
         ),
     ]
 
@@ -93,6 +137,8 @@ def models(convert: str, folder: Path) -> list[Path]:
         for name in ("vocab.json", "merges.txt"):
             shutil.copy(MODEL / name, model / name)
         (model / "special_tokens_map.json").write_text(json.dumps({"seed": seed}))
+        quantized = [convert, "convert", model, "--to", "onnx", "--quantize", "int8", "-o", f"{model}-int8/"]
+        subprocess.run(quantized, check=True, capture_output=True)
         made.append(model)
     return made
 

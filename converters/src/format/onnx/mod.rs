@@ -93,10 +93,17 @@ pub fn open_with(file: Mapped, external: &dyn Fn(&Path) -> Result<Mapped>) -> Re
 /// Whether the bytes start as a model does: with its version, or with its graph.
 ///
 /// Every exporter writes `ir_version` first: a small number as field 1. What follows must be a field of a model.
+/// TensorFlow's `saved_model.pb` starts in the same way; where a model has the name of its producer it has a message.
 pub fn sniff(bytes: &[u8]) -> bool {
-    const PRODUCER_TO_METADATA: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+    const PRODUCER: u8 = 0x12;
+    const DOMAIN_TO_METADATA: [u8; 6] = [0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
     match bytes {
-        [0x08, version, next, ..] => (1..=99).contains(version) && PRODUCER_TO_METADATA.contains(next),
+        [0x08, 1..=99, PRODUCER, 0, ..] => true,
+        [0x08, 1..=99, PRODUCER, length_and_name @ ..] => {
+            let name = length_and_name.iter().skip_while(|byte| **byte >= 0x80).nth(1);
+            name.is_none_or(|first| *first >= b' ')
+        }
+        [0x08, 1..=99, next, ..] => DOMAIN_TO_METADATA.contains(next),
         _ => false,
     }
 }

@@ -198,7 +198,8 @@ impl<'a> Environment<'a> for Workshop {
                 let whole = if globals::is_of_module(module) {
                     ". This is a whole module, as `torch.save(model, …)` pickles one, with the classes of the program that \
                      wrote it: if you trust the file, `python -c \"import torch; \
-                     torch.save(torch.load('FILE', weights_only=False).state_dict(), 'pytorch_model.bin')\"` saves its weights"
+                     torch.save(torch.load('FILE', weights_only=False).state_dict(), 'pytorch_model.bin')\"` saves its weights; \
+                     of a module in a dict, `torch.load('FILE', weights_only=False)['KEY'].state_dict()` is what to save"
                 } else {
                     ""
                 };

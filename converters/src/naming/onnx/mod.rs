@@ -10,10 +10,12 @@
 use crate::format::TensorFile;
 use crate::format::onnx::proto::GraphProto;
 
+mod models;
 mod path;
 mod structure;
 mod walk;
 
+use models::Models;
 pub use path::TABLE_OF_LAYERS;
 pub(crate) use path::local;
 use walk::Walk;
@@ -24,10 +26,14 @@ pub const LM_HEAD_DECODER: &str = "lm_predictions.lm_head.weight";
 
 /// Everything that the graph tells of each tensor: nothing for most constants, several names for tied and merged ones.
 /// None of them is for a tensor that is made integers of. Nothing at all if the file has no graph.
-pub fn recover(file: &dyn TensorFile) -> Option<Vec<Option<Vec<Recovered>>>> {
+///
+/// In a graph of several models the names start with what is before those of each, and in one of a single model if it
+/// is to be `named`.
+pub fn recover(file: &dyn TensorFile, named: bool) -> Option<Vec<Option<Vec<Recovered>>>> {
     let walk = Walk::new(file.graph()?, file);
-    let mut recovered: Vec<_> = file.tensors().iter().map(|info| walk.recover(info)).collect();
-    structure::complete(&walk, file.tensors(), &mut recovered);
+    let models = Models::of(&walk, file.tensors(), named);
+    let mut recovered: Vec<_> = file.tensors().iter().map(|info| walk.recover(info, &models)).collect();
+    models.complete(&mut recovered, |names| structure::complete(&walk, file.tensors(), names));
     let told = recovered.into_iter().zip(file.tensors()).map(|(names, info)| {
         let is_weight = !names.is_empty() || !walk.makes_integers(info);
         is_weight.then_some(names)

@@ -79,7 +79,34 @@ const LONGEST: usize = 200;
 
 /// The name from the model's own parts on, without whatever was put before it or into it.
 pub(crate) fn local(name: &str) -> Option<String> {
-    let words: Vec<&str> = name.split('.').filter(|word| !WRAPPERS.contains(word)).collect();
+    let words = words(name);
+    let rest = words.get(start(&words)?..).unwrap_or_default().join(".");
+    (rest.len() <= LONGEST).then_some(rest)
+}
+
+/// What was put before the model's own parts in a name: `student.` for `student.deberta.encoder.layer.0.output`.
+pub(super) fn scope(name: &str) -> String {
+    let words = words(name);
+    let before = start(&words).and_then(|at| words.get(..at)).unwrap_or_default();
+    let before = match before {
+        [before @ .., "deberta" | "bert"] => before,
+        before => before,
+    };
+    let scope: String = before.iter().flat_map(|word| [word, "."]).collect();
+    if scope.len() <= LONGEST { scope } else { String::new() }
+}
+
+/// The same for the module that a node belongs to.
+pub(super) fn scope_of(node: &NodeProto) -> Option<String> {
+    module_path(node).as_deref().map(scope)
+}
+
+fn words(name: &str) -> Vec<&str> {
+    name.split('.').filter(|word| !WRAPPERS.contains(word)).collect()
+}
+
+/// Where the model's own parts start among the words of a name.
+fn start(words: &[&str]) -> Option<usize> {
     let mut starts = (0..words.len()).filter(|&at| words.get(at).is_some_and(|word| PARTS.contains(word)));
     let first = starts.next()?;
     // A wrapper may be called as a part is: `encoder.encoder.layer.0.output`.
@@ -89,9 +116,7 @@ pub(crate) fn local(name: &str) -> Option<String> {
         path.len() <= LONGEST
             && (locate(&path).is_some() || module.is_some_and(|module| locate(&module).is_some()))
     };
-    let at = std::iter::once(first).chain(starts.take(MOST_STARTS)).find(is_known).unwrap_or(first);
-    let rest = words.get(at..).unwrap_or_default().join(".");
-    (rest.len() <= LONGEST).then_some(rest)
+    Some(std::iter::once(first).chain(starts.take(MOST_STARTS)).find(is_known).unwrap_or(first))
 }
 
 /// How many of the words of a name that parts are called by are tried as the start.
@@ -112,6 +137,16 @@ mod tests {
             "module._orig_mod.deberta.encoder._orig_mod.layer.0._checkpoint_wrapped_module.output.dense.bias",
         ] {
             assert_eq!(local(name).as_deref(), Some("encoder.layer.0.output.dense.bias"));
+        }
+        for (name, before) in [
+            ("student.deberta.encoder.layer.0.output.dense.bias", "student."),
+            ("a.b.classifier.weight", "a.b."),
+            ("encoder.bert.encoder.layer.0.output.dense.bias", "encoder."),
+            ("module.deberta._orig_mod.encoder.rel_embeddings.weight", ""),
+            ("encoder.encoder.rel_embeddings", "encoder."),
+            ("onnx::MatMul_1431", ""),
+        ] {
+            assert_eq!(scope(name), before, "{name}");
         }
         assert_eq!(local("encoder.unknown.weight").as_deref(), Some("encoder.unknown.weight"));
         assert_eq!(local("onnx::MatMul_1431"), None);

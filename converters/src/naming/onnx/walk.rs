@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::path::{TABLE_OF_LAYERS, local, module_of, parameter};
+use super::models::Models;
+use super::path::{TABLE_OF_LAYERS, local, module_of, parameter, scope, scope_of};
 use crate::format::TensorFile;
 use crate::format::onnx::data_type;
 use crate::format::onnx::proto::{GraphProto, NodeProto};
@@ -12,7 +13,7 @@ use crate::tensor::{Dtype, TensorInfo};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recovered {
     /// The canonical name, without the prefix of the base model; or the name that a module path suggests, which may
-    /// be no parameter's.
+    /// be no parameter's. Where models are told apart, what is before the names of its model comes first.
     pub name: String,
     /// How a matrix is stored.
     pub layout: Layout,
@@ -149,21 +150,25 @@ impl<'g> Walk<'g> {
         walk
     }
 
-    pub(super) fn recover(&self, info: &'g TensorInfo) -> Vec<Recovered> {
+    pub(super) fn recover(&self, info: &'g TensorInfo, models: &Models) -> Vec<Recovered> {
         let Followed { uses, values } = self.follow(info);
         let layouts: Vec<Option<Layout>> = uses.iter().map(layout).collect();
         let agreed = layouts.iter().flatten().copied().reduce(|one, other| one.and(Some(other)));
         // What no node takes has its name from PyTorch, as it was there: a discriminator's `lm_predictions`.
         let agreed = agreed.or(uses.is_empty().then_some(Layout::Canonical));
         let (mut found, mut known) = (BTreeSet::new(), BTreeSet::new());
-        for name in values.into_iter().filter_map(local) {
-            known.insert(name.clone());
-            found.insert(Recovered::new(name, agreed, info, &uses));
+        for value in values {
+            let Some(name) = local(value) else { continue };
+            let named = models.name(&scope(value), Recovered::new(name, agreed, info, &uses));
+            known.insert(named.name.clone());
+            found.insert(named);
         }
         for (operand, layout) in uses.iter().zip(layouts) {
             let Some(name) = self.name(operand, info) else { continue };
-            if known.insert(name.clone()) {
-                found.insert(Recovered::new(name, layout, info, &uses));
+            let scope = scope_of(operand.node).unwrap_or_default();
+            let named = models.name(&scope, Recovered::new(name, layout, info, &uses));
+            if known.insert(named.name.clone()) {
+                found.insert(named);
             }
         }
         found.into_iter().collect()
