@@ -178,7 +178,7 @@ fn what_cannot_be_rounded_is_refused_and_leaves_nothing() {
         ),
         (
             &["--to", "onnx", "--keep-f32", "pooler.dense,classifer"],
-            "no weight that int8 would round is called \"classifer\"",
+            "nothing in the model is called \"classifer\"",
         ),
         (&["--to", "onnx", "--keep-f32", "*"], "every weight that it would round is kept in f32"),
         (&["--to", "pt"], "--quantize says what an ONNX model computes, PyTorch holds weights alone"),
