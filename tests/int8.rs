@@ -72,6 +72,8 @@ fn three_questions_are_answered() {
     // Interleaved and separate projections, tied decoders, a kernel, a mask decoder, weights in f16.
     let models = [
         "trained/nli",
+        // The case is stricter than f32 is about numbers of this size.
+        "trained/choices",
         "trained/v3-questions",
         "trained/v3-masked-lm",
         "trained/v3-replaced-tokens",
@@ -178,7 +180,7 @@ fn what_cannot_be_rounded_is_refused_and_leaves_nothing() {
         ),
         (
             &["--to", "onnx", "--keep-f32", "pooler.dense,classifer"],
-            "no weight that int8 would round is called \"classifer\"",
+            "nothing in the model is called \"classifer\"",
         ),
         (&["--to", "onnx", "--keep-f32", "*"], "every weight that it would round is kept in f32"),
         (&["--to", "pt"], "--quantize says what an ONNX model computes, PyTorch holds weights alone"),

@@ -400,15 +400,14 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
 /// What rounding to int8 did, if it was asked for.
 fn int8(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Option<Int8Ledger> {
     let options = request.onnx.forward.int8.as_ref().filter(|_| request.to == Format::Onnx)?;
-    let kept =
-        forward::rounded(&input.config, input.head, &request.onnx.forward).map_or(Vec::new(), |of| of.kept);
+    let rounded = forward::rounded(&input.config, input.head, &request.onnx.forward).unwrap_or_default();
     let weights = written
         .tensors
         .iter()
         .filter_map(|tensor| Some((input.bound.get(tensor.bound)?.param.name.as_str(), tensor.noise?)));
     let in_f32 = input.parameter_count() as u64 * Dtype::F32.size() as u64;
     let stored = written.output.targets().filter_map(|target| target.info.byte_len().ok()).sum::<usize>();
-    Some(account(weights, kept, options.most(), [in_f32, stored as u64]))
+    Some(account(weights, rounded, options.most(), [in_f32, stored as u64]))
 }
 
 /// A small file, on the disk.

@@ -1,8 +1,9 @@
 //! Whether the weights that a graph stores are those of a model, rounded: tensor by tensor, without running anything.
 //!
 //! ```text
-//! distance   how far a stored number is from the model's, in steps of how it is stored
-//! cause      why a tensor is further off than rounding takes it
+//! distance    how far a stored number is from the model's, in steps of how it is stored
+//! cause       why a tensor is further off than rounding takes it
+//! saturation  products of integers that a processor may add in 16 bits
 //! ```
 
 use std::path::Path;
@@ -13,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::format::onnx::proto::NodeProto;
 use crate::format::onnx::{self, OnnxFile};
 use crate::format::{Format, TensorFile};
 use crate::lowering::{Activations, Lowered, Options, Stored, lower};
@@ -25,6 +25,7 @@ use distance::Distances;
 
 mod cause;
 mod distance;
+mod saturation;
 
 /// How the tensors of a graph are from those of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,8 +69,6 @@ pub struct Dequantized {
     pub lowered: Lowered,
     /// A node that rounds the mask, whose number is as large as f32 has them, and everything with it.
     pub quantized_mask: Option<String>,
-    /// Whether ONNX Runtime may round activations to integers of 8 bits of its own accord.
-    pub may_round: bool,
 }
 
 impl Dequantized {
@@ -83,17 +82,21 @@ impl Dequantized {
         let options = Options { activations: Activations::Exact, exact_gelu };
         let lowered = lower(&file, Mapped::open(path)?, options)?;
         let quantized_mask = rounds_the_mask(&file);
-        let may_round = file.graph().is_some_and(|graph| graph.node.iter().any(may_round));
         let source = Source { path: path.to_owned(), files: vec![path.to_owned()], weight_map: None };
         let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
         let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
         let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;
-        Ok(Dequantized { checkpoint, lowered, quantized_mask, may_round })
+        Ok(Dequantized { checkpoint, lowered, quantized_mask })
     }
 
     /// How the tensor of the file with that name is stored; nothing if it is in f32.
     pub fn stored(&self, name: &str) -> Option<&Stored> {
         self.lowered.stored.get(name)
+    }
+
+    /// Whether weights of int8 need all 8 bits, so that products with uint8 may saturate where ONNX Runtime adds them in 16.
+    pub fn may_saturate(&self) -> bool {
+        saturation::is_possible(&self.lowered)
     }
 
     /// Compares every tensor with the model's.
@@ -212,13 +215,6 @@ impl TensorFidelity {
             None => format!("{tensor} ({stored_as}): {furthest:.3} of {limit} allowed"),
         }
     }
-}
-
-/// Whether a node says that 8 bits are accurate enough for what it takes.
-fn may_round(node: &NodeProto) -> bool {
-    const INT8: i64 = 4;
-    let level = node.attribute.iter().find(|attribute| attribute.name() == "accuracy_level");
-    node.op_type() == "MatMulNBits" && level.is_some_and(|level| level.i() == INT8)
 }
 
 /// A node with a scale that only the number of a mask makes, by its name.

@@ -40,6 +40,8 @@ pub struct Rounded {
     pub weights: Vec<Int8Weight>,
     /// The parameters that stay in f32 on request.
     pub kept: Vec<String>,
+    /// The names of the request that only parameters have which are not rounded anyway.
+    pub needless: Vec<String>,
 }
 
 /// The nodes with weights as codes and scales.
@@ -71,7 +73,7 @@ pub(super) fn rewritten<'n>(
             of_inputs.extend(node.output.iter().cloned());
         }
     }
-    let (rounded, kept) = choose(&nodes, shapes, &of_inputs, kept);
+    let (rounded, in_f32) = choose(&nodes, shapes, &of_inputs, kept);
     let mut all = Nodes::default();
     for node in nodes {
         let weight = node.input.iter().enumerate().find_map(|(operand, name)| {
@@ -86,7 +88,8 @@ pub(super) fn rewritten<'n>(
     }
     let mut weights: Vec<Int8Weight> = rounded.into_values().collect();
     weights.sort_by(|one, other| one.name.cmp(&other.name));
-    Rewritten { nodes: all.nodes, rounded: Rounded { weights, kept } }
+    let rounded = Rounded { weights, kept: in_f32, needless: kept.needless() };
+    Rewritten { nodes: all.nodes, rounded }
 }
 
 /// What a node does with its operand, if that may be a rounded weight.
@@ -118,14 +121,18 @@ fn choose(
         }
     }
     let (mut rounded, mut in_f32) = (HashMap::new(), Vec::new());
-    for (name, uses) in uses {
+    for name in shapes.keys() {
+        let uses = uses.remove(name.as_str()).unwrap_or_default();
         let has_rows =
             |shape: &Vec<usize>| shape.len() > 1 && shape.first().is_some_and(|&rows| rows >= FEWEST_ROWS);
-        if !shapes.get(name).is_some_and(has_rows) || uses.iter().any(|(of, _)| of.is_none()) {
+        let module = module_path(name);
+        let modules = uses.iter().map(|(_, module)| module.as_str()).chain([module.as_str()]);
+        let is_rounded = !uses.is_empty() && uses.iter().all(|(of, _)| of.is_some());
+        if !shapes.get(name).is_some_and(has_rows) || !is_rounded {
+            kept.note_in_f32(modules.chain([name.as_str()]));
             continue;
         }
-        let module = module_path(name);
-        if kept.has(uses.iter().map(|(_, module)| module.as_str()).chain([module.as_str()])) {
+        if kept.has(modules) {
             in_f32.push(name.to_owned());
             continue;
         }

@@ -15,6 +15,8 @@ pub struct Kept<'a> {
     /// What stands in front of the modules of the base model, and may be left out.
     prefix: &'a str,
     met: RefCell<HashSet<&'a str>>,
+    /// The names that a weight has which is in f32 whatever is kept.
+    in_f32_anyway: RefCell<HashSet<&'a str>>,
 }
 
 impl<'a> Kept<'a> {
@@ -22,12 +24,22 @@ impl<'a> Kept<'a> {
     /// of the base model (`deberta.`).
     pub fn new(names: &'a [String], prefix: &'a str) -> Kept<'a> {
         let names = names.iter().map(|name| (name.as_str(), module_path(name))).collect();
-        Kept { names, prefix, met: RefCell::default() }
+        Kept { names, prefix, met: RefCell::default(), in_f32_anyway: RefCell::default() }
     }
 
     /// Whether a weight stays in f32 that belongs to one of these modules.
     pub(crate) fn has<'m>(&self, modules: impl IntoIterator<Item = &'m str>) -> bool {
-        let mut met = self.met.borrow_mut();
+        self.note(modules, &self.met)
+    }
+
+    /// Notes the names of a parameter that int8 does not round, and of the modules that use it.
+    pub(crate) fn note_in_f32<'m>(&self, names: impl IntoIterator<Item = &'m str>) {
+        self.note(names, &self.in_f32_anyway);
+    }
+
+    /// Puts what was given for one of these modules among `met`, and says whether anything was.
+    fn note<'m>(&self, modules: impl IntoIterator<Item = &'m str>, met: &RefCell<HashSet<&'a str>>) -> bool {
+        let mut met = met.borrow_mut();
         let mut kept = false;
         for module in modules {
             let short = module.strip_prefix(self.prefix).unwrap_or(module);
@@ -41,19 +53,30 @@ impl<'a> Kept<'a> {
         kept
     }
 
-    /// Refuses names that no weight had.
+    /// The names that were given for what int8 does not round, and for nothing else.
+    pub(crate) fn needless(&self) -> Vec<String> {
+        let (met, in_f32) = (self.met.borrow(), self.in_f32_anyway.borrow());
+        let given = self.names.iter().map(|(given, _)| *given);
+        given.filter(|given| in_f32.contains(given) && !met.contains(given)).map(str::to_owned).collect()
+    }
+
+    /// Refuses names that no parameter had.
     ///
     /// # Errors
     /// There is such a name.
     pub(crate) fn require_all_met(&self) -> Result<()> {
-        let met = self.met.borrow();
+        let (met, in_f32) = (self.met.borrow(), self.in_f32_anyway.borrow());
+        let given = self.names.iter().map(|(given, _)| *given);
         let unknown: Vec<&str> =
-            self.names.iter().map(|(given, _)| *given).filter(|given| !met.contains(given)).collect();
-        let Some(first) = unknown.first() else { return Ok(()) };
-        let more =
-            if unknown.len() > 1 { format!(", and {} more names", unknown.len() - 1) } else { String::new() };
+            given.filter(|given| !met.contains(given) && !in_f32.contains(given)).collect();
+        let Some((first, others)) = unknown.split_first() else { return Ok(()) };
+        let more = match others {
+            [] => String::new(),
+            [other] => format!(" or \"{other}\""),
+            _ => format!(", or has one of {} other names", others.len()),
+        };
         let why = format!(
-            "--keep-f32: no weight that int8 would round is called \"{first}\"{more}: names are those of modules \
+            "--keep-f32: nothing in the model is called \"{first}\"{more}: names are those of modules \
              (encoder.layer.0.output.dense), parameters, or nodes of an exported graph, and * stands for any text"
         );
         Err(Error::new(Kind::Request, why))
@@ -106,11 +129,30 @@ mod tests {
 
     #[test]
     fn names_that_nothing_has_are_refused() {
-        let names = ["pooler.dense", "layer", "x"].map(str::to_owned);
+        let more: [(&[&str], &str); 3] = [
+            (&["pooler.dense", "layer"], "is called \"layer\": names are"),
+            (&["layer", "x"], "is called \"layer\" or \"x\": names are"),
+            (&["layer", "x", "y"], "is called \"layer\", or has one of 2 other names: names are"),
+        ];
+        for (names, said) in more {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let kept = Kept::new(&names, "deberta.");
+            kept.has(["pooler.dense"]);
+            let error = kept.require_all_met().unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_of_what_is_in_f32_anyway_are_told() {
+        let names = ["pooler.*", "classifier.weight", "pooler.dense.bias"].map(str::to_owned);
         let kept = Kept::new(&names, "deberta.");
-        assert!(kept.has(["pooler.dense"]));
-        let error = kept.require_all_met().unwrap_err().to_string();
-        assert!(error.contains("is called \"layer\", and 1 more names"), "{error}");
+        assert!(kept.has(["deberta.pooler.dense"]));
+        kept.note_in_f32(["classifier", "classifier.bias"]);
+        kept.note_in_f32(["deberta.pooler.dense", "deberta.pooler.dense.bias"]);
+        kept.require_all_met().unwrap();
+        // The first is of a weight that is rounded, too.
+        assert_eq!(kept.needless(), ["classifier.weight", "pooler.dense.bias"]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::forward::Rounded;
+
 /// How far the numbers of a weight are from what they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Noise {
@@ -48,6 +50,9 @@ pub struct Int8Ledger {
     pub tensors: Vec<TensorLoss>,
     /// The weights that stay in f32 because they were named.
     pub kept: Vec<String>,
+    /// The names of `--keep-f32` that only parameters have which int8 does not round.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needless: Vec<String>,
     /// Bytes of all parameters in f32.
     pub bytes_in_f32: u64,
     /// Bytes of all parameters as they are stored.
@@ -70,7 +75,7 @@ pub struct TensorLoss {
 /// The account of these weights.
 pub(crate) fn account<'a>(
     weights: impl Iterator<Item = (&'a str, Noise)>,
-    kept: Vec<String>,
+    Rounded { kept, needless, .. }: Rounded,
     largest_code: i8,
     [bytes_in_f32, bytes]: [u64; 2],
 ) -> Int8Ledger {
@@ -79,7 +84,7 @@ pub(crate) fn account<'a>(
         all = all.and(noise);
         tensors.push(TensorLoss { tensor: name.to_owned(), steps: noise.steps, sqnr_db: noise.sqnr_db() });
     }
-    Int8Ledger { largest_code, tensors, kept, bytes_in_f32, bytes, sqnr_db: all.sqnr_db() }
+    Int8Ledger { largest_code, tensors, kept, needless, bytes_in_f32, bytes, sqnr_db: all.sqnr_db() }
 }
 
 impl fmt::Display for Int8Ledger {
@@ -106,6 +111,9 @@ impl fmt::Display for Int8Ledger {
         for name in &self.kept {
             writeln!(f, "{:<11} {name}", "in f32")?;
         }
+        for name in &self.needless {
+            writeln!(f, "{:<11} {name}: int8 does not round it, --keep-f32 or not", "in f32")?;
+        }
         Ok(())
     }
 }
@@ -120,7 +128,9 @@ mod tests {
         one.add(3.0, 3.0, 1.0);
         one.add(4.0, 4.5, 1.0);
         other.add(0.5, 0.0, 2.0);
-        let ledger = account([("a", one), ("b", other)].into_iter(), vec!["c".into()], 127, [400, 100]);
+        let of_names =
+            || Rounded { kept: vec!["c".into()], needless: vec!["d".into()], ..Rounded::default() };
+        let ledger = account([("a", one), ("b", other)].into_iter(), of_names(), 127, [400, 100]);
         assert_eq!((ledger.tensors[0].steps, ledger.tensors[1].steps), (0.5, 0.25));
         // 25 / 0.25, 0.25 / 0.25, and 25.25 / 0.5.
         let decibels = ledger.tensors.iter().filter_map(|of| of.sqnr_db).chain(ledger.sqnr_db);
@@ -129,7 +139,8 @@ mod tests {
         for text in [
             "2 weights rounded: 100 bytes for 400 in f32 (0.25)",
             "at most 0.500 steps (in a)",
-            "in f32      c",
+            "in f32      c\n",
+            "in f32      d: int8 does not round it, --keep-f32 or not",
         ] {
             assert!(said.contains(text), "{said}");
         }

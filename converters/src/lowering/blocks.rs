@@ -7,21 +7,23 @@ use super::reals::Scale;
 use super::stored::Table;
 use crate::format::onnx::packed::unpack;
 use crate::format::onnx::proto::NodeProto;
+use crate::format::onnx::rounds_in_blocks;
 
 impl Lowering<'_> {
     /// The product with a matrix [K, N] that is stored as [N, blocks of K, bytes]. The last block may have more places than K
-    /// needs. A zero point is the middle, or packed as the numbers are, or not rounded at all.
+    /// needs. A zero point is the middle, or packed as the numbers are, or not rounded at all. An input may say which block
+    /// a row has its scale from (`g_idx`). Activations are rounded where ONNX Runtime does.
     pub(super) fn mat_mul_n_bits(&mut self, node: &NodeProto) -> Option<()> {
         let given = |at: usize| node.input.get(at).filter(|name| !name.is_empty());
-        if given(4).is_some() {
-            // An order of columns, which no quantizer of ONNX Runtime writes.
-            return None;
-        }
         let size = |name: &str| usize::try_from(integer(node, name, 0)).ok().filter(|&size| size > 0);
         let (rows, columns, block) = (size("K")?, size("N")?, size("block_size")?);
         let bits = u32::try_from(integer(node, "bits", 4)).ok().filter(|bits| matches!(bits, 2 | 4 | 8))?;
         let (name, scale) = (node.input.get(1)?, node.input.get(2)?);
         let blocks = rows.div_ceil(block);
+        let order = match given(4) {
+            Some(order) => Some(self.order_of_rows(order, rows, blocks, bits)?),
+            None => None,
+        };
         let per_column = blocks.checked_mul(block)?;
         let packed = self.constant(name)?;
         let stored: Vec<u8> = unpack(&packed.bytes, bits, false).collect();
@@ -29,18 +31,20 @@ impl Lowering<'_> {
             return None;
         }
         let axes = || vec![(rows, block, 1), (columns, 1, blocks)];
-        let scales = Table::of_axes(self.constant(scale)?.floats()?, axes())?;
+        let scales = Table::of_axes(self.constant(scale)?.floats()?, axes())?.in_order(order.clone());
         let last = (1_i32 << bits) - 1;
-        let mut offsets = None;
+        let mut real_zeros = None;
         let zeros = match given(3) {
             None => Table::one((last + 1) / 2),
             Some(zero) => {
                 let zero = self.constant(zero)?;
                 match zero.floats() {
                     Some(numbers) => {
-                        offsets = Some(Table::of_axes(numbers, axes())?);
+                        real_zeros = Some(Table::of_axes(numbers, axes())?.in_order(order.clone()));
                         Table::one(0)
                     }
+                    // ONNX Runtime takes the middle in their place.
+                    None if order.is_some() => return None,
                     None => {
                         // Every column starts with a byte of its own.
                         let bytes = (blocks * bits as usize).div_ceil(8);
@@ -56,19 +60,24 @@ impl Lowering<'_> {
             .map(|place| stored.get(place).map_or(0, |&code| i32::from(code)))
             .collect();
         let error = self.constant(scale)?.rounding();
-        let stored = Stored::integers((0, last), name, Some(scale), scales, zeros).with_scale_error(error);
-        let shape = [rows, columns];
-        let weights = match offsets {
-            None => self.add_dequantized(&shape, &codes, stored),
-            Some(offsets) => {
-                let number = |(index, code): (usize, &i32)| {
-                    (*code as f32 - offsets.at(index)) * stored.scale_at(index)
-                };
-                let numbers = codes.iter().enumerate().map(number).collect();
-                self.add_stored(&shape, numbers, stored)
-            }
-        };
-        self.multiply(node, node.input.first()?, &weights, 5)
+        let rounds = order.is_none() && real_zeros.is_none() && rounds_in_blocks(node);
+        let stored = Stored::integers((0, last), name, Some(scale), scales, zeros);
+        let stored = stored.with_scale_error(error).with_real_zeros(real_zeros);
+        let weights = self.add_dequantized(&[rows, columns], &codes, stored);
+        let mut values = node.input.first()?.clone();
+        if rounds {
+            values = self.rounded_in_blocks(node, &values, rows, block);
+        }
+        self.multiply(node, &values, &weights, 5)
+    }
+
+    /// The block that every row of a matrix has its scale from, if ONNX Runtime computes it: of other bits than 4 it does
+    /// not, or makes something else of it.
+    fn order_of_rows(&self, order: &str, rows: usize, blocks: usize, bits: u32) -> Option<Vec<usize>> {
+        let order = self.constant(order).filter(|_| bits == 4)?.integers()?;
+        let block = |&block: &i32| usize::try_from(block).ok().filter(|&block| block < blocks);
+        let order = order.get(..rows)?.iter().map(block);
+        order.collect()
     }
 
     /// The product of values and weights, with a bias that may be input `bias`.

@@ -1,6 +1,7 @@
 //! Activations: left as they are, or rounded as a graph says.
 
 use super::Activations;
+use super::attributes::int;
 use super::pass::Lowering;
 use super::reals::{Scale, limits};
 use crate::format::onnx::proto::NodeProto;
@@ -46,6 +47,60 @@ impl Lowering<'_> {
         number = self.switched(node, value, number);
         self.reals.insert(key, number.clone());
         Some(number)
+    }
+
+    /// What values of [.., `columns`] are once ONNX Runtime has rounded them in front of a product with blocks (MLAS,
+    /// `QuantizeARow_CompInt8`): to ±127, with a scale for every `block` numbers of a row.
+    pub(super) fn rounded_in_blocks(
+        &mut self,
+        node: &NodeProto,
+        value: &str,
+        columns: usize,
+        block: usize,
+    ) -> String {
+        if self.options.activations == Activations::Exact {
+            return value.to_owned();
+        }
+        let (blocks, padding) = (columns.div_ceil(block), columns.next_multiple_of(block) - columns);
+        let [columns, block, blocks, padding] = [columns, block, blocks, padding].map(|size| size as i64);
+        let shape = self.emit(node, "Shape", &[value], Vec::new());
+        let mut exact = value.to_owned();
+        if padding > 0 {
+            let rows = self.integers("rows", &[2], &[-1, columns]);
+            let pads = self.integers("pads", &[4], &[0, 0, 0, padding]);
+            exact = self.emit(node, "Reshape", &[&exact, &rows], Vec::new());
+            exact = self.emit(node, "Pad", &[&exact, &pads], Vec::new());
+        }
+        let of_blocks = self.integers("blocks", &[3], &[-1, blocks, block]);
+        exact = self.emit(node, "Reshape", &[&exact, &of_blocks], Vec::new());
+        let magnitudes = self.emit(node, "Abs", &[&exact], Vec::new());
+        // Of all operators that find the largest, this one takes the same inputs in every version.
+        let one = self.integers("1", &[1], &[1]);
+        let (largest, place) = (self.fresh("largest"), self.fresh("place of the largest"));
+        self.push(NodeProto {
+            name: Some(format!("{} TopK", node.name())),
+            op_type: Some("TopK".to_owned()),
+            input: vec![magnitudes, one],
+            output: vec![largest.clone(), place],
+            attribute: vec![int("axis", -1)],
+            ..NodeProto::default()
+        });
+        let [steps, tiny, unit] = [127.0, f32::MIN_POSITIVE, 1.0].map(|number| self.scalar(number));
+        let scale = self.emit(node, "Div", &[&largest, &steps], Vec::new());
+        let above_zero = self.emit(node, "Max", &[&scale, &tiny], Vec::new());
+        let factor = self.emit(node, "Div", &[&unit, &above_zero], Vec::new());
+        let mut number = self.emit(node, "Mul", &[&exact, &factor], Vec::new());
+        number = self.emit(node, "Round", &[&number], Vec::new());
+        number = self.emit(node, "Mul", &[&number, &scale], Vec::new());
+        if padding > 0 {
+            let padded = self.integers("padded", &[2], &[-1, columns + padding]);
+            let [first, last, axis] =
+                [0, columns, 1].map(|number| self.integers(&number.to_string(), &[1], &[number]));
+            number = self.emit(node, "Reshape", &[&number, &padded], Vec::new());
+            number = self.emit(node, "Slice", &[&number, &first, &last, &axis], Vec::new());
+        }
+        number = self.emit(node, "Reshape", &[&number, &shape], Vec::new());
+        self.switched(node, value, number)
     }
 
     /// The scale and the zero point that `DynamicQuantizeLinear` computes of a value, as ONNX defines them.

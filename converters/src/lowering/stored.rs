@@ -13,6 +13,8 @@ pub struct Stored {
     pub scale: Option<String>,
     scales: Table<f32>,
     zeros: Table<i32>,
+    /// The zero points, where they are no integers.
+    real_zeros: Option<Table<f32>>,
     /// Whether the scales are of blocks.
     in_blocks: bool,
     /// How far a scale may be from what it was before it was stored, as a share of it.
@@ -38,12 +40,14 @@ pub(super) struct Table<T> {
     values: Vec<T>,
     /// For every axis of the tensor: its length, the length of a block, and how far apart two blocks are among the values.
     axes: Vec<(usize, usize, usize)>,
+    /// The block that each index of the first axis is in, where the blocks are not one after the other.
+    order: Option<Vec<usize>>,
 }
 
 impl<T: Copy + Default> Table<T> {
     /// One value for all elements.
     pub(super) fn one(value: T) -> Table<T> {
-        Table { values: vec![value], axes: Vec::new() }
+        Table { values: vec![value], axes: Vec::new(), order: None }
     }
 
     /// Values for the elements of `shape`: one; one for each index of `axis`, counted from behind if it is negative; or one for
@@ -64,7 +68,7 @@ impl<T: Copy + Default> Table<T> {
         if block == 0 {
             let axes =
                 shape.iter().enumerate().map(|(at, &length)| (length, 1, usize::from(at == axis))).collect();
-            return (values.len() == length).then_some(Table { values, axes });
+            return (values.len() == length).then_some(Table { values, axes, order: None });
         }
         let mut counts = shape.to_vec();
         *counts.get_mut(axis)? = length.div_ceil(block);
@@ -79,7 +83,7 @@ impl<T: Copy + Default> Table<T> {
             stride *= count;
         }
         axes.reverse();
-        Some(Table { values, axes })
+        Some(Table { values, axes, order: None })
     }
 
     /// Values for the elements of a tensor whose axes are given: the length of each, of its blocks, and how far apart two of
@@ -88,7 +92,12 @@ impl<T: Copy + Default> Table<T> {
         let last = axes.iter().try_fold(0_usize, |last, &(length, block, stride)| {
             last.checked_add((length.checked_sub(1)? / block.max(1)).checked_mul(stride)?)
         })?;
-        (last < values.len()).then_some(Table { values, axes })
+        (last < values.len()).then_some(Table { values, axes, order: None })
+    }
+
+    /// The same values, given the block that each index of the first axis is in. Each must be one that there is.
+    pub(super) fn in_order(self, order: Option<Vec<usize>>) -> Table<T> {
+        Table { order, ..self }
     }
 
     /// The value for element `index`, counted in the order of the rows.
@@ -99,8 +108,10 @@ impl<T: Copy + Default> Table<T> {
     /// Which of the values element `index` has.
     pub(super) fn place(&self, index: usize) -> usize {
         let (mut rest, mut place) = (index, 0);
-        for &(length, block, stride) in self.axes.iter().rev() {
-            place += rest % length.max(1) / block.max(1) * stride;
+        for (axis, &(length, block, stride)) in self.axes.iter().enumerate().rev() {
+            let at = rest % length.max(1);
+            let order = self.order.as_ref().filter(|_| axis == 0);
+            place += order.and_then(|order| order.get(at)).map_or(at / block.max(1), |&block| block) * stride;
             rest /= length.max(1);
         }
         place
@@ -127,18 +138,27 @@ impl Stored {
     ) -> Stored {
         let scale = scale.map(str::to_owned);
         let (in_blocks, codes) = (scales.has_blocks(), Codes::Integers(first, last));
-        Stored { codes, name: name.to_owned(), scale, scales, zeros, in_blocks, scale_error: 0.0 }
+        let real_zeros = None;
+        Stored { codes, name: name.to_owned(), scale, scales, zeros, real_zeros, in_blocks, scale_error: 0.0 }
+    }
+
+    /// The same with zero points that are no integers.
+    #[must_use]
+    pub(super) fn with_real_zeros(self, real_zeros: Option<Table<f32>>) -> Stored {
+        Stored { real_zeros, ..self }
     }
 
     pub(super) fn codes(codes: Codes, name: &str, scale: &str, scales: Table<f32>) -> Stored {
         let (name, scale) = (name.to_owned(), Some(scale.to_owned()));
-        Stored { codes, name, scale, scales, zeros: Table::one(0), in_blocks: true, scale_error: 0.0 }
+        let (zeros, real_zeros) = (Table::one(0), None);
+        Stored { codes, name, scale, scales, zeros, real_zeros, in_blocks: true, scale_error: 0.0 }
     }
 
     pub(super) fn halves(dtype: Dtype, name: &str) -> Stored {
         let (scales, zeros) = (Table::one(1.0), Table::one(0));
         let (codes, name) = (Codes::Halves(dtype), name.to_owned());
-        Stored { codes, name, scale: None, scales, zeros, in_blocks: false, scale_error: 0.0 }
+        let (in_blocks, real_zeros) = (false, None);
+        Stored { codes, name, scale: None, scales, zeros, real_zeros, in_blocks, scale_error: 0.0 }
     }
 
     /// The scale of element `index`: of integers the distance of two neighbours.
@@ -174,6 +194,9 @@ impl Stored {
 
     /// The number that an integer stands for at `index`.
     pub(super) fn number(&self, index: usize, code: i32) -> f32 {
+        if let Some(zeros) = &self.real_zeros {
+            return (code as f32 - zeros.at(index)) * self.scale_at(index);
+        }
         code.wrapping_sub(self.zero_at(index)) as f32 * self.scale_at(index)
     }
 
@@ -181,7 +204,8 @@ impl Stored {
     /// became this one.
     pub fn is_at_the_end(&self, index: usize, number: f32) -> bool {
         let Codes::Integers(first, last) = self.codes else { return false };
-        let code = (number / self.scale_at(index)).round() as i64 + i64::from(self.zero_at(index));
+        let real = self.real_zeros.as_ref().map_or(0.0, |zeros| zeros.at(index));
+        let code = (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index));
         code <= i64::from(first) || code >= i64::from(last)
     }
 
@@ -204,6 +228,11 @@ mod tests {
         let blocks = Table::new(vec![1.0, 2.0, 3.0, 4.0], &[2, 2], &[2, 3], 1, 2).unwrap();
         assert_eq!([0, 1, 2, 3, 5].map(|index| blocks.at(index)), [1.0, 1.0, 2.0, 3.0, 4.0]);
         assert!(Table::new(vec![1.0, 2.0], &[2], &[2, 3], 1, 0).is_none());
+        // Two rows and two columns, each column with a value for each block of one row; in order, and not.
+        let of_columns = || Table::of_axes(vec![1.0, 2.0, 3.0, 4.0], vec![(2, 1, 1), (2, 1, 2)]).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|index| of_columns().at(index)), [1.0, 3.0, 2.0, 4.0]);
+        let ordered = of_columns().in_order(Some(vec![1, 0]));
+        assert_eq!([0, 1, 2, 3].map(|index| ordered.at(index)), [2.0, 4.0, 1.0, 3.0]);
         assert_eq!(Table::one(7.0).at(5), 7.0);
     }
 
@@ -213,6 +242,14 @@ mod tests {
         assert_eq!(stored.number(0, -8), -4.5);
         assert!(
             stored.is_at_the_end(0, -4.5) && stored.is_at_the_end(0, 3.0) && !stored.is_at_the_end(0, 2.5)
+        );
+        let stored = Stored::integers((0, 15), "q", Some("s"), Table::one(0.5), Table::one(0));
+        let stored = stored.with_real_zeros(Some(Table::one(7.25)));
+        assert_eq!((stored.number(0, 0), stored.number(0, 15)), (-3.625, 3.875));
+        assert!(
+            stored.is_at_the_end(0, -3.625)
+                && stored.is_at_the_end(0, 3.875)
+                && !stored.is_at_the_end(0, 0.0)
         );
     }
 }

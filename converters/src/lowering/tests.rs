@@ -142,6 +142,72 @@ fn blocks_need_not_fill_a_column() {
     assert_eq!(numbers(&exact, "w"), [0.0, 400.0, 1.0, 500.0, 30.0, 4000.0]);
 }
 
+/// A product with [3, 2] in blocks of 2 with scales 1, 10 and 100, 1000; the numbers of the columns are 1, 2, 3 and 4, 5, 6.
+fn blocks(more: &[&str], attributes: &[(&str, i64)]) -> NodeProto {
+    let input = [&["x", "w_Q4", "s"], more].concat();
+    let sizes = [("K", 3), ("N", 2), ("bits", 4), ("block_size", 2)];
+    // Of two attributes of one name the first counts.
+    with(with(node("MatMulNBits", &input, &["y"]), attributes), &sizes)
+}
+
+fn of_blocks() -> Vec<TensorProto> {
+    vec![
+        tensor("w_Q4", DataType::Uint8, &[2, 2, 1], vec![0x21, 0x03, 0x54, 0x06]),
+        floats("s", &[4], &[1.0, 10.0, 100.0, 1000.0]),
+        floats("real", &[4], &[0.5, 1.5, 0.0, 2.5]),
+        tensor("packed", DataType::Uint8, &[2], vec![0x01, 0x20]),
+        tensor("g", DataType::Int32, &[3], [1_i32, 0, 1].iter().flat_map(|of| of.to_le_bytes()).collect()),
+        floats("bias", &[2], &[7.0, 8.0]),
+    ]
+}
+
+#[test]
+fn zero_points_of_blocks_need_not_be_integers() {
+    let exact = lowered(vec![blocks(&["real"], &[])], of_blocks(), Activations::Exact);
+    assert_eq!(numbers(&exact, "w"), [0.5, 400.0, 1.5, 500.0, 15.0, 3500.0]);
+    let stored = exact.stored.get("w").unwrap();
+    // 15 and 0 are the ends.
+    assert!(stored.is_at_the_end(0, 14.5) && stored.is_at_the_end(0, -0.5) && !stored.is_at_the_end(0, 0.5));
+}
+
+#[test]
+fn rows_have_the_scales_of_the_blocks_that_are_said() {
+    let exact = lowered(vec![blocks(&["real", "g"], &[])], of_blocks(), Activations::Exact);
+    // Rows 0 and 2 are in block 1, row 1 in block 0.
+    assert_eq!(numbers(&exact, "w"), [-5.0, 1500.0, 1.5, 500.0, 15.0, 3500.0]);
+    let stored = exact.stored.get("w").unwrap();
+    assert_eq!([0, 2, 4].map(|index| stored.group_at(index)), [1, 0, 1]);
+    // ONNX Runtime takes 8 in the place of packed zero points, and computes no other bits.
+    for other in [blocks(&["packed", "g"], &[]), blocks(&["", "g"], &[("bits", 8)])] {
+        assert_eq!(operators(&lowered(vec![other], of_blocks(), Activations::Exact)), ["MatMulNBits"]);
+    }
+    // A block that is not there.
+    let mut tensors = of_blocks();
+    tensors[4].raw_data =
+        Some([2_i32, 0, 1].iter().flat_map(|of| of.to_le_bytes()).collect::<Vec<u8>>().into());
+    let exact = lowered(vec![blocks(&["", "g"], &[])], tensors, Activations::Exact);
+    assert_eq!(operators(&exact), ["MatMulNBits"]);
+}
+
+#[test]
+fn what_is_in_front_of_blocks_is_rounded_where_8_bits_are_enough() {
+    let of = |more: &[&str], attributes: &[(&str, i64)], activations| {
+        let lowered = lowered(vec![blocks(more, attributes)], of_blocks(), activations);
+        operators(&lowered).join(" ")
+    };
+    let level = [("accuracy_level", 4)];
+    assert_eq!(of(&["", "", "bias"], &level, Activations::Exact), "MatMul Add");
+    assert_eq!(of(&[], &[("accuracy_level", 1)], Activations::Rounded), "MatMul");
+    assert_eq!(of(&["real"], &level, Activations::Rounded), "MatMul");
+    // The last block has one place that no row is in.
+    assert_eq!(
+        of(&["packed", "", "bias"], &level, Activations::Rounded),
+        "Shape Reshape Pad Reshape Abs TopK Div Max Div Mul Round Mul Reshape Slice Reshape MatMul Add"
+    );
+    let switched = lowered(vec![blocks(&[], &level)], of_blocks(), Activations::Switched);
+    assert_eq!(operators(&switched).iter().filter(|of| **of == "Where").count(), 2);
+}
+
 #[test]
 fn a_table_is_dequantized_before_it_is_looked_up() {
     let nodes = vec![

@@ -19,7 +19,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.quantization.matmul_nbits_quantizer import HQQWeightOnlyQuantConfig, MatMulNBitsQuantizer
 from onnxruntime.transformers import optimizer
 
 try:
@@ -64,6 +64,11 @@ def blocks(form=QuantFormat.QOperator, **options):
         onnx.save(quantizer.model.model, str(target))
 
     return make
+
+
+def optimized_zeros(**options):
+    """Blocks whose zero points are chosen by half-quadratic optimization (HQQ), and are no integers."""
+    return lambda source, target, batches: blocks(algo_config=HQQWeightOnlyQuantConfig(**options))(source, target, batches)
 
 
 def bnb4(kind):
@@ -221,7 +226,10 @@ TOOLS = {
     "q4-16": blocks(bits=4, block_size=16, is_symmetric=True),
     "q4-128": blocks(bits=4, block_size=128, is_symmetric=False),
     "q4-level4": blocks(bits=4, block_size=32, is_symmetric=True, accuracy_level=4),
+    "q4-hqq": optimized_zeros(bits=4, block_size=64),
+    "q2": blocks(bits=2, block_size=32, is_symmetric=True),
     "q8-blocks": blocks(bits=8, block_size=32, is_symmetric=True),
+    "q8-level4": blocks(bits=8, block_size=64, is_symmetric=False, accuracy_level=4),
     "q4-qdq": blocks(QuantFormat.QDQ, bits=4, block_size=32, is_symmetric=True),
     "q4-qdq-zeros": blocks(QuantFormat.QDQ, bits=4, block_size=32, is_symmetric=False),
     "q4-tables": blocks(bits=4, block_size=32, is_symmetric=True, op_types_to_quantize=("MatMul", "Gather"), quant_axes=(("MatMul", 0), ("Gather", 1))),

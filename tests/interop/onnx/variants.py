@@ -48,7 +48,7 @@ def of_weight(model, layer, ends):
     """The initializer that the output's dense layer of a layer multiplies with, or that comes with it: by what the node takes."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if f"layer.{layer}/output/dense" in node.name and node.op_type in quantizers.PRODUCTS_OF:
+        if f"layer.{layer}/output/dense" in node.name.replace("layer/", "layer.") and node.op_type in quantizers.PRODUCTS_OF:
             place = quantizers.PRODUCTS_OF[node.op_type].get(ends)
             name = node.input[place] if place is not None and place < len(node.input) else None
             while name is not None and name not in tensors:

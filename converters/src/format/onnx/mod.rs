@@ -34,6 +34,7 @@ mod types;
 mod wire;
 
 pub(crate) use attribute::{Attribute, attribute};
+pub(crate) use kind::rounds_in_blocks;
 pub use kind::{GraphKind, Half, Numbers, moves};
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};

@@ -1,6 +1,6 @@
 //! How much rounding weights and activations may cost.
 
-use deberta_converters::format::onnx::{GraphKind, Numbers};
+use deberta_converters::format::onnx::GraphKind;
 use serde::Deserialize;
 
 use crate::report::Cost;
@@ -31,10 +31,12 @@ const APPROXIMATED: f64 = 55.0;
 impl Limits {
     /// The least decibels that rounding activations leaves in a graph of this kind.
     pub fn activations(&self, kind: GraphKind) -> f64 {
-        match kind.numbers {
-            Numbers::Dynamic { .. } => self.dynamic_db.unwrap_or(DYNAMIC),
-            _ if !kind.rounds_activations() => APPROXIMATED,
-            _ => self.static_db.unwrap_or(STATIC),
+        if kind.has_constant_scales() {
+            self.static_db.unwrap_or(STATIC)
+        } else if kind.rounds_activations() {
+            self.dynamic_db.unwrap_or(DYNAMIC)
+        } else {
+            APPROXIMATED
         }
     }
 
@@ -82,6 +84,8 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use deberta_converters::format::onnx::Numbers;
+
     use super::*;
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Numbers {
         bits: u8,
         /// The half that everything else is computed in.
         half: Option<Half>,
+        /// Whether ONNX Runtime rounds activations to integers of 8 bits, in blocks as well.
+        rounds: bool,
     },
     /// f32, with weights that are stored as codes of the 16 numbers of NF4.
     Nf4,
@@ -111,7 +113,18 @@ impl GraphKind {
 
     /// Whether activations are rounded to integers.
     pub fn rounds_activations(self) -> bool {
-        matches!(self.numbers, Numbers::Dynamic { .. } | Numbers::Qdq { .. } | Numbers::QOperator { .. })
+        matches!(
+            self.numbers,
+            Numbers::Dynamic { .. }
+                | Numbers::Qdq { .. }
+                | Numbers::QOperator { .. }
+                | Numbers::Blocks { rounds: true, .. }
+        )
+    }
+
+    /// Whether the scales of rounded activations are constants.
+    pub fn has_constant_scales(self) -> bool {
+        matches!(self.numbers, Numbers::Qdq { .. } | Numbers::QOperator { .. })
     }
 
     /// The half that at least a part of it is computed in.
@@ -153,7 +166,11 @@ impl Numbers {
         }
         let blocks = graph.node.iter().filter_map(|node| bits_of_blocks(node, &declared)).min();
         if let Some(bits) = blocks {
-            return Numbers::Blocks { bits, half: computed.map(|(half, _)| *half) };
+            let is_real =
+                |name: &String| declared.get(name.as_str()).is_some_and(|of| !INTEGERS.contains(of));
+            let has_real_zeros = |node: &NodeProto| node.input.get(3).is_some_and(is_real);
+            let rounds = graph.node.iter().any(|node| rounds_in_blocks(node) && !has_real_zeros(node));
+            return Numbers::Blocks { bits, half: computed.map(|(half, _)| *half), rounds };
         }
         if has(&DYNAMIC) {
             return Numbers::Dynamic { unsigned: unsigned() };
@@ -180,6 +197,22 @@ impl Numbers {
             (None, None) => Numbers::F32,
         }
     }
+}
+
+/// The types that zero points of blocks are packed in.
+const INTEGERS: [DataType; 2] = [DataType::Uint8, DataType::Int8];
+
+/// Whether ONNX Runtime 1.32 rounds what a node takes to integers of 8 bits, in blocks as the weights are: where 8 bits are said
+/// to be accurate enough (`accuracy_level` 4) and there is a kernel. It has none for zero points that are no integers.
+pub(crate) fn rounds_in_blocks(node: &NodeProto) -> bool {
+    const INT8: i64 = 4;
+    let has_kernel = match integer(node, "bits", 4) {
+        2 => (32..=128).contains(&integer(node, "block_size", 0)),
+        bits => matches!(bits, 4 | 8),
+    };
+    let has_order = node.input.get(4).is_some_and(|order| !order.is_empty());
+    let is_enough = integer(node, "accuracy_level", 0) == INT8;
+    node.op_type() == "MatMulNBits" && is_enough && has_kernel && !has_order
 }
 
 /// How many bits the integers of a node's weights have, if they are stored in blocks.
@@ -277,8 +310,11 @@ impl fmt::Display for Numbers {
             Numbers::Qdq { unsigned } => write!(f, "{} (static, QDQ)", int8(unsigned)),
             Numbers::QOperator { unsigned } => write!(f, "{} (static, QOperator)", int8(unsigned)),
             Numbers::IntegerWeights => f.write_str("int8 (weights)"),
-            Numbers::Blocks { bits, half: None } => write!(f, "{bits}-bit (blocks)"),
-            Numbers::Blocks { bits, half: Some(half) } => write!(f, "{bits}-bit (blocks), {half}"),
+            Numbers::Blocks { bits, half, rounds } => {
+                write!(f, "{bits}-bit (blocks)")?;
+                half.map_or(Ok(()), |half| write!(f, ", {half}"))?;
+                f.write_str(if *rounds { ", activations int8" } else { "" })
+            }
             Numbers::Nf4 => f.write_str("4-bit (NF4)"),
             Numbers::Fp4 => f.write_str("4-bit (FP4)"),
         }

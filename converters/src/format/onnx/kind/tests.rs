@@ -90,6 +90,12 @@ fn operators_tell_the_kind() {
     assert_eq!(kind(DataType::Uint8, vec![fp4]), "4-bit (FP4)");
     let wide = with(node("com.microsoft", "MatMulNBits", &["x", "w", "f"], "y"), "bits", 8);
     assert_eq!(kind(DataType::Uint8, vec![wide]), "8-bit (blocks)");
+    let level = |input: &[&str]| with(node("com.microsoft", "MatMulNBits", input, "y"), "accuracy_level", 4);
+    let kind = |input: &[&str]| kind(DataType::Uint8, vec![level(input)]);
+    assert_eq!(kind(&["x", "w", "f"]), "4-bit (blocks), activations int8");
+    assert_eq!(kind(&["x", "w", "f", "w"]), "4-bit (blocks), activations int8");
+    // Zero points that are no integers, and an order of rows.
+    assert_eq!([kind(&["x", "w", "f", "f"]), kind(&["x", "w", "f", "", "w"])], ["4-bit (blocks)"; 2]);
 }
 
 #[test]
