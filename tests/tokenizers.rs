@@ -185,7 +185,15 @@ fn good_tokenizers_pass_and_have_one_digest() {
 #[test]
 fn faults_fail_and_are_named_by_the_text_and_the_file() {
     type Fault = (&'static str, &'static str, fn(&Release));
-    let faults: [Fault; 5] = [
+    let faults: [Fault; 6] = [
+        ("added-token", "tokenizer.json: ", |release| {
+            fs::remove_file(release.file("release/spm.model")).unwrap();
+            release.edit("release/tokenizer.json", |file| {
+                let word = json!({"id": 541, "content": "the", "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": false});
+                file["added_tokens"].as_array_mut().unwrap().push(word);
+            });
+        }),
         ("lower-case", "spm.model: ", |release| {
             release.edit("release/tokenizer_config.json", |config| config["do_lower_case"] = json!(true));
         }),
