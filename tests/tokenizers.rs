@@ -158,6 +158,8 @@ fn good_tokenizers_pass_and_have_one_digest() {
     ] {
         let (code, report) = Release::of(model, texts).verify();
         assert_eq!((code, &report["outcome"]), (0, &json!("pass")), "{texts}: {}", report["findings"]);
+        let said = Release::said(&report, "tokenizer-not-judged");
+        assert!(said.len() == 1 && said[0].contains("no tokenizer_digest: its 24 texts read "), "{said:?}");
         let tokenizers = report["tokenizers"].as_array().unwrap();
         let found: Vec<&str> =
             tokenizers.iter().map(|tokenizer| tokenizer["class"].as_str().unwrap()).collect();
