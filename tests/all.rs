@@ -10,6 +10,7 @@ const VERIFY: &str = env!("CARGO_BIN_EXE_deberta-verify-under-test");
 mod arbiter;
 mod causes;
 mod commands;
+mod configurations;
 mod confirmed;
 mod console;
 mod conversion;

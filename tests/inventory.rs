@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deberta_tests::hub_server::Repository;
 use deberta_tests::hub_world::{ID, World, read_folder, text};
-use deberta_tests::{Run, run, succeed};
+use deberta_tests::{Run, fixture, run, succeed};
 use serde_json::{Value, json};
 
 use crate::{CONVERT, VERIFY};
@@ -148,6 +148,17 @@ fn shards_beside_a_single_file_are_judged() {
     fs::rename(release.path(&index[0].0), release.path("pytorch_model.bin.index.fp16.json")).unwrap();
     let report = release.ends(1, &[]);
     assert_eq!(role(&report, "pytorch_model.bin.index.fp16.json").0, "judged");
+}
+
+#[test]
+fn a_shard_without_tensors_is_not_stale() {
+    let release = Release::of("nli");
+    release.write("tf_model-00001-of-00005.h5", &fs::read(fixture("reading/tf-empty-shard.h5")).unwrap());
+    release.write("model-00001-of-00002.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+    let report = release.ends(0, &["--strict"]);
+    for name in ["tf_model-00001-of-00005.h5", "model-00001-of-00002.safetensors"] {
+        assert_eq!(role(&report, name), ("not-of-the-model", "a shard without tensors"));
+    }
 }
 
 #[test]

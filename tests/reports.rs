@@ -84,6 +84,7 @@ fn file(name: &str, format: &str, runs: Vec<RunReport>) -> FileReport {
         graph: None,
         quantization: None,
         digest: Some("0123456789abcdef".repeat(4)),
+        used_digest: None,
         outcome: Outcome::Pass,
         findings: Vec::new(),
         runs,

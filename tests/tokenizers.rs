@@ -158,6 +158,8 @@ fn good_tokenizers_pass_and_have_one_digest() {
     ] {
         let (code, report) = Release::of(model, texts).verify();
         assert_eq!((code, &report["outcome"]), (0, &json!("pass")), "{texts}: {}", report["findings"]);
+        let said = Release::said(&report, "tokenizer-not-judged");
+        assert!(said.len() == 1 && said[0].contains("no tokenizer_digest: its 24 texts read "), "{said:?}");
         let tokenizers = report["tokenizers"].as_array().unwrap();
         let found: Vec<&str> =
             tokenizers.iter().map(|tokenizer| tokenizer["class"].as_str().unwrap()).collect();
@@ -185,7 +187,15 @@ fn good_tokenizers_pass_and_have_one_digest() {
 #[test]
 fn faults_fail_and_are_named_by_the_text_and_the_file() {
     type Fault = (&'static str, &'static str, fn(&Release));
-    let faults: [Fault; 5] = [
+    let faults: [Fault; 6] = [
+        ("added-token", "tokenizer.json: ", |release| {
+            fs::remove_file(release.file("release/spm.model")).unwrap();
+            release.edit("release/tokenizer.json", |file| {
+                let word = json!({"id": 541, "content": "the", "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": false});
+                file["added_tokens"].as_array_mut().unwrap().push(word);
+            });
+        }),
         ("lower-case", "spm.model: ", |release| {
             release.edit("release/tokenizer_config.json", |config| config["do_lower_case"] = json!(true));
         }),

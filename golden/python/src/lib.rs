@@ -37,7 +37,7 @@ mod _native {
     #[pymodule_export]
     use super::results::result;
     #[pymodule_export]
-    use super::tokenizer::Tokenizer;
+    use super::tokenizer::{Tokenizer, tokenizer_digest};
     #[pymodule_export]
     use super::verification::{Verification, format_of, verify};
 

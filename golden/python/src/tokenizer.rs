@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use deberta_converters::confinement::require_tokenizer_inside;
 use deberta_converters::error::{self, Kind};
 use deberta_converters::hub::{Wanted, resolve};
+use deberta_golden::tokens::digest::digest_of_folder;
 use deberta_reference::tokenizer::{
     EncodeOptions, PaddingStrategy, PreTrainedTokenizerBase as _, TruncationStrategy,
 };
@@ -112,6 +113,12 @@ impl Tokenizer {
     fn pad_token_id(&self) -> u32 {
         self.0.pad_token_id()
     }
+}
+
+/// The tokenizer digest of a folder; None if its slow files and tokenizer.json are not one tokenizer.
+#[pyfunction]
+pub(crate) fn tokenizer_digest(py: Python<'_>, folder: PathBuf) -> PyResult<Option<String>> {
+    py.detach(|| digest_of_folder(&folder)).map_err(|error| raised(py, &error))
 }
 
 /// An error of the tokenizer, with its place.

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, V1, V2
 from deberta_verify import RecordError
-from deberta_verify.recorder import blake3, inputs, safetensors_file, samples, sizes, texts, weights
+from deberta_verify.recorder import blake3, inputs, safetensors_file, samples, sizes, tensorflow, texts, weights
 from deberta_verify.recorder.classes import ModelClass
 from deberta_verify.recorder.digest import digest_line, digest_of
 from deberta_verify.recorder.padding import Tokens
@@ -81,6 +82,16 @@ def test_classes_have_names():
             ModelClass.of(name)
     with pytest.raises(RecordError, match="Microsoft's"):
         ModelClass.of("ReplacedTokenDetectionModel")
+
+
+def test_layers_without_variables_are_never_missing():
+    layers = [SimpleNamespace(name="classifier", weights=[0]), SimpleNamespace(name="dropout", weights=[])]
+    model = SimpleNamespace(layers=layers)
+    assert tensorflow.without_numbers(model, {"dropout"}) == []
+    assert tensorflow.without_numbers(model, ["classifier", "dropout", "classifier/kernel:0"]) == [
+        "classifier",
+        "classifier/kernel:0",
+    ]
 
 
 def test_sizes_are_read():

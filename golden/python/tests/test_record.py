@@ -1,6 +1,10 @@
 """Goldens of every class, judged by deberta-verify."""
 
 import json
+import os
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +120,33 @@ def test_texts_are_recorded_with_their_tokens(judge, tmp_path):
     tensors, _ = safetensors_file.read(golden.folder / "texts.safetensors")
     assert tensors["inputs.input_ids"][1, :3].tolist() == lines[1]["ids"][:3]
     assert judge(folder / "model.safetensors", golden.folder)[0] == 0
+
+
+def test_every_token_counts_and_not_only_those_of_the_texts(make, judge, monkeypatch, tmp_path):
+    from conftest import ROOT, program
+
+    monkeypatch.setenv("PATH", str(Path(program("DEBERTA_VERIFY")).parent), prepend=os.pathsep)
+    folder = tmp_path / "model"
+    make("DebertaForSequenceClassification", vocab_size=640).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(ROOT / "golden/trained/nli" / name, folder)
+    golden = record(folder, ["Ada"], out=tmp_path / "golden")
+    assert 'tokenizer_digest: "' in (golden.folder / "case.yaml").read_text()
+    assert judge(folder, golden.folder)[0] == 0
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    one, other = sorted(vocabulary, key=vocabulary.get)[300:302]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    status, said = judge(folder, golden.folder)
+    assert status == 1 and "not the same tokenizer" in said, said
+
+
+def test_without_library_and_program_the_digest_is_left_out(make, monkeypatch, tmp_path):
+    from conftest import ROOT
+    from deberta_verify.recorder import tokenizer_digest
+
+    monkeypatch.setitem(sys.modules, "deberta_verify._native", None)
+    monkeypatch.setattr(tokenizer_digest, "PROGRAM", "no-such-program")
+    golden = record(ROOT / "golden/trained/nli", ["Ada"], out=tmp_path / "golden", cover=False)
+    assert "tokenizer_digest" not in (golden.folder / "case.yaml").read_text()
+    assert any("nor the program no-such-program is installed" in note for note in golden.notes)

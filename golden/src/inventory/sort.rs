@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use deberta_converters::companions::CONFIGURATION;
 use deberta_converters::error::Result;
-use deberta_converters::format::{Format, onnx, sniff};
+use deberta_converters::format::{Format, onnx, open_file, sniff};
 use deberta_converters::hub::Listed;
 use deberta_converters::mapped::Mapped;
 use deberta_converters::source::{Source, is_shard};
@@ -134,6 +134,8 @@ impl<'r> Sorter<'r> {
             self.unjudged(name, Outcome::Undecided, why);
         } else if let Some(index) = shard {
             self.inventory.part(name.to_owned(), &index, "a shard");
+        } else if is_shard(name) && holds_nothing(&seen.path) {
+            self.add(name, Role::NotOfTheModel, "a shard without tensors");
         } else if is_shard(name) {
             let why = "a shard that no index here names: nothing loads it, and it is no model alone";
             self.unjudged(name, Outcome::Undecided, why);
@@ -348,6 +350,12 @@ fn external_files(graph: &str, path: &Path) -> Vec<(String, String)> {
     let Ok(file) = Mapped::open(path).and_then(onnx::open) else { return Vec::new() };
     let name = |file: &str| join(folder_of(graph), file.trim_start_matches("./"));
     file.external_files().map(|file| (name(file), graph.to_owned())).collect()
+}
+
+/// Whether a weight file has no tensors, as the first shard that transformers' TensorFlow classes write before a weight that
+/// is larger than a shard; their index does not name it.
+fn holds_nothing(path: &Path) -> bool {
+    Mapped::open(path).and_then(open_file).is_ok_and(|(_, file)| file.tensors().is_empty())
 }
 
 fn foreign(whose: &str) -> String {

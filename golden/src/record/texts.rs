@@ -8,9 +8,9 @@ use deberta_reference::{DebertaConfig, EncodeOptions, Encoding, Head, Inputs, Pa
 use super::Named;
 use super::case::put;
 use super::cover::for_class;
-use crate::tokens::digest::digest;
+use crate::tokens::digest::digest_of_folder;
 use crate::tokens::encoded::{Asked, Line};
-use crate::tokens::files::{Kept, open, vocabulary};
+use crate::tokens::files::{open, vocabulary};
 use crate::tokens::recorded::FILE_NAME;
 use crate::trace::class::Class;
 
@@ -85,10 +85,6 @@ impl Texts {
 
     /// The digest of the tokenizer, if all of its files are of one.
     pub(super) fn tokenizer_digest(&self) -> Option<String> {
-        let kinds = Kept::ALL.into_iter().filter(|kept| !kept.files(&self.folder).is_empty());
-        let digests = kinds.map(|kept| Some(digest(&kept.fast(&self.folder).ok()?.meaning())));
-        let digests: Vec<String> = digests.collect::<Option<_>>()?;
-        let first = digests.first()?.clone();
-        digests.iter().all(|digest| *digest == first).then_some(first)
+        digest_of_folder(&self.folder).ok().flatten()
     }
 }

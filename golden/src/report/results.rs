@@ -84,6 +84,9 @@ pub struct FileReport {
     pub quantization: Option<QuantizationReport>,
     /// The weight digest.
     pub digest: Option<String>,
+    /// The digest of the parameters that the class computes with; reports do not have it.
+    #[serde(skip)]
+    pub used_digest: Option<String>,
     /// How it ends.
     pub outcome: Outcome,
     /// What concerns the file as a whole.

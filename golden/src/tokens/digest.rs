@@ -2,7 +2,25 @@
 //!
 //! It is BLAKE3 over the lines of the [meaning](deberta_reference::Meaning); `docs/formats/digest.md` describes them.
 
+use std::path::Path;
+
+use deberta_converters::error::Result;
 use deberta_reference::Meaning;
+
+use super::files::Kept;
+
+/// The digest of the tokenizer in a folder; nothing if its slow files and tokenizer.json are not one tokenizer, or if there is
+/// none.
+///
+/// # Errors
+/// A file that is missing or malformed.
+pub fn digest_of_folder(folder: &Path) -> Result<Option<String>> {
+    let kinds = Kept::ALL.into_iter().filter(|kept| !kept.files(folder).is_empty());
+    let mut digests =
+        kinds.map(|kept| Ok(digest(&kept.fast(folder)?.meaning()))).collect::<Result<Vec<_>>>()?;
+    digests.dedup();
+    Ok(digests.pop().filter(|_| digests.is_empty()))
+}
 
 /// The digest of a tokenizer, 64 hexadecimal digits.
 pub fn digest(meaning: &Meaning) -> String {

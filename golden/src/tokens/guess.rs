@@ -1,6 +1,6 @@
 //! Why a tokenizer makes other tokens of a text, where nothing but the text is known.
 
-use deberta_reference::{FastTokenizer, Meaning};
+use deberta_reference::{AddedToken, FastTokenizer, Meaning};
 
 use super::encoded::Encoded;
 use super::recorded::PublishedTokens;
@@ -23,6 +23,15 @@ pub(super) fn guess(
             true => ("offsets", "the tokens are the same, their places are not".into()),
             false => ("post-processor", "the tokens are the same, their segments are not".into()),
         });
+    }
+    let of_one_side = || meaning.added.iter().filter(|(id, _)| want.ids.contains(id) != got.ids.contains(id));
+    let added = |(_, token): &(u32, AddedToken)| {
+        ("added-token", format!("{:?} is a token in one and not in the other", token.content))
+    };
+    // A word that is a token of its own takes the spaces and the pieces of the words around with it. Of the special ones
+    // [UNK] stands for much else.
+    if let Some(word) = of_one_side().find(|(_, token)| !token.special) {
+        return Some(added(word));
     }
     let special: Vec<u32> =
         meaning.added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
@@ -60,10 +69,8 @@ pub(super) fn guess(
     if letters(&expected).to_lowercase() == letters(&made).to_lowercase() {
         return Some(("lower-case", "upper and lower case are not the same".into()));
     }
-    let known: Vec<&(u32, deberta_reference::AddedToken)> =
-        meaning.added.iter().filter(|(id, _)| want.ids.contains(id) != got.ids.contains(id)).collect();
-    if let Some((_, token)) = known.first() {
-        return Some(("added-token", format!("{:?} is a token in one and not in the other", token.content)));
+    if let Some(special) = of_one_side().next() {
+        return Some(added(special));
     }
     if want.ids.len() == got.ids.len() {
         let what = "as many tokens, and the expected ids are of other texts here: ids are exchanged";

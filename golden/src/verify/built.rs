@@ -13,6 +13,7 @@ use deberta_converters::matching::ProblemKind;
 use deberta_reference::{Head, params};
 
 use super::candidate::WeightFile;
+use super::configured::{config_of, own_config};
 use crate::inventory;
 use crate::judge::verdict::Outcome;
 use crate::report::{Finding, FindingKind};
@@ -22,8 +23,9 @@ use crate::trace::class::Class;
 pub(super) fn findings(file: &WeightFile<'_>, checkpoint: &Checkpoint, asked: &[Head]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = left_out_finding(checkpoint).into_iter().collect();
     // A graph is what it is: nothing is built of its configuration.
-    let config = ConfigFile::find(file.config_path(), file.source.folder(), None);
-    let Some(config) = config.ok().filter(|_| checkpoint.format != Format::Onnx) else { return findings };
+    let Some(config) = own_config(file).filter(|_| checkpoint.format != Format::Onnx) else {
+        return findings;
+    };
     let built = Built { file, checkpoint, config: &config, asked };
     let absent: Vec<Finding> =
         config.config.architectures.iter().filter_map(|name| built.architecture(name)).collect();
@@ -112,25 +114,37 @@ impl Built<'_> {
         ))
     }
 
-    /// Classes of `architectures` that are none of those that the goldens are of, where the weights have a head: another class
-    /// may compute with the same one.
+    /// Classes of `architectures` that are none of those with a head that the goldens are of. A golden has traces of the base
+    /// model beside those of its class: they do not make a configuration right that leaves the head out. It is a divergence if
+    /// the head is left out, or the golden's own configuration names another class; else another class may compute with the
+    /// same head.
     fn other_class(&self) -> Option<Finding> {
         let config = &self.config.config;
-        let named: Vec<&str> =
-            config.architectures.iter().map(|name| name.strip_prefix("TF").unwrap_or(name)).collect();
+        let named = classes(&config.architectures);
         let with_head = |head: &&Head| head.in_transformers() && **head != Head::Base;
-        let head = self.asked.iter().find(with_head)?;
-        let asked = self.asked.iter().map(|head| head.architecture(config.family));
-        if named.is_empty() || asked.clone().any(|class| named.contains(&class)) {
+        let asked = || self.asked.iter().filter(with_head).map(|head| head.class_name(config.family));
+        let class = asked().next()?;
+        let of_goldens: Vec<ConfigFile> = self.file.request.goldens.iter().filter_map(config_of).collect();
+        let of_goldens = || of_goldens.iter().map(|config| classes(&config.config.architectures));
+        let loaded = self.asked.iter().filter(|head| **head != Head::Base);
+        let is_known =
+            loaded.map(|head| head.architecture(config.family)).any(|class| named.contains(&class))
+                || of_goldens().any(|known| known == named);
+        if named.is_empty() || is_known {
             return None;
         }
+        let leaves_out = named.iter().all(|name| Head::from_class_name(name) == Some(Head::Base));
+        let outcome = if leaves_out || of_goldens().any(|known| known.contains(&class)) {
+            Outcome::Divergence
+        } else {
+            Outcome::Undecided
+        };
+        let what = if leaves_out { "a model without the head" } else { "another model" };
         let message = format!(
-            "architectures names {}, the golden is of {}: whoever builds the class that the configuration names has another \
-             model",
+            "architectures names {}, the golden is of {class}: whoever builds the class that the configuration names has {what}",
             named.join(", "),
-            head.class_name(config.family)
         );
-        Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Undecided, message))
+        Some(Finding::new(FindingKind::ConfigUnfit, outcome, message))
     }
 
     /// A masked-LM head that is the other one than `legacy` says. Where nobody asks for that class, and nothing says
@@ -183,4 +197,9 @@ impl Built<'_> {
         );
         Some(Finding::new(FindingKind::ConfigUnfit, Outcome::Divergence, message))
     }
+}
+
+/// The classes that `architectures` names, as PyTorch calls them.
+fn classes(architectures: &[String]) -> Vec<&str> {
+    architectures.iter().map(|name| name.strip_prefix("TF").unwrap_or(name)).collect()
 }

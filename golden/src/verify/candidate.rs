@@ -21,8 +21,6 @@ use super::diagnosis::Diagnosed;
 use crate::backend::{Arithmetic, BackendName};
 use crate::goldens::Golden;
 use crate::judge::tolerance::{Precision, Tolerances};
-use crate::judge::verdict::Outcome;
-use crate::report::{FileReport, Finding, FindingKind};
 use crate::trace::class::Class;
 
 /// What to verify, and how.
@@ -173,39 +171,5 @@ impl<'v> Candidate<'v> {
             false => Cow::Owned(golden.tolerances.usual_at_least()),
         };
         Candidate { file, golden, digest, precision, tolerances }
-    }
-
-    /// Notes a weight digest that is not the golden's. One of rounded weights cannot be, nor one of a part of them:
-    /// `incomplete` is how many tensors it lacks.
-    pub(super) fn check_digest(&self, expected: Option<&str>, incomplete: usize, report: &mut FileReport) {
-        let Some(expected) = expected.filter(|&expected| !expected.eq_ignore_ascii_case(self.digest)) else {
-            return;
-        };
-        let (digest, precision, golden) = (self.digest, self.precision, &self.golden.name);
-        let finding = match precision {
-            Precision::F32 if incomplete > 0 => Finding::new(
-                FindingKind::WeightsDiffer,
-                Outcome::Undecided,
-                format!(
-                    "digest {digest} is of a part of the weights: {incomplete} tensors are missing, of another shape, or left \
-                     out by the configuration. It tells nothing of those of golden {golden}, which had {expected}"
-                ),
-            ),
-            Precision::F32 => Finding::new(
-                FindingKind::WeightsDiffer,
-                Outcome::Divergence,
-                format!(
-                    "digest {digest}, those of golden {golden} had {expected}: the weights are not the same"
-                ),
-            ),
-            _ => Finding::new(
-                FindingKind::HalfPrecision,
-                Outcome::Pass,
-                format!("weights stored as {precision}: their digest cannot be that of golden {golden}"),
-            ),
-        };
-        if !report.findings.contains(&finding) {
-            report.findings.push(finding);
-        }
     }
 }

@@ -8,7 +8,7 @@ use deberta_converters::config_file::ConfigFile;
 use deberta_reference::config::ProblemType;
 use deberta_reference::{DebertaConfig, Head};
 
-use super::candidate::VerifyRequest;
+use super::candidate::{VerifyRequest, WeightFile};
 use crate::fault::Setting;
 use crate::goldens::Golden;
 use crate::judge::verdict::Outcome;
@@ -58,27 +58,35 @@ fn ignored(config: &ConfigFile) -> Vec<Finding> {
     config.config.warnings().into_iter().chain(talking).map(note).collect()
 }
 
+/// The configuration of a weight file, if there is one that can be read.
+pub(super) fn own_config(file: &WeightFile<'_>) -> Option<ConfigFile> {
+    ConfigFile::find(file.config_path(), file.source.folder(), None).ok()
+}
+
 /// The configuration that is in the folder of a golden, or in that of the model which it names.
-fn config_of(golden: &Golden) -> Option<ConfigFile> {
+pub(super) fn config_of(golden: &Golden) -> Option<ConfigFile> {
     let folders = golden.folder.iter().cloned().chain(golden.model_folder().ok().flatten());
     let mut paths = folders.flat_map(|folder| CONFIGURATION.map(|name| folder.join(name)));
     paths.find(|path| path.is_file()).and_then(|path| ConfigFile::read(&path).ok())
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
 }
 
-/// Labels in another order, or with other names. A golden whose labels have no names says nothing of them.
+/// Labels in another order, or with other names. A golden whose labels have no names says nothing of names.
 fn labels(config: &DebertaConfig, other: &DebertaConfig, golden: &str) -> Option<Finding> {
     let names =
         |config: &DebertaConfig, count: usize| (0..count).map(|id| config.label(id)).collect::<Vec<_>>();
     let (have, want) = (names(config, config.num_labels), names(other, other.num_labels));
+    let is_default =
+        |name: &String| name.strip_prefix("LABEL_").is_some_and(|id| id.parse::<usize>().is_ok());
     let unnamed = want.iter().enumerate().all(|(id, name)| *name == format!("LABEL_{id}"));
-    if unnamed || have == want {
+    // In another order the default names are none: whoever wrote them meant other outputs.
+    if unnamed && !have.iter().all(is_default) || have == want {
         return None;
     }
     let sorted = |names: &[String]| {
@@ -126,20 +134,23 @@ fn settings(config: &DebertaConfig, other: &DebertaConfig, golden: &str) -> Opti
         let key = line.split('"').nth(1).unwrap_or_default();
         ARITHMETIC.contains(&key) || (relative && key == "max_relative_positions")
     };
-    let differing: Vec<String> = differing_lines(config, other)
-        .into_iter()
-        .filter(|[own, _]| decides(own))
-        .map(|[own, recorded]| format!("{own}, where it has {recorded}"))
-        .collect();
+    let mut differing = differing_lines(config, other);
+    differing.retain(|[own, _]| decides(own));
     if differing.is_empty() {
         return None;
     }
     let message = format!(
         "the configuration is not that of golden {golden}: {}. Where the numbers agree all the same, no input of the golden \
          shows the difference",
-        differing.join("; ")
+        compared(&differing)
     );
     Some(Finding::new(FindingKind::ConfigDiffers, Outcome::Undecided, message))
+}
+
+/// `"legacy": true, where it has "legacy": false; …`
+pub(super) fn compared(lines: &[[String; 2]]) -> String {
+    let said = lines.iter().map(|[own, recorded]| format!("{own}, where it has {recorded}"));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// The lines that differ between two configurations, each with that of the golden's.

@@ -8,6 +8,7 @@
 //!   arbitration              the same in f64, to say whose errors are larger
 //!   conventions              what masked rows explain
 //!   rounding                 weights in half precision against those that the golden was computed with
+//! weights                  the digest of the weights against the golden's
 //! built                    what transformers would build of the file, where it is not what its numbers are of
 //! configured               the configuration against that of the golden's model
 //! published                the weights on the inputs of published values
@@ -46,11 +47,13 @@ mod replay;
 mod rounding;
 mod run;
 pub mod traces;
+mod weights;
 
 pub use candidate::VerifyRequest;
 use candidate::{Candidate, WeightFile};
 use diagnosis::Diagnosed;
 pub use own::verify_self;
+use weights::WeightDigest;
 
 /// Verifies a model. What goes wrong with a file or a trace is part of the report; `progress` is told what is being done.
 ///
@@ -118,7 +121,15 @@ fn same_weights(files: &[FileReport]) -> Vec<Finding> {
     let first = files.iter().find(|file| file.digest.is_some());
     for file in files.iter().filter(|file| file.digest.is_some()) {
         let Some(first) = first.filter(|first| first.digest != file.digest) else { continue };
+        let used_alike = first.used_digest.is_some() && first.used_digest == file.used_digest;
         let (message, outcome) = match first.precision == file.precision {
+            true if used_alike => (
+                format!(
+                    "{} and {} differ in tensors that the model does not compute with; deberta-convert diff lists them",
+                    first.file, file.file
+                ),
+                Outcome::Pass,
+            ),
             true => (
                 format!(
                     "{} and {} hold different weights; deberta-convert diff lists them",
@@ -189,22 +200,23 @@ fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport
         return Ok(());
     }
     let checkpoint = opened?;
-    let digest = checkpoint.digest(&checkpoint.tensor_digests(&())?).to_string();
+    let digest = WeightDigest::of(&checkpoint)?;
     let precision = Precision::of(checkpoint.bound.iter().map(|bound| bound.dtype));
     report.format = Some(checkpoint.format.to_string());
     report.precision = Some(precision.to_string());
-    report.digest = Some(digest.clone());
+    report.digest = Some(digest.whole.clone());
+    report.used_digest = Some(digest.used.clone());
     report.findings.extend(inventory::unmerged(checkpoint.unexpected()));
     report.findings.extend(built::findings(file, &checkpoint, heads));
-    let incomplete = built::incomplete(&checkpoint);
     // If they are incomplete, every run says so when it asks for them.
     if let Ok(parameters) = Parameters::new(checkpoint) {
         file.keep(None, parameters);
     }
 
     for golden in &file.request.goldens {
-        let candidate = Candidate::new(file, golden, &digest, precision);
-        candidate.check_digest(golden.digest(), incomplete, report);
+        let candidate = Candidate::new(file, golden, digest.for_golden(golden), precision);
+        let of_digest = digest.finding(&candidate).filter(|finding| !report.findings.contains(finding));
+        report.findings.extend(of_digest);
         // Where it cannot be checked, the runs say what is wrong.
         report.findings.extend(candidate.check_rounding().unwrap_or_default());
         let start = report.runs.len();

@@ -9,6 +9,7 @@ golden             record: a golden as a folder, from a model
     classes            the classes that can be recorded
   inputs             inputs that make a model use all that it has
   texts              texts and their tokens
+  tokenizer_digest   the digest of the tokenizer
   taking             a run of the model, taken whole or as samples
     pytorch            runs a PyTorch model, by hooks
       points             which points there are, and what they are called

@@ -25,6 +25,7 @@ class Case:
     cls: str
     producer: str
     digest: str
+    tokenizer_digest: str | None = None
 
     def head(self) -> list[str]:
         """The first lines."""
@@ -34,6 +35,7 @@ class Case:
             f"class: {self.cls}",
             f"producer: {quoted(self.producer)}",
             f"digest: {quoted(self.digest)}",
+            *([f"tokenizer_digest: {quoted(self.tokenizer_digest)}"] if self.tokenizer_digest else []),
         ]
 
 

@@ -112,13 +112,12 @@ def run(options: argparse.Namespace):
     if options.inputs and (options.text or options.texts):
         raise RecordError("--inputs: a trace has its own inputs, --text and --texts do not go with it")
     given = [*(texts.read(options.texts) if options.texts else []), *(options.text or [])] or None
-    tokenizer = texts.load_tokenizer(options.tokenizer) if options.tokenizer else None
     return record(
         options.model,
         given,
         out=options.output,
         inputs=options.inputs,
-        tokenizer=tokenizer,
+        tokenizer=options.tokenizer,
         framework=options.framework,
         class_name=options.class_name,
         points=options.points,

@@ -13,6 +13,7 @@ from .error import RecordError
 from .inputs import Arguments
 from .loading import Loaded, load
 from .taking import Taken, Wanted, take
+from .tokenizer_digest import tokenizer_digest
 
 log = logging.getLogger("deberta_verify.record")
 # Bytes of case.yaml, and of its line for a trace, at most.
@@ -58,7 +59,7 @@ def record(
         texts: Texts, and pairs of them, that are recorded with their tokens; some that are built in if None.
         out: The folder to write. It is written whole, or not at all.
         inputs: Trace files, whose inputs are recorded instead of texts and generated ones.
-        tokenizer: That of the model; loaded from the same place if None.
+        tokenizer: That of the model, or its folder or id of the hub; loaded from the same place if None.
         framework: `pytorch` or `tensorflow`; if None, what the files are for.
         class_name: The class of transformers, if config.json does not name it.
         points: The activations to record: patterns with `*` for any text, names of docs/activations.md; all if None.
@@ -96,6 +97,7 @@ class Recorder:
         self.wanted.points(False)
         self.inputs: dict[str, Arguments] = {}
         self.tokenized: list[texts.Tokenized] = []
+        self.tokenizer_digest: str | None = None
         self.notes: list[str] = []
 
     def prepare(self, given: Any, traces: Any, tokenizer: Any, cover: bool, model: Any) -> None:
@@ -121,12 +123,15 @@ class Recorder:
     def prepare_texts(self, given: Any, tokenizer: Any, model: Any) -> None:
         """Gathers the texts, those that are built in if none are given and there is a tokenizer."""
         chosen = texts.DEFAULT if given is None else texts.given(given)
+        source = tokenizer
+        if isinstance(tokenizer, (str, Path)):
+            tokenizer = texts.load_tokenizer(str(tokenizer))
         if tokenizer is None:
             place = model if isinstance(model, (str, Path)) else getattr(model, "name_or_path", "")
             try:
                 if not place or (given is None and not isinstance(model, (str, Path))):
                     raise RecordError("a model in memory has no tokenizer: give one by tokenizer=…")
-                tokenizer = texts.load_tokenizer(str(place))
+                source, tokenizer = str(place), texts.load_tokenizer(str(place))
             except RecordError as error:
                 if given is not None:
                     raise
@@ -136,6 +141,8 @@ class Recorder:
         settings = self.loaded.settings
         if given is None and settings.position_biased:
             self.tokenized = [text for text in self.tokenized if len(text.ids) <= settings.positions]
+        self.tokenizer_digest, why_none = tokenizer_digest(source, self.loaded.config)
+        self.notes += [why_none] if why_none else []
         pad = getattr(tokenizer, "pad_token_id", None) or 0
         self.inputs |= texts.batches(self.tokenized, pad, settings, self.loaded.cls)
 
@@ -154,6 +161,7 @@ class Recorder:
                 loaded.cls.pytorch_name,
                 metadata["producer"],
                 digest,
+                self.tokenizer_digest,
             ).head()
             lines += case.tolerances() + case.traces(written)
             if self.tokenized:

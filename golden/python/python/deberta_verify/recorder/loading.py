@@ -198,5 +198,5 @@ def of_tensorflow(place: str, cls: ModelClass, config: dict, files: weights.Tens
     except Exception as error:  # transformers raises whatever its parts do
         message = str(error).strip().split("\n")[0]
         raise RecordError(f"{place}: {cls!s} cannot be loaded: {type(error).__name__}: {message}") from error
-    refuse_incomplete(place, cls, list(info["missing_keys"]), info.get("mismatched_keys"))
+    refuse_incomplete(place, cls, tensorflow.without_numbers(model, info["missing_keys"]), info.get("mismatched_keys"))
     return model, {}

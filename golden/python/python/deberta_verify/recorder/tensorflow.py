@@ -3,7 +3,7 @@ TensorFlow when it is called, and not before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,13 @@ def build(
             raise RecordError(why, file=str(source), tensor=name, want=want, got=tuple(array.shape))
         variable.assign(array)
     return model
+
+
+def without_numbers(model: Any, missing: Iterable[str]) -> list[str]:
+    """Which of the layers and variables that transformers did not find in a file have numbers that it makes up. It names
+    layers without variables, too, such as dropout, which Keras counts within a process: `dropout_37`."""
+    nothing_to_load = {layer.name for layer in model.layers if not layer.weights}
+    return [name for name in missing if name not in nothing_to_load]
 
 
 def check(settings: Settings, cls: ModelClass) -> None:
