@@ -165,6 +165,23 @@ fn a_tensor_that_the_model_does_not_compute_with_is_a_note() {
     );
 }
 
+/// transformers' classes leave out what the mask decoder adds, and save the rest.
+#[test]
+fn a_tensor_that_is_left_out_and_not_computed_with_is_a_note() {
+    const POSITIONS: &str = "deberta.embeddings.position_embeddings.weight";
+    let folder = release("mask-decoder", |_| {});
+    let bytes = fs::read(golden("mask-decoder").join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter();
+    let rest = tensors.filter(|(name, _)| name != POSITIONS);
+    serialize_to_file(rest, None, &folder.path().join("model.safetensors")).unwrap();
+    // The traces of the mask decoder cannot be judged without.
+    let (code, findings) = verified(folder.path(), &golden("mask-decoder"));
+    assert_eq!(code, 2, "{findings:?}");
+    assert!(said(&findings, "weights-differ").is_empty(), "{findings:?}");
+    let notes = said(&findings, "note");
+    assert!(notes.iter().any(|[_, message]| message.starts_with(POSITIONS)), "{findings:?}");
+}
+
 #[test]
 fn a_policy_without_notes_passes_a_release_with_a_graph() {
     let folder = tempfile::tempdir().unwrap();

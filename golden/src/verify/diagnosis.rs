@@ -12,7 +12,7 @@ use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
 use deberta_converters::source::Source;
 use deberta_reference::config::Activation;
-use deberta_reference::{ConvConfig, DebertaConfig, Tensor};
+use deberta_reference::{ConvConfig, DebertaConfig, Head, Tensor};
 
 use super::asked::{Asked, Stated};
 use super::built::incomplete;
@@ -240,7 +240,7 @@ impl Candidate<'_> {
 
     /// The weights that the golden was computed with, and what messages call them, if the golden's folder has them or says
     /// how they are made.
-    fn original(&self, class: Class) -> Result<Option<(Checkpoint, String)>> {
+    pub(super) fn original(&self, head: Head) -> Result<Option<(Checkpoint, String)>> {
         if let Some(recipe) = self.golden.recipe()? {
             let name = self.golden.case.as_ref().map_or_else(String::new, |case| case.model.to_string());
             return Ok(Some((recipe.checkpoint()?, name)));
@@ -250,7 +250,7 @@ impl Candidate<'_> {
         if !path.is_file() || path == self.file.source.path {
             return Ok(None);
         }
-        let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(class.head));
+        let original = Checkpoint::open(Source::locate(&path, None, None)?, None, Some(head));
         Ok(original.ok().map(|(_, original)| (original, path.display().to_string())))
     }
 
@@ -309,7 +309,7 @@ impl Candidate<'_> {
 
     /// The tensors that differ from those of the weights that the golden was computed with, if these are at hand.
     fn differing_tensors(&self, class: Class) -> Result<Option<Diagnosis>> {
-        let Some((original, name)) = self.original(class)? else { return Ok(None) };
+        let Some((original, name)) = self.original(class.head)? else { return Ok(None) };
         let own = self.file.parameters(Some(class))?;
         let digests = |checkpoint: &Checkpoint| -> Result<BTreeMap<String, _>> {
             let digests = checkpoint.tensor_digests(&())?;
