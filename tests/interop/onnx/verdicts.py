@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import rewrites
 from exporters import by_optimum, by_pytorch, generate_onnx, optimum
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -49,8 +50,8 @@ def stage(converter, report, versions=("1", "2", "committed")):
 def judge_all(converter, report, name, model, golden=None):
     folder = converter.folder / f"verdicts-{name}"
     model.eval().save_pretrained(folder)
-    if golden and golden.parent.name == "data" and converter.digest(golden) != converter.digest(folder / "model.safetensors"):
-        report.skip(f"verdict {name}", "transformers keeps other parameters of it")
+    if golden and positions(golden) - positions(folder):
+        report.skip(f"verdict {name}", "transformers leaves out the positions of its mask decoder")
         return
     golden = golden or record(converter, report, name, folder, model.config)
     if golden is None:
@@ -78,6 +79,11 @@ def judge_all(converter, report, name, model, golden=None):
             changed = folder / f"{form}-{tool}.onnx"
             apply(out, changed)
             judge(converter, report, f"verdict {name} {form} {tool}", changed, folder, golden)
+
+
+def positions(folder):
+    with safe_open(folder / "model.safetensors", "numpy") as file:
+        return {name for name in file.keys() if name.endswith("position_embeddings.weight")}
 
 
 def record(converter, report, name, folder, config):
