@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use deberta_converters::checkpoint::Checkpoint;
-use deberta_converters::config_file::ConfigFile;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::format::Format;
 use deberta_converters::loading::Parameters;
@@ -17,7 +16,7 @@ use deberta_reference::{ConvConfig, DebertaConfig, Head, Tensor};
 use super::asked::{Asked, Stated};
 use super::built::incomplete;
 use super::candidate::Candidate;
-use super::configured::differing_lines;
+use super::configured::{config_of, differing_lines};
 use crate::backend::{Backend as _, BackendName, Reference};
 use crate::diagnose::{Divergence, Evidence, diagnose, first_divergence};
 use crate::fault::Model;
@@ -283,12 +282,9 @@ impl Candidate<'_> {
 
     /// The configuration that the golden was computed with, if its folder has it, or it says how its model is made.
     fn recorded_config(&self) -> Result<Option<DebertaConfig>> {
-        Ok(match (self.golden.recipe()?, self.golden.folder.as_deref()) {
-            (Some(recipe), _) => Some(recipe.config.config.clone()),
-            (None, Some(folder)) => {
-                ConfigFile::read(&folder.join("config.json")).ok().map(|file| file.config)
-            }
-            (None, None) => None,
+        Ok(match self.golden.recipe()? {
+            Some(recipe) => Some(recipe.config.config.clone()),
+            None => config_of(self.golden).map(|file| file.config),
         })
     }
 

@@ -102,13 +102,15 @@ impl WeightDigest {
             Finding::new(FindingKind::WeightsDiffer, Outcome::Divergence, message)
         })
     }
-}
 
-impl WeightDigest {
     /// What the golden's model has besides, if its weights are at hand, and these are all of them that the class computes
     /// with: transformers' classes leave out the positions that pre-training decodes from.
     fn lacks_unused(&self, candidate: &Candidate<'_>, expected: &str) -> Option<Vec<String>> {
         let (original, _) = candidate.original(self.head).ok()??;
+        // Most goldens' models have nothing of this kind, and need not be read.
+        if original.bound.iter().all(|bound| bound.param.required) {
+            return None;
+        }
         let original = WeightDigest::of(&original).ok()?;
         let is_the_golden_s = expected.eq_ignore_ascii_case(&original.whole) && original.used == self.used;
         is_the_golden_s.then_some(original.unused)
