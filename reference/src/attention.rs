@@ -74,14 +74,15 @@ impl DisentangledSelfAttention {
         let relative = around.relative.as_ref();
         let positions = relative.map(|table| self.positions.positions(table, probe)).transpose()?;
         let positions = relative.map(|table| &table.window).zip(positions);
-        let pos_key = positions.as_ref().and_then(|(window, positions)| positions.packed_keys(window));
+        let [pos_key, pos_query] =
+            positions.map(|(window, positions)| positions.packed(window)).unwrap_or_default(); // [h] of [d, 2s]
         let head = |b, h| OneHead {
             d,
             q: head_rows(&q, h, &around.sequences.rows()[b]),
             k: head_rows(&k, h, &around.sequences.rows()[b]),
             v: head_rows(&v, h, &around.sequences.rows()[b]),
             pos_key: pos_key.as_ref().map(|heads| &heads[h]),
-            pos_query: positions.as_ref().and_then(|(window, positions)| positions.queries(h, window)),
+            pos_query: pos_query.as_ref().map(|heads| &heads[h]),
             window: relative.map(|table| &table.window),
         };
         let softmax = |b, n, scores: &mut [F]| {
@@ -107,11 +108,10 @@ impl DisentangledSelfAttention {
             // The same, one head at a time: nothing of the size n² is kept              [n, n]
             let context = per_sequence((heads, d), &around.sequences, |b, h, out, scratch| {
                 let (head, n) = (head(b, h), out.len() / d);
-                let (keys, scores) = (head.keys(), scratch.scores.take(n * n));
-                head.c2c(&keys, scores);
+                let scores = scratch.scores.take(n * n);
+                head.c2c(scores);
                 head.add_c2p(scores, &mut scratch.products);
-                head.add_p2c(&keys, scores, &mut scratch.products);
-                drop(keys);
+                head.add_p2c(scores, &mut scratch.products);
                 softmax(b, n, scores);
                 head.context(scores, out);
             });
@@ -129,20 +129,14 @@ impl DisentangledSelfAttention {
         head: &(impl Fn(usize, usize) -> OneHead<'f, F> + Sync),
         probe: &mut Probe<'_, F>,
     ) -> Result<Array4<F>> {
-        let c2c = per_head(all, |b, h, out, _| {
-            let head = head(b, h);
-            head.c2c(&head.keys(), out);
-        });
+        let c2c = per_head(all, |b, h, out, _| head(b, h).c2c(out));
         let mut scores = probe.keep("c2c", c2c)?;
         if head(0, 0).pos_key.is_some() {
             let c2p = per_head(all, |b, h, out, scratch| head(b, h).add_c2p(out, &mut scratch.products));
             scores += &probe.keep("c2p", c2p)?;
         }
         if head(0, 0).pos_query.is_some() {
-            let p2c = per_head(all, |b, h, out, scratch| {
-                let head = head(b, h);
-                head.add_p2c(&head.keys(), out, &mut scratch.products);
-            });
+            let p2c = per_head(all, |b, h, out, scratch| head(b, h).add_p2c(out, &mut scratch.products));
             scores += &probe.keep("p2c", p2c)?;
         }
         let scores = probe.keep("scores", scores)?;

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use crate::by_heads::Buffer;
 use crate::distances::Window;
-use crate::gemm::{Packed, product, product_columns, rows};
-use crate::ops::{RowOperation, each_row_here};
+use crate::gemm::{Packed, dispatch, product, product_columns, rows};
+use crate::ops::each_row_here;
+use crate::position_scores::{AddC2p, AddP2c};
 use crate::real::Real;
 
 /// One head of one sequence.
@@ -20,61 +21,37 @@ pub(crate) struct OneHead<'f, F: Real> {
     pub(crate) v: &'f [F],
     /// pos_keyᵀ [d, 2s]
     pub(crate) pos_key: Option<&'f Packed<F>>,
-    /// [2s, d]
-    pub(crate) pos_query: Option<&'f [F]>,
+    /// pos_queryᵀ [d, 2s]
+    pub(crate) pos_query: Option<&'f Packed<F>>,
     /// The 2s rows of relative positions, and δ; absent if there are none.
     pub(crate) window: Option<&'f Window>,
 }
 
 impl<F: Real> OneHead<'_, F> {
-    /// kᵀ [d, n]
-    pub(crate) fn keys(&self) -> Packed<F> {
-        Packed::transposed(&rows(self.k, self.d))
-    }
-
     /// scores[i, j] = qᵢ · kⱼ
-    pub(crate) fn c2c(&self, keys: &Packed<F>, scores: &mut [F]) {
-        product(&rows(self.q, self.d), keys, scores);
+    pub(crate) fn c2c(&self, scores: &mut [F]) {
+        let keys = Packed::transposed_here(&rows(self.k, self.d)); // kᵀ                  [d, n]
+        product(&rows(self.q, self.d), &keys, scores);
     }
 
     /// scores[i, j] += qᵢ · pos_key[δ(i, j)]
     pub(crate) fn add_c2p(&self, scores: &mut [F], buffer: &mut Buffer<F>) {
         let (Some(pos_key), Some(window)) = (self.pos_key, self.window) else { return };
         let q = rows(self.q, self.d);
-        let (n, distances) = (q.len(), pos_key.columns());
-        let products = buffer.take(n * distances); // qᵢ · pos_key[m]                    [n, 2s]
-        for (block, q) in q.chunks(BLOCK).enumerate() {
-            let (first, last) = (block * BLOCK, block * BLOCK + q.len() - 1);
-            let used = window.row(first, n - 1)..window.row(last, 0) + 1;
-            let products = &mut products[first * distances..][..q.len() * distances];
-            product_columns(q, pos_key, used, products);
-        }
-        each_row_here(scores, n, &AddC2p { products, window });
+        let last = q.len() - 1;
+        let met = |is: Range<usize>| window.row(is.start, last)..window.row(is.end - 1, 0) + 1;
+        let products = with_positions(&q, pos_key, met, buffer);
+        each_row_here(scores, q.len(), &AddC2p { products, window });
     }
 
     /// scores[i, j] += kⱼ · pos_query[δ(i, j)]
-    pub(crate) fn add_p2c(&self, keys: &Packed<F>, scores: &mut [F], buffer: &mut Buffer<F>) {
+    pub(crate) fn add_p2c(&self, scores: &mut [F], buffer: &mut Buffer<F>) {
         let (Some(pos_query), Some(window)) = (self.pos_query, self.window) else { return };
-        let pos_query = rows(pos_query, self.d);
-        let (n, distances) = (keys.columns(), pos_query.len());
-        let products = buffer.take(n * distances); // pos_query[m] · kⱼ                  [2s, n]
-        for (block, pos_query) in pos_query.chunks(BLOCK).enumerate() {
-            let first = block * BLOCK;
-            let used = window.keys(first..first + pos_query.len());
-            let used = used.start.min(n)..used.end.min(n);
-            product_columns(pos_query, keys, used, &mut products[first * n..][..pos_query.len() * n]);
-        }
-        // Along a row i, j goes down the products diagonally; a few j at a time, so that they stay in the cache.
-        const STEP: usize = 16;
-        for start in (0..n).step_by(STEP) {
-            let js = start..(start + STEP).min(n);
-            for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-                let rows = window.along(i, js.clone());
-                for ((j, score), row) in js.clone().zip(&mut scores[js.clone()]).zip(rows) {
-                    *score += products[row * n + j];
-                }
-            }
-        }
+        let k = rows(self.k, self.d);
+        let last = k.len() - 1;
+        let met = |js: Range<usize>| window.row(0, js.end - 1)..window.row(last, js.start) + 1;
+        let products = with_positions(&k, pos_query, met, buffer);
+        dispatch(AddP2c { n: k.len(), products, window, scores });
     }
 
     /// context[i] = Σⱼ probs[i, j] vⱼ
@@ -84,34 +61,23 @@ impl<F: Real> OneHead<'_, F> {
     }
 }
 
-/// Rows of a product that are computed together. Of the products of a row with all the others, at most n are used.
+/// Tokens that are multiplied together. Of the products of a token with all positions, at most n are used.
 const BLOCK: usize = 32;
 
-/// scores[i, j] += products[i, δ(i, j)]
-struct AddC2p<'p, F> {
-    /// [n, 2s]
-    products: &'p [F],
-    window: &'p Window,
-}
-
-impl<F: Real> RowOperation<F> for AddC2p<'_, F> {
-    #[inline(always)]
-    fn apply(&self, i: usize, scores: &mut [F]) {
-        let (distances, n) = (self.window.len(), scores.len());
-        let products = &self.products[i * distances..][..distances];
-        let add = |js: Range<usize>, scores: &mut [F]| {
-            let rows = self.window.along(i, js);
-            scores.iter_mut().zip(rows).for_each(|(score, row)| *score += products[row]);
-        };
-        // Near the query, δ goes down by one as j goes up by one.
-        let near = self.window.near(i);
-        let near = near.start..near.end.min(n);
-        let last = &products[self.window.row(i, near.end - 1)..][..near.len()];
-        add(0..near.start, &mut scores[..near.start]);
-        scores[near.clone()]
-            .iter_mut()
-            .zip(last.iter().rev())
-            .for_each(|(score, product)| *score += *product);
-        add(near.end..n, &mut scores[near.end..]);
+/// The products of `tokens` [n, d] and `positions` [d, 2s]: [n, 2s]. Of some tokens, only those with the positions are
+/// computed that they have `met`; others may be anything.
+fn with_positions<'b, F: Real>(
+    tokens: &[&[F]],
+    positions: &Packed<F>,
+    met: impl Fn(Range<usize>) -> Range<usize>,
+    buffer: &'b mut Buffer<F>,
+) -> &'b [F] {
+    let distances = positions.columns();
+    let products = buffer.take(tokens.len() * distances);
+    for (block, tokens) in tokens.chunks(BLOCK).enumerate() {
+        let first = block * BLOCK;
+        let products = &mut products[first * distances..][..tokens.len() * distances];
+        product_columns(tokens, positions, met(first..first + tokens.len()), products);
     }
+    products
 }

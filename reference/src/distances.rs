@@ -268,15 +268,6 @@ impl Window {
     pub(crate) fn near(&self, i: usize) -> Range<usize> {
         i.saturating_sub(self.before)..(i + self.after + 1).min(self.tokens)
     }
-
-    /// The keys j whose row, for some query, is among `rows`: j = i - d for the distances d with these rows.
-    pub(crate) fn keys(&self, rows: Range<usize>) -> Range<usize> {
-        let n = self.tokens;
-        // As places in `of_distance`, the distance 0 being at n - 1.
-        let first = self.of_distance.partition_point(|&row| row < rows.start);
-        let end = self.of_distance.partition_point(|&row| row < rows.end);
-        if first == end { 0..0 } else { n.saturating_sub(end)..n.min(2 * n - 1 - first) }
-    }
 }
 
 #[cfg(test)]
@@ -325,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_know_their_neighbours_and_keys() {
+    fn windows_know_their_neighbours() {
         let cases = [
             distances("deberta", r#""max_relative_positions": 4"#),
             distances("deberta-v2", r#""max_relative_positions": 4"#),
@@ -341,11 +332,6 @@ mod tests {
                 let near = window.near(i);
                 assert!(near.contains(&i) && near.end <= n);
                 assert!(rows[near].windows(2).all(|pair| pair[0] == pair[1] + 1), "{distances:?} {n} {i}");
-            }
-            for rows in [0..1, 1..3, 2..window.len()] {
-                let some = |j: &usize| (0..n).any(|i| rows.contains(&window.row(i, *j)));
-                let keys: Vec<usize> = (0..n).filter(some).collect();
-                assert_eq!(window.keys(rows.clone()).collect::<Vec<_>>(), keys, "{distances:?} {n} {rows:?}");
             }
         }
     }

@@ -34,7 +34,7 @@
 //! | `DebertaConfig`, `DebertaV2Config` | [`config`] |
 //! | what modules and parameters are called | [`modules`], [`mod@params`] |
 //! | what they compute in, f32 or f64 | [`real`] |
-//! | `DebertaModel`, `DebertaPreTrainedModel`, and the same with `DebertaV2` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs` |
+//! | `DebertaModel`, `DebertaPreTrainedModel`, and the same with `DebertaV2` | [`model`], `embeddings.rs`, `encoder.rs`, `attention.rs`, `attention_head.rs`, `position_scores.rs` |
 //! | `DebertaForMaskedLM`, `DebertaForSequenceClassification`, `DebertaForTokenClassification`, `DebertaForQuestionAnswering`, and the same with `DebertaV2`; `DebertaV2ForMultipleChoice` | [`head`], `heads.rs`, `losses.rs` |
 //! | `TFDebertaModel` and the other twins | [`tf`] |
 //! | `EnhancedMaskDecoder`, `ReplacedTokenDetectionModel`, which transformers lacks | `mask_decoder.rs`, `replaced_tokens.rs` |
@@ -82,6 +82,7 @@ mod losses;
 mod mask_decoder;
 mod obstacles;
 mod ops;
+mod position_scores;
 mod projections;
 mod relative;
 mod replaced_tokens;

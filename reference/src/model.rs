@@ -133,6 +133,15 @@ impl DebertaModel {
         inputs: &Inputs,
         probe: &mut Probe<'_, F>,
     ) -> Result<(BaseModelOutput<F>, Surroundings<'_, F>)> {
+        // On a thread of the pool from the start: from outside, every product would wake one and sleep until it is done.
+        rayon::scope(|_| self.run_here(inputs, probe))
+    }
+
+    fn run_here<F: Real>(
+        &self,
+        inputs: &Inputs,
+        probe: &mut Probe<'_, F>,
+    ) -> Result<(BaseModelOutput<F>, Surroundings<'_, F>)> {
         let (tokens, b, n) = inputs.tokens(&self.config)?;
         let mask = Mask::new(inputs.attention_mask.as_ref(), b, n)?;
         let embeddings = self.embeddings.forward(inputs, &tokens, &mask, &mut probe.at("embeddings"))?;

@@ -206,19 +206,15 @@ pub(crate) struct Positions<F> {
 }
 
 impl<F: Real> Positions<F> {
-    /// The keys of every head for the rows of a window, packed: each serves all sequences.
-    pub(crate) fn packed_keys(&self, window: &Window) -> Option<Vec<Packed<F>>> {
-        let heads = self.key.as_ref()?.dim().0;
-        let pack = |head| {
-            let keys = self.of_head(&self.key, head, window)?; //                         [2s, d]
-            Some(Packed::transposed(&rows(keys, keys.len() / window.len())))
-        };
-        (0..heads).into_par_iter().map(pack).collect()
-    }
-
-    /// The queries of one head for the rows of a window [2s, d].
-    pub(crate) fn queries(&self, head: usize, window: &Window) -> Option<&[F]> {
-        self.of_head(&self.query, head, window)
+    /// The keys and the queries of every head for the rows of a window, packed: each serves all sequences.
+    pub(crate) fn packed(&self, window: &Window) -> [Option<Vec<Packed<F>>>; 2] {
+        [&self.key, &self.query].map(|table| {
+            let pack = |head| {
+                let positions = self.of_head(table, head, window)?; //                    [2s, d]
+                Some(Packed::transposed_here(&rows(positions, positions.len() / window.len())))
+            };
+            (0..table.as_ref()?.dim().0).into_par_iter().map(pack).collect()
+        })
     }
 
     fn of_head<'p>(&self, table: &'p Option<Array3<F>>, head: usize, window: &Window) -> Option<&'p [F]> {

@@ -29,17 +29,18 @@ mod machine;
 mod packed;
 mod turn;
 
-pub(crate) use machine::Machine;
-use machine::{MOST_VECTORS, WithMachine, dispatch};
+use machine::MOST_VECTORS;
+pub(crate) use machine::{Machine, WithMachine, dispatch};
+use packed::LONGEST_VECTOR;
 pub(crate) use packed::{Packed, rows};
-use turn::{ROWS, numbers, numbers_mut, turn};
+pub(crate) use turn::{ROWS, numbers, numbers_mut, turn};
 
 /// Additions in a chain.
 const CHAIN: usize = 128;
 /// Up to so many tokens the weight stays in place.
 const FEW_TOKENS: usize = 256;
-/// Features of a task.
-const FEATURES: usize = 48;
+/// Most features of a task: those of a few panels, so that x is read once for all of them.
+const FEATURES: usize = 192;
 /// Numbers of each feature that a task packs at a time: as much as stays in the second-level cache.
 const DEPTH: usize = 768;
 /// How many numbers of a row of A ahead of the product are asked for: as far as memory is away.
@@ -50,15 +51,17 @@ pub(crate) fn linear<F: Real>(x: &[F], weight: &[f32], bias: Option<&[f32]>, k: 
     let (m, n) = (x.len() / k, weight.len() / k);
     let x = rows(x, k);
     let packed = (m <= FEW_TOKENS).then(|| Packed::transposed(&x));
-    // A task owns a few features of every token.
-    let mut tasks: Vec<Vec<&mut [F]>> = (0..n.div_ceil(FEATURES)).map(|_| Vec::with_capacity(m)).collect();
+    // A task owns a few features of every token; there are two tasks a thread, or more.
+    let panel = MOST_VECTORS * LONGEST_VECTOR;
+    let features = n.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(panel).min(FEATURES);
+    let mut tasks: Vec<Vec<&mut [F]>> = (0..n.div_ceil(features)).map(|_| Vec::with_capacity(m)).collect();
     for token in y.chunks_exact_mut(n) {
-        tasks.iter_mut().zip(token.chunks_mut(FEATURES)).for_each(|(task, features)| task.push(features));
+        tasks.iter_mut().zip(token.chunks_mut(features)).for_each(|(task, features)| task.push(features));
     }
-    let weights = weight.par_chunks(FEATURES * k);
+    let weights = weight.par_chunks(features * k);
     tasks.par_iter_mut().zip(weights).enumerate().for_each(|(task, (tokens, weight))| {
         let weight = rows(weight, k);
-        let bias = bias.map(|bias| &bias[task * FEATURES..]);
+        let bias = bias.map(|bias| &bias[task * features..]);
         match &packed {
             Some(x) => {
                 let store = Transposed { tokens, bias };
@@ -76,7 +79,7 @@ fn many_tokens<F: Real>(x: &[&[F]], weight: &[&[f32]], bias: Option<&[f32]>, y: 
     for start in (0..depth).step_by(DEPTH) {
         let k = start..(start + DEPTH).min(depth);
         let weight: Vec<&[f32]> = weight.iter().map(|row| &row[k.clone()]).collect();
-        let packed = Packed::transposed(&weight);
+        let packed = Packed::transposed_here(&weight);
         let store = RowMajor { rows: y, begun: start > 0, bias: bias.filter(|_| k.end == depth) };
         dispatch(Multiply { a: x, k, b: &packed, columns: 0..weight.len(), in_order: false, store });
     }

@@ -29,26 +29,35 @@ pub(crate) struct Packed<F: Real> {
 }
 
 impl<F: Real> Packed<F> {
-    /// Packs B = Xᵀ, where `rows` are the rows of X [n, k], whose numbers become `F`.
+    /// Packs B = Xᵀ on all threads, where `rows` are the rows of X [n, k], whose numbers become `F`.
     pub(crate) fn transposed<A: Copy + Into<F> + Sync>(rows: &[&[A]]) -> Packed<F> {
-        let packed = Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len());
-        let widest = packed.width;
-        packed.filled(|first, width, panel| {
-            let rows = &rows[first..(first + widest).min(rows.len())];
-            dispatch(Transpose { rows, width, panel });
-        })
+        let mut packed = Packed::room_for_transposed(rows);
+        packed.panels_mut().par_bridge().for_each(|panel| panel.fill_transposed(rows));
+        packed
     }
 
-    /// Packs B, where `rows` are its rows [k, n].
+    /// The same on this thread.
+    pub(crate) fn transposed_here<A: Copy + Into<F>>(rows: &[&[A]]) -> Packed<F> {
+        let mut packed = Packed::room_for_transposed(rows);
+        packed.panels_mut().for_each(|panel| panel.fill_transposed(rows));
+        packed
+    }
+
+    fn room_for_transposed<A>(rows: &[&[A]]) -> Packed<F> {
+        Packed::with_room(rows.first().map_or(0, |row| row.len()), rows.len())
+    }
+
+    /// Packs B on this thread, where `rows` are its rows [k, n].
     pub(crate) fn new(rows: &[&[F]]) -> Packed<F> {
-        let packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
+        let mut packed = Packed::with_room(rows.len(), rows.first().map_or(0, |row| row.len()));
         let columns = packed.columns;
-        packed.filled(|first, width, panel| {
-            for (row, panel) in rows.iter().zip(panel.chunks_exact_mut(width)) {
+        for Panel { first, width, numbers } in packed.panels_mut() {
+            for (row, panel) in rows.iter().zip(numbers.chunks_exact_mut(width)) {
                 let row = &row[first..(first + width).min(columns)];
                 panel[..row.len()].copy_from_slice(row);
             }
-        })
+        }
+        packed
     }
 
     /// n
@@ -73,21 +82,32 @@ impl<F: Real> Packed<F> {
         &self.storage[self.start..][index * widest..((index + 1) * widest).min(last)]
     }
 
-    /// Calls `fill` with the first column, the width and the numbers of every panel.
-    fn filled(mut self, fill: impl Fn(usize, usize, &mut [F]) + Sync) -> Packed<F> {
-        let (depth, widest) = (self.depth, self.width);
-        if depth > 0 {
-            let fill =
-                |(panel, numbers): (usize, &mut [F])| fill(panel * widest, numbers.len() / depth, numbers);
-            let room = depth * self.columns.next_multiple_of(self.lanes);
-            let panels = &mut self.storage[self.start..][..room];
-            if room < SMALL {
-                panels.chunks_mut(widest * depth).enumerate().for_each(fill);
-            } else {
-                panels.par_chunks_mut(widest * depth).enumerate().for_each(fill);
-            }
-        }
-        self
+    /// All panels, to be filled.
+    fn panels_mut(&mut self) -> impl Iterator<Item = Panel<'_, F>> + Send {
+        let (depth, widest) = (self.depth.max(1), self.width);
+        let room = self.depth * self.columns.next_multiple_of(self.lanes);
+        let panels = self.storage[self.start..][..room].chunks_mut(widest * depth).enumerate();
+        panels.map(move |(panel, numbers)| Panel {
+            first: panel * widest,
+            width: numbers.len() / depth,
+            numbers,
+        })
+    }
+}
+
+/// A panel to be filled.
+struct Panel<'p, F> {
+    /// Its first column of B.
+    first: usize,
+    width: usize,
+    /// [k, `width`]
+    numbers: &'p mut [F],
+}
+
+impl<F: Real> Panel<'_, F> {
+    fn fill_transposed<A: Copy + Into<F>>(self, rows: &[&[A]]) {
+        let rows = &rows[self.first..(self.first + self.width).min(rows.len())];
+        dispatch(Transpose { rows, width: self.width, panel: self.numbers });
     }
 }
 
@@ -113,6 +133,8 @@ impl<A: Copy + Into<F>, F: Real> WithMachine for Transpose<'_, A, F> {
                         let mut square = [F::splat(machine, F::zero()); ROWS];
                         for (vector, row) in square.iter_mut().zip(rows) {
                             let row = &row[start + done..][..lanes];
+                            // What the next piece of the panel takes from this row.
+                            machine.read_ahead(row.as_ptr().wrapping_add(PACK_BLOCK));
                             let to = numbers_mut::<F, M>(std::slice::from_mut(vector));
                             to.iter_mut().zip(row).for_each(|(to, from)| *to = (*from).into());
                         }
@@ -143,14 +165,11 @@ impl<F: Real> Drop for Packed<F> {
 }
 
 /// Numbers in the longest vector that any processor has.
-const LONGEST_VECTOR: usize = 16;
+pub(super) const LONGEST_VECTOR: usize = 16;
 /// Bytes in a cache line.
 const CACHE_LINE: usize = 64;
 /// Rows of a panel that are filled at a time: as many as stay in the first-level cache.
 const PACK_BLOCK: usize = 64;
-/// Fewer numbers than this are not worth a second thread.
-const SMALL: usize = 1 << 17;
-
 /// The rows of a matrix with `columns` columns.
 pub(crate) fn rows<F>(matrix: &[F], columns: usize) -> Vec<&[F]> {
     matrix.chunks_exact(columns).collect()

@@ -4,14 +4,14 @@ use super::machine::Machine;
 use crate::real::Real;
 
 /// Rows that are transposed at a time.
-pub(super) const ROWS: usize = 8;
+pub(crate) const ROWS: usize = 8;
 
 /// The transpose of 8 rows of a vector each: all first numbers, all second numbers, ….
 ///
 /// The numbers are a list that is shuffled three times as cards are, its halves one into the other. Each shuffle turns
 /// the bits of a number's place by one: row (3 bits) and column become column and row.
 #[inline(always)]
-pub(super) fn turn<F: Real, M: Machine>(machine: M, rows: [F::Vector<M>; ROWS]) -> [F::Vector<M>; ROWS] {
+pub(crate) fn turn<F: Real, M: Machine>(machine: M, rows: [F::Vector<M>; ROWS]) -> [F::Vector<M>; ROWS] {
     let mut list = rows;
     for _ in 0..ROWS.ilog2() {
         let halves = list;
@@ -25,13 +25,13 @@ pub(super) fn turn<F: Real, M: Machine>(machine: M, rows: [F::Vector<M>; ROWS]) 
 
 /// The numbers in some vectors.
 #[inline(always)]
-pub(super) fn numbers<F: Real, M: Machine>(vectors: &[F::Vector<M>]) -> &[F] {
+pub(crate) fn numbers<F: Real, M: Machine>(vectors: &[F::Vector<M>]) -> &[F] {
     bytemuck::cast_slice(vectors)
 }
 
 /// The numbers in some vectors, to be changed.
 #[inline(always)]
-pub(super) fn numbers_mut<F: Real, M: Machine>(vectors: &mut [F::Vector<M>]) -> &mut [F] {
+pub(crate) fn numbers_mut<F: Real, M: Machine>(vectors: &mut [F::Vector<M>]) -> &mut [F] {
     bytemuck::cast_slice_mut(vectors)
 }
 
