@@ -7,6 +7,8 @@
 mod gemm;
 #[path = "../src/real.rs"]
 mod real;
+#[path = "../src/spare.rs"]
+mod spare;
 #[path = "../src/special.rs"]
 mod special;
 

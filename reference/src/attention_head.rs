@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use crate::by_heads::Buffer;
 use crate::distances::Window;
 use crate::gemm::{Packed, dispatch, product, product_columns, rows};
 use crate::ops::each_row_here;
 use crate::position_scores::{AddC2p, AddP2c};
 use crate::real::Real;
+use crate::spare::Buffer;
 
 /// One head of one sequence.
 pub(crate) struct OneHead<'f, F: Real> {

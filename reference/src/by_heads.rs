@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::ops::{row_major, row_major_mut, zeros};
 use crate::real::Real;
 use crate::sequences::Sequences;
+use crate::spare::{Buffer, Use};
 
 /// An array [b, h, n, m] whose matrices [n, m], one a sequence and head, `fill(b, h, matrix, scratch)` computes.
 /// The scratch space may hold anything.
@@ -47,21 +48,14 @@ pub(crate) fn per_sequence<F: Real>(
 }
 
 /// Memory for the intermediate results of a thread, used again for every head.
-#[derive(Default)]
-pub(crate) struct Scratch<F> {
+pub(crate) struct Scratch<F: Real> {
     pub(crate) scores: Buffer<F>,
     pub(crate) products: Buffer<F>,
 }
 
-/// Numbers that may be anything before they are written.
-#[derive(Default)]
-pub(crate) struct Buffer<F>(Vec<F>);
-
-impl<F: Real> Buffer<F> {
-    /// `count` of the numbers.
-    pub(crate) fn take(&mut self, count: usize) -> &mut [F] {
-        self.0.resize(count.max(self.0.len()), F::zero());
-        &mut self.0[..count]
+impl<F: Real> Default for Scratch<F> {
+    fn default() -> Self {
+        Scratch { scores: Buffer::new(Use::Scores), products: Buffer::new(Use::Products) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::{ConvConfig, DebertaConfig};
 use crate::error::Result;
 use crate::gemm;
 use crate::inputs::Mask;
-use crate::ops::{LayerNorm, activate, add, row_major, row_major_mut};
+use crate::ops::{LayerNorm, activate, row_major, row_major_mut};
 use crate::probe::Probe;
 use crate::real::Real;
 use crate::tensor::Matrix;
@@ -66,7 +66,7 @@ impl Convolution {
             }
         }
         let o = activate(self.config.act, o);
-        let mut y = probe.keep("LayerNorm", self.layer_norm.forward(add(o, layer)))?;
+        let mut y = probe.keep("LayerNorm", self.layer_norm.forward_sum(o, layer))?;
         y *= &mask.mapv(F::exactly).insert_axis(Axis(2)); //                              [b, n, 1]
         probe.keep("", y)
     }

@@ -7,7 +7,7 @@ use crate::attention::{DisentangledSelfAttention, Surroundings};
 use crate::config::{Activation, DebertaConfig};
 use crate::convolution::Convolution;
 use crate::error::Result;
-use crate::ops::{LayerNorm, Linear, activate, add};
+use crate::ops::{LayerNorm, Linear, activate};
 use crate::outputs::BaseModelOutput;
 use crate::probe::Probe;
 use crate::real::Real;
@@ -127,7 +127,7 @@ impl Output {
         probe: &mut Probe<'_, F>,
     ) -> Result<Array3<F>> {
         let x = probe.keep("dense", self.dense.forward(x))?;
-        let x = probe.keep("LayerNorm", self.layer_norm.forward(add(x, residual)))?;
+        let x = probe.keep("LayerNorm", self.layer_norm.forward_sum(x, residual))?;
         probe.keep("", x)
     }
 }

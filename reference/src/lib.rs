@@ -87,6 +87,7 @@ mod projections;
 mod relative;
 mod replaced_tokens;
 mod sequences;
+mod spare;
 mod special;
 mod tensor;
 

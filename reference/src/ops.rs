@@ -45,16 +45,6 @@ pub(crate) fn linear<F: Real, D: Dimension>(
     y
 }
 
-/// x + y, number by number.
-pub(crate) fn add<F: Real, D: Dimension>(mut x: Array<F, D>, y: &Array<F, D>) -> Array<F, D> {
-    const BLOCK: usize = 1 << 14;
-    let y = row_major(y);
-    row_major_mut(&mut x).par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| {
-        x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
-    });
-    x
-}
-
 /// A layer normalisation: y = w (x - mean) / √(variance + ε) + b, over the features.
 pub(crate) struct LayerNorm {
     /// w
@@ -70,6 +60,31 @@ impl LayerNorm {
     pub(crate) fn forward<F: Real, D: Dimension>(&self, mut x: Array<F, D>) -> Array<F, D> {
         each_row(row_major_mut(&mut x), self.weight.len(), self);
         x
+    }
+
+    /// The same of x + y.
+    pub(crate) fn forward_sum<F: Real, D: Dimension>(
+        &self,
+        mut x: Array<F, D>,
+        y: &Array<F, D>,
+    ) -> Array<F, D> {
+        each_row(row_major_mut(&mut x), self.weight.len(), &OfSum { norm: self, y: &row_major(y) });
+        x
+    }
+}
+
+/// LayerNorm(x + y)
+struct OfSum<'a, F> {
+    norm: &'a LayerNorm,
+    y: &'a [F],
+}
+
+impl<F: Real> RowOperation<F> for OfSum<'_, F> {
+    #[inline(always)]
+    fn apply(&self, index: usize, x: &mut [F]) {
+        let y = &self.y[index * x.len()..];
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
+        self.norm.apply(index, x);
     }
 }
 

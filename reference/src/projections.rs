@@ -69,10 +69,11 @@ impl Projections {
                     None => None,
                 };
                 // q = (q + q_bias) / scale, v = v + v_bias                             [h, T, d]
-                let q = split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(q_bias), scale);
-                let k = split_heads(&qkv, (h, 1, 3), None, one);
-                let v = split_heads(&qkv, (h, 2, 3), Some(v_bias), one);
-                Ok([q, k, v])
+                Ok(at_once(
+                    || split_heads(others.as_ref().unwrap_or(&qkv), (h, 0, 3), Some(q_bias), scale),
+                    || split_heads(&qkv, (h, 1, 3), None, one),
+                    || split_heads(&qkv, (h, 2, 3), Some(v_bias), one),
+                ))
             }
             Layers::Separate { query_proj, key_proj, value_proj } => {
                 // q = (query_proj x + b) / scale, k = key_proj x + b, v = value_proj x + b    [b, n, H]
@@ -81,8 +82,18 @@ impl Projections {
                 let v = probe.keep("value_proj", value_proj.forward(hidden))?;
                 // by heads                                                             [h, T, d]
                 let by_heads = |x, scale| split_heads(x, (h, 0, 1), None, scale);
-                Ok([by_heads(&q, scale), by_heads(&k, one), by_heads(&v, one)])
+                Ok(at_once(|| by_heads(&q, scale), || by_heads(&k, one), || by_heads(&v, one)))
             }
         }
     }
+}
+
+/// What three functions return that share the threads, so that none waits for another.
+fn at_once<T: Send>(
+    a: impl FnOnce() -> T + Send,
+    b: impl FnOnce() -> T + Send,
+    c: impl FnOnce() -> T + Send,
+) -> [T; 3] {
+    let (a, (b, c)) = rayon::join(a, || rayon::join(b, c));
+    [a, b, c]
 }

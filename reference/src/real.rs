@@ -2,7 +2,6 @@
 //!
 //! The equations are written once, for any [`Real`]; the parameters are those of the checkpoint, f32, whatever is computed.
 
-use std::cell::Cell;
 use std::iter::Sum;
 use std::thread::LocalKey;
 
@@ -11,6 +10,7 @@ use ndarray::NdFloat;
 use pulp::Simd;
 
 use crate::gemm::Machine;
+use crate::spare::Spare;
 use crate::special;
 
 /// f32 or f64.
@@ -108,8 +108,8 @@ pub trait Vectors: Pod {
     /// Numbers as vectors, without the last few that make no whole one.
     fn vectors<S: Simd>(numbers: &[Self]) -> &[Self::Vector<S>];
 
-    /// The memory that this thread keeps for its next packed matrix.
-    fn spare() -> &'static LocalKey<Cell<Vec<Self>>>;
+    /// The memory that this thread keeps for what it computes next.
+    fn spare() -> &'static LocalKey<Spare<Self>>;
 }
 
 impl Vectors for f32 {
@@ -140,8 +140,8 @@ impl Vectors for f32 {
         S::as_simd_f32s(numbers).0
     }
 
-    fn spare() -> &'static LocalKey<Cell<Vec<f32>>> {
-        thread_local!(static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) });
+    fn spare() -> &'static LocalKey<Spare<f32>> {
+        thread_local!(static SPARE: Spare<f32> = const { Spare::new() });
         &SPARE
     }
 }
@@ -174,8 +174,8 @@ impl Vectors for f64 {
         S::as_simd_f64s(numbers).0
     }
 
-    fn spare() -> &'static LocalKey<Cell<Vec<f64>>> {
-        thread_local!(static SPARE: Cell<Vec<f64>> = const { Cell::new(Vec::new()) });
+    fn spare() -> &'static LocalKey<Spare<f64>> {
+        thread_local!(static SPARE: Spare<f64> = const { Spare::new() });
         &SPARE
     }
 }

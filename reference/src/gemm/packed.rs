@@ -10,12 +10,13 @@ use rayon::prelude::*;
 use super::machine::{Machine, WithMachine, dispatch};
 use super::turn::{ROWS, numbers, numbers_mut, turn};
 use crate::real::Real;
+use crate::spare::{Buffer, Use};
 
 /// A matrix [k, n] packed for the right side of a product.
 pub(crate) struct Packed<F: Real> {
     /// Panel after panel; in a panel, row after row; padded to whole vectors. In front of them, as many
     /// numbers as put the panels at the start of a cache line.
-    storage: Vec<F>,
+    storage: Buffer<F>,
     /// Where the panels start.
     start: usize,
     /// k
@@ -68,10 +69,9 @@ impl<F: Real> Packed<F> {
     fn with_room(depth: usize, columns: usize) -> Packed<F> {
         let (lanes, width) = dispatch(Widths::<F>(PhantomData));
         // Old numbers stay in the padding of the last panel alone, which makes columns of C that nobody stores.
-        let mut storage = F::spare().take();
-        let room = depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR;
-        storage.resize(room.max(storage.len()), F::zero());
-        let start = storage.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
+        let mut storage = Buffer::<F>::new(Use::Packed);
+        let room = storage.take(depth * columns.next_multiple_of(lanes) + LONGEST_VECTOR);
+        let start = room.as_ptr().align_offset(CACHE_LINE).min(LONGEST_VECTOR);
         Packed { storage, start, depth, columns, lanes, width }
     }
 
@@ -79,14 +79,15 @@ impl<F: Real> Packed<F> {
     pub(super) fn panel(&self, index: usize) -> &[F] {
         let (widest, last) =
             (self.width * self.depth, self.depth * self.columns.next_multiple_of(self.lanes));
-        &self.storage[self.start..][index * widest..((index + 1) * widest).min(last)]
+        &self.storage.numbers()[self.start..][index * widest..((index + 1) * widest).min(last)]
     }
 
     /// All panels, to be filled.
     fn panels_mut(&mut self) -> impl Iterator<Item = Panel<'_, F>> + Send {
         let (depth, widest) = (self.depth.max(1), self.width);
         let room = self.depth * self.columns.next_multiple_of(self.lanes);
-        let panels = self.storage[self.start..][..room].chunks_mut(widest * depth).enumerate();
+        let panels =
+            self.storage.take(self.start + room)[self.start..].chunks_mut(widest * depth).enumerate();
         panels.map(move |(panel, numbers)| Panel {
             first: panel * widest,
             width: numbers.len() / depth,
@@ -153,14 +154,6 @@ impl<A: Copy + Into<F>, F: Real> WithMachine for Transpose<'_, A, F> {
                 }
             }
         }
-    }
-}
-
-impl<F: Real> Drop for Packed<F> {
-    /// Leaves the memory of the largest packed matrix to the next one: fresh memory costs as much as packing.
-    fn drop(&mut self) {
-        let (storage, spare) = (std::mem::take(&mut self.storage), F::spare().take());
-        F::spare().set(if storage.len() > spare.len() { storage } else { spare });
     }
 }
 
