@@ -21,6 +21,11 @@ const WORK: usize = 4_000_000_000;
 const ROUNDS: usize = 5;
 
 fn main() {
+    // On a thread of the pool, as a forward pass.
+    rayon::scope(|_| measure());
+}
+
+fn measure() {
     for (k, n) in [(768, 768), (768, 2304), (768, 3072), (3072, 768)] {
         let weight = |seed| (0..k * n).map(|at| ((at * 31 + seed) % 1009) as f32 / 1009.0 - 0.5).collect();
         let weights: Vec<Vec<f32>> = (0..WEIGHTS / (4 * k * n)).map(weight).collect();
