@@ -20,16 +20,20 @@ fn floats(tensor: &TensorProto) -> Vec<f32> {
     tensor.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
-/// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
-fn quantize(graph: &mut GraphProto) {
+/// Takes every matrix of the layers out of a graph.
+fn take_matrices(graph: &mut GraphProto) -> Vec<TensorProto> {
     let is_matrix = |tensor: &TensorProto| {
         tensor.dims.len() == 2 && tensor.name.contains("encoder.layer") && tensor.name.ends_with(".weight")
     };
-    let (matrices, others): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
+    let (matrices, others) = std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
     graph.initializer = others;
-    assert!(!matrices.is_empty());
-    for tensor in matrices {
+    assert!(!Vec::is_empty(&matrices));
+    matrices
+}
+
+/// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
+fn quantize(graph: &mut GraphProto) {
+    for tensor in take_matrices(graph) {
         let values = floats(&tensor);
         let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
         let codes = values.iter().map(|value| (value / scale).round() as i8 as u8).collect();
@@ -56,13 +60,7 @@ fn to_the_nearest(_: usize, steps: f32) -> f32 {
 /// Stores every matrix of the layers as integers of 4 bits in blocks along its rows, rounded as its name says.
 fn quantize_in_blocks(graph: &mut GraphProto, rounding: impl Fn(&str) -> Rounding) {
     const BLOCK: usize = 16;
-    let is_matrix = |tensor: &TensorProto| {
-        tensor.dims.len() == 2 && tensor.name.contains("encoder.layer") && tensor.name.ends_with(".weight")
-    };
-    let (matrices, others): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
-    graph.initializer = others;
-    for tensor in matrices {
+    for tensor in take_matrices(graph) {
         let (values, rounding) = (floats(&tensor), rounding(&tensor.name));
         let most = |block: &[f32]| block.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         let steps: Vec<f32> = values.chunks(BLOCK).map(|block| most(block) / 7.5).collect();

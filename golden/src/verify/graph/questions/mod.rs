@@ -51,7 +51,9 @@ impl GraphCandidate<'_> {
         let kind = self.graph.kind();
         let limits = self.limits();
         let Some(parameters) = self.model() else {
-            if kind.is_quantized() || self.approximates_gelu() || self.moves_distances() {
+            let mut points = report.runs.iter().flat_map(|run| &run.points);
+            let is_open = points.any(|point| point.verdict == Verdict::Quantized);
+            if kind.is_quantized() || self.approximates_gelu() || is_open {
                 self.cannot_answer(report);
             }
             return;
