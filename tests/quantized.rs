@@ -27,7 +27,7 @@ fn take_matrices(graph: &mut GraphProto) -> Vec<TensorProto> {
     };
     let (matrices, others) = std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
     graph.initializer = others;
-    assert!(!Vec::is_empty(&matrices));
+    assert!(!matrices.is_empty());
     matrices
 }
 
