@@ -178,6 +178,10 @@ fn every_graph_is_judged() {
     succeed(CONVERT, &["st2onnx", &from, "-o", &format!("{to}/"), "--external-data"]);
     let report = release.ends(0, &["--strict"]);
     assert_eq!(role(&report, "onnx/model.onnx.data"), ("judged", "the data of onnx/model.onnx"));
+    fs::copy(release.path("onnx/model.onnx"), release.path("onnx/model_too.onnx")).unwrap();
+    let report = release.ends(0, &["--strict"]);
+    let of_both = "the data of onnx/model.onnx, onnx/model_too.onnx";
+    assert_eq!(role(&report, "onnx/model.onnx.data"), ("judged", of_both));
 }
 
 #[test]

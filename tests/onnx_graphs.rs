@@ -63,7 +63,7 @@ pub(crate) fn node(operator: &str, input: &[&str], output: &str) -> NodeProto {
     }
 }
 
-fn integer(name: &str, value: i64) -> AttributeProto {
+pub(crate) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         type_: EnumOrUnknown::from_i32(AttributeType::INT as i32),

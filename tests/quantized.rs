@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use deberta_tests::{Run, run};
+use deberta_tests::{Run, fixture, run};
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
 use protobuf::Message as _;
 
-use crate::onnx_graphs::{arg, foreign, golden, node, numbers, verify};
+use crate::onnx_graphs::{arg, foreign, golden, integer, node, numbers, verify};
 use crate::{CONVERT, VERIFY};
 
 const GOLDEN: &str = "sequence-classification";
+/// Large enough for blocks.
+const TRAINED: &str = "../trained/nli";
 const LAYER: &str = "encoder.layer.0.output.dense.weight";
 
 /// The floats of an initializer.
@@ -18,16 +20,20 @@ fn floats(tensor: &TensorProto) -> Vec<f32> {
     tensor.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
-/// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
-fn quantize(graph: &mut GraphProto) {
+/// Takes every matrix of the layers out of a graph.
+fn take_matrices(graph: &mut GraphProto) -> Vec<TensorProto> {
     let is_matrix = |tensor: &TensorProto| {
         tensor.dims.len() == 2 && tensor.name.contains("encoder.layer") && tensor.name.ends_with(".weight")
     };
-    let (matrices, others): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
+    let (matrices, others) = std::mem::take(&mut graph.initializer).into_iter().partition(is_matrix);
     graph.initializer = others;
     assert!(!matrices.is_empty());
-    for tensor in matrices {
+    matrices
+}
+
+/// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
+fn quantize(graph: &mut GraphProto) {
+    for tensor in take_matrices(graph) {
         let values = floats(&tensor);
         let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
         let codes = values.iter().map(|value| (value / scale).round() as i8 as u8).collect();
@@ -35,6 +41,41 @@ fn quantize(graph: &mut GraphProto) {
         graph.initializer.push(numbers(&stored, &tensor.dims, 3, codes));
         graph.initializer.push(numbers(&scales, &[], 1, scale.to_le_bytes().to_vec()));
         graph.node.insert(0, node("DequantizeLinear", &[&stored, &scales], &tensor.name));
+    }
+}
+
+/// How a tool rounds: of the place of a number and the number in steps, a code from -8 to 7.
+type Rounding = fn(usize, f32) -> f32;
+
+/// As a tool does that lets errors make up for one another: one number in three is rounded to the other side.
+fn to_another_side(at: usize, steps: f32) -> f32 {
+    let nearest = steps.round();
+    if at % 3 == 0 { steps.floor() + steps.ceil() - nearest } else { nearest }
+}
+
+fn to_the_nearest(_: usize, steps: f32) -> f32 {
+    steps.round()
+}
+
+/// Stores every matrix of the layers as integers of 4 bits in blocks along its rows, rounded as its name says.
+fn quantize_in_blocks(graph: &mut GraphProto, rounding: impl Fn(&str) -> Rounding) {
+    const BLOCK: usize = 16;
+    for tensor in take_matrices(graph) {
+        let (values, rounding) = (floats(&tensor), rounding(&tensor.name));
+        let most = |block: &[f32]| block.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let steps: Vec<f32> = values.chunks(BLOCK).map(|block| most(block) / 7.5).collect();
+        let code =
+            |(at, value): (usize, &f32)| rounding(at, value / steps[at / BLOCK]).clamp(-8.0, 7.0) as i8;
+        let codes: Vec<i8> = values.iter().enumerate().map(code).collect();
+        let packed = codes.chunks(2).map(|pair| (pair[0] as u8 & 15) | (pair[1] as u8) << 4).collect();
+        let [stored, scales] = ["quantized", "scale"].map(|end| format!("{}_{end}", tensor.name));
+        let blocks = [tensor.dims[0], tensor.dims[1] / BLOCK as i64];
+        graph.initializer.push(numbers(&stored, &tensor.dims, 22, packed));
+        let steps = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
+        graph.initializer.push(numbers(&scales, &blocks, 1, steps));
+        let mut dequantize = node("DequantizeLinear", &[&stored, &scales], &tensor.name);
+        dequantize.attribute = vec![integer("axis", 1), integer("block_size", BLOCK as i64)];
+        graph.node.insert(0, dequantize);
     }
 }
 
@@ -117,6 +158,122 @@ fn a_broken_tensor_is_named_with_its_cause() {
     for run in [scale, shifted, exchanged, others] {
         assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
     }
+}
+
+#[test]
+fn weights_that_are_rounded_otherwise_than_to_the_nearest_are_judged_by_what_they_cost() {
+    let judged = |rounding: fn(&str) -> Rounding, fault: fn(&mut GraphProto)| {
+        let (_kept, model) = foreign(TRAINED, &["--dtype", "f32"], |graph| {
+            quantize_in_blocks(graph, rounding);
+            fault(graph);
+        });
+        verify(&model, TRAINED, &[])
+    };
+    let nearest = judged(|_| to_the_nearest, |_| {});
+    passes(&nearest, &["4-bit (blocks)", "tensors are those of"]);
+    assert!(!nearest.stdout.contains("GPTQ"), "{}", nearest.stdout);
+    let good = judged(|_| to_another_side, |_| {});
+    passes(&good, &["12 of them in blocks not to the nearest", "judged by the outputs on the goldens"]);
+    // One tensor alone is no tool's way.
+    let one = judged(|name| if name.ends_with(LAYER) { to_another_side } else { to_the_nearest }, |_| {});
+    fails(&one, &["1 of 40 tensors", LAYER]);
+    let scale = judged(
+        |_| to_another_side,
+        |graph| {
+            let tensor = initializer(graph, &format!("{LAYER}_scale"));
+            let scales = floats(tensor);
+            tensor.raw_data = scales.iter().flat_map(|scale| (scale * 1.5).to_le_bytes()).collect();
+        },
+    );
+    fails(&scale, &["1 of 40 tensors", LAYER, "the scale", "is 1.4"]);
+    let exchanged = judged(
+        |_| to_another_side,
+        |graph| {
+            for end in ["quantized", "scale"] {
+                let [one, other] =
+                    [0, 1].map(|layer| format!("encoder.layer.{layer}.output.dense.weight_{end}"));
+                let bytes = initializer(graph, &one).raw_data.clone();
+                let bytes = std::mem::replace(&mut initializer(graph, &other).raw_data, bytes);
+                initializer(graph, &one).raw_data = bytes;
+            }
+        },
+    );
+    fails(&exchanged, &["2 of 40 tensors", LAYER]);
+    let biases = judged(
+        |_| to_another_side,
+        |graph| {
+            let tensor = initializer(graph, "encoder.layer.0.output.dense.bias");
+            let numbers = floats(tensor);
+            tensor.raw_data = numbers.iter().flat_map(|number| (number * 1.01).to_le_bytes()).collect();
+        },
+    );
+    fails(&biases, &["13 of 40 tensors"]);
+}
+
+#[test]
+fn distances_sorted_into_buckets_in_f16_are_a_cost_and_no_fault() {
+    const CASE: &str = "v2-sequence-multi-label";
+    let judged = |fault: fn(&mut GraphProto)| {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.onnx");
+        let exported = fs::read(fixture(&format!("onnx-v2/{CASE}/torchscript.onnx"))).unwrap();
+        let mut proto = ModelProto::parse_from_bytes(&exported).unwrap();
+        let graph = proto.graph.mut_or_insert_default();
+        sort_in_f16(graph);
+        fault(graph);
+        fs::write(&model, proto.write_to_bytes().unwrap()).unwrap();
+        fs::copy(golden(CASE).join("config.json"), folder.path().join("config.json")).unwrap();
+        verify(&model, CASE, &[])
+    };
+    passes(
+        &judged(|_| {}),
+        &[
+            "sorting distances into buckets in f16, which gives 1 of them another row of the table than f32, as -17",
+            "at least 25 are due",
+        ],
+    );
+    // Its largest distance is another one.
+    let wrong = judged(|graph| {
+        let constant = graph.node.iter_mut().find(|node| node.output[0] == "log of the largest").unwrap();
+        *tensor_of(constant) = half(0x3f9a); // 1.9
+    });
+    fails(&wrong, &["it computes something else than the model"]);
+}
+
+/// A number in f16, by its bits.
+fn half(bits: u16) -> TensorProto {
+    numbers("", &[], 10, bits.to_le_bytes().to_vec())
+}
+
+fn tensor_of(node: &mut NodeProto) -> &mut TensorProto {
+    node.attribute[0].t.mut_or_insert_default()
+}
+
+/// Computes the logarithms of distances, and what follows of them, in f16.
+fn sort_in_f16(graph: &mut GraphProto) {
+    let at = |graph: &GraphProto, operator: &str| {
+        graph.node.iter().position(|node| node.op_type == operator).unwrap()
+    };
+    let makes =
+        |graph: &GraphProto, value: &str| graph.node.iter().position(|node| node.output[0] == value).unwrap();
+    let (log, up) = (at(graph, "Log"), at(graph, "Ceil"));
+    let product = makes(graph, &graph.node[up].input[0]);
+    let quotient = makes(graph, &graph.node[product].input[0]);
+    // ln(17/3), rounded, and 2.
+    for (of, bits, name) in [(quotient, 0x3ef0, "log of the largest"), (product, 0x4000, "buckets beyond")] {
+        let constant = makes(graph, &graph.node[of].input[1]);
+        *tensor_of(&mut graph.node[constant]) = half(bits);
+        graph.node[constant].output[0] = name.to_owned();
+        graph.node[of].input[1] = name.to_owned();
+    }
+    let [before, after] = [(log, 10), (up, 1)].map(|(of, kind)| {
+        let value = std::mem::replace(&mut graph.node[of].output[0], format!("{kind} to cast"));
+        let mut cast = node("Cast", &[&format!("{kind} to cast")], &value);
+        cast.attribute = vec![integer("to", kind)];
+        cast
+    });
+    graph.node.insert(up + 1, after);
+    graph.node.insert(log + 1, before);
 }
 
 #[test]

@@ -150,6 +150,10 @@ impl Distances {
             Some(buckets) => buckets.of(distance),
             None => distance,
         };
+        self.row_of(bucket)
+    }
+
+    fn row_of(self, bucket: isize) -> usize {
         let (span, last) = (self.span as isize, 2 * self.span as isize - 1);
         bucket.saturating_add(span).clamp(0, last) as usize
     }
@@ -157,6 +161,11 @@ impl Distances {
     /// Whether all rows are projected and recorded, however many tokens there are.
     pub fn records_all(self) -> bool {
         self.records_all
+    }
+
+    /// The number beside integers that sorting into buckets computes with: ln((M-1)/mid). None without buckets.
+    pub fn log_of_most(self) -> Option<f32> {
+        self.buckets.map(Buckets::log_of_most)
     }
 
     /// The rows of the distances from -D to D, if there are buckets. D is the distance from which on, on both sides, every
@@ -182,6 +191,18 @@ impl Distances {
             return Err(Error::Unsupported(why));
         }
         Ok(Some((-near..=near).map(|distance| self.row(distance)).collect()))
+    }
+
+    /// The distances up to ±M that get another row where the logarithms are computed with fewer bits: `constant` rounds that
+    /// of the largest distance, which a tool stores, and `number` what is computed of each other one. None without buckets.
+    pub fn moved(self, constant: impl Fn(f32) -> f32, number: impl Fn(f32) -> f32) -> Vec<isize> {
+        let Some(buckets) = self.buckets else { return Vec::new() };
+        let most = (buckets.max as isize).min(Self::MOST_LOOKED_UP);
+        let moves = |distance: &isize| {
+            buckets.is_sorted(*distance)
+                && self.row_of(buckets.rounded(*distance, &constant, &number)) != self.row(*distance)
+        };
+        (-most..=most).filter(moves).collect()
     }
 
     /// The largest distance for which [`Distances::lookup`] has a row.
@@ -217,7 +238,7 @@ impl Buckets {
             FarPositions::Clamp => distance.clamp(-limit, limit),
         };
         let far = distance.unsigned_abs();
-        if far <= self.mid {
+        if !self.is_sorted(distance) {
             return distance;
         }
         let (mid, log) = (self.mid as f32, |ratio: f64| ratio.ln() as f32);
@@ -229,6 +250,26 @@ impl Buckets {
             BucketRounding::Microsoft => (rounded(far as f64), exactly(limit as f64)),
         };
         let bucket = (log(ratio) / log(most) * (mid - 1.0)).ceil() + mid;
+        bucket as isize * distance.signum()
+    }
+
+    /// Whether a distance shares its bucket with others.
+    fn is_sorted(self, distance: isize) -> bool {
+        distance.unsigned_abs() > self.mid
+    }
+
+    /// ln((M-1)/mid), as PyTorch has it.
+    fn log_of_most(self) -> f32 {
+        f64::from((self.max.saturating_sub(1) as f64 / self.mid as f64) as f32).ln() as f32
+    }
+
+    /// bucket(d) of a distance beyond mid, every number rounded as [`Distances::moved`] says.
+    fn rounded(self, distance: isize, constant: impl Fn(f32) -> f32, number: impl Fn(f32) -> f32) -> isize {
+        let mid = self.mid as f32;
+        let ratio = number(number(distance.unsigned_abs() as f32) / mid);
+        let log = number(f64::from(ratio).ln() as f32);
+        let share = number(log / constant(self.log_of_most()));
+        let bucket = number(share * (mid - 1.0)).ceil() + mid;
         bucket as isize * distance.signum()
     }
 }
@@ -313,6 +354,21 @@ mod tests {
         let endless =
             distances("deberta-v2", r#""position_buckets": 256, "max_relative_positions": 2000000"#);
         assert!(endless.lookup().unwrap_err().to_string().contains("1048576"));
+    }
+
+    #[test]
+    fn fewer_bits_move_single_distances() {
+        let f16 = |number: f32| ((f64::from(number) * 1024.0).round() / 1024.0) as f32; // right from 1 to 2
+        let of = |keys: &str| distances("deberta-v2", keys);
+        let small = of(r#""position_buckets": 6, "max_relative_positions": 18"#);
+        assert_eq!(small.log_of_most(), Some(1.734_601));
+        assert!(small.moved(|number| number, |number| number).is_empty());
+        // ln(17/3) / 1.734 · 2 is a little more than 2.
+        assert_eq!(small.moved(f16, |number| number), [-17]);
+        let published = of(r#""position_buckets": 256, "max_relative_positions": 512"#);
+        assert!(published.moved(|number| number, |number| number).is_empty());
+        assert!(!published.moved(f16, |number| number).is_empty());
+        assert!(of(r#""max_relative_positions": 4"#).moved(f16, f16).is_empty());
     }
 
     #[test]

@@ -6,10 +6,13 @@ use crate::lowering::{Codes, Stored};
 use crate::matching::Bound;
 
 use super::Dequantized;
+use super::blocks::Rounding;
 use super::distance::distance;
 
 /// Numbers this alike are the same, rounded.
 const SAME: f64 = 0.99;
+/// Numbers this alike differ by a scale, a zero point or a rounding.
+const ALIKE: f64 = 0.8;
 /// How far apart a factor and 1 are that is none.
 const FACTOR: f64 = 0.004;
 /// The most rows that an order is looked for of.
@@ -19,15 +22,20 @@ const MOST_ROWS: usize = 4096;
 pub(super) fn of(
     held: &Bound,
     stored: Option<&Stored>,
+    rounding: Option<&Rounding>,
     model: &Checkpoint,
-    want: &[f32],
-    got: &[f32],
+    (want, got): (&[f32], &[f32]),
 ) -> Result<String> {
     let alike = cosine(want, got);
     if let Some(stored) = stored
         && let Some(said) = of_the_scale(stored, want, got)
     {
         return Ok(said);
+    }
+    if alike >= ALIKE
+        && let Some(Rounding::Wrong(said)) = rounding
+    {
+        return Ok(said.clone());
     }
     if alike < SAME
         && let Some(order) = other_order(held, want, got)
@@ -171,7 +179,7 @@ fn same(want: &[f32], got: &[f32]) -> bool {
 fn other_tensor(held: &Bound, model: &Checkpoint, got: &[f32]) -> Result<Option<String>> {
     for bound in &model.bound {
         let has_shape = bound.param.shape == held.param.shape && bound.param.name != held.param.name;
-        if has_shape && cosine(&Dequantized::in_layout_of(held, model, bound)?, got) >= SAME {
+        if has_shape && cosine(&Dequantized::in_layout_of(held, model, bound)?, got) >= ALIKE {
             return Ok(Some(bound.param.name.clone()));
         }
     }

@@ -1,6 +1,7 @@
 //! Whether the weights that a graph stores are those of a model, rounded: tensor by tensor, without running anything.
 //!
 //! ```text
+//! blocks      integers in blocks that are not the nearest
 //! distance    how far a stored number is from the model's, in steps of how it is stored
 //! cause       why a tensor is further off than rounding takes it
 //! saturation  products of integers that a processor may add in 16 bits
@@ -8,7 +9,6 @@
 
 use std::path::Path;
 
-use deberta_reference::activation::Activation;
 use deberta_reference::{DebertaConfig, Head};
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,15 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::format::onnx::{self, OnnxFile};
 use crate::format::{Format, TensorFile};
-use crate::lowering::{Activations, Lowered, Options, Stored, lower};
+use crate::lowering::{Activations, Codes, Lowered, Options, Stored, lower};
 use crate::mapped::Mapped;
 use crate::matching::Bound;
 use crate::source::Source;
 use crate::tensor::Dtype;
+use blocks::Rounding;
 use distance::Distances;
 
+mod blocks;
 mod cause;
 mod distance;
 mod saturation;
@@ -36,6 +38,9 @@ pub struct Fidelity {
     pub unknown: Vec<String>,
     /// Parameters of the model that the graph does not hold.
     pub missing: Vec<String>,
+    /// How many of the tensors are stored in blocks.
+    #[serde(default)]
+    pub in_blocks: usize,
 }
 
 /// How a tensor of a graph is from the model's.
@@ -59,6 +64,9 @@ pub struct TensorFidelity {
     pub limit: f64,
     /// What is wrong, if more is beyond the limit than may be.
     pub cause: Option<String>,
+    /// Of integers in blocks that are not the nearest: how much noise they make, in multiples of what the nearest would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
 }
 
 /// A graph whose weights are numbers again.
@@ -78,8 +86,7 @@ impl Dequantized {
     /// A file that is no ONNX model, or whose tensors are of several models.
     pub fn open(path: &Path, config: &DebertaConfig, head: Option<Head>) -> Result<Dequantized> {
         let file = onnx::open(Mapped::open(path)?)?;
-        let exact_gelu = config.hidden_act == Activation::Gelu;
-        let options = Options { activations: Activations::Exact, exact_gelu };
+        let options = Options::of_a_model(Activations::Exact, config);
         let lowered = lower(&file, Mapped::open(path)?, options)?;
         let quantized_mask = rounds_the_mask(&file);
         let source = Source { path: path.to_owned(), files: vec![path.to_owned()], weight_map: None };
@@ -108,6 +115,8 @@ impl Dequantized {
         let mut known: Vec<String> = Vec::new();
         for held in self.held() {
             known.push(held.stored_name.clone());
+            fidelity.in_blocks +=
+                usize::from(self.stored(&held.stored_name).is_some_and(Stored::is_in_blocks));
             match model.bound.iter().find(|bound| bound.param.name == held.param.name) {
                 Some(bound) if bound.param.shape == held.param.shape => {
                     fidelity.tensors.push(self.tensor(&held, model, bound)?);
@@ -122,6 +131,7 @@ impl Dequantized {
             .retain(|name| self.lowered.stored.get(name).is_some_and(|stored| self.is_matrix(stored, name)));
         unknown.sort();
         fidelity.unknown = unknown;
+        fidelity.accept_roundings();
         let held: Vec<&str> = self.checkpoint.bound.iter().map(|held| held.param.name.as_str()).collect();
         let names = model.bound.iter().map(|bound| bound.param.name.as_str());
         fidelity.missing = names.filter(|name| !held.contains(name)).map(str::to_owned).collect();
@@ -175,11 +185,32 @@ impl Dequantized {
             furthest: distances.furthest,
             limit: distances.limit,
             cause: None,
+            noise: None,
         };
         if distances.is_broken() {
-            fidelity.cause = Some(cause::of(held, stored, model, &want, &got)?);
+            let rounding = stored.and_then(|stored| Rounding::of(stored, &want, &got, distances.limit));
+            if let Some(Rounding::Clipped(noise) | Rounding::Other(noise)) = rounding {
+                fidelity.noise = Some(noise);
+            }
+            if !matches!(rounding, Some(Rounding::Clipped(_))) {
+                let numbers = (want.as_slice(), got.as_slice());
+                fidelity.cause = Some(cause::of(held, stored, rounding.as_ref(), model, numbers)?);
+            }
         }
         Ok(fidelity)
+    }
+
+    /// The numbers of the model rounded to the nearest, in blocks as the graph stores them; nothing of what is not in blocks.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn nearest(&self, held: &Bound, model: &Checkpoint, bound: &Bound) -> Result<Option<Vec<f32>>> {
+        let stored = self.stored(&held.stored_name).filter(|stored| stored.is_in_blocks());
+        let Some(stored) = stored.filter(|stored| matches!(stored.codes, Codes::Integers(..))) else {
+            return Ok(None);
+        };
+        let want = Dequantized::in_layout_of(held, model, bound)?;
+        Ok(Some(blocks::nearest(stored, &want)))
     }
 
     /// The dequantized numbers, in the layout of the file.
@@ -198,6 +229,27 @@ impl Fidelity {
     /// The tensors that are not the model's, rounded.
     pub fn broken(&self) -> impl Iterator<Item = &TensorFidelity> {
         self.tensors.iter().filter(|tensor| tensor.cause.is_some())
+    }
+
+    /// The tensors in blocks that are not rounded to the nearest, and are the model's.
+    pub fn otherwise_rounded(&self) -> impl Iterator<Item = &TensorFidelity> {
+        self.tensors.iter().filter(|tensor| tensor.noise.is_some() && tensor.cause.is_none())
+    }
+
+    /// Takes tensors for the model's that are rounded otherwise than to the nearest, where that is how the file is made: half of
+    /// those in blocks are, and what is not rounded to integers is equal. One alone has other weights.
+    fn accept_roundings(&mut self) {
+        let noises: Vec<f64> = self.broken().filter_map(|tensor| tensor.noise).collect();
+        let others_are_equal =
+            self.broken().all(|tensor| tensor.stored_as.contains("int") && tensor.scales > 0);
+        if noises.is_empty() || noises.len() * 2 < self.in_blocks || !others_are_equal {
+            return;
+        }
+        for tensor in &mut self.tensors {
+            if tensor.noise.is_some_and(|noise| !blocks::stands_out(noise, &noises)) {
+                tensor.cause = None;
+            }
+        }
     }
 
     /// The tensors that are stored rounded.
@@ -245,6 +297,7 @@ fn misshapen(held: &Bound, bound: &Bound) -> TensorFidelity {
         furthest: f64::INFINITY,
         limit: 0.0,
         cause: Some(format!("shape {:?}, the model has {:?}", held.param.shape, bound.param.shape)),
+        noise: None,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use deberta_reference::DebertaConfig;
+use half::{bf16, f16};
 
 use super::Stored;
 use super::pass::little_endian;
@@ -14,10 +16,12 @@ use crate::format::onnx::proto::{GraphProto, NodeProto, TensorProto, ValueInfoPr
 use crate::tensor::Dtype;
 use crate::values::Values;
 
-/// Makes all tensors, casts and declared types of a graph f32 that are of a half, its branches included.
+/// Makes all tensors, casts and declared types of a graph f32 that are of a half, its branches included. A single number becomes
+/// the first of the exact ones that rounds to it.
 pub(super) fn widen(
     file: &OnnxFile,
     graph: &mut GraphProto,
+    exact: &[f32],
     stored: &mut HashMap<String, Stored>,
 ) -> Result<()> {
     let places: HashMap<&str, usize> =
@@ -28,37 +32,37 @@ pub(super) fn widen(
         stored.insert(info.name.clone(), Stored::halves(info.dtype, &info.name));
         let (shape, dtype) = (info.shape.clone(), info.dtype);
         let numbers = Values { bytes: file.read(index)?, dtype, shape, transposed: false }.to_f32()?;
-        replace(tensor, numbers);
+        replace(tensor, restored(numbers, dtype, exact));
     }
-    rest(graph);
+    rest(graph, exact);
     Ok(())
 }
 
 /// All but the initializers.
-fn rest(graph: &mut GraphProto) {
+fn rest(graph: &mut GraphProto, exact: &[f32]) {
     graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info).for_each(declared);
     for node in &mut graph.node {
-        attributes(node);
+        attributes(node, exact);
     }
 }
 
-fn attributes(node: &mut NodeProto) {
+fn attributes(node: &mut NodeProto, exact: &[f32]) {
     let casts = matches!(node.op_type(), "Cast" | "DequantizeLinear" | "EyeLike" | "RandomNormalLike");
     for attribute in &mut node.attribute {
         let is_type = casts && matches!(attribute.name(), "to" | "output_dtype" | "dtype");
         if is_type && attribute.i.and_then(|of| i32::try_from(of).ok()).is_some_and(is_half_type) {
             attribute.i = Some(i64::from(i32::from(DataType::Float)));
         }
-        attribute.t.iter_mut().for_each(in_a_node);
+        attribute.t.iter_mut().for_each(|tensor| in_a_node(tensor, exact));
         for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-            graph.initializer.iter_mut().for_each(in_a_node);
-            rest(graph);
+            graph.initializer.iter_mut().for_each(|tensor| in_a_node(tensor, exact));
+            rest(graph, exact);
         }
     }
 }
 
 /// A tensor that is in a node, and has its elements in the message.
-fn in_a_node(tensor: &mut TensorProto) {
+fn in_a_node(tensor: &mut TensorProto, exact: &[f32]) {
     if !is_half_type(tensor.data_type()) {
         return;
     }
@@ -70,8 +74,27 @@ fn in_a_node(tensor: &mut TensorProto) {
     };
     let shape = vec![bytes.len() / 2];
     if let Ok(numbers) = (Values { bytes: bytes.into(), dtype, shape, transposed: false }).to_f32() {
-        replace(tensor, numbers);
+        replace(tensor, restored(numbers, dtype, exact));
     }
+}
+
+/// The numbers that a model of this configuration computes with beside its weights and small integers. What becomes a half is
+/// rounded, and so is all that is computed with it.
+pub(super) fn exact_numbers(config: &DebertaConfig) -> Vec<f32> {
+    let scales = [config.attention_scale(), (config.head_size() as f64).sqrt(), std::f64::consts::SQRT_2];
+    let log = config.distances().log_of_most().map(f64::from);
+    let numbers = scales.into_iter().chain(log).flat_map(|number| [number, 1.0 / number]);
+    numbers.chain([config.layer_norm_eps]).map(|number| number as f32).collect()
+}
+
+/// A single number as it was before it was rounded, if it is one of those that are exact, rounded.
+fn restored(numbers: Vec<f32>, dtype: Dtype, exact: &[f32]) -> Vec<f32> {
+    let rounded = |number: f32| match dtype {
+        Dtype::F16 => f16::from_f32(number).to_f32(),
+        _ => bf16::from_f32(number).to_f32(),
+    };
+    let &[number] = numbers.as_slice() else { return numbers };
+    vec![exact.iter().copied().find(|&exact| rounded(exact) == number).unwrap_or(number)]
 }
 
 fn replace(tensor: &mut TensorProto, numbers: Vec<f32>) {

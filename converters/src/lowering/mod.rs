@@ -26,6 +26,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use deberta_reference::DebertaConfig;
+use deberta_reference::activation::Activation;
 use prost::Message as _;
 
 use crate::error::{Error, Result};
@@ -71,18 +73,29 @@ pub enum Activations {
 }
 
 /// How a graph is lowered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// What becomes of activations that are rounded.
     pub activations: Activations,
     /// Whether `FastGelu` becomes the function that it approximates: in the graph of a model with `gelu`.
     pub exact_gelu: bool,
+    /// What single numbers in f16 or bf16 were before they were rounded: each becomes the first of these that rounds to it.
+    pub exact_numbers: Vec<f32>,
 }
 
 impl Options {
     /// The graph as it is, activations as they are said.
     pub fn new(activations: Activations) -> Options {
-        Options { activations, exact_gelu: false }
+        Options { activations, exact_gelu: false, exact_numbers: Vec::new() }
+    }
+
+    /// The graph of a model of this configuration, with the numbers that this gives and the function that it names.
+    pub fn of_a_model(activations: Activations, config: &DebertaConfig) -> Options {
+        Options {
+            activations,
+            exact_gelu: config.hidden_act == Activation::Gelu,
+            exact_numbers: halves::exact_numbers(config),
+        }
     }
 }
 
@@ -129,7 +142,7 @@ pub fn lower(file: &OnnxFile, bytes: Mapped, options: Options) -> Result<Lowered
         .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
     let (mut stored, mut switched) = (HashMap::new(), Switched::default());
     if let Some(graph) = &mut model.graph {
-        halves::widen(file, graph, &mut stored)?;
+        halves::widen(file, graph, &options.exact_numbers, &mut stored)?;
         switched = Lowering::new(file, options, graph).run(graph, &mut stored);
     }
     Ok(Lowered { model, stored, switched })

@@ -85,10 +85,11 @@ impl Lowering<'_> {
             attribute: vec![int("axis", -1)],
             ..NodeProto::default()
         });
-        let [steps, tiny, unit] = [127.0, f32::MIN_POSITIVE, 1.0].map(|number| self.scalar(number));
+        let [steps, tiny] = [127.0, 128.0 * f32::MIN_POSITIVE].map(|number| self.scalar(number));
         let scale = self.emit(node, "Div", &[&largest, &steps], Vec::new());
-        let above_zero = self.emit(node, "Max", &[&scale, &tiny], Vec::new());
-        let factor = self.emit(node, "Div", &[&unit, &above_zero], Vec::new());
+        let above_zero = self.emit(node, "Max", &[&largest, &tiny], Vec::new());
+        // Not the inverse of the scale: numbers in f16 are often half-way between two integers, where the last bit decides.
+        let factor = self.emit(node, "Div", &[&steps, &above_zero], Vec::new());
         let mut number = self.emit(node, "Mul", &[&exact, &factor], Vec::new());
         number = self.emit(node, "Round", &[&number], Vec::new());
         number = self.emit(node, "Mul", &[&number, &scale], Vec::new());

@@ -142,6 +142,20 @@ impl Stored {
         Stored { codes, name: name.to_owned(), scale, scales, zeros, real_zeros, in_blocks, scale_error: 0.0 }
     }
 
+    /// Integers in blocks, one after the other, around the middle.
+    #[cfg(test)]
+    pub(crate) fn of_blocks(
+        ends: (i32, i32),
+        name: &str,
+        scale: &str,
+        scales: Vec<f32>,
+        block: usize,
+    ) -> Stored {
+        let axes = vec![(scales.len() * block, block, 1)];
+        let scales = Table::of_axes(scales, axes).unwrap();
+        Stored::integers(ends, name, Some(scale), scales, Table::one((ends.1 - ends.0 + 1) / 2))
+    }
+
     /// The same with zero points that are no integers.
     #[must_use]
     pub(super) fn with_real_zeros(self, real_zeros: Option<Table<f32>>) -> Stored {
@@ -203,10 +217,22 @@ impl Stored {
     /// Whether element `index`, whose dequantized number is given, has the first or the last of the codes: what is beyond
     /// became this one.
     pub fn is_at_the_end(&self, index: usize, number: f32) -> bool {
-        let Codes::Integers(first, last) = self.codes else { return false };
+        self.ends(index, number).is_some_and(|(first, last)| first || last)
+    }
+
+    /// Whether the number of element `index` that `want` should be is beyond the codes, and became the first or the last.
+    pub fn is_clipped(&self, index: usize, want: f32, number: f32) -> bool {
+        let beyond = (want - number) / self.scale_at(index);
+        self.ends(index, number)
+            .is_some_and(|(first, last)| (first && beyond < 0.0) || (last && beyond > 0.0))
+    }
+
+    /// Whether an element has the first of the codes, and the last.
+    fn ends(&self, index: usize, number: f32) -> Option<(bool, bool)> {
+        let Codes::Integers(first, last) = self.codes else { return None };
         let real = self.real_zeros.as_ref().map_or(0.0, |zeros| zeros.at(index));
         let code = (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index));
-        code <= i64::from(first) || code >= i64::from(last)
+        Some((code <= i64::from(first), code >= i64::from(last)))
     }
 
     /// How many scales there are.

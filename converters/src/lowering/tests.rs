@@ -204,6 +204,10 @@ fn what_is_in_front_of_blocks_is_rounded_where_8_bits_are_enough() {
         of(&["packed", "", "bias"], &level, Activations::Rounded),
         "Shape Reshape Pad Reshape Abs TopK Div Max Div Mul Round Mul Reshape Slice Reshape MatMul Add"
     );
+    // By 127 / largest, as ONNX Runtime has it; the inverse of the scale is another number.
+    let rounded = lowered(vec![blocks(&[], &level)], of_blocks(), Activations::Rounded);
+    let mut quotients = rounded.model.graph.iter().flat_map(|graph| &graph.node);
+    assert!(quotients.any(|node| node.op_type() == "Div" && node.input[0] == "127"));
     let switched = lowered(vec![blocks(&[], &level)], of_blocks(), Activations::Switched);
     assert_eq!(operators(&switched).iter().filter(|of| **of == "Where").count(), 2);
 }

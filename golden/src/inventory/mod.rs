@@ -74,8 +74,8 @@ pub(crate) struct Inventory {
     entries: Vec<Entry>,
     /// What is to be judged.
     pub(crate) sources: Vec<Found>,
-    /// For the shard of an index, or the data of a graph, which of the sources it is a part of.
-    parts: BTreeMap<String, String>,
+    /// For the shard of an index, or the data of graphs, which of the sources it is a part of.
+    parts: BTreeMap<String, Vec<String>>,
     findings: Vec<Finding>,
 }
 
@@ -111,26 +111,34 @@ impl Inventory {
         let mut inventory = Inventory::default();
         inventory.entries.push(Entry::new(name.clone(), Role::Judged, ""));
         for shard in source.weight_map.iter().flat_map(|_| &source.files) {
-            inventory.part(name_of(shard), &name, "a shard");
+            inventory.part(name_of(shard), vec![name.clone()], "a shard");
         }
         inventory.sources.push(Found { name, source: Ok(source), config: None });
         Ok(inventory)
     }
 
-    /// Adds a file that belongs to a source.
-    fn part(&mut self, file: String, of: &str, what: &str) {
-        self.entries.push(Entry::new(file.clone(), Role::Judged, format!("{what} of {of}")));
-        self.parts.insert(file, of.to_owned());
+    /// Adds a file that belongs to a source, or to several.
+    fn part(&mut self, file: String, of: Vec<String>, what: &str) {
+        let detail = format!("{what} of {}", of.join(", "));
+        self.entries.push(Entry::new(file.clone(), Role::Judged, detail));
+        self.parts.insert(file, of);
     }
 
     /// What became of every file, once those that were to be judged have been, and what there is to say about those that
     /// were not.
     pub(crate) fn conclude(mut self, files: &[FileReport]) -> (Vec<Entry>, Vec<Finding>) {
         for entry in self.entries.iter_mut().filter(|entry| entry.role == Role::Judged) {
-            let of = self.parts.get(&entry.file).unwrap_or(&entry.file);
-            let Some(report) = files.iter().find(|report| report.file == *of) else { continue };
-            entry.role = role_of(report);
-            if entry.file == *of {
+            let parts = self.parts.get(&entry.file);
+            let of = parts.map_or(std::slice::from_ref(&entry.file), Vec::as_slice);
+            let reports = files.iter().filter(|report| of.contains(&report.file));
+            // What several graphs take is judged with the one of them that tells most.
+            let Some((role, report)) =
+                reports.map(|report| (role_of(report), report)).min_by_key(|(role, _)| *role)
+            else {
+                continue;
+            };
+            entry.role = role;
+            if parts.is_none() {
                 entry.detail = Some(manner(report));
             }
         }
@@ -167,12 +175,23 @@ impl std::fmt::Display for Role {
 }
 
 fn role_of(report: &FileReport) -> Role {
+    if is_invalid(report) {
+        return Role::Judged;
+    }
     let rounded = report.quantization.as_ref().is_some_and(|answers| answers.tensors.is_some());
     match (report.runs.iter().any(|run| run.compared() > 0), report.digest.is_some() || rounded) {
         (false, _) => Role::NotJudged,
         (true, true) => Role::Judged,
         (true, false) => Role::JudgedByNumbers,
     }
+}
+
+/// What is said of a graph that is wrong whatever it would compute.
+const NOT_LOADED: &str = "no runtime loads its graph";
+
+/// Whether a file has a graph that no runtime loads.
+fn is_invalid(report: &FileReport) -> bool {
+    report.findings.iter().any(|finding| finding.kind == FindingKind::GraphInvalid)
 }
 
 /// How a file was judged: `ONNX: weights by reference, graph by onnx`.
@@ -183,6 +202,9 @@ fn manner(report: &FileReport) -> String {
             backends.push(&run.backend);
         }
     }
+    if backends.is_empty() && is_invalid(report) {
+        return NOT_LOADED.to_owned();
+    }
     if backends.is_empty() {
         return "nothing of it was compared: its findings say why".to_owned();
     }
@@ -192,7 +214,10 @@ fn manner(report: &FileReport) -> String {
     };
     let by =
         |backend: &str| format!("{} by {backend}", if runs_graphs(backend) { "graph" } else { "weights" });
-    let how = backends.into_iter().map(by).collect::<Vec<_>>().join(", ");
+    let mut how = backends.into_iter().map(by).collect::<Vec<_>>().join(", ");
+    if is_invalid(report) {
+        how.push_str(&format!("; {NOT_LOADED}"));
+    }
     let format = report.format.as_deref().unwrap_or("a format that is not known");
     match &report.graph {
         Some(kind) if kind != "f32" => format!("{format}, {kind}: {how}"),

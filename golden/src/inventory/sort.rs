@@ -133,7 +133,7 @@ impl<'r> Sorter<'r> {
                 format!("of a model of its own, whose configuration is in {model}: --model names its folder");
             self.unjudged(name, Outcome::Undecided, why);
         } else if let Some(index) = shard {
-            self.inventory.part(name.to_owned(), &index, "a shard");
+            self.inventory.part(name.to_owned(), vec![index], "a shard");
         } else if is_shard(name) && holds_nothing(&seen.path) {
             self.add(name, Role::NotOfTheModel, "a shard without tensors");
         } else if is_shard(name) {
@@ -194,28 +194,27 @@ impl<'r> Sorter<'r> {
     /// Sorts what the names left open: data of graphs, and then what the bytes tell.
     fn sort_by_bytes(&mut self) {
         let unsorted = std::mem::take(&mut self.unsorted);
-        let mut data = BTreeMap::new();
+        let mut data: BTreeMap<String, Vec<String>> = BTreeMap::new();
         if !unsorted.is_empty() {
             for found in &self.inventory.sources {
-                if let Ok(source) = &found.source {
-                    data.extend(external_files(&found.name, &source.path));
+                let Ok(source) = &found.source else { continue };
+                for file in external_files(&found.name, &source.path) {
+                    data.entry(file).or_default().push(found.name.clone());
                 }
             }
         }
         let names: BTreeSet<&str> = unsorted.iter().map(|(seen, _)| seen.name.as_str()).collect();
         for (seen, of) in &unsorted {
             let name = seen.name.as_str();
-            let graph = data.get(name).cloned().or_else(|| self.graph_of(name));
+            let graphs = data.remove(name).or_else(|| Some(vec![self.graph_of(name)?]));
             let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
             // OpenVINO has the graph in an XML file and its weights beside it.
             let twin = if extension == "xml" { "bin" } else { "xml" };
             let is_openvino =
                 ["bin", "xml"].contains(&extension) && names.contains(format!("{stem}.{twin}").as_str());
-            match of {
-                _ if graph.is_some() => {
-                    self.inventory.part(name.to_owned(), &graph.unwrap_or_default(), "the data");
-                }
-                Kind::Foreign(whose) => self.unjudged(name, Outcome::Pass, foreign(whose)),
+            match (graphs, of) {
+                (Some(graphs), _) => self.inventory.part(name.to_owned(), graphs, "the data"),
+                (_, Kind::Foreign(whose)) => self.unjudged(name, Outcome::Pass, foreign(whose)),
                 _ if is_openvino => self.unjudged(name, Outcome::Pass, foreign("OpenVINO")),
                 _ => self.by_bytes(seen),
             }
@@ -342,14 +341,13 @@ fn goldens(request: &VerifyRequest) -> Vec<String> {
     traces.chain(folders.map(|folder| format!("{folder}/"))).collect()
 }
 
-/// The files that hold tensors of a graph, and the graph.
-fn external_files(graph: &str, path: &Path) -> Vec<(String, String)> {
+/// The files that hold tensors of a graph.
+fn external_files(graph: &str, path: &Path) -> BTreeSet<String> {
     if !graph.to_lowercase().ends_with(".onnx") {
-        return Vec::new();
+        return BTreeSet::new();
     }
-    let Ok(file) = Mapped::open(path).and_then(onnx::open) else { return Vec::new() };
-    let name = |file: &str| join(folder_of(graph), file.trim_start_matches("./"));
-    file.external_files().map(|file| (name(file), graph.to_owned())).collect()
+    let Ok(file) = Mapped::open(path).and_then(onnx::open) else { return BTreeSet::new() };
+    file.external_files().map(|file| join(folder_of(graph), file.trim_start_matches("./"))).collect()
 }
 
 /// Whether a weight file has no tensors, as the first shard that transformers' TensorFlow classes write before a weight that

@@ -113,7 +113,7 @@ class Release:
     def tool(self, tool, base, given, others):
         graph = self.add(tool, "pass")
         try:
-            quantizers.TOOLS[tool](base, graph, given)
+            quantizers.make(tool, base, graph, given)
             onnxruntime.InferenceSession(str(graph))
         except Exception as error:
             self.report.skip(f"{self.source.name} {self.exporter} {tool}", f"the tool fails: {str(error)[-120:]}")
@@ -129,7 +129,7 @@ class Release:
             if model.SerializeToString() != before:
                 onnx.save(model, str(self.add(f"{tool}-{fault}", "divergence")))
         for kind, other in others.items():
-            quantizers.TOOLS[tool](other, self.add(f"{tool}-other-{kind}", "divergence"), given)
+            quantizers.make(tool, other, self.add(f"{tool}-other-{kind}", "divergence"), given)
 
     def batches(self, graph):
         names = [value.name for value in onnxruntime.InferenceSession(str(graph)).get_inputs()]

@@ -127,7 +127,7 @@ def main():
             if make is None or (wanted and tool not in wanted):
                 continue
             try:
-                make(base, graph, given)
+                quantizers.make(tool, base, graph, given)
                 want = computed(graph, given[-1])
             except Exception as error:
                 report.skip(tool, f"ONNX Runtime or the tool fails: {str(error)[:100]}")

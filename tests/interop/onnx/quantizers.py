@@ -4,6 +4,7 @@ path of a graph, that of the new one, and batches of inputs to calibrate with.""
 import contextlib
 import io
 import logging
+import signal
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
-from onnxruntime.quantization.matmul_nbits_quantizer import HQQWeightOnlyQuantConfig, MatMulNBitsQuantizer
+from onnxruntime.quantization.matmul_nbits_quantizer import (
+    GPTQWeightOnlyQuantConfig,
+    HQQWeightOnlyQuantConfig,
+    KQuantWeightOnlyQuantConfig,
+    MatMulNBitsQuantizer,
+    RTNWeightOnlyQuantConfig,
+)
 from onnxruntime.transformers import optimizer
 
 try:
@@ -28,6 +35,27 @@ except ImportError:
     float16 = None
 
 logging.disable(logging.WARNING)
+
+
+SECONDS = 300
+"""How long a tool may compute: the converter to f16 puts a `Cast` behind every `Cast` of some graphs, for ever."""
+
+
+def make(tool, source, target, batches):
+    """What a tool makes of a graph.
+
+    Raises what the tool does, and TimeoutError."""
+
+    def late(*_):
+        raise TimeoutError(f"it has not ended after {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        TOOLS[tool](source, target, batches)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 class Batches(CalibrationDataReader):
@@ -69,6 +97,59 @@ def blocks(form=QuantFormat.QOperator, **options):
 def optimized_zeros(**options):
     """Blocks whose zero points are chosen by half-quadratic optimization (HQQ), and are no integers."""
     return lambda source, target, batches: blocks(algo_config=HQQWeightOnlyQuantConfig(**options))(source, target, batches)
+
+
+def gptq(bits=4, block_size=32, is_symmetric=False, **options):
+    """As onnxruntime 1.32 does it: its errors make up for nothing, because it takes the wrong half of a triangular matrix, but
+    numbers are rounded twice, in another order of rows, or with scales that large ones are beyond."""
+
+    def make(source, target, batches):
+        config = GPTQWeightOnlyQuantConfig(calibration_data_reader=Batches(batches), **options)
+        blocks(bits=bits, block_size=block_size, is_symmetric=is_symmetric, algo_config=config)(source, target, batches)
+
+    return make
+
+
+def compensated(source, target, batches, block=32, damping=0.01):
+    """GPTQ as its paper has it: the rows of a matrix that are not rounded yet make up for the errors of those that are."""
+    model = onnx.load(str(source))
+    matrices = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
+    taken = sorted({node.input[0] for node in products} - {value.name for value in model.graph.output} - set(matrices))
+    watched = onnx.load(str(source))
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in taken)
+    session = onnxruntime.InferenceSession(watched.SerializeToString())
+    products_of = dict.fromkeys(taken, 0.0)
+    for batch in batches:
+        for name, value in zip(taken, session.run(taken, batch)):
+            rows = value.reshape(-1, value.shape[-1]).astype(np.float64)
+            products_of[name] = products_of[name] + rows.T @ rows
+    for node in products:
+        if node.input[0] in products_of:
+            tensor = matrices[node.input[1]]
+            rounded = compensating(onnx.numpy_helper.to_array(tensor).astype(np.float64), products_of[node.input[0]], block, damping)
+            # What others take stays as it is.
+            node.input[1] = f"{node.name}_weight"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(rounded.astype(np.float32), node.input[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        between = Path(folder) / "model.onnx"
+        onnx.save(model, str(between))
+        blocks(bits=4, block_size=block, is_symmetric=False)(between, target, batches)
+
+
+def compensating(weights, products, block, damping):
+    """The numbers of 4 bits that a matrix becomes, given the sums of products of what it is multiplied with."""
+    factors = np.linalg.cholesky(np.linalg.inv(products + damping * np.mean(np.diag(products)) * np.eye(len(products)))).T
+    for row in range(len(weights)):
+        if row % block == 0:
+            ahead = weights[row : row + block]
+            least, most = np.minimum(ahead.min(0), 0), np.maximum(ahead.max(0), 0)
+            step = np.where(most > least, (most - least) / 15, 1)
+            zero = np.round(-least / step)
+        rounded = (np.clip(np.round(weights[row] / step) + zero, 0, 15) - zero) * step
+        weights[row + 1 :] -= np.outer(factors[row, row + 1 :], (weights[row] - rounded) / factors[row, row])
+        weights[row] = rounded
+    return weights
 
 
 def bnb4(kind):
@@ -227,6 +308,14 @@ TOOLS = {
     "q4-128": blocks(bits=4, block_size=128, is_symmetric=False),
     "q4-level4": blocks(bits=4, block_size=32, is_symmetric=True, accuracy_level=4),
     "q4-hqq": optimized_zeros(bits=4, block_size=64),
+    "q4-rtn": blocks(bits=4, block_size=32, is_symmetric=False, algo_config=RTNWeightOnlyQuantConfig()),
+    "q4-kquant": blocks(bits=4, block_size=32, is_symmetric=False, algo_config=KQuantWeightOnlyQuantConfig()),
+    "q4-gptq": gptq(),
+    "q4-gptq-ordered": gptq(actorder=True),
+    "q4-gptq-symmetric": gptq(is_symmetric=True),
+    "q4-gptq-clipped": gptq(mse=True),
+    "q4-gptq-tensor": gptq(perchannel=False),
+    "q4-compensated": compensated,
     "q2": blocks(bits=2, block_size=32, is_symmetric=True),
     "q8-blocks": blocks(bits=8, block_size=32, is_symmetric=True),
     "q8-level4": blocks(bits=8, block_size=64, is_symmetric=False, accuracy_level=4),

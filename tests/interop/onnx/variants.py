@@ -36,7 +36,7 @@ OF_ALL_TOOLS = "torch", "optimum"
 """The exporters whose graphs go through every tool; what is said of the others is said of the graph alone."""
 BROKEN = {"qdq-mask", "qoperator-mask", "fp16-defaults"}
 """What tools make that is no model any more."""
-FAULTY = "int8", "uint8-channels", "qdq", "qoperator", "q4", "q4-zeros", "bnb4", "fp16", "bf16-stored"
+FAULTY = "int8", "uint8-channels", "qdq", "qoperator", "q4", "q4-zeros", "q4-gptq-ordered", "q4-compensated", "bnb4", "fp16", "bf16-stored"
 """The tools whose graphs are broken on purpose, in each of the ways of FAULTS."""
 
 
@@ -190,7 +190,7 @@ class Run:
                     if wanted and tool not in wanted:
                         continue
                     graph = folder / f"{tool}-other.onnx"
-                    quantizers.TOOLS[tool](changed, graph, given)
+                    quantizers.make(tool, changed, graph, given)
                     self.judge(f"{name} {exporter} {tool}, {kind}", graph, golden, 1, "not the model's" if kind == "other weights" else "classifier")
 
     def tool(self, label, tool, make, base, given, golden):
@@ -198,7 +198,7 @@ class Run:
         if make is None:
             return self.report.skip(label, "is not installed")
         try:
-            make(base, graph, given)
+            quantizers.make(tool, base, graph, given)
         except Exception as error:
             return self.report.skip(label, f"the tool fails: {str(error)[:120]}")
         self.judge(label, graph, golden, 1 if tool in BROKEN or not loads(graph, tool) else 0)

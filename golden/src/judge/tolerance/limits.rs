@@ -1,6 +1,6 @@
 //! How much rounding weights and activations may cost.
 
-use deberta_converters::format::onnx::GraphKind;
+use deberta_converters::format::onnx::{GraphKind, Half};
 use serde::Deserialize;
 
 use crate::report::Cost;
@@ -25,18 +25,23 @@ pub struct Limits {
 /// Where nothing is said.
 const DYNAMIC: f64 = 25.0;
 const STATIC: f64 = 15.0;
-/// What the tanh approximation of a gelu leaves.
+/// What the tanh approximation of a gelu leaves; and with the noise of 60 and of 50 dB that a half makes.
 const APPROXIMATED: f64 = 55.0;
+const APPROXIMATED_IN_F16: f64 = 53.8;
+const APPROXIMATED_IN_BF16: f64 = 48.8;
 
 impl Limits {
-    /// The least decibels that rounding activations leaves in a graph of this kind.
-    pub fn activations(&self, kind: GraphKind) -> f64 {
+    /// The least decibels that rounding activations leaves in a graph of this kind, the approximation of a gelu, or
+    /// `moved_distances`: rows of the table that are others because a half computes which.
+    pub fn activations(&self, kind: GraphKind, moved_distances: bool) -> f64 {
         if kind.has_constant_scales() {
-            self.static_db.unwrap_or(STATIC)
-        } else if kind.rounds_activations() {
-            self.dynamic_db.unwrap_or(DYNAMIC)
-        } else {
-            APPROXIMATED
+            return self.static_db.unwrap_or(STATIC);
+        }
+        match kind.half() {
+            _ if kind.rounds_activations() || moved_distances => self.dynamic_db.unwrap_or(DYNAMIC),
+            None => APPROXIMATED,
+            Some(Half::F16) => APPROXIMATED_IN_F16,
+            Some(Half::Bf16) => APPROXIMATED_IN_BF16,
         }
     }
 
@@ -48,7 +53,7 @@ impl Limits {
     /// The least decibels that the graph as it is must reach, as far as anything is said: of rounding activations, or of
     /// the whole cost.
     pub fn least(&self, kind: GraphKind) -> f64 {
-        let of_activations = if kind.rounds_activations() { self.activations(kind) } else { 0.0 };
+        let of_activations = if kind.rounds_activations() { self.activations(kind, false) } else { 0.0 };
         of_activations.max(self.cost_db.unwrap_or(0.0))
     }
 
@@ -94,9 +99,11 @@ mod tests {
         let (dynamic, qdq) =
             (kind(Numbers::Dynamic { unsigned: false }), kind(Numbers::Qdq { unsigned: false }));
         let usual = Limits::default();
-        assert_eq!((usual.activations(dynamic), usual.activations(qdq)), (25.0, 15.0));
+        assert_eq!((usual.activations(dynamic, false), usual.activations(qdq, false)), (25.0, 15.0));
+        let f16 = kind(Numbers::Halves(Half::F16));
+        assert_eq!((usual.activations(f16, true), usual.activations(f16, false)), (25.0, 53.8));
         let said = Limits { static_db: Some(30.0), cost_db: Some(40.0), flips: Some(0.01), ..usual };
-        assert_eq!((said.activations(dynamic), said.activations(qdq)), (25.0, 30.0));
+        assert_eq!((said.activations(dynamic, false), said.activations(qdq, false)), (25.0, 30.0));
         let cost = Cost { sqnr_db: 41.0, cosine: 1.0, flips: 2, rows: 100, margin: 0.1 };
         assert_eq!(
             (usual.refuses(&cost), said.refuses(&cost)),

@@ -33,6 +33,8 @@ pub(super) struct GraphCandidate<'v> {
     pub(super) judged: Option<Judged>,
     /// The weights of the model, once they were asked for.
     pub(super) model: OnceCell<Option<Rc<Parameters>>>,
+    /// Once it was asked for.
+    pub(super) moves_distances: OnceCell<bool>,
 }
 
 /// By what a graph is judged.
@@ -110,6 +112,7 @@ impl<'v> GraphCandidate<'v> {
             meanings: Meanings::default(),
             judged: None,
             model: OnceCell::new(),
+            moves_distances: OnceCell::new(),
         }
     }
 
@@ -127,6 +130,27 @@ impl<'v> GraphCandidate<'v> {
     pub(super) fn approximates_gelu(&self) -> bool {
         let is_exact = self.config.as_ref().is_some_and(|config| config.hidden_act == Activation::Gelu);
         is_exact && self.graph.kind().has_fast_gelu
+    }
+
+    /// The distances that get another row of the table than in f32, because the graph sorts them into buckets in a half: by
+    /// arithmetic in that half, or by its rounded constant alone, as runtimes do that compute in f32.
+    pub(super) fn moved_distances(&self) -> Vec<isize> {
+        let kind = self.graph.kind();
+        let (Some(config), Some(half)) = (&self.config, kind.half().filter(|_| kind.has_half_buckets)) else {
+            return Vec::new();
+        };
+        let distances = config.distances();
+        let constant_alone = distances.moved(|number| half.rounded(number), |number| number);
+        let mut moved = distances.moved(|number| half.rounded(number), |number| half.rounded(number));
+        moved.extend(constant_alone);
+        moved.sort_unstable_by_key(|distance| (distance.unsigned_abs(), *distance));
+        moved.dedup();
+        moved
+    }
+
+    /// Whether it makes a difference beyond all tolerances that the graph sorts distances in a half.
+    pub(super) fn moves_distances(&self) -> bool {
+        *self.moves_distances.get_or_init(|| !self.moved_distances().is_empty())
     }
 
     /// The precision whose tolerances hold.

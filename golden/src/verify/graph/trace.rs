@@ -192,7 +192,8 @@ impl GraphCandidate<'_> {
             None if differs && unsaid && self.model().is_some() => f64::NEG_INFINITY,
             None => LEAST_DECIBELS,
         };
-        if differs && self.precision() == Precision::Quantized && unsaid && least >= enough {
+        let may_differ = self.precision() == Precision::Quantized || self.moves_distances();
+        if differs && may_differ && unsaid && least >= enough {
             return PointReport { verdict: Verdict::Quantized, ..point };
         }
         point

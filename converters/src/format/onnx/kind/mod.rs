@@ -16,6 +16,8 @@ pub struct GraphKind {
     pub is_fused: bool,
     /// Whether it has `FastGelu`, which is the tanh approximation that transformers calls `gelu_new`.
     pub has_fast_gelu: bool,
+    /// Whether it sorts distances into buckets in a half, at least in part.
+    pub has_half_buckets: bool,
 }
 
 /// What a graph computes with.
@@ -100,6 +102,7 @@ impl GraphKind {
             numbers: Numbers::of(file, graph, types),
             is_fused: graph.node.iter().any(is_fused),
             has_fast_gelu,
+            has_half_buckets: sorts_in_a_half(graph, types),
         }
     }
 
@@ -199,6 +202,29 @@ impl Numbers {
     }
 }
 
+/// Whether one of the numbers is of a half that are rounded up to buckets of distances, `Ceil(Log(…) / … · …)`: nothing else in a
+/// model is rounded up.
+fn sorts_in_a_half(graph: &GraphProto, types: &Types) -> bool {
+    const MOST: usize = 8;
+    let is_half = |name: &String| matches!(types.of(name), Some(DataType::Float16 | DataType::Bfloat16));
+    let makes = |name: &String| graph.node.iter().find(|node| node.output.first() == Some(name));
+    let mut ups = graph.node.iter().filter(|node| node.op_type() == "Ceil");
+    ups.any(|up| {
+        let mut node = Some(up);
+        for _ in 0..MOST {
+            let Some(of) = node.filter(|of| matches!(of.op_type(), "Ceil" | "Mul" | "Div" | "Log" | "Cast"))
+            else {
+                break;
+            };
+            if of.op_type() != "Cast" && of.output.iter().any(is_half) {
+                return true;
+            }
+            node = of.input.first().and_then(makes);
+        }
+        false
+    })
+}
+
 /// The types that zero points of blocks are packed in.
 const INTEGERS: [DataType; 2] = [DataType::Uint8, DataType::Int8];
 
@@ -287,6 +313,16 @@ pub fn moves(node: &NodeProto) -> bool {
         "If",
     ];
     MOVING.contains(&node.op_type())
+}
+
+impl Half {
+    /// A number as this type has it.
+    pub fn rounded(self, number: f32) -> f32 {
+        match self {
+            Half::F16 => half::f16::from_f32(number).to_f32(),
+            Half::Bf16 => half::bf16::from_f32(number).to_f32(),
+        }
+    }
 }
 
 impl fmt::Display for Half {

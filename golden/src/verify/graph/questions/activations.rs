@@ -79,7 +79,7 @@ impl GraphCandidate<'_> {
                 measured.push((noise.decibels(), at, name));
             }
         }
-        let limit = limits.activations(kind);
+        let limit = limits.activations(kind, self.moves_distances());
         // Constant scales were measured on texts, and clip what arbitrary tokens make of a model.
         let of_texts = kind.has_constant_scales() && measured.len() > 1;
         let aside = of_texts.then(|| measured.pop()).flatten();
@@ -94,11 +94,7 @@ impl GraphCandidate<'_> {
         let in_f32 = self.graph.name() == BackendName::Onnx.as_str();
         let by = if in_f32 { "in f32 here" } else { "by ONNX Runtime on this processor" };
         let quantized = graph.quantized_mask.as_ref();
-        let what = match (kind.rounds_activations(), self.approximates_gelu()) {
-            (true, false) => "rounding them",
-            (true, true) => "rounding them, and FastGelu (gelu_new) in the place of the configuration's gelu",
-            _ => "FastGelu (gelu_new) in the place of the configuration's gelu",
-        };
+        let what = self.approximations(kind);
         let (outcome, said) = if sqnr_db >= limit {
             let said = format!("{what}, {by}, leaves the signal above the noise, least so on {place}{aside}");
             (Outcome::Pass, said)
@@ -120,6 +116,33 @@ impl GraphCandidate<'_> {
         };
         let answer = Answer { outcome, said, sqnr_db: Some(sqnr_db), limit_db: Some(limit) };
         Ok(Rounding { answer, worst: Some(worst) })
+    }
+}
+
+impl GraphCandidate<'_> {
+    /// Whether a tool has made the graph compute something else than the model, and that is no fault.
+    pub(super) fn departs_by_design(&self) -> bool {
+        self.approximates_gelu() || self.moves_distances()
+    }
+
+    /// What of the graph is not the model's, in words.
+    fn approximations(&self, kind: GraphKind) -> String {
+        let mut what = Vec::new();
+        if kind.rounds_activations() {
+            what.push("rounding them".to_owned());
+        }
+        if self.approximates_gelu() {
+            what.push("FastGelu (gelu_new) in the place of the configuration's gelu".to_owned());
+        }
+        let moved = self.moved_distances();
+        if let (Some(first), Some(half)) = (moved.first(), kind.half()) {
+            what.push(format!(
+                "sorting distances into buckets in {half}, which gives {} of them another row of the table than f32, as {first} (leave \
+                 Log, Ceil and what is between them in f32)",
+                moved.len()
+            ));
+        }
+        what.join(", and ")
     }
 }
 

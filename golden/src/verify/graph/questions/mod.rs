@@ -14,6 +14,7 @@ use deberta_converters::error::Result;
 use deberta_converters::fidelity::{Dequantized, Fidelity};
 use deberta_converters::format::onnx::{GraphKind, Half, Numbers};
 use deberta_converters::loading::Parameters;
+use deberta_converters::lowering::Codes;
 
 use super::candidate::{Attempt, GraphCandidate, Judged};
 use super::{is_by_numbers, lengths};
@@ -50,7 +51,9 @@ impl GraphCandidate<'_> {
         let kind = self.graph.kind();
         let limits = self.limits();
         let Some(parameters) = self.model() else {
-            if kind.is_quantized() || self.approximates_gelu() {
+            let mut points = report.runs.iter().flat_map(|run| &run.points);
+            let is_open = points.any(|point| point.verdict == Verdict::Quantized);
+            if kind.is_quantized() || self.approximates_gelu() || is_open {
                 self.cannot_answer(report);
             }
             return;
@@ -61,12 +64,13 @@ impl GraphCandidate<'_> {
         let compared = opened.and_then(|graph| graph.compare(checkpoint).map(|fidelity| (graph, fidelity)));
         let answers = compared.and_then(|(graph, mut fidelity)| {
             weights::limit(&mut fidelity, limits.steps());
-            let weights = weights::answer(&fidelity, checkpoint, kind);
-            let own = self.judged_by(&fidelity);
+            let mut weights = weights::answer(&fidelity, checkpoint, kind);
+            let own = self.judged_by(&graph, &fidelity);
             let (of_graph, runs) = self.computes(&graph, &parameters, &fidelity, own, report)?;
             report.runs.extend(runs);
             let sets = self.sets(&parameters)?;
-            let rounding = if kind.rounds_activations() || self.approximates_gelu() {
+            self.judge_roundings(&graph, &parameters, &fidelity, &sets, &mut weights)?;
+            let rounding = if kind.rounds_activations() || self.departs_by_design() {
                 self.rounds(&graph, &parameters, kind, &limits, &sets)?
             } else {
                 let answer = Answer::new(Outcome::Pass, "no activations are rounded");
@@ -122,10 +126,13 @@ impl GraphCandidate<'_> {
     }
 
     /// The least decibels that the lowered graph must reach, where tolerances of f32 do not hold for it; and the precision.
-    fn judged_by(&self, fidelity: &Fidelity) -> Judged {
+    fn judged_by(&self, graph: &Dequantized, fidelity: &Fidelity) -> Judged {
         let half = self.graph.kind().half();
+        // What is stored in a half is as near as what is computed in one.
+        let is_half =
+            |name: &String| graph.stored(name).is_some_and(|stored| matches!(stored.codes, Codes::Halves(_)));
         match half {
-            _ if !fidelity.unknown.is_empty() => {
+            _ if !fidelity.unknown.iter().all(is_half) => {
                 Judged { precision: Precision::Quantized, least: WITH_UNKNOWN }
             }
             Some(Half::F16) => Judged { precision: Precision::Quantized, least: IN_F16 },

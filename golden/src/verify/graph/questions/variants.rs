@@ -17,7 +17,6 @@ use deberta_converters::lowering::{Activations, Lowered, Options, Switched, lowe
 use deberta_converters::mapped::Mapped;
 use deberta_converters::matching::Bound;
 use deberta_converters::output::temporary::{self, OWNER, Temporary};
-use deberta_reference::activation::Activation;
 
 use crate::backend::{self, BackendName};
 use crate::verify::graph::candidate::{GraphCandidate, Judged, Weights};
@@ -33,6 +32,20 @@ const PREFIX: &str = "deberta-graph-";
 impl Variant {
     /// With the weights of the model in the place of the rounded ones.
     pub(super) fn with_weights_of(graph: &Dequantized, model: &Checkpoint) -> Result<Variant> {
+        Variant::with(graph, model, |held, bound| Dequantized::in_layout_of(held, model, bound).map(Some))
+    }
+
+    /// With the weights of the model rounded to the nearest, where the graph stores them in blocks of integers.
+    pub(super) fn with_nearest_of(graph: &Dequantized, model: &Checkpoint) -> Result<Variant> {
+        Variant::with(graph, model, |held, bound| graph.nearest(held, model, bound))
+    }
+
+    /// With these numbers in the place of rounded weights, where there are any.
+    fn with(
+        graph: &Dequantized,
+        model: &Checkpoint,
+        numbers: impl Fn(&Bound, &Bound) -> Result<Option<Vec<f32>>>,
+    ) -> Result<Variant> {
         let mut lowered = graph.lowered.model.clone();
         let Some(tensors) = lowered.graph.as_mut().map(|graph| &mut graph.initializer) else {
             return Err(Error::malformed("an ONNX model without a graph"));
@@ -44,7 +57,9 @@ impl Variant {
             if graph.stored(&held.stored_name).is_none() || bound.param.shape != held.param.shape {
                 continue;
             }
-            put(tensor, &Dequantized::in_layout_of(&held, model, bound)?);
+            if let Some(numbers) = numbers(&held, bound)? {
+                put(tensor, &numbers);
+            }
         }
         Variant::of(lowered, graph)
     }
@@ -58,8 +73,7 @@ impl Variant {
     pub(super) fn switched(graph: &Dequantized, model: &Checkpoint) -> Result<(Variant, Switched)> {
         let path = &graph.checkpoint.source.path;
         let file = open(Mapped::open(path)?)?;
-        let exact_gelu = model.config.hidden_act == Activation::Gelu;
-        let options = Options { activations: Activations::Switched, exact_gelu };
+        let options = Options::of_a_model(Activations::Switched, &model.config);
         let Lowered { model: mut lowered, switched, .. } = lower(&file, Mapped::open(path)?, options)?;
         let held = graph.held();
         for (name, of) in &switched.exact {
@@ -120,6 +134,7 @@ impl<'v> GraphCandidate<'v> {
             meanings: self.meanings.clone(),
             judged: Some(judged),
             model: OnceCell::new(),
+            moves_distances: OnceCell::new(),
         })
     }
 }
