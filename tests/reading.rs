@@ -1,5 +1,6 @@
 //! Checkpoints as people have them: names of other programs, several models in a file, adapters, other containers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -162,6 +163,15 @@ fn checkpoints_of_a_training_are_read() {
 }
 
 #[test]
+fn a_model_that_is_a_layer_of_another_one_is_read() {
+    let folder = fixture("reading/tf-shards");
+    let expected = digest(&folder.join("whole.h5"), &[]);
+    assert_eq!(digest(&folder.join("in-a-model.h5"), &[]), expected);
+    let (_, ledger) = convert(&folder.join("in-a-model.h5"), &[]);
+    assert_eq!(kept_aside(&ledger).len(), 2, "the other layer: {ledger}");
+}
+
+#[test]
 fn shards_of_tensorflows_classes_are_read() {
     let folder = fixture("reading/tf-shards");
     assert_eq!(digest(&folder, &[]), digest(&folder.join("whole.h5"), &[]));
@@ -207,6 +217,29 @@ fn tensors_that_save_model_stored_once_have_both_names() {
 }
 
 #[test]
+fn tensors_that_save_torch_model_stored_once_have_both_names_in_the_index() {
+    let (words, decoder) = ("deberta.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight");
+    let whole = folder("mlm", |tensors| renamed(&tensors, |name| name.replace(words, decoder)));
+    let mut one = tensors(&whole.path().join("model.safetensors"));
+    let other = one.split_off(one.len() / 2);
+    fs::remove_file(whole.path().join("model.safetensors")).unwrap();
+    let mut map = serde_json::Map::new();
+    for (shard, tensors) in [("a.safetensors", one), ("b.safetensors", other)] {
+        write(&whole.path().join(shard), &tensors, json!({ "format": "pt" }));
+        map.extend(tensors.into_iter().map(|(name, ..)| (name, json!(shard))));
+    }
+    let index = whole.path().join("model.safetensors.index.json");
+    let metadata =
+        json!({ "total_size": 1, words: decoder, "cls.predictions.decoder.bias": "cls.predictions.bias" });
+    fs::write(&index, json!({ "metadata": metadata, "weight_map": map }).to_string()).unwrap();
+    assert_eq!(digest(whole.path(), &[]), digest(&fixture("transformers/mlm"), &[]));
+    // Without that, there are no word embeddings.
+    fs::write(&index, json!({ "weight_map": map }).to_string()).unwrap();
+    let error = fail(CONVERT, &["digest", &path(whole.path())]);
+    assert!(error.contains(words) && error.contains("missing"), "{error}");
+}
+
+#[test]
 fn the_head_is_left_out_on_request_and_listed() {
     let from = fixture("transformers/seqcls");
     for name in ["pytorch_model.bin", "model.safetensors", "tf_model.h5"] {
@@ -230,6 +263,13 @@ fn the_head_is_left_out_on_request_and_listed() {
 #[test]
 fn a_folder_is_read_as_transformers_reads_it() {
     let from = fixture("transformers/seqcls");
+    // A folder is no file of that name.
+    let beside = tempfile::tempdir().unwrap();
+    fs::create_dir(beside.path().join("model.safetensors")).unwrap();
+    for name in ["config.json", "pytorch_model.bin"] {
+        fs::copy(from.join(name), beside.path().join(name)).unwrap();
+    }
+    assert_eq!(digest(beside.path(), &[]), digest(&from, &[]));
     let folder = folder("seqcls", |tensors| tensors);
     // A stale file of another format is not taken.
     fs::copy(fixture("transformers/tokcls/pytorch_model.bin"), folder.path().join("pytorch_model.bin"))
@@ -323,9 +363,66 @@ fn containers_are_named_with_what_leads_on() {
         ),
         "{error}"
     );
+    // What starts as a zip archive, a pickle or a graph is told by its name, once its reader refuses it.
+    for (name, bytes, expected) in [
+        ("weights.npz", &b"PK\x03\x04"[..], "; NumPy: `python"),
+        ("model.pkl", b"\x80\x04}", "; a pickle of Python: `deberta-convert audit"),
+        (
+            "zero_pp_rank_0_mp_rank_00_optim_states.pt",
+            b"\x80\x02}q\x00.",
+            "; DeepSpeed: `python zero_to_fp32.py",
+        ),
+        ("model.pth.tar", b"PK\x03\x04", "a zip archive without its end record"),
+    ] {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        let error = fail(CONVERT, &["inspect", &path(&file)]);
+        assert!(error.contains(expected) && !error.contains("unpack it first"), "{error}");
+    }
     let module = fixture("torch/bad-module.bin");
     let error = fail(CONVERT, &["inspect", &path(&module)]);
     assert!(error.contains("This is a whole module") && error.contains("state_dict()"), "{error}");
+}
+
+#[test]
+fn tensors_that_deepspeed_left_empty_are_known_as_such() {
+    let folder = folder("seqcls", |tensors| {
+        let empty = |(name, dtype, shape, bytes): Tensor| match shape.len() {
+            2 => (name, dtype, vec![0], Vec::new()),
+            _ => (name, dtype, shape, bytes),
+        };
+        tensors.into_iter().map(empty).collect()
+    });
+    let error = fail(CONVERT, &["digest", &path(folder.path())]);
+    assert!(error.contains("as DeepSpeed leaves them under ZeRO stage 3"), "{error}");
+}
+
+#[test]
+fn a_shard_is_known_by_its_index() {
+    let from = fixture("transformers/sharded");
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(from.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut index = fs::read_to_string(from.join("model.safetensors.index.json")).unwrap();
+    let shards: BTreeSet<String> = serde_json::from_str::<Value>(&index).unwrap()["weight_map"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|shard| shard.as_str().unwrap().to_owned())
+        .collect();
+    for (number, shard) in shards.iter().enumerate() {
+        index = index.replace(shard, &format!("part{number}.safetensors"));
+        fs::copy(from.join(shard), folder.path().join(format!("part{number}.safetensors"))).unwrap();
+    }
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    assert_eq!(digest(folder.path(), &[]), digest(&from, &[]));
+    let error = fail(CONVERT, &["digest", &path(&folder.path().join("part1.safetensors"))]);
+    assert!(error.contains("one of several shards") && error.contains("or the folder"), "{error}");
+    // One that is all of the model is none of several.
+    fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+    let whole = fixture("transformers/seqcls/model.safetensors");
+    fs::copy(whole, folder.path().join("model-00001-of-00001.safetensors")).unwrap();
+    let error = fail(CONVERT, &["digest", &path(folder.path())]);
+    assert!(error.contains("model-00001-of-00001.safetensors (safetensors: name it)"), "{error}");
 }
 
 #[test]

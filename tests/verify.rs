@@ -1,11 +1,12 @@
 //! `deberta-verify` as people run it.
 
 use std::path::Path;
+use std::process::Command;
 
 use deberta_golden::trace::folder::find;
 use deberta_golden::{Data, Trace};
 use deberta_tests::cases::each;
-use deberta_tests::{fixture, run, shared_fixtures, shared_fixtures_of_version_2, succeed};
+use deberta_tests::{fixture, run, run_command, shared_fixtures, shared_fixtures_of_version_2, succeed};
 
 use crate::VERIFY;
 
@@ -173,6 +174,18 @@ fn bench_reports_times() {
     for key in ["load_ms", "first_ms", "median_ms", "min_ms", "max_ms", "tokens_per_second"] {
         assert!(measured[key].as_f64().unwrap() > 0.0, "{key}");
     }
+}
+
+#[test]
+fn thousands_of_threads_are_not_started() {
+    let model = fixture("transformers").join("base");
+    let arguments = ["bench", "--model", text(&model), "--seq", "7", "--runs", "1", "--format", "json"];
+    let mut command = Command::new(VERIFY);
+    let run = run_command(command.args(arguments).env("RAYON_NUM_THREADS", "100000"));
+    let measured: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(measured["threads"].as_u64().unwrap() <= 512, "{}", run.stdout);
+    let refused = run_command(Command::new(VERIFY).args(arguments).args(["--threads", "513"]));
+    assert!(refused.code == 2 && refused.stderr.contains("not in 1..=512"), "{}", refused.stderr);
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Checkpoint {
             files.iter().filter_map(|file| onnx::recover(file.as_ref(), prefix.is_some())).collect();
         let names: Vec<&str> = if recovered.is_empty() {
             let stored = files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.name.as_str());
-            let second = files.iter().flat_map(|file| file.second_names()).map(|(second, _)| second.as_str());
+            let of_files = files.iter().flat_map(|file| file.second_names());
+            let second = of_files.chain(&source.second_names).map(|(second, _)| second.as_str());
             stored.chain(second).collect()
         } else {
             recovered.iter().flatten().flatten().flatten().map(|recovered| recovered.name.as_str()).collect()
@@ -161,6 +162,7 @@ impl Checkpoint {
             drop_head,
             scope,
             files: &files,
+            second_names: &source.second_names,
             recovered: &recovered,
         };
         let Matched { bound, copies, aside, problems } = matcher.run()?;

@@ -3,11 +3,12 @@
 use deberta_reference::{Head, Module, Param, Role, locate, params};
 
 use crate::checkpoint::Checkpoint;
+use crate::containers::by_name;
 use crate::error::{Error, Kind, Result};
 use crate::format::TensorFile;
 use crate::matching::{Problem, ProblemKind};
 use crate::naming::{Naming, onnx};
-use crate::source::{index_of, is_shard};
+use crate::source::{index_of, is_one_of_several};
 
 impl Checkpoint {
     /// Turns problems into an error that names the file and the first tensor.
@@ -41,6 +42,11 @@ impl Checkpoint {
         } else {
             (first, first.what.to_string())
         };
+        // DeepSpeed's files may hold some layers, or a part of every tensor.
+        let name = self.source.path.to_string_lossy();
+        if let Some(container) = by_name(&name).filter(|container| container.name == "DeepSpeed") {
+            message.push_str(&container.and_lead());
+        }
         if problems.len() > 1 {
             message.push_str(&format!(
                 "; {} problems in all, which `deberta-convert inspect` lists",
@@ -55,10 +61,11 @@ impl Checkpoint {
     fn is_one_shard(&self) -> Option<String> {
         let [file] = self.source.files.as_slice() else { return None };
         let name = file.file_name()?.to_string_lossy();
-        if self.source.weight_map.is_some() || !is_shard(&name) {
+        let index = index_of(file);
+        if self.source.weight_map.is_some() || index.is_none() && !is_one_of_several(&name) {
             return None;
         }
-        let lead = match index_of(file) {
+        let lead = match index {
             Some(index) if index.ends_with(self.format.index_name()) => {
                 format!("name their index, {}, or the folder", index.display())
             }
@@ -134,12 +141,12 @@ impl Checkpoint {
     }
 }
 
-/// What files are whose tensors are for the most part empty.
+/// What files are of whose tensors many are empty. DeepSpeed leaves small ones whole, which are more than half.
 pub(crate) fn without_weights(files: &[Box<dyn TensorFile>]) -> Option<&'static str> {
     let shapes = || files.iter().flat_map(|file| file.tensors()).map(|tensor| tensor.shape.as_slice());
     let empty = shapes().filter(|shape| shape.contains(&0)).count();
-    (empty > 0 && empty * 2 > shapes().count()).then_some(
-        "most tensors of this file are empty, as DeepSpeed leaves them under ZeRO stage 3: the weights are in the \
+    (empty > 0 && empty * 4 > shapes().count()).then_some(
+        "many tensors of this file are empty, as DeepSpeed leaves them under ZeRO stage 3: the weights are in the \
          zero_pp_rank_… files beside it, and `python zero_to_fp32.py CHECKPOINT_FOLDER OUTPUT_FOLDER` (DeepSpeed puts that \
          program into the folder) makes whole weights of them",
     )

@@ -97,6 +97,8 @@ pub(crate) struct Matcher<'a> {
     /// For names of Keras, the scope of the model, and whether there are others.
     pub(crate) scope: Option<(&'a str, bool)>,
     pub(crate) files: &'a [Box<dyn TensorFile>],
+    /// Further names of tensors, from the index of shards; files have their own.
+    pub(crate) second_names: &'a [(String, String)],
     /// For files with graphs, what each tensor was recognised as.
     pub(crate) recovered: &'a [Vec<Option<Vec<Recovered>>>],
 }
@@ -149,7 +151,7 @@ impl Matcher<'_> {
         for (file, tensors) in self.files.iter().enumerate() {
             matched.aside.extend_from_slice(tensors.extras());
             let mut second_names: HashMap<&str, Vec<&str>> = HashMap::new();
-            for (second, stored) in tensors.second_names() {
+            for (second, stored) in tensors.second_names().iter().chain(self.second_names) {
                 second_names.entry(stored).or_default().push(second);
             }
             for (index, info) in tensors.tensors().iter().enumerate() {
@@ -246,8 +248,9 @@ impl Matcher<'_> {
                 .find_map(|variable| {
                     let &(param, rank, transposed) = lookup.get(variable.path)?;
                     // A masked-LM file repeats the embeddings under `cls`.
-                    let repeated =
-                        variable.layer.is_some_and(|layer| Some(layer) != variable.path.split('/').next());
+                    let repeated = variable.layer.is_some_and(|layer| {
+                        keras::is_layer(layer) && Some(layer) != variable.path.split('/').next()
+                    });
                     Some((param, candidate(if repeated { SECOND_NAME } else { rank }, transposed)))
                 })
                 .into_iter()

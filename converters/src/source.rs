@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::confinement::require_inside;
 use crate::containers::instead_of_weights;
@@ -23,9 +24,17 @@ pub struct Source {
     pub files: Vec<PathBuf>,
     /// For a sharded checkpoint, which shard holds which tensor.
     pub weight_map: Option<BTreeMap<String, String>>,
+    /// What the index says besides: further names of tensors, each with the name that a shard has it under. So
+    /// `huggingface_hub.save_torch_model` notes tensors that share their elements.
+    pub second_names: Vec<(String, String)>,
 }
 
 impl Source {
+    /// A checkpoint of these files, which no index lists.
+    pub fn of_files(path: PathBuf, files: Vec<PathBuf>) -> Source {
+        Source { path, files, weight_map: None, second_names: Vec::new() }
+    }
+
     /// Finds the weight files that `input` names: a file, a shard index, or a folder, in which `wanted` is looked
     /// for, or else the formats in the order of [`Format::ALL`] without `unwanted`.
     ///
@@ -39,7 +48,9 @@ impl Source {
                 None => Some(format) != unwanted,
             });
             let names: Vec<String> = formats.flat_map(Format::places).collect();
-            let found = names.iter().map(|name| input.join(name)).find(|path| path.exists());
+            // A folder of that name holds no weights for transformers, either.
+            let found =
+                names.iter().map(|name| input.join(name)).find(|path| path.exists() && !path.is_dir());
             return match found {
                 Some(path) => {
                     if is_index(&path.to_string_lossy()) {
@@ -60,7 +71,7 @@ impl Source {
         if is_index(&input.to_string_lossy()) {
             return Source::from_index(input);
         }
-        Ok(Source { path: input.to_owned(), files: vec![input.to_owned()], weight_map: None })
+        Ok(Source::of_files(input.to_owned(), vec![input.to_owned()]))
     }
 
     fn from_index(index: &Path) -> Result<Source> {
@@ -68,6 +79,8 @@ impl Source {
         struct Index {
             #[serde(deserialize_with = "unique_keys")]
             weight_map: BTreeMap<String, String>,
+            #[serde(default)]
+            metadata: Value,
         }
         let text = read_text(index)?;
         let parsed: Index = serde_json::from_str(&text).map_err(|error| {
@@ -91,7 +104,14 @@ impl Source {
         for file in files.iter().filter(|file| file.exists()) {
             require_inside(folder, file)?;
         }
-        Ok(Source { path: index.to_owned(), files, weight_map: Some(parsed.weight_map) })
+        let told = parsed.metadata.as_object().into_iter().flatten();
+        let second_names = told
+            .filter_map(|(second, stored)| Some((second.clone(), stored.as_str()?.to_owned())))
+            .filter(|(second, stored)| {
+                parsed.weight_map.contains_key(stored) && !parsed.weight_map.contains_key(second)
+            })
+            .collect();
+        Ok(Source { path: index.to_owned(), files, weight_map: Some(parsed.weight_map), second_names })
     }
 
     /// The folder of the checkpoint.
@@ -191,7 +211,12 @@ pub(crate) fn index_of(shard: &Path) -> Option<PathBuf> {
     indices.into_iter().map(|name| shard.with_file_name(name)).find(lists)
 }
 
-/// Whether the file of this name is one of several shards: `model-00001-of-00003.safetensors`.
+/// Whether the file of this name is a part of a model, and not a shard that is all of it.
+pub fn is_one_of_several(path: &str) -> bool {
+    is_shard(path) && !path.contains("-of-00001.")
+}
+
+/// Whether the file of this name is a shard: `model-00001-of-00003.safetensors`.
 pub fn is_shard(path: &str) -> bool {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     let digits = |text: Option<&str>| {
@@ -286,5 +311,8 @@ mod tests {
     fn shards_are_told_by_their_names() {
         assert!(is_shard("a/model-00001-of-00003.safetensors") && is_shard("tf_model-00002-of-00002.h5"));
         assert!(!is_shard("model-of-00001.bin") && !is_shard("part-1-of-2.bin"));
+        assert!(
+            is_one_of_several("model-00001-of-00003.bin") && !is_one_of_several("model-00001-of-00001.bin")
+        );
     }
 }

@@ -58,7 +58,7 @@ fn of_checkpoint(
     progress: &dyn Progress,
 ) -> Result<Vec<(String, TensorDigest)>> {
     let paths = written.shards.iter().map(|shard| shard.path.clone()).collect();
-    let source = Source { path: written.path.clone(), files: paths, weight_map: None };
+    let source = Source::of_files(written.path.clone(), paths);
     let (opened, head) = (written.open(files)?, Some(input.head));
     let mut output = Checkpoint::from_files(source, written.format, opened, &input.config, head)?;
     output.check_copies()?;

@@ -12,16 +12,20 @@ use crate::json::{not_json, read_object, read_text};
 /// What an adapter's configuration says of the way in which it is merged.
 pub(super) struct Settings {
     alpha: f64,
+    /// `r`, if it is said.
+    rank: Option<f64>,
     /// Whether the rank counts by its root: `use_rslora`.
     rank_stabilized: bool,
     /// Other values of `alpha` for modules whose names fit, the first counts.
     alphas: Vec<(Regex, f64)>,
+    /// Other ranks, likewise.
+    ranks: Vec<(Regex, f64)>,
     pub(super) head: Option<Head>,
 }
 
 /// Settings that change nothing about merging, whatever they say. `fan_in_fan_out` is for layers that store their weights
-/// transposed; DeBERTa has none, and peft sets it to false. The ranks are those of the tensors.
-const NO_MATTER: [&str; 26] = [
+/// transposed; DeBERTa has none, and peft sets it to false.
+const NO_MATTER: [&str; 24] = [
     "auto_mapping",
     "base_model_name_or_path",
     "bias",
@@ -41,8 +45,6 @@ const NO_MATTER: [&str; 26] = [
     "modules_to_save",
     "peft_version",
     "qalora_group_size",
-    "r",
-    "rank_pattern",
     "revision",
     "runtime_config",
     "target_modules",
@@ -51,8 +53,16 @@ const NO_MATTER: [&str; 26] = [
 ];
 
 /// Settings that are read.
-const READ: [&str; 6] =
-    ["alpha_pattern", "init_lora_weights", "lora_alpha", "peft_type", "task_type", "use_rslora"];
+const READ: [&str; 8] = [
+    "alpha_pattern",
+    "init_lora_weights",
+    "lora_alpha",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "task_type",
+    "use_rslora",
+];
 
 /// The ways in which adapters are initialised that leave the base weights as they are.
 const INITIALISATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
@@ -101,35 +111,58 @@ impl Settings {
         let wrong = |key: &str| Error::new(Kind::Config, format!("{key}: expected a number"));
         let alpha =
             map.get("lora_alpha").unwrap_or(&Value::Null).as_f64().ok_or_else(|| wrong("lora_alpha"))?;
-        let mut alphas = Vec::new();
-        for (pattern, alpha) in map.get("alpha_pattern").and_then(Value::as_object).into_iter().flatten() {
-            // As peft's get_pattern_key has it.
-            let regex = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).map_err(|_| {
-                let why = format!(
-                    "alpha_pattern: \"{}\" is no pattern that is understood here",
-                    Printable(pattern)
-                );
-                Error::new(Kind::Config, why)
-            })?;
-            alphas.push((regex, alpha.as_f64().ok_or_else(|| wrong("alpha_pattern"))?));
-        }
+        let rank = match map.get("r") {
+            None | Some(Value::Null) => None,
+            Some(rank) => Some(rank.as_f64().ok_or_else(|| wrong("r"))?),
+        };
+        let (alphas, ranks) = (by_patterns(map, "alpha_pattern")?, by_patterns(map, "rank_pattern")?);
         let rank_stabilized = map.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
         let head = map.get("task_type").and_then(Value::as_str).and_then(head);
-        Ok(Settings { alpha, rank_stabilized, alphas, head })
+        Ok(Settings { alpha, rank, rank_stabilized, alphas, ranks, head })
     }
 
     /// What the product of the two matrices of a module is multiplied by.
+    ///
+    /// # Errors
+    /// A rank that is not the one that is said here.
     pub(super) fn scale(&self, module: &str, rank: usize) -> Result<f64> {
         if rank == 0 {
             return Err(Error::malformed("has rank 0"));
         }
         // Patterns are of the whole name.
         let names = [format!("deberta.{module}"), module.to_owned()];
-        let special = self.alphas.iter().find(|(pattern, _)| names.iter().any(|name| pattern.is_match(name)));
-        let alpha = special.map_or(self.alpha, |(_, alpha)| *alpha);
+        let special = |patterns: &[(Regex, f64)]| {
+            let mut patterns = patterns.iter();
+            let fits = |pattern: &Regex| names.iter().any(|name| pattern.is_match(name));
+            patterns.find(|(pattern, _)| fits(pattern)).map(|(_, value)| *value)
+        };
+        let alpha = special(&self.alphas).unwrap_or(self.alpha);
         let rank = rank as f64;
+        if let Some(said) = special(&self.ranks).or(self.rank).filter(|said| *said != rank) {
+            let why =
+                format!("has rank {rank}, adapter_config.json says {said}: the two are not of one adapter");
+            return Err(Error::malformed(why).wanting(said, rank));
+        }
         Ok(alpha / if self.rank_stabilized { rank.sqrt() } else { rank })
     }
+}
+
+/// The numbers that a setting has for modules whose names fit a pattern.
+fn by_patterns(map: &Map<String, Value>, key: &str) -> Result<Vec<(Regex, f64)>> {
+    let entries = map.get(key).and_then(Value::as_object).into_iter().flatten();
+    entries
+        .map(|(pattern, value)| {
+            // As peft's get_pattern_key has it.
+            let regex = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).map_err(|_| {
+                let why = format!("{key}: \"{}\" is no pattern that is understood here", Printable(pattern));
+                Error::new(Kind::Config, why)
+            })?;
+            let number = value
+                .as_f64()
+                .ok_or_else(|| Error::new(Kind::Config, format!("{key}: expected a number")))?;
+            Ok((regex, number))
+        })
+        .collect()
 }
 
 /// The class of a task of peft.
@@ -160,6 +193,16 @@ mod tests {
         assert_eq!(scale(patterns, "encoder.layer.0.output.dense"), 2.0);
         assert_eq!(scale(patterns, "encoder.layer.2.output.dense"), 4.0);
         assert!(settings("").unwrap().scale("x", 0).is_err());
+    }
+
+    #[test]
+    fn ranks_are_those_that_are_said() {
+        let said = settings(r#", "r": 8, "rank_pattern": {"layer.1.output.dense": 2}"#).unwrap();
+        assert_eq!(said.scale("encoder.layer.1.output.dense", 2).unwrap(), 8.0);
+        assert_eq!(said.scale("encoder.layer.0.output.dense", 8).unwrap(), 2.0);
+        let error = said.scale("encoder.layer.0.output.dense", 4).unwrap_err();
+        assert!(error.to_string().contains("has rank 4, adapter_config.json says 8"), "{error}");
+        assert!(settings(r#", "r": "8""#).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::confinement::require_inside;
 use crate::error::Printable;
 use crate::format::{Format, sniff};
 use crate::opening::open;
-use crate::source::{is_index, is_shard};
+use crate::source::{is_index, is_one_of_several};
 
 /// The deepest folder that is looked into for weights, the named one being 0.
 const DEEPEST: usize = 3;
@@ -20,7 +20,7 @@ const MOST: usize = 2_000;
 const NAMED: usize = 6;
 
 /// What weights may be called.
-const WEIGHTS: [&str; 9] = ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5", "onnx", "json"];
+const WEIGHTS: [&str; 8] = ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5", "onnx"];
 
 /// What there is in a folder, in words that follow a semicolon; nothing if there is nothing to name.
 pub(crate) fn instead_of_weights(folder: &Path) -> String {
@@ -36,7 +36,7 @@ pub(crate) fn instead_of_weights(folder: &Path) -> String {
             found.push(format!("{} (the index of shards: name it)", Printable(name)));
             continue;
         }
-        if foreign.is_none() && is_shard(name) {
+        if foreign.is_none() && is_one_of_several(name) {
             let folder = folder_of(name);
             let has_index = files.iter().any(|file| is_index(file) && folder_of(file) == folder);
             if !has_index && !lost.contains(&folder) {
@@ -57,11 +57,19 @@ pub(crate) fn instead_of_weights(folder: &Path) -> String {
                 }
             }
             (Some(format), None) => found.push(format!("{} ({format}: name it)", Printable(name))),
+            (None, None) if is_weights(name) && !is_of_training(name) => {
+                let is_empty = fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() == 0);
+                let what = if is_empty { "empty" } else { "of no format that is read here" };
+                found.push(format!("{} ({what})", Printable(name)));
+            }
             (None, None) => {}
         }
     }
     if found.is_empty() {
-        return String::new();
+        found = files.iter().map(|name| Printable(name).to_string()).collect();
+    }
+    if found.is_empty() {
+        return "; there is no file in it".to_owned();
     }
     let more = found.len().saturating_sub(NAMED);
     found.truncate(NAMED);
@@ -81,18 +89,30 @@ fn folder_of(name: &str) -> &str {
 
 /// The format of a weight file, if it is one that is read here, by its name and its bytes.
 fn readable(folder: &Path, name: &str) -> Option<Format> {
-    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-    // What a training leaves is PyTorch's, too, and no model.
-    let is_other = ["optimizer", "scheduler", "scaler", "rng_state", "training_args", "adapter_"];
-    if !is_weights(name) || is_other.iter().any(|other| file.starts_with(other)) {
+    if is_of_training(name) || !(is_weights(name) || has_no_extension(name)) {
         return None;
     }
-    sniff(&start(&folder.join(name))).ok()
+    let format = sniff(&start(&folder.join(name))).ok()?;
+    // Many files start as a graph may.
+    (is_weights(name) || format != Format::Onnx).then_some(format)
+}
+
+/// Whether a file is what a training leaves beside a model, which is PyTorch's, too.
+fn is_of_training(name: &str) -> bool {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    let others =
+        ["optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args", "adapter_"];
+    others.iter().any(|other| file.starts_with(other))
 }
 
 fn is_weights(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, extension)| WEIGHTS.contains(&extension.to_lowercase().as_str()))
-        && !name.ends_with(".json")
+}
+
+/// `state_dict`, `pytorch_model.bin.1`.
+fn has_no_extension(name: &str) -> bool {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    file.rsplit_once('.').is_none_or(|(_, extension)| extension.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The first kilobyte of a regular file.
@@ -148,10 +168,19 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         };
-        assert_eq!(instead_of_weights(folder.path()), "");
+        assert_eq!(instead_of_weights(folder.path()), "; there is no file in it");
         write("config.json", b"{}");
         write("optimizer.pt", b"PK\x03\x04");
-        assert_eq!(instead_of_weights(folder.path()), "");
+        assert_eq!(instead_of_weights(folder.path()), "; there is config.json, optimizer.pt");
+        write("a/state_dict", b"PK\x03\x04");
+        write("a/spm.model", b"\x08\x07");
+        write("a/weights.bin", b"text");
+        write("a/empty.onnx", b"");
+        assert_eq!(
+            instead_of_weights(&folder.path().join("a")),
+            "; there is empty.onnx (empty), state_dict (PyTorch: name it), weights.bin (of no format that is read here)"
+        );
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
         write("model.pt", b"PK\x03\x04");
         write("0_Transformer/model.safetensors", b"\x10\0\0\0\0\0\0\0{\"a\":");
         write("flax_model.msgpack", b"x");

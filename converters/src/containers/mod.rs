@@ -63,6 +63,12 @@ pub fn by_name(path: &str) -> Option<&'static Container> {
     find(told)
 }
 
+/// The container that a file is by its name though it starts like a weight file: many are zip archives or pickles. Names that
+/// PyTorch's own files have, too, tell nothing: `model.pth.tar`, `checkpoint`.
+pub(crate) fn behind(path: &str) -> Option<&'static Container> {
+    by_name(path).filter(|container| !["an archive", "TensorFlow's checkpoints"].contains(&container.name))
+}
+
 /// The container that a file is by the folders that it is in: `model.mlpackage/Data/…/weight.bin`.
 pub fn by_folder(path: &str) -> Option<&'static Container> {
     let path = path.to_lowercase();
@@ -98,6 +104,11 @@ fn find(told: impl Fn(&Sign) -> bool) -> Option<&'static Container> {
 }
 
 impl Container {
+    /// What it is and what leads on, to follow an error.
+    pub(crate) fn and_lead(&self) -> String {
+        format!("; {}: {}", self.name, self.lead)
+    }
+
     /// The error for a file that is one.
     pub(crate) fn refusal(&self) -> Error {
         Error::unsupported(format!("{}: {}", self.name, self.lead))
@@ -124,6 +135,10 @@ mod tests {
             ("pytorch_model.bin", ""),
         ] {
             assert_eq!(name(by_name(path)), whose, "{path}");
+        }
+        assert_eq!(name(behind("weights.npz")), "NumPy");
+        for path in ["model.pth.tar", "checkpoint", "pytorch_model.bin"] {
+            assert!(behind(path).is_none(), "{path}");
         }
         for (path, whose) in [
             ("model.mlpackage/Data/com.apple.CoreML/weights/weight.bin", "Core ML"),

@@ -52,7 +52,13 @@ pub const CONTAINERS: &[Container] = &[
     },
     Container {
         name: "DeepSpeed",
-        told_by: &[Name("mp_rank_*_model_states.pt"), Name("*zero_pp_rank_*"), Name("*_optim_states.pt")],
+        told_by: &[
+            Name("mp_rank_*_model_states.pt"),
+            Name("layer_*-model_states.pt"),
+            Name("*expert_*_model_states.pt"),
+            Name("*zero_pp_rank_*"),
+            Name("*_optim_states.pt"),
+        ],
         lead: "`python zero_to_fp32.py CHECKPOINT_FOLDER OUTPUT_FOLDER` (DeepSpeed puts that program beside the file `latest`) \
                makes whole weights of it; below ZeRO stage 3, `deberta-convert convert mp_rank_00_model_states.pt --to safetensors` \
                reads them where they are",
@@ -180,6 +186,11 @@ pub const CONTAINERS: &[Container] = &[
         lead: "take the state_dict() of the model that it was made from",
     },
     Container {
+        name: "torch.export",
+        told_by: &[Extension("pt2")],
+        lead: "`python -c \"import torch, transformers.modeling_outputs; torch.save(torch.export.load('FILE').state_dict, 'pytorch_model.bin')\"` saves its weights",
+    },
+    Container {
         name: "ExecuTorch",
         told_by: &[Extension("pte"), Bytes(4, b"ET12")],
         lead: TAKE_THE_ORIGINAL,
@@ -225,6 +236,7 @@ pub const CONTAINERS: &[Container] = &[
             Extension("bz2"),
             Extension("xz"),
             Extension("zst"),
+            Extension("lz4"),
             Extension("7z"),
             Extension("rar"),
             Bytes(0, b"\xfd7zXZ\0"),

@@ -89,7 +89,7 @@ impl Dequantized {
         let options = Options::of_a_model(Activations::Exact, config);
         let lowered = lower(&file, Mapped::open(path)?, options)?;
         let quantized_mask = rounds_the_mask(&file);
-        let source = Source { path: path.to_owned(), files: vec![path.to_owned()], weight_map: None };
+        let source = Source::of_files(path.to_owned(), vec![path.to_owned()]);
         let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
         let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
         let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;

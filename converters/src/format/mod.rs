@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::containers::{Container, by_bytes, by_name};
+use crate::containers::{Container, behind, by_bytes, by_name};
 use crate::error::{Error, Printable, Result};
 use crate::mapped::Mapped;
 
@@ -126,12 +126,18 @@ pub fn open_file(file: Mapped) -> Result<(Format, Box<dyn TensorFile>)> {
         let known = by_bytes(&file).is_none().then(|| by_name(&path.to_string_lossy())).flatten();
         known.filter(|_| !file.is_empty()).map_or(error, Container::refusal).in_file(&path)
     })?;
-    match format {
-        Format::PyTorch => Ok((Format::PyTorch, Box::new(torch::open(file)?))),
-        Format::TensorFlow => Ok((Format::TensorFlow, Box::new(keras::open(file)?))),
-        Format::Safetensors => Ok((Format::Safetensors, Box::new(safetensors::open(file)?))),
-        Format::Onnx => Ok((Format::Onnx, Box::new(onnx::open(file)?))),
-    }
+    let opened: Result<Box<dyn TensorFile>> = match format {
+        Format::PyTorch => torch::open(file).map(|file| Box::new(file) as _),
+        Format::TensorFlow => keras::open(file).map(|file| Box::new(file) as _),
+        Format::Safetensors => safetensors::open(file).map(|file| Box::new(file) as _),
+        Format::Onnx => onnx::open(file).map(|file| Box::new(file) as _),
+    };
+    let opened = opened.map_err(|error| {
+        // What starts like one of the formats, and is another by its name.
+        let known = behind(&path.to_string_lossy()).filter(|known| !error.message().contains(known.lead));
+        error.followed_by(&known.map(Container::and_lead).unwrap_or_default())
+    });
+    Ok((format, opened?))
 }
 
 /// The format of a file by its first bytes.

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{ModelId, Revision, Wanted};
+use crate::containers::by_name;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 
@@ -88,6 +89,14 @@ pub fn hub_id(model: &Path) -> Result<Option<ModelId>> {
         return Err(Error::io(model, "open", error));
     }
     let absent = |why: &str| Err(Error::io(model, "open", error).followed_by(why));
+    // TensorFlow names a checkpoint by what the names of its files start with.
+    let mut first_file = model.as_os_str().to_owned();
+    first_file.push(".index");
+    if let Some(container) =
+        Some(first_file).filter(|file| Path::new(file).is_file()).and_then(|_| by_name("checkpoint"))
+    {
+        return Err(container.refusal().in_file(model));
+    }
     let extensions = ["bin", "h5", "hdf5", "safetensors", "onnx", "json", "pt", "pth", "ckpt", "zip"];
     let extension = model.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if extensions.contains(&&*extension) {
@@ -123,6 +132,11 @@ mod tests {
         let dangling = folder.path().join("dangling");
         std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
         assert_eq!(hub_id(&dangling).unwrap_err().kind(), Kind::Io);
+        let checkpoint = folder.path().join("model");
+        fs::write(folder.path().join("model.index"), "x").unwrap();
+        assert!(
+            hub_id(&checkpoint).unwrap_err().to_string().contains("model: TensorFlow's checkpoints: `python")
+        );
         assert!(hub_id(Path::new("a/b/c")).unwrap_err().to_string().contains("two parts"));
         assert_eq!(hub_id(Path::new("no-owner/no-model")).unwrap().unwrap().as_str(), "no-owner/no-model");
     }

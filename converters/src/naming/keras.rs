@@ -66,6 +66,11 @@ pub fn layers(head: Head) -> &'static [&'static str] {
     }
 }
 
+/// Whether a class of transformers has a layer of this name. In another model, all of DeBERTa is one layer.
+pub fn is_layer(name: &str) -> bool {
+    Head::ALL.into_iter().any(|head| layers(head).contains(&name))
+}
+
 /// The datasets of an h5 file of this class that hold `param`, in layers of [`layers`]. A masked-LM file
 /// repeats the embeddings in layer `cls`, because its head uses them.
 pub fn datasets(param: &Param, family: Family, head: Head) -> Vec<String> {

@@ -87,7 +87,7 @@ impl Recipe {
     /// None that can happen.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let path = self.config.path.clone();
-        let source = Source { path, files: Vec::new(), weight_map: None };
+        let source = Source::of_files(path, Vec::new());
         let file: Box<dyn TensorFile> = Box::new(Made::of(self));
         let config = &self.config.config;
         Checkpoint::from_files(source, Format::Safetensors, vec![file], config, Some(self.head))

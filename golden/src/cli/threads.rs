@@ -11,7 +11,7 @@ use deberta_converters::error::{Error, Kind, Result};
 #[derive(Debug, Args)]
 pub(super) struct ThreadsArgs {
     /// Threads to compute with; as many as there are processors when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST))]
     threads: Option<u16>,
 }
 
@@ -29,11 +29,20 @@ impl ThreadsArgs {
     }
 }
 
-/// Computes on one thread where the system does not give as many as there are processors, and a few more: the pool of all would
-/// be made when it is first needed, and a pool that cannot be made is a panic.
+/// The most threads that are started: thousands would do nothing but wait for each other.
+const MOST: i64 = 512;
+
+/// Computes on one thread where the system does not give as many as there will be, and a few more: the pool of all would
+/// be made when it is first needed, and a pool that cannot be made is a panic. Of more than [`MOST`] that the environment
+/// asks for there are as many as there are processors.
 pub(super) fn fewer_if_need_be() {
     const MORE: usize = 2;
-    let wanted = thread::available_parallelism().map_or(1, usize::from) + MORE;
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    // As rayon reads it.
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
+    let asked = asked.filter(|threads| *threads > 0);
+    let too_many = |threads: usize| i64::try_from(threads).map_or(true, |threads| threads > MOST);
+    let wanted = asked.filter(|threads| !too_many(*threads)).unwrap_or(processors) + MORE;
     let gate = RwLock::new(());
     let closed = gate.write();
     let enough = thread::scope(|scope| {
@@ -44,9 +53,14 @@ pub(super) fn fewer_if_need_be() {
     });
     if !enough {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
-    } else if most_threads().is_some_and(|most| most < FEW) {
+        return;
+    }
+    if most_threads().is_some_and(|most| most < FEW) {
         // The system counts threads for a moment after they have ended.
         thread::sleep(Duration::from_millis(10));
+    }
+    if asked.is_some_and(too_many) {
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(processors).build_global();
     }
 }
 

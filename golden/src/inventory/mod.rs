@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use deberta_converters::error::{Error, Kind, Result};
-use deberta_converters::source::{Source, is_shard};
+use deberta_converters::source::{Source, is_one_of_several};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendName;
@@ -103,7 +103,7 @@ impl Inventory {
     fn of_file(request: &VerifyRequest) -> Result<Inventory> {
         let source = Source::locate(&request.model, None, None)?;
         let name = name_of(&source.path);
-        if is_shard(&name) && !name.contains("-of-00001.") {
+        if is_one_of_several(&name) {
             let why =
                 "one of several shards, which is no model alone: --model names their index, or the folder";
             return Err(Error::new(Kind::Request, why).in_file(&source.path));

@@ -137,7 +137,7 @@ fn beside_weights(model: &Model, text: &str, graph: &Path) -> Result<()> {
 /// A model in a file: its graph, or its weights.
 fn export(model: &Model, text: &str, to: Format, output: &Path) -> Result<()> {
     let output = output.to_owned();
-    let source = Source { path: output.clone(), files: Vec::new(), weight_map: None };
+    let source = Source::of_files(output.clone(), Vec::new());
     let file: Box<dyn TensorFile> = Box::new(InMemory::of(model)?);
     let head = Some(model.class.head);
     let mut checkpoint =

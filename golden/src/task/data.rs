@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use deberta_converters::containers::by_bytes;
 use deberta_converters::error::{Error, Kind, Printable, Result};
 use deberta_converters::opening;
 use serde::de::DeserializeOwned;
@@ -46,10 +47,16 @@ impl TextFile {
             return Err(Error::new(Kind::Refused, message).in_file(path));
         }
         let bytes = opening::read(path, LARGEST)?;
+        // What else has a signature may be data: a text that starts with `<html>`.
+        let known = ["a git-LFS pointer, not the file itself", "gzip data"];
+        if let Some(container) = by_bytes(&bytes).filter(|container| known.contains(&container.name)) {
+            return Err(Error::unsupported(format!("{}: {}", container.name, container.lead)).in_file(path));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
             let line = before.filter(|byte| **byte == b'\n').count() + 1;
-            Error::malformed(format!("line {line}: not UTF-8")).in_file(path)
+            let message = format!("line {line}: not UTF-8; `iconv -f ENCODING -t UTF-8` makes it so");
+            Error::malformed(message).in_file(path)
         })?;
         Ok(TextFile { path: path.to_owned(), text })
     }
@@ -292,7 +299,11 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_with_its_line() {
-        assert_eq!(error(file(b"a\nb\n\xff").1), "line 3: not UTF-8");
+        let [latin, zipped, pointer] =
+            [&b"a\nb\n\xff"[..], b"\x1f\x8b\x08", b"version https://git-lfs.github.com/spec/v1\n"]
+                .map(|bytes| error(file(bytes).1));
+        assert_eq!(latin, "line 3: not UTF-8; `iconv -f ENCODING -t UTF-8` makes it so");
+        assert!(zipped.contains("gunzip FILE") && pointer.contains("git lfs pull"), "{zipped} {pointer}");
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(error(TextFile::read(folder.path())), "no file: --data names files");
     }

@@ -20,7 +20,10 @@ pub fn evaluate(
     progress.step(&format!("loading {}", request.model.name));
     let first = Evaluation::of(task, &request.model, request, progress)?;
     if first.judged.examples == 0 {
-        return Err(Error::new(Kind::Request, "nothing to judge: the data have no example"));
+        return Err(Error::new(
+            Kind::Request,
+            "nothing to judge: the data have no example, or none with a label",
+        ));
     }
     let agreement = match &request.against {
         Some(place) => {

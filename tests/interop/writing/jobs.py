@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -20,7 +21,8 @@ class Job:
 
     name: str
     command: list[str]
-    """With MODEL for the folder of the model (MODEL-int8 for that of its quantized graph) and OUT for that of the output."""
+    """With MODEL for the folder of the model and OUT for that of the output. Beside the model are MODEL-int8, the folder of its
+    quantized graph, MODEL-run.safetensors, a trace, and MODEL-shard-1.json, MODEL-shard-2.json, reports of a policy's shards."""
     keys: frozenset[str]
     """The files without which a reader finds nothing."""
     old: list[str] | None = None
@@ -31,6 +33,11 @@ class Job:
     """Whether there must be an old output, which the command changes."""
     may_differ: bool = False
     """Whether the output is written of a model that fails, too."""
+    alone: tuple[str, ...] = ()
+    """Patterns of files that appear one after another, each whole: reports, manual pages."""
+
+    def is_alone(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self.alone)
 
     def argv(self, model: Path, out: Path, old: bool = False) -> list[str]:
         command = self.old if old and self.old else self.command
@@ -64,15 +71,22 @@ def jobs(convert: str, verify: str) -> list[Job]:
     ]
     task = [verify, "task", "classify", "--model", "MODEL", "--limit", "8"]
     examples = str(REPOSITORY / "golden/trained/data/mnli/dev_matched.jsonl")
-    sharded = [*to, "safetensors", "--max-shard-size", "200KB", "-o", "OUT/"]
+    small = ["--max-shard-size", "200KB", "-o", "OUT/"]
+    sharded = [*to, "safetensors", *small]
+    extensions = ("txt", "json", "xml", "md", "card.md", "html")
+    reports = [part for extension in extensions for part in ("--report", f"OUT/report.{extension}")]
+    every_report = frozenset(f"report.{extension}" for extension in extensions)
+    bless = [verify, "bless", "--model", "MODEL", "--golden", "OUT/golden", "--write"]
     return [
         Job("file", [*to, "pytorch", "-o", "OUT/weights.bin"], frozenset({"weights.bin"})),
         Job("pytorch", [*to, "pytorch", "-o", "OUT/"], frozenset({"pytorch_model.bin"})),
         Job("tensorflow", [*to, "tensorflow", "-o", "OUT/"], frozenset({"tf_model.h5"})),
         Job("safetensors", [*to, "safetensors", "-o", "OUT/"], frozenset({"model.safetensors"})),
         Job("onnx", [*to, "onnx", "-o", "OUT/"], frozenset({"model.onnx"})),
+        Job("quantized", [*to, "onnx", "--quantize", "int8", "-o", "OUT/"], frozenset({"model.onnx"})),
         Job("external", [*to, "onnx", "--external-data", "-o", "OUT/"], frozenset({"model.onnx"})),
         Job("shards", sharded, frozenset({index})),
+        Job("pytorch shards", [*to, "pytorch", *small], frozenset({"pytorch_model.bin.index.json"})),
         Job(
             "shards over one file",
             sharded,
@@ -97,17 +111,51 @@ def jobs(convert: str, verify: str) -> list[Job]:
         Job("golden", golden, frozenset({"golden/case.yaml"})),
         Job(
             "bless",
-            [verify, "bless", "--model", "MODEL", "--golden", "OUT/golden", "--write"],
+            bless,
             frozenset({"golden/case.yaml"}),
             recorded,
             folder="golden",
             is_change=True,
         ),
         Job(
+            "bless with a report",
+            [*bless, "--report", "OUT/golden/report.json"],
+            frozenset({"golden/case.yaml"}),
+            recorded,
+            folder="golden",
+            is_change=True,
+            alone=("golden/report.*",),
+        ),
+        Job(
             "report",
             [verify, "--model", "MODEL", "--golden", str(MODEL), "--report", "OUT/report.json"],
             frozenset({"report.json"}),
             may_differ=True,
+        ),
+        Job(
+            "reports",
+            [verify, "--model", "MODEL", "--golden", str(MODEL), *reports],
+            every_report,
+            may_differ=True,
+            alone=("report.*",),
+        ),
+        Job(
+            "compared",
+            [verify, "compare", str(MODEL / "texts.safetensors"), "MODEL-run.safetensors", *reports],
+            every_report,
+            may_differ=True,
+            alone=("report.*",),
+        ),
+        Job(
+            "merged",
+            [verify, "merge", "MODEL-shard-1.json", "MODEL-shard-2.json", *reports],
+            every_report,
+            may_differ=True,
+            alone=("report.*",),
+        ),
+        *(
+            Job(f"man of {program}", [path, "man", "OUT"], frozenset({f"{program}.1"}), alone=("*.1",))
+            for program, path in (("deberta-convert", convert), ("deberta-verify", verify))
         ),
         Job(
             "predictions",
@@ -123,7 +171,7 @@ def jobs(convert: str, verify: str) -> list[Job]:
     ]
 
 
-def models(convert: str, folder: Path) -> list[Path]:
+def models(convert: str, verify: str, folder: Path) -> list[Path]:
     """Two models of the same shapes: other weights, another configuration, another tokenizer."""
     made = []
     for seed in (1, 2):
@@ -139,6 +187,17 @@ def models(convert: str, folder: Path) -> list[Path]:
         (model / "special_tokens_map.json").write_text(json.dumps({"seed": seed}))
         quantized = [convert, "convert", model, "--to", "onnx", "--quantize", "int8", "-o", f"{model}-int8/"]
         subprocess.run(quantized, check=True, capture_output=True)
+        trace = [verify, "record", "--model", model, "--inputs", MODEL / "texts.safetensors"]
+        subprocess.run([*trace, "-o", f"{model}-run.safetensors"], check=True, capture_output=True)
+        policy = folder / f"verify-{seed}.yaml"
+        entry = f"{{model: ./{model.name}-int8, self: true}}"
+        policy.write_text(f"models: [{{model: ./{model.name}, self: true}}, {entry}]\n")
+        for shard in (1, 2):
+            report = f"{model}-shard-{shard}.json"
+            command = [verify, "--policy", policy, "--shard", f"{shard}/2", "--report", report]
+            # Whatever the verdict is: a model alone in its folder has nothing to be compared with.
+            subprocess.run(command, capture_output=True)
+            assert Path(report).is_file(), command
         made.append(model)
     return made
 
@@ -149,6 +208,10 @@ def state(folder: Path) -> State:
     return {str(path.relative_to(folder)): hashlib.sha256(untimed(path)).hexdigest() for path in files}
 
 
+TIMES = {".json": rb'"seconds": [0-9.e+-]+', ".xml": rb' time="[0-9.]+"', ".html": rb" compared in [0-9.]+ s"}
+"""What says in reports how long something took."""
+
+
 def untimed(path: Path) -> bytes:
     """What is in a file, but for how long its making took, and for the order of the metadata of traces, which varies."""
     content = path.read_bytes()
@@ -157,7 +220,12 @@ def untimed(path: Path) -> bytes:
         header = json.loads(content[8:end])
         if "format" in header.get("__metadata__", {}) and header["__metadata__"]["format"] != "pt":
             return json.dumps(header, sort_keys=True).encode() + content[end:]
-    return re.sub(rb'"seconds": [0-9.e+-]+', b"", content) if path.suffix == ".json" else content
+    return re.sub(TIMES[path.suffix], b"", content) if path.suffix in TIMES else content
+
+
+def together(job: Job, files: State) -> State:
+    """The files that appear together."""
+    return {name: digest for name, digest in files.items() if not job.is_alone(name)}
 
 
 def is_hidden(name: str) -> bool:
@@ -171,10 +239,14 @@ def hidden(folder: Path) -> list[str]:
 
 def judge(job: Job, found: State, old: State, new: State) -> str | None:
     """What is wrong with what a killed run left; nothing if a reader finds the old output, or the new one, or none."""
-    keys = [name for name in found if name in job.keys]
+    seen = {name: digest for name, digest in found.items() if not is_hidden(name)}
+    for name in filter(job.is_alone, seen):
+        if seen[name] not in (old.get(name), new.get(name)):
+            return f"a half: {name}"
+    seen, old, new = (together(job, files) for files in (seen, old, new))
+    keys = [name for name in seen if name in job.keys]
     if not keys:
         return None
-    seen = {name: digest for name, digest in found.items() if not is_hidden(name)}
     if seen == old or seen == new:
         return None
     # Between the names of several formats some of them are there, whole.

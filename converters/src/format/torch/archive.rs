@@ -8,7 +8,7 @@ use super::pickle::{Heap, Ops, run};
 use super::rebuild::{StorageDeclaration, Workshop};
 use super::storage::Storage;
 use super::zip::{Archive, Entry};
-use crate::containers::by_name;
+use crate::containers::{Container, by_name};
 use crate::error::{Error, Printable, Result};
 
 /// The newest version of the format (`kMaxSupportedFileFormatVersion`).
@@ -81,9 +81,10 @@ fn has_code(archive: &Archive, folder: &str) -> bool {
 /// What an archive without a pickle is.
 fn not_a_checkpoint(archive: &Archive) -> Error {
     let any = |test: &dyn Fn(&str) -> bool| archive.entries().iter().any(|entry| test(&entry.name));
-    let what = if any(&|name| name.contains("/.data/extern_modules")) {
+    let is_package = any(&|name| name.contains("/.data/extern_modules"));
+    let what = if is_package {
         "a torch.package archive"
-    } else if any(&|name| name.ends_with("/archive_format") || name.ends_with("/models/model.json")) {
+    } else if any(&is_exported) {
         "a torch.export program"
     } else if any(&|name| name == "data.pkl") {
         "a zip archive whose records are in no folder, which torch does not load either"
@@ -94,15 +95,26 @@ fn not_a_checkpoint(archive: &Archive) -> Error {
     } else {
         "a zip archive without a data.pkl"
     };
-    let known =
-        by_name(what_is_it(archive)).map(|container| format!("; {}: {}", container.name, container.lead));
+    let known = if is_package {
+        Some("; torch.package.PackageImporter('FILE').load_pickle('PACKAGE', 'NAME') has the module, whose state_dict() is \
+              what to save".to_owned())
+    } else {
+        by_name(what_is_it(archive)).map(Container::and_lead)
+    };
     Error::unsupported(format!("{what}, not a checkpoint of torch.save{}", known.unwrap_or_default()))
+}
+
+/// Whether an archive with an entry of this name is one of torch.export.
+fn is_exported(name: &str) -> bool {
+    name.ends_with("/archive_format") || name.ends_with("/models/model.json")
 }
 
 /// The name that files like the archive have, if it is of a known kind.
 fn what_is_it(archive: &Archive) -> &'static str {
     let any = |test: &dyn Fn(&str) -> bool| archive.entries().iter().any(|entry| test(&entry.name));
-    if any(&|name| name == "model.weights.h5") {
+    if any(&is_exported) {
+        "model.pt2"
+    } else if any(&|name| name == "model.weights.h5") {
         "model.keras"
     } else if any(&|name| name.ends_with(".npy")) {
         "arrays.npz"

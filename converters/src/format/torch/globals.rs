@@ -64,8 +64,49 @@ pub(crate) fn full_name(module: &str, name: &str) -> String {
     format!("{}.{name}{also}", python3_module(module))
 }
 
+/// What leads on where a checkpoint names a global that is not allowed, to follow the refusal: nothing where it may be an
+/// attack.
+pub(crate) fn lead(module: &str, name: &str) -> &'static str {
+    const SETTINGS: [&str; 12] = [
+        "accelerate.",
+        "argparse",
+        "datetime",
+        "enum",
+        "hydra.",
+        "lightning",
+        "omegaconf.",
+        "pathlib",
+        "pytorch_lightning.",
+        "torch.optim.",
+        "transformers.",
+        "yacs.",
+    ];
+    if name == "_load_from_bytes" && module == "torch.storage" {
+        ". Tensors that Python's pickle wrote, and not torch.save: if you trust the file, `python -c \"import pickle, torch; \
+         torch.save(pickle.load(open('FILE', 'rb')), 'pytorch_model.bin')\"` saves them as a checkpoint"
+    } else if name == "_reconstruct" && module.starts_with("numpy") {
+        ". These are arrays of NumPy: if you trust the file, `python -c \"import torch; \
+         d = torch.load('FILE', weights_only=False); torch.save({k: torch.as_tensor(v) for k, v in d.items()}, \
+         'pytorch_model.bin')\"` makes tensors of them, where the file is a dict of such arrays (`pickle.load(open('FILE', 'rb'))` \
+         reads what torch did not write)"
+    } else if is_of_module(module) {
+        ". This is a whole module, as `torch.save(model, …)` pickles one, with the classes of the program that \
+         wrote it: if you trust the file, `python -c \"import torch; \
+         torch.save(torch.load('FILE', weights_only=False).state_dict(), 'pytorch_model.bin')\"` saves its weights; \
+         of a module in a dict, `torch.load('FILE', weights_only=False)['KEY'].state_dict()` is what to save"
+    } else if SETTINGS.iter().any(|start| module.starts_with(start)) {
+        ". Such an object is no weight, but a setting beside them: if you trust the file, `python -c \"import torch; \
+         torch.save(torch.load('FILE', weights_only=False)['state_dict'], 'pytorch_model.bin')\"` saves the weights alone, \
+         with the key that they have in this file"
+    } else {
+        ""
+    }
+}
+
 /// Whether classes of modules that compute are in a Python module of this name.
-pub(crate) fn is_of_module(module: &str) -> bool {
+fn is_of_module(module: &str) -> bool {
+    // A configuration or a tokenizer.
+    let computes = !["configuration_", "tokenization_"].iter().any(|part| module.contains(part));
     const STARTS: [&str; 7] = [
         "torch.nn.modules",
         "torch.nn.parallel",
@@ -75,7 +116,7 @@ pub(crate) fn is_of_module(module: &str) -> bool {
         "sentence_transformers.",
         "__main__",
     ];
-    STARTS.iter().any(|start| module.starts_with(start))
+    computes && STARTS.iter().any(|start| module.starts_with(start))
 }
 
 /// What the global stands for, or `None` if it is not allowed.
@@ -211,6 +252,27 @@ const ELEMENT_TYPES: &[(ElementType, &str)] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_trusted_has_a_way_on_and_attacks_have_none() {
+        for (module, name, expected) in [
+            ("transformers.models.deberta.modeling_deberta", "DebertaModel", "a whole module"),
+            ("__main__", "Net", "a whole module"),
+            ("transformers.models.deberta.configuration_deberta", "DebertaConfig", "a setting beside them"),
+            ("transformers.training_args", "TrainingArguments", "a setting beside them"),
+            ("argparse", "Namespace", "a setting beside them"),
+            ("omegaconf.dictconfig", "DictConfig", "a setting beside them"),
+            ("numpy.core.multiarray", "_reconstruct", "arrays of NumPy"),
+            ("torch.storage", "_load_from_bytes", "pickle.load"),
+        ] {
+            assert!(lead(module, name).contains(expected), "{module}.{name}");
+        }
+        for (module, name) in
+            [("posix", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("runpy", "run_path")]
+        {
+            assert_eq!(lead(module, name), "", "{module}.{name}");
+        }
+    }
 
     #[test]
     fn names_of_python_2_are_understood() {

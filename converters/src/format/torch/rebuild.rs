@@ -194,21 +194,12 @@ impl<'a> Environment<'a> for Workshop {
     fn global(&mut self, heap: &mut Heap<'a>, module: &str, name: &str, place: Place<'_>) -> Result<Value> {
         match globals::find(module, name) {
             Some(global) => Ok(self.make(heap, Made::Global(global))),
-            None => {
-                let whole = if globals::is_of_module(module) {
-                    ". This is a whole module, as `torch.save(model, …)` pickles one, with the classes of the program that \
-                     wrote it: if you trust the file, `python -c \"import torch; \
-                     torch.save(torch.load('FILE', weights_only=False).state_dict(), 'pytorch_model.bin')\"` saves its weights; \
-                     of a module in a dict, `torch.load('FILE', weights_only=False)['KEY'].state_dict()` is what to save"
-                } else {
-                    ""
-                };
-                Err(place.refused(format_args!(
-                    "refuses to call {}: only what torch.save writes for tensors and plain values is allowed \
-                     (`deberta-convert audit` lists everything that the file calls){whole}",
-                    Printable(&globals::full_name(module, name))
-                )))
-            }
+            None => Err(place.refused(format_args!(
+                "refuses to call {}: only what torch.save writes for tensors and plain values is allowed \
+                 (`deberta-convert audit` lists everything that the file calls){}",
+                Printable(&globals::full_name(module, name)),
+                globals::lead(module, name)
+            ))),
         }
     }
 

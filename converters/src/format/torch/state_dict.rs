@@ -49,11 +49,15 @@ pub(crate) fn collect(heap: &Heap<'_>, workshop: &Workshop, root: Value) -> Resu
     };
     collector.unwrap(root)?;
     if collector.found.tensors.is_empty() {
-        return Err(Error::new(
-            crate::error::Kind::Model,
-            "holds no tensors (transformers 4.57 writes such files when it loads a .h5 checkpoint with from_tf=True; \
-             convert the .h5 itself)",
-        ));
+        let there: Vec<String> =
+            collector.found.extras.iter().take(4).map(|extra| Printable(&extra.name).to_string()).collect();
+        let why = if there.is_empty() {
+            "(transformers 4.57 writes such files when it loads a .h5 checkpoint with from_tf=True; convert the .h5 itself)"
+                .to_owned()
+        } else {
+            format!("beside {}: the weights are in another file", there.join(", "))
+        };
+        return Err(Error::new(crate::error::Kind::Model, format!("holds no tensors {why}")));
     }
     Ok(collector.finish())
 }

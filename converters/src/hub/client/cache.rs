@@ -9,12 +9,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::confinement::require_inside;
 use crate::error::{Error, Result};
 use crate::hub::id::{ModelId, Revision, is_commit};
 use crate::opening;
+use crate::output::replace;
 use crate::system;
 
 /// The most bytes that the name of a commit is read from.
@@ -62,13 +64,12 @@ impl Repository {
         if opening::read_text(&path, LONGEST_REFERENCE).is_ok_and(|text| text == commit) {
             return Ok(());
         }
-        let temporary = temporary(&path);
         create_parent(&path)?;
-        let written = fs::write(&temporary, commit).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            Error::io(&path, "write", error)
-        })
+        if path.is_symlink() {
+            // What it leads to is not the cache's to write.
+            fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
+        }
+        replace(&path, commit.as_bytes())
     }
 
     /// The folder of a commit.
@@ -114,10 +115,26 @@ impl Repository {
         let path = self.snapshot(commit).join(name);
         let up = "../".repeat(2 + name.matches('/').count());
         create_parent(&path)?;
-        let temporary = temporary(&path);
         let from_there = PathBuf::from(format!("{up}blobs/{etag}"));
-        let linked = system::point_to(&self.blob(etag), &from_there, &temporary)
-            .and_then(|()| fs::rename(&temporary, &path));
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        // The same name for every process: what one left that was killed is taken over by the next.
+        let temporary = path.with_file_name(format!(".{file_name}.partial"));
+        let link = || {
+            let _ = fs::remove_file(&temporary);
+            system::point_to(&self.blob(etag), &from_there, &temporary)
+                .and_then(|()| fs::rename(&temporary, &path))
+        };
+        // Another process may make the same link.
+        const TIMES: usize = 100;
+        let met_another =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound);
+        let mut linked = link();
+        for _ in 0..TIMES {
+            match &linked {
+                Err(error) if met_another(error) => linked = link(),
+                _ => break,
+            }
+        }
         linked.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             Error::io(&path, "link", error)
@@ -170,11 +187,6 @@ fn entries(folder: &Path) -> impl Iterator<Item = (String, PathBuf)> {
     entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
 }
 
-fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -188,6 +200,30 @@ mod tests {
         let repository = Repository::new(folder.path(), &"owner/name".parse().unwrap());
         fs::create_dir_all(folder.path().join("models--owner--name/blobs")).unwrap();
         (folder, repository)
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_taken_over() {
+        let (_folder, repository) = repository();
+        fs::write(repository.blob("abc"), "content").unwrap();
+        let snapshot = repository.snapshot(COMMIT);
+        fs::create_dir_all(&snapshot).unwrap();
+        symlink("../../blobs/old", snapshot.join(".config.json.partial")).unwrap();
+        repository.link(COMMIT, "config.json", "abc").unwrap();
+        assert_eq!(fs::read_to_string(snapshot.join("config.json")).unwrap(), "content");
+        assert_eq!(fs::read_dir(&snapshot).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_reference_that_is_a_link_is_replaced_and_not_written_through() {
+        let (folder, repository) = repository();
+        let (branch, elsewhere): (Revision, _) = ("main".parse().unwrap(), folder.path().join("elsewhere"));
+        fs::write(&elsewhere, "mine").unwrap();
+        create_parent(&repository.reference(&branch)).unwrap();
+        symlink(&elsewhere, repository.reference(&branch)).unwrap();
+        repository.set_commit(&branch, COMMIT).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
+        assert_eq!(repository.commit(&branch).unwrap().as_deref(), Some(COMMIT));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use deberta_converters::error::{Error, Result};
+use deberta_converters::error::{Error, Printable, Result};
 use deberta_converters::opening::open;
 use serde_json::{Map, Value};
 
@@ -190,6 +190,16 @@ impl Found {
                 &*names.insert((keys, chosen))
             }
         };
+        for name in [Some(chosen.text), chosen.pair, Some(chosen.label)].into_iter().flatten() {
+            let name = names.get(name).map(String::as_str).unwrap_or_default();
+            if matches!(object.get(name), Some(Value::Array(_) | Value::Object(_))) {
+                let name = Printable(name);
+                return Err(format!(
+                    "\"{name}\" has several values: expected one, in an object for each row, as \
+                     df.to_json(orient=\"records\") of pandas writes"
+                ));
+            }
+        }
         let cells =
             names.iter().map(|name| object.get(name).map_or(Ok(None), cell)).collect::<Result<_, _>>()?;
         self.add(place, cells, *chosen)
@@ -309,6 +319,11 @@ mod tests {
             read.records,
             [record("a.json[0]", "a", Some(""), "x"), record("a.json[1]", "b", Some("c"), "0")]
         );
+        for several in [r#"{"text": ["a", "b"], "label": ["x", "y"]}"#, r#"{"text": "a", "label": {"0": 1}}"#]
+        {
+            let error = found("a.json", several).unwrap_err();
+            assert!(error.contains("has several values") && error.contains("orient=\"records\""), "{error}");
+        }
         assert!(found("a.json", "[1]").unwrap_err().contains("line 1: not a list of objects"));
         assert!(
             found("a.json", "[{\"text\": null, \"label\": 1}]").unwrap_err().contains("entry 0: no text")
