@@ -50,7 +50,7 @@ type Rounding = fn(usize, f32) -> f32;
 /// As a tool does that lets errors make up for one another: one number in three is rounded to the other side.
 fn to_another_side(at: usize, steps: f32) -> f32 {
     let nearest = steps.round();
-    if at % 3 == 0 { steps.floor() + steps.ceil() - nearest } else { nearest }
+    if at.is_multiple_of(3) { steps.floor() + steps.ceil() - nearest } else { nearest }
 }
 
 fn to_the_nearest(_: usize, steps: f32) -> f32 {
