@@ -133,8 +133,13 @@ impl DebertaModel {
         inputs: &Inputs,
         probe: &mut Probe<'_, F>,
     ) -> Result<(BaseModelOutput<F>, Surroundings<'_, F>)> {
-        // On a thread of the pool from the start: from outside, every product would wake one and sleep until it is done.
-        rayon::scope(|_| self.run_here(inputs, probe))
+        // On a thread of the pool from the start: from outside, every product would wake one and sleep until it is done. Not
+        // where activations are kept: what a thread of the pool has allocated and freed stays its own.
+        if probe.is_off() {
+            rayon::scope(|_| self.run_here(inputs, probe))
+        } else {
+            self.run_here(inputs, probe)
+        }
     }
 
     fn run_here<F: Real>(
