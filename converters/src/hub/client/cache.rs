@@ -61,7 +61,8 @@ impl Repository {
             return Ok(());
         }
         let path = self.reference(revision);
-        if opening::read_text(&path, LONGEST_REFERENCE).is_ok_and(|text| text == commit) {
+        let is_there = || opening::read_text(&path, LONGEST_REFERENCE).is_ok_and(|text| text == commit);
+        if is_there() {
             return Ok(());
         }
         create_parent(&path)?;
@@ -69,7 +70,8 @@ impl Repository {
             // What it leads to is not the cache's to write.
             fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
         }
-        replace(&path, commit.as_bytes())
+        // Another process may have written the same meanwhile.
+        replace(&path, commit.as_bytes()).or_else(|error| if is_there() { Ok(()) } else { Err(error) })
     }
 
     /// The folder of a commit.
