@@ -70,8 +70,17 @@ impl Repository {
             // What it leads to is not the cache's to write.
             fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
         }
-        // Another process may have written the same meanwhile.
-        replace(&path, commit.as_bytes()).or_else(|error| if is_there() { Ok(()) } else { Err(error) })
+        // Another process may write the same meanwhile: one of the two wins.
+        const TIMES: u32 = 20;
+        let mut written = replace(&path, commit.as_bytes());
+        for _ in 0..TIMES {
+            if written.is_ok() || is_there() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            written = replace(&path, commit.as_bytes());
+        }
+        written
     }
 
     /// The folder of a commit.
