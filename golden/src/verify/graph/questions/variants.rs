@@ -134,7 +134,7 @@ impl<'v> GraphCandidate<'v> {
             meanings: self.meanings.clone(),
             judged: Some(judged),
             model: OnceCell::new(),
-            moves_distances: OnceCell::new(),
+            moved_distances: OnceCell::new(),
         })
     }
 }
