@@ -36,7 +36,7 @@ pub struct Fidelity {
     pub tensors: Vec<TensorFidelity>,
     /// Rounded tensors of the graph that are no parameter: a product of several, as optimizers make them.
     pub unknown: Vec<String>,
-    /// Parameters of the model that the graph does not hold.
+    /// Parameters of the model that the graph does not compute with.
     pub missing: Vec<String>,
     /// How many of the tensors are stored in blocks.
     #[serde(default)]
