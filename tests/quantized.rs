@@ -335,6 +335,36 @@ fn products_of_rounded_weights_are_told_from_those_of_others() {
 }
 
 #[test]
+fn a_bias_that_is_there_rounded_and_as_it_is_is_judged_twice() {
+    const BIAS: &str = "encoder.layer.0.output.dense.bias";
+    let twice = |step: f32| {
+        with(|graph| {
+            let bias = initializer(graph, BIAS).clone();
+            let scale = floats(&bias).iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 15.0;
+            let codes =
+                floats(&bias).into_iter().flat_map(|value| ((value / scale).round() as i32).to_le_bytes());
+            let stored = format!("{}_quantized", bias.name);
+            graph.initializer.push(numbers(&stored, &bias.dims, 6, codes.collect()));
+            graph.initializer.push(numbers("step", &[], 1, (scale * step).to_le_bytes().to_vec()));
+            graph.initializer.push(numbers("half", &[], 1, 0.5_f32.to_le_bytes().to_vec()));
+            let takes = |node: &NodeProto| node.input.contains(&bias.name);
+            let at = graph.node.iter().position(takes).unwrap();
+            graph.node[at].input.iter_mut().filter(|input| **input == bias.name).for_each(|input| {
+                *input = "mean".to_owned();
+            });
+            let nodes = [
+                node("DequantizeLinear", &[&stored, "step"], "again"),
+                node("Add", &["again", &bias.name], "sum"),
+                node("Mul", &["sum", "half"], "mean"),
+            ];
+            graph.node.splice(at..at, nodes);
+        })
+    };
+    passes(&twice(1.0), &["it computes the model, within the tolerances of f32"]);
+    fails(&twice(1.5), &["output.dense.bias (int32", "scale"]);
+}
+
+#[test]
 fn labels_in_another_order_are_seen() {
     let run = with(|graph| {
         let tensor = initializer(graph, "classifier.weight");
