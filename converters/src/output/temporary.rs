@@ -56,6 +56,8 @@ impl Temporary {
             let path = parent.join(format!("{prefix}{process}-{number}{suffix}"));
             let file = match create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                // Somebody took it for a stray before it was opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && parent.is_dir() => continue,
                 created => created?,
             };
             // Where there are no locks, nobody takes what is not locked for a stray.
@@ -159,6 +161,27 @@ mod tests {
         let path = used.path().to_owned();
         drop(used);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_another_run_clears_while_it_is_made_is_made_again() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let parent = tempfile::tempdir().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        clear(parent.path(), "x-", "");
+                    }
+                });
+            }
+            let made = (0..500).map(|_| Temporary::folder(parent.path(), "x-", "", OWNER).map(drop));
+            let made: io::Result<()> = made.collect();
+            done.store(true, Ordering::Relaxed);
+            made.unwrap();
+        });
     }
 
     #[test]
