@@ -79,6 +79,8 @@ pub struct Options {
     pub activations: Activations,
     /// Whether `FastGelu` becomes the function that it approximates: in the graph of a model with `gelu`.
     pub exact_gelu: bool,
+    /// How many `Relu` the model has. Where the graph has fewer, tools left them out in front of integers that start at zero.
+    pub relus: usize,
     /// What single numbers in f16 or bf16 were before they were rounded: each becomes the first of these that rounds to it.
     pub exact_numbers: Vec<f32>,
 }
@@ -86,14 +88,16 @@ pub struct Options {
 impl Options {
     /// The graph as it is, activations as they are said.
     pub fn new(activations: Activations) -> Options {
-        Options { activations, exact_gelu: false, exact_numbers: Vec::new() }
+        Options { activations, exact_gelu: false, relus: 0, exact_numbers: Vec::new() }
     }
 
     /// The graph of a model of this configuration, with the numbers that this gives and the function that it names.
     pub fn of_a_model(activations: Activations, config: &DebertaConfig) -> Options {
+        let of_layers = if config.hidden_act == Activation::Relu { config.num_hidden_layers } else { 0 };
         Options {
             activations,
             exact_gelu: config.hidden_act == Activation::Gelu,
+            relus: of_layers + usize::from(config.pooler_hidden_act == Activation::Relu),
             exact_numbers: halves::exact_numbers(config),
         }
     }

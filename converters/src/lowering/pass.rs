@@ -153,6 +153,11 @@ impl<'f> Lowering<'f> {
         self.producers.get(value).copied()
     }
 
+    /// All nodes as they were.
+    pub(super) fn before(&self) -> &[NodeProto] {
+        &self.before
+    }
+
     /// A node as it was.
     pub(super) fn before_at(&self, at: usize) -> Option<&NodeProto> {
         self.before.get(at)

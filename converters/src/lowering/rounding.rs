@@ -2,6 +2,7 @@
 
 use super::Activations;
 use super::attributes::int;
+use super::constants::range;
 use super::pass::Lowering;
 use super::reals::{Scale, limits};
 use crate::format::onnx::proto::NodeProto;
@@ -17,6 +18,8 @@ impl Lowering<'_> {
         by: &Scale,
         of: DataType,
     ) -> Option<String> {
+        let left_out = self.left_out_relu(node, value, by, of);
+        let value = left_out.as_deref().unwrap_or(value);
         if self.options.activations == Activations::Exact {
             return Some(value.to_owned());
         }
@@ -47,6 +50,22 @@ impl Lowering<'_> {
         number = self.switched(node, value, number);
         self.reals.insert(key, number.clone());
         Some(number)
+    }
+
+    /// The `Relu` of what a product makes, where its integers start at zero: what is below becomes that, so that tools leave it out.
+    fn left_out_relu(&mut self, node: &NodeProto, value: &str, by: &Scale, of: DataType) -> Option<String> {
+        const MAKERS: [&str; 7] =
+            ["Gemm", "MatMul", "Add", "FusedMatMul", "QGemm", "QLinearMatMul", "QLinearAdd"];
+        let has = self.before().iter().filter(|node| node.op_type() == "Relu").count();
+        if has >= self.options.relus {
+            return None;
+        }
+        let maker = if node.op_type() == "QuantizeLinear" { self.producer(value)? } else { node };
+        let (first, _) = range(of)?;
+        let zero = by.zero.as_ref().map_or(Some(vec![0]), |zero| self.constant(zero)?.integers())?;
+        let starts_at_zero = zero.iter().all(|&zero| zero == first);
+        (starts_at_zero && MAKERS.contains(&maker.op_type()))
+            .then(|| self.emit(node, "Relu", &[value], Vec::new()))
     }
 
     /// What values of [.., `columns`] are once ONNX Runtime has rounded them in front of a product with blocks (MLAS,

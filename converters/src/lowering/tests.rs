@@ -39,6 +39,10 @@ fn floats(name: &str, dims: &[i64], numbers: &[f32]) -> TensorProto {
 
 /// Lowers a graph of an input `x` and an output `y`.
 fn lowered(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, activations: Activations) -> Lowered {
+    lowered_by(nodes, initializer, Options::new(activations))
+}
+
+fn lowered_by(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, options: Options) -> Lowered {
     let value = |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
     let graph = GraphProto {
         node: nodes,
@@ -53,7 +57,7 @@ fn lowered(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, activations: Ac
     std::fs::write(&path, encoded(&model)).unwrap();
     let file = open(Mapped::open(&path).unwrap()).unwrap();
     assert!(is_needed(&file));
-    lower(&file, Mapped::open(&path).unwrap(), Options::new(activations)).unwrap()
+    lower(&file, Mapped::open(&path).unwrap(), options).unwrap()
 }
 
 fn operators(lowered: &Lowered) -> Vec<&str> {
@@ -98,6 +102,32 @@ fn a_product_of_integers_is_one_of_numbers() {
     let rounded = lowered(dynamic(), weights(&[0.5, 2.0]), Activations::Rounded);
     let made = ["DynamicQuantizeLinear", "Div", "Round", "Cast", "Add", "Clip", "Sub", "Mul", "MatMul"];
     assert_eq!(operators(&rounded), made);
+}
+
+#[test]
+fn a_relu_that_tools_left_out_in_front_of_integers_is_put_back() {
+    let operators_of = |zero: u8, relus: usize| {
+        let nodes = vec![
+            node("MatMul", &["x", "w"], &["p"]),
+            node("QuantizeLinear", &["p", "s", "z"], &["q"]),
+            node("DequantizeLinear", &["q", "s", "z"], &["d"]),
+            node("MatMul", &["d", "w"], &["y"]),
+        ];
+        let tensors = vec![
+            floats("w", &[2, 2], &[1.0, 2.0, 3.0, 4.0]),
+            floats("s", &[], &[0.5]),
+            tensor("z", DataType::Uint8, &[], vec![zero]),
+        ];
+        let options = Options { relus, ..Options::new(Activations::Exact) };
+        let lowered = lowered_by(nodes, tensors, options);
+        operators(&lowered).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(operators_of(0, 1), ["MatMul", "Relu", "MatMul"]);
+    // The model has none, and integers that do not start at zero.
+    assert_eq!(
+        (operators_of(0, 0), operators_of(128, 1)),
+        (vec!["MatMul".into(); 2], vec!["MatMul".into(); 2])
+    );
 }
 
 #[test]
