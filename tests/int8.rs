@@ -108,6 +108,41 @@ fn three_questions_are_answered() {
 }
 
 #[test]
+fn a_kernel_that_a_tool_dequantized_is_still_the_models_rounded() {
+    const KERNEL: &str = "encoder.conv.conv.weight";
+    let out = tempfile::tempdir().unwrap();
+    let case = golden("data/v2-model-conv");
+    let (path, _) = export(&case, out.path(), &[]);
+    let judged = |factor: f32| {
+        let mut model = ModelProto::parse_from_bytes(&fs::read(&path).unwrap()).unwrap();
+        let graph = model.graph.mut_or_insert_default();
+        let tensor = |end: &str| {
+            let name = format!("{KERNEL}_{end}");
+            graph.initializer.iter().find(|tensor| tensor.name == name).unwrap().clone()
+        };
+        let (mut kernel, scales) = (tensor("quantized"), floats(&tensor("scale").raw_data));
+        let row = kernel.raw_data.len() / scales.len();
+        let number = |(at, &code): (usize, &u8)| f32::from(code as i8) * scales[at / row];
+        let numbers: Vec<f32> = kernel.raw_data.iter().enumerate().map(number).collect();
+        // The first row by another scale.
+        let faulty = |(at, number): (usize, f32)| if at < row { number * factor } else { number };
+        kernel.raw_data = numbers.into_iter().enumerate().map(faulty).flat_map(f32::to_le_bytes).collect();
+        (kernel.name, kernel.data_type) = ("folded".to_owned(), 1);
+        graph.initializer.push(kernel);
+        let convolution = graph.node.iter_mut().find(|node| node.op_type == "Conv").unwrap();
+        convolution.input[1] = "folded".to_owned();
+        let folded = path.with_file_name("folded.onnx");
+        fs::write(&folded, model.write_to_bytes().unwrap()).unwrap();
+        let config = arg(&case.join("config.json"));
+        run(VERIFY, &["--model", &arg(&folded), "--golden", &arg(&case), "--config", &config])
+    };
+    let good = judged(1.0);
+    assert!(good.code == 0 && good.stdout.contains("within the tolerances of f32"), "{}", good.stdout);
+    let broken = judged(1.5);
+    assert!(broken.code == 1 && broken.stdout.contains(KERNEL), "{}", broken.stdout);
+}
+
+#[test]
 fn rows_are_rounded_to_their_largest_number() {
     let out = tempfile::tempdir().unwrap();
     for (more, most) in [(&[][..], 127), (&["--reduce-range"][..], 63)] {

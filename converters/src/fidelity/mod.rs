@@ -93,7 +93,25 @@ impl Dequantized {
         let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
         let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
         let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;
-        Ok(Dequantized { checkpoint, lowered, quantized_mask })
+        let mut graph = Dequantized { checkpoint, lowered, quantized_mask };
+        if graph.lowered.stored.values().any(|stored| matches!(stored.codes, Codes::Integers(..))) {
+            graph.recognise_multiples()?;
+        }
+        Ok(graph)
+    }
+
+    /// Takes parameters in f32 that are multiples of scales for integers: they were, before a tool optimized the graph.
+    fn recognise_multiples(&mut self) -> Result<()> {
+        for held in &self.checkpoint.bound {
+            let file = self.checkpoint.files.get(held.place.file);
+            let info = file.and_then(|file| file.tensors().get(held.place.index));
+            let Some(info) = info.filter(|info| info.dtype == Dtype::F32) else { continue };
+            if !self.lowered.stored.contains_key(&info.name) {
+                let stored = Stored::of_multiples(&info.name, &self.numbers(held)?, &info.shape);
+                self.lowered.stored.extend(stored.map(|stored| (info.name.clone(), stored)));
+            }
+        }
+        Ok(())
     }
 
     /// How the tensor of the file with that name is stored; nothing if it is in f32.

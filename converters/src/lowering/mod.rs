@@ -7,6 +7,7 @@
 //! pass         one node after the other, and what is not needed any more
 //!   constants    the numbers that a file holds
 //!   stored       how a dequantized tensor is stored in the file
+//!     multiples    and what is in f32 that was dequantized by a tool
 //!   reals        the numbers that integers stand for
 //!     rounding     activations, rounded as the graph says, or not
 //!     switches     both, as an input says
@@ -48,6 +49,7 @@ mod gelu;
 mod halves;
 mod integers;
 mod linear;
+mod multiples;
 mod norms;
 mod pass;
 mod qoperator;

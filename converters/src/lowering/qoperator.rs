@@ -1,6 +1,6 @@
 //! Operators of integers with a scale for everything that they take and make, as ONNX and ONNX Runtime have them.
 
-use super::attributes::{flag, float, int, integer, number};
+use super::attributes::{flag, float, int, integer, ints, number};
 use super::pass::Lowering;
 use super::reals::Scale;
 use crate::format::onnx::proto::{AttributeProto, NodeProto};
@@ -40,8 +40,21 @@ impl Lowering<'_> {
         if node.input.get(8).is_some_and(|bias| !bias.is_empty()) {
             taken.push(self.bias_of(node, 1, 4, 8, 1.0)?);
         }
+        // ONNX Runtime's own has the channels behind the places: [b, n, C] in the place of [b, C, n].
+        let is_turned = integer(node, "channels_last", 0) != 0;
+        let rank = self.constant(node.input.get(3)?)?.shape.len() as i64;
+        let turned = |axes: Vec<i64>| vec![ints("perm", &axes)];
+        if let Some(values) = taken.first_mut().filter(|_| is_turned) {
+            let channels_ahead = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+            *values = self.emit(node, "Transpose", &[values], turned(channels_ahead));
+        }
         let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
-        let made = self.emit(node, "Conv", &taken, node.attribute.clone());
+        let attributes = node.attribute.iter().filter(|attribute| attribute.name() != "channels_last");
+        let mut made = self.emit(node, "Conv", &taken, attributes.cloned().collect());
+        if is_turned {
+            let channels_behind = [0].into_iter().chain(2..rank).chain([1]).collect();
+            made = self.emit(node, "Transpose", &[&made], turned(channels_behind));
+        }
         self.makes(node, &made, 6)
     }
 

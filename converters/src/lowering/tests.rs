@@ -131,6 +131,30 @@ fn a_relu_that_tools_left_out_in_front_of_integers_is_put_back() {
 }
 
 #[test]
+fn a_convolution_with_the_channels_behind_is_turned() {
+    let last = |last: i64| {
+        let convolution = node("QLinearConv", &["q", "s", "z", "k", "s", "zk", "s", "z"], &["c"]);
+        let nodes = vec![
+            node("QuantizeLinear", &["x", "s", "z"], &["q"]),
+            with(convolution, &[("channels_last", last), ("group", 1)]),
+            node("DequantizeLinear", &["c", "s", "z"], &["y"]),
+        ];
+        let tensors = vec![
+            floats("s", &[], &[0.5]),
+            tensor("z", DataType::Uint8, &[], vec![128]),
+            tensor("zk", DataType::Int8, &[], vec![0]),
+            tensor("k", DataType::Int8, &[2, 3, 1], vec![1; 6]),
+        ];
+        lowered(nodes, tensors, Activations::Exact)
+    };
+    let turned = last(1);
+    assert_eq!(operators(&turned), ["Transpose", "Conv", "Transpose", "Identity"]);
+    let attributes = &turned.model.graph.as_ref().unwrap().node[1].attribute;
+    assert_eq!(attributes.iter().map(AttributeProto::name).collect::<Vec<_>>(), ["group"]);
+    assert_eq!(operators(&last(0)), ["Conv", "Identity"]);
+}
+
+#[test]
 fn the_scale_that_is_read_counts() {
     // Somebody else's scale is in the place of the activation's.
     let mut nodes = dynamic();
