@@ -11,6 +11,10 @@ use crate::lowering::{Codes, Stored};
 const MOST_NOISE: f64 = 12.0;
 /// A tensor of a file has no more than this many times the noise that is usual there.
 const MOST_OF_USUAL: f64 = 4.0;
+/// What is rounded twice is at most so many steps off, and makes as little noise as what is rounded once.
+const TWICE: f64 = 1.1;
+/// Fewer codes than these are not looked for among more: with so few, other weights make hardly more noise than rounding does.
+const FEWEST_CODES: f64 = 8.0;
 
 /// How far factors of a whole tensor, and of a block, are from 1 that no rounding explains.
 const FACTOR: f64 = 0.1;
@@ -26,7 +30,7 @@ const FEW: f64 = 8.0;
 /// What is known of a tensor in blocks of which not every number is the nearest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rounding {
-    /// Every number is the nearest one, but for those beyond the first or last code. The noise, as below.
+    /// Every number is the nearest one, but for those beyond the first or last code in use. The noise, as below.
     Clipped(f64),
     /// Otherwise than to the nearest, with so much noise.
     Other(f64),
@@ -50,6 +54,12 @@ struct Sums {
     want_off: f64,
 }
 
+/// The codes that a tensor has, of those that it is stored with: 3 bits are stored in 4, and what is symmetric has no -8.
+struct CodesInUse {
+    least: i64,
+    most: i64,
+}
+
 impl Rounding {
     /// How a tensor whose numbers `got` should be `want` was rounded, where a number is the nearest within `limit` steps. Nothing
     /// if it is not stored in blocks of integers.
@@ -57,10 +67,11 @@ impl Rounding {
         if !matches!(stored.codes, Codes::Integers(..)) || !stored.is_in_blocks() || want.len() != got.len() {
             return None;
         }
+        let codes = CodesInUse::of(stored, got);
         let mut blocks = vec![Sums::default(); stored.scales()];
         let (mut whole, mut is_nearest) = (Sums::default(), true);
         for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
-            if stored.is_clipped(index, want, got) {
+            if codes.are_exceeded(stored, index, want, got) {
                 continue;
             }
             let step = f64::from(stored.scale_at(index)).abs();
@@ -70,13 +81,22 @@ impl Rounding {
             whole.add(of);
             blocks.get_mut(stored.group_at(index))?.add(of);
         }
-        let noise = energy(want, got) / energy(want, &nearest(stored, want)).max(f64::MIN_POSITIVE);
+        let nearest = nearest(stored, want, got);
+        let noise = energy(want, got) / energy(want, &nearest).max(f64::MIN_POSITIVE);
         Some(match wrong(stored, &whole, &blocks) {
             Some(said) => Rounding::Wrong(said),
             None if !noise.is_finite() || noise > MOST_NOISE => Rounding::Noisy,
             None if is_nearest => Rounding::Clipped(noise),
             None => Rounding::Other(noise),
         })
+    }
+}
+
+impl Rounding {
+    /// Whether it is one to the nearest, done twice: what tools leave that round what was rounded before. No number is more than
+    /// `furthest` steps off.
+    pub(super) fn is_done_twice(&self, furthest: f64) -> bool {
+        matches!(self, Rounding::Other(noise) if *noise <= TWICE && furthest <= TWICE)
     }
 }
 
@@ -112,6 +132,27 @@ fn wrong(stored: &Stored, whole: &Sums, blocks: &[Sums]) -> Option<String> {
     let most = shifted.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()))?;
     let (sign, blocks) = (if most > 0.0 { "small" } else { "large" }, of_blocks(shifted.len()));
     Some(format!("the zero point is {:.0} too {sign}{blocks}", most.abs()))
+}
+
+impl CodesInUse {
+    fn of(stored: &Stored, got: &[f32]) -> CodesInUse {
+        let codes = got.iter().enumerate().map(|(index, &got)| stored.code(index, got));
+        let ends = (i64::MAX, i64::MIN);
+        let (least, most) = codes.fold(ends, |(least, most), code| (least.min(code), most.max(code)));
+        CodesInUse { least, most }
+    }
+
+    /// As many as fit into the bits that they need.
+    fn count(&self) -> f64 {
+        let used = self.most.saturating_sub(self.least).max(0) as f64 + 1.0;
+        used.log2().ceil().exp2().max(FEWEST_CODES)
+    }
+
+    /// Whether the number of element `index` that `want` should be is beyond them, and became the first or the last.
+    fn are_exceeded(&self, stored: &Stored, index: usize, want: f32, got: f32) -> bool {
+        let (code, beyond) = (stored.code(index, got), (want - got) / stored.scale_at(index));
+        (code <= self.least && beyond < 0.0) || (code >= self.most && beyond > 0.0)
+    }
 }
 
 impl Sums {
@@ -165,10 +206,12 @@ impl Sums {
     }
 }
 
-/// The numbers of the model rounded to the nearest, with as many codes in the same blocks, from the least number to the largest.
-pub(super) fn nearest(stored: &Stored, want: &[f32]) -> Vec<f32> {
+/// The numbers of the model rounded to the nearest, with as many codes in the same blocks as `got` has, from the least number to
+/// the largest.
+pub(super) fn nearest(stored: &Stored, want: &[f32], got: &[f32]) -> Vec<f32> {
     let Codes::Integers(first, last) = stored.codes else { return want.to_vec() };
-    let codes = f64::from(last) - f64::from(first);
+    let all = f64::from(last) - f64::from(first) + 1.0;
+    let codes = CodesInUse::of(stored, got).count().min(all) - 1.0;
     let mut ends = vec![(0.0_f64, 0.0_f64); stored.scales()];
     for (index, &want) in want.iter().enumerate() {
         if let Some((least, most)) = ends.get_mut(stored.group_at(index)) {
@@ -250,6 +293,35 @@ mod tests {
         };
         let rounded = of(&want, scales(&want), other);
         assert!(matches!(rounded, Rounding::Other(noise) if noise > 1.5), "{rounded:?}");
+    }
+
+    #[test]
+    fn fewer_codes_than_bits_are_judged_by_those() {
+        let want = numbers(64 * BLOCK);
+        // Codes from -4 to 3, of which every other one is rounded to the other side.
+        let wide: Vec<f32> = scales(&want).iter().map(|scale| scale * 7.5 / 3.5).collect();
+        let stored = stored(wide);
+        let rounded = |(index, want): (usize, &f32)| {
+            let number = want / stored.scale_at(index);
+            let other = number.floor() + number.ceil() - number.round();
+            let code = if index.is_multiple_of(2) { other } else { number.round() };
+            code.clamp(-4.0, 3.0) * stored.scale_at(index)
+        };
+        let got: Vec<f32> = want.iter().enumerate().map(rounded).collect();
+        // One in two that is three times as far off makes four times the noise.
+        let of_eight = Rounding::of(&stored, &want, &got, 0.52);
+        assert!(matches!(of_eight, Some(Rounding::Other(noise)) if (3.0..6.0).contains(&noise)), "{of_eight:?}");
+        // The same with one code that only 4 bits have.
+        let last = |(index, &got): (usize, &f32)| if index == 0 { 7.0 * stored.scale_at(0) } else { got };
+        let got: Vec<f32> = got.iter().enumerate().map(last).collect();
+        assert_eq!(Rounding::of(&stored, &want, &got, 0.52), Some(Rounding::Noisy));
+    }
+
+    #[test]
+    fn what_is_rounded_twice_is_as_good_as_once() {
+        assert!(Rounding::Other(1.0).is_done_twice(1.04));
+        assert!(!Rounding::Other(1.2).is_done_twice(1.04) && !Rounding::Other(1.0).is_done_twice(1.5));
+        assert!(!Rounding::Noisy.is_done_twice(0.6));
     }
 
     #[test]

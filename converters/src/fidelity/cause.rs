@@ -28,7 +28,7 @@ pub(super) fn of(
 ) -> Result<String> {
     let alike = cosine(want, got);
     if let Some(stored) = stored
-        && let Some(said) = of_the_scale(stored, want, got)
+        && let Some(said) = of_the_scale(stored, (want, got))
     {
         return Ok(said);
     }
@@ -69,7 +69,7 @@ pub(super) fn of(
 }
 
 /// A scale or a zero point that is not the one that the numbers were rounded with.
-fn of_the_scale(stored: &Stored, want: &[f32], got: &[f32]) -> Option<String> {
+pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Option<String> {
     if matches!(stored.codes, Codes::Halves(_)) {
         return None;
     }

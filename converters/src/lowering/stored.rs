@@ -217,22 +217,15 @@ impl Stored {
     /// Whether element `index`, whose dequantized number is given, has the first or the last of the codes: what is beyond
     /// became this one.
     pub fn is_at_the_end(&self, index: usize, number: f32) -> bool {
-        self.ends(index, number).is_some_and(|(first, last)| first || last)
+        let Codes::Integers(first, last) = self.codes else { return false };
+        let code = self.code(index, number);
+        code <= i64::from(first) || code >= i64::from(last)
     }
 
-    /// Whether the number of element `index` that `want` should be is beyond the codes, and became the first or the last.
-    pub fn is_clipped(&self, index: usize, want: f32, number: f32) -> bool {
-        let beyond = (want - number) / self.scale_at(index);
-        self.ends(index, number)
-            .is_some_and(|(first, last)| (first && beyond < 0.0) || (last && beyond > 0.0))
-    }
-
-    /// Whether an element has the first of the codes, and the last.
-    fn ends(&self, index: usize, number: f32) -> Option<(bool, bool)> {
-        let Codes::Integers(first, last) = self.codes else { return None };
+    /// The integer that element `index` is stored as, given its dequantized number.
+    pub fn code(&self, index: usize, number: f32) -> i64 {
         let real = self.real_zeros.as_ref().map_or(0.0, |zeros| zeros.at(index));
-        let code = (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index));
-        Some((code <= i64::from(first), code >= i64::from(last)))
+        (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index))
     }
 
     /// How many scales there are.
@@ -272,6 +265,7 @@ mod tests {
         let stored = Stored::integers((0, 15), "q", Some("s"), Table::one(0.5), Table::one(0));
         let stored = stored.with_real_zeros(Some(Table::one(7.25)));
         assert_eq!((stored.number(0, 0), stored.number(0, 15)), (-3.625, 3.875));
+        assert_eq!((stored.code(0, -3.625), stored.code(0, 3.875)), (0, 15));
         assert!(
             stored.is_at_the_end(0, -3.625)
                 && stored.is_at_the_end(0, 3.875)
