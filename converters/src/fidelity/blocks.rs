@@ -52,6 +52,8 @@ struct Sums {
     /// Of the model's numbers, in steps; and of their products with how far they are off.
     want_steps: f64,
     want_off: f64,
+    /// How far the one is off that is furthest.
+    furthest: f64,
 }
 
 /// The codes that a tensor has, of those that it is stored with: 3 bits are stored in 4, and what is symmetric has no -8.
@@ -166,6 +168,7 @@ impl Sums {
             off_off: off * off,
             want_steps: steps * steps,
             want_off: steps * off,
+            furthest: off.abs(),
         }
     }
 
@@ -177,6 +180,13 @@ impl Sums {
         self.off_off += other.off_off;
         self.want_steps += other.want_steps;
         self.want_off += other.want_off;
+        self.furthest = self.furthest.max(other.furthest);
+    }
+
+    /// Whether there are numbers enough to tell, and one of them is not rounded up or down: a block of small numbers that all
+    /// became 0 has no factor.
+    fn tells(&self) -> bool {
+        self.count >= FEW && self.furthest > 1.0
     }
 
     /// By how much the numbers are larger than the model's.
@@ -194,7 +204,7 @@ impl Sums {
         let slope = self.want_off / self.want_steps.max(f64::MIN_POSITIVE);
         let rest = (self.off_off - slope * self.want_off).max(0.0) / self.count.max(1.0);
         let error = (rest / self.want_steps.max(f64::MIN_POSITIVE)).sqrt();
-        self.count >= FEW && (self.factor() - 1.0).abs() > FACTOR_OF_A_BLOCK && slope.abs() > ERRORS * error
+        self.tells() && (self.factor() - 1.0).abs() > FACTOR_OF_A_BLOCK && slope.abs() > ERRORS * error
     }
 
     /// Whether another zero point does.
@@ -202,7 +212,7 @@ impl Sums {
         let shift = self.shift();
         let rest = (self.off_off - shift * self.off).max(0.0) / self.count.max(1.0);
         let error = (rest / self.count.max(1.0)).sqrt();
-        self.count >= FEW && shift.abs() > SHIFT_OF_A_BLOCK && shift.abs() > ERRORS * error
+        self.tells() && shift.abs() > SHIFT_OF_A_BLOCK && shift.abs() > ERRORS * error
     }
 }
 
@@ -213,9 +223,12 @@ pub(super) fn nearest(stored: &Stored, want: &[f32], got: &[f32]) -> Vec<f32> {
     let all = f64::from(last) - f64::from(first) + 1.0;
     let codes = CodesInUse::of(stored, got).count().min(all) - 1.0;
     let mut ends = vec![(0.0_f64, 0.0_f64); stored.scales()];
+    // Of a channel that has a factor, what it was divided by this is rounded.
+    let divided = |index: usize, want: f32| f64::from(want) / f64::from(stored.factor_at(index));
     for (index, &want) in want.iter().enumerate() {
         if let Some((least, most)) = ends.get_mut(stored.group_at(index)) {
-            (*least, *most) = (least.min(f64::from(want)), most.max(f64::from(want)));
+            let want = divided(index, want);
+            (*least, *most) = (least.min(want), most.max(want));
         }
     }
     let rounded = |(index, &want): (usize, &f32)| {
@@ -225,8 +238,8 @@ pub(super) fn nearest(stored: &Stored, want: &[f32], got: &[f32]) -> Vec<f32> {
             return want;
         }
         let zero = (-least / step).round();
-        let code = ((f64::from(want) / step).round() + zero).clamp(0.0, codes);
-        ((code - zero) * step) as f32
+        let code = ((divided(index, want) / step).round() + zero).clamp(0.0, codes);
+        ((code - zero) * step * f64::from(stored.factor_at(index))) as f32
     };
     want.iter().enumerate().map(rounded).collect()
 }
@@ -310,11 +323,32 @@ mod tests {
         let got: Vec<f32> = want.iter().enumerate().map(rounded).collect();
         // One in two that is three times as far off makes four times the noise.
         let of_eight = Rounding::of(&stored, &want, &got, 0.52);
-        assert!(matches!(of_eight, Some(Rounding::Other(noise)) if (3.0..6.0).contains(&noise)), "{of_eight:?}");
+        assert!(
+            matches!(of_eight, Some(Rounding::Other(noise)) if (3.0..6.0).contains(&noise)),
+            "{of_eight:?}"
+        );
         // The same with one code that only 4 bits have.
         let last = |(index, &got): (usize, &f32)| if index == 0 { 7.0 * stored.scale_at(0) } else { got };
         let got: Vec<f32> = got.iter().enumerate().map(last).collect();
         assert_eq!(Rounding::of(&stored, &want, &got, 0.52), Some(Rounding::Noisy));
+    }
+
+    #[test]
+    fn a_block_of_numbers_that_became_zero_has_no_wrong_scale() {
+        let want = numbers(64 * BLOCK);
+        let mut wide = scales(&want);
+        wide[3] *= 8.0;
+        let other = |index: usize, step: f32| {
+            let number = want[index] / step;
+            if index.is_multiple_of(5) {
+                number.floor() + number.ceil() - number.round()
+            } else {
+                number.round()
+            }
+        };
+        let rounded =
+            of(&want, wide, |index, step| if index / BLOCK == 3 { 0.0 } else { other(index, step) });
+        assert!(matches!(rounded, Rounding::Other(_)), "{rounded:?}");
     }
 
     #[test]

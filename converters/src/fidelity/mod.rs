@@ -196,7 +196,8 @@ impl Dequantized {
             let is_sound = match (&rounding, stored) {
                 (Some(Rounding::Clipped(_)), _) => true,
                 (Some(rounding), Some(stored)) => {
-                    rounding.is_done_twice(distances.furthest) && cause::of_the_scale(stored, numbers).is_none()
+                    rounding.is_done_twice(distances.furthest)
+                        && cause::of_the_scale(stored, numbers).is_none()
                 }
                 _ => false,
             };

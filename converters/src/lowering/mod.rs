@@ -11,6 +11,7 @@
 //!     rounding     activations, rounded as the graph says, or not
 //!     switches     both, as an input says
 //!   halves       f16 and bf16 in f32
+//!   channels     factors that tools took out of weights
 //! operators
 //!   linear       QuantizeLinear, DequantizeLinear
 //!   casts        Cast and Mul of stored integers
@@ -42,6 +43,7 @@ mod attributes;
 mod blocks;
 mod bnb4;
 mod casts;
+mod channels;
 mod constants;
 mod fused;
 mod gelu;

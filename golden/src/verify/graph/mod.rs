@@ -84,15 +84,17 @@ fn elsewhere(_: &WeightFile<'_>, _: BackendName, _: &Error) -> Option<(Box<dyn G
 pub(super) fn judged_by_numbers(file: &WeightFile<'_>, opened: &Result<Checkpoint>) -> Option<Finding> {
     let why = match opened {
         Ok(checkpoint) => {
-            let unrecovered = |what: &ProblemKind| {
-                matches!(
-                    what,
-                    ProblemKind::Missing
-                        | ProblemKind::Unexpected
-                        | ProblemKind::Dtype(_)
-                        | ProblemKind::Layout(_)
-                        | ProblemKind::Altered(_)
-                )
+            // Factors that tools take out of rounded weights stand where a parameter is looked for.
+            let kinds = checkpoint.files.iter().map(|file| file.graph_kind());
+            let is_rounded = kinds.flatten().any(|kind| kind.is_quantized());
+            let unrecovered = |what: &ProblemKind| match what {
+                ProblemKind::Missing
+                | ProblemKind::Unexpected
+                | ProblemKind::Dtype(_)
+                | ProblemKind::Layout(_)
+                | ProblemKind::Altered(_) => true,
+                ProblemKind::DiffersFrom { .. } => is_rounded,
+                _ => false,
             };
             let is_of_a_graph = checkpoint.format == Format::Onnx;
             let why = checkpoint.require_parameters().err().filter(|_| is_of_a_graph)?;
