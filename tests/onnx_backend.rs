@@ -290,6 +290,21 @@ fn what_the_runtime_does_not_know_is_not_judged() {
 }
 
 #[test]
+fn a_graph_need_not_hold_what_the_class_of_another_trace_adds() {
+    let (_kept, model) = export(&golden("mask-decoder"), &[]);
+    let (run, whole) = (verify(&model, &golden("mask-decoder"), &[]), "not judged with the weights");
+    assert!(run.code == 0 && !run.stdout.contains(whole), "{}", run.stdout);
+    edit(&model, |proto| {
+        let tensors = &mut proto.graph.mut_or_insert_default().initializer;
+        tensors.retain(|tensor| tensor.name != "deberta.embeddings.position_embeddings.weight");
+    });
+    let run = verify(&model, &golden("mask-decoder"), &[]);
+    let said = "plain.emd.safetensors: not judged with the weights: the trace is of EnhancedMaskDecoder";
+    assert!(run.code == 0 && run.stdout.contains(said), "{}", run.stdout);
+    assert!(run.stdout.contains("plain.safetensors by the graph"), "{}", run.stdout);
+}
+
+#[test]
 fn inputs_that_the_graph_does_not_have_are_named() {
     let (_kept, model) = export(&golden("model-pair-masks"), &[]);
     let run = verify(&model, &golden("model-pair-masks"), &["--backend", "onnx"]);

@@ -400,7 +400,9 @@ fn ledger(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Ledge
 /// What rounding to int8 did, if it was asked for.
 fn int8(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Option<Int8Ledger> {
     let options = request.onnx.forward.int8.as_ref().filter(|_| request.to == Format::Onnx)?;
-    let rounded = forward::rounded(&input.config, input.head, &request.onnx.forward).unwrap_or_default();
+    let mut rounded = forward::rounded(&input.config, input.head, &request.onnx.forward).unwrap_or_default();
+    // What the class does not use need not be there.
+    rounded.kept.retain(|name| input.bound.iter().any(|bound| bound.param.name == *name));
     let weights = written
         .tensors
         .iter()

@@ -293,7 +293,7 @@ impl Report {
             [first, ..] => Some(format!("not compared: {} {what}, as {first}", names.len())),
         };
         lines.extend(names("rounded tensors that are no parameters", &fidelity.unknown));
-        lines.extend(names("parameters that the graph does not hold", &fidelity.missing));
+        lines.extend(names("parameters that the graph does not compute with", &fidelity.missing));
         let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
         let steps = fidelity.rounded().filter(|tensor| tensor.stored_as.contains("int"));
         let furthest = steps.map(|tensor| tensor.furthest).fold(0.0, f64::max);

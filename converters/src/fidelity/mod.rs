@@ -18,7 +18,7 @@ use crate::format::onnx::{self, OnnxFile};
 use crate::format::{Format, TensorFile};
 use crate::lowering::{Activations, Codes, Lowered, Options, Stored, lower};
 use crate::mapped::Mapped;
-use crate::matching::Bound;
+use crate::matching::{Bound, Place};
 use crate::source::Source;
 use crate::tensor::Dtype;
 use blocks::Rounding;
@@ -36,7 +36,7 @@ pub struct Fidelity {
     pub tensors: Vec<TensorFidelity>,
     /// Rounded tensors of the graph that are no parameter: a product of several, as optimizers make them.
     pub unknown: Vec<String>,
-    /// Parameters of the model that the graph does not hold.
+    /// Parameters of the model that the graph does not compute with.
     pub missing: Vec<String>,
     /// How many of the tensors are stored in blocks.
     #[serde(default)]
@@ -138,7 +138,8 @@ impl Dequantized {
         Ok(fidelity)
     }
 
-    /// The parameters that the graph holds, with those that it holds twice, as a tied decoder.
+    /// The parameters that the graph holds, with those that it holds twice: a tied decoder; a bias that one operator takes rounded
+    /// and another one as it is.
     pub fn held(&self) -> Vec<Bound> {
         let copies = self.checkpoint.copies.iter().filter_map(|copy| {
             let of = self.checkpoint.bound.get(copy.of)?;
@@ -146,7 +147,24 @@ impl Dequantized {
                 (copy.stored_name.clone(), copy.dtype, copy.transposed, copy.place);
             Some(Bound { param: of.param.clone(), stored_name, dtype, transposed, place })
         });
-        self.checkpoint.bound.iter().cloned().chain(copies).collect()
+        let mut rounded: Vec<&String> = self.lowered.stored.keys().collect();
+        rounded.sort();
+        let rounded = rounded.into_iter().filter_map(|name| {
+            // "x.bias 2" is what lowering calls a second "x.bias".
+            let (of, _) = name.rsplit_once(' ').filter(|(_, count)| count.parse::<usize>().is_ok())?;
+            let of = self.checkpoint.bound.iter().find(|bound| bound.stored_name == of)?;
+            let file = self.checkpoint.files.get(of.place.file)?;
+            let index = file.tensors().iter().position(|info| info.name == *name)?;
+            let [info, other] = [index, of.place.index].map(|index| file.tensors().get(index));
+            let (info, place) = (info?, Place { index, ..of.place });
+            (info.shape == other?.shape).then(|| Bound {
+                stored_name: name.clone(),
+                dtype: info.dtype,
+                place,
+                ..of.clone()
+            })
+        });
+        self.checkpoint.bound.iter().cloned().chain(copies).chain(rounded).collect()
     }
 
     /// The numbers of the model in the layout that the graph has them in.

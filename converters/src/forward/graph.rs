@@ -6,7 +6,7 @@ use deberta_reference::probe::matches;
 use deberta_reference::{DebertaConfig, Head};
 
 use super::Options;
-use super::int8::{Rewritten, Rounded, rewritten};
+use super::int8::{Rewritten, Rounded, numbered, rewritten};
 use super::widen::widened;
 use crate::format::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::format::onnx::proto::type_proto::{Tensor as TensorType, Value as TypeValue};
@@ -378,7 +378,7 @@ impl<'c> Graph<'c> {
         let nodes = std::mem::take(&mut self.nodes);
         let inputs = self.inputs.iter().map(|input| input.name());
         let Rewritten { nodes, rounded } = rewritten(nodes, shapes, inputs, kept, [&last_axis, &two_axes]);
-        self.nodes = nodes;
+        self.nodes = numbered(nodes, &self.outputs.iter().map(|output| output.name().to_owned()).collect());
         rounded
     }
 

@@ -127,7 +127,7 @@ fn choose(
             |shape: &Vec<usize>| shape.len() > 1 && shape.first().is_some_and(|&rows| rows >= FEWEST_ROWS);
         let module = module_path(name);
         let modules = uses.iter().map(|(_, module)| module.as_str()).chain([module.as_str()]);
-        let is_rounded = !uses.is_empty() && uses.iter().all(|(of, _)| of.is_some());
+        let is_rounded = uses.iter().all(|(of, _)| of.is_some());
         if !shapes.get(name).is_some_and(has_rows) || !is_rounded {
             kept.note_in_f32(modules.chain([name.as_str()]));
             continue;
@@ -137,7 +137,7 @@ fn choose(
             continue;
         }
         let is_factor = |of: &Option<Use>| matches!(of, Some(Use::Product | Use::ProductOfWeights));
-        let transposed = uses.iter().all(|(of, _)| is_factor(of));
+        let transposed = !uses.is_empty() && uses.iter().all(|(of, _)| is_factor(of));
         rounded.insert(name.to_owned(), Int8Weight { name: name.to_owned(), transposed });
     }
     in_f32.sort();
@@ -152,35 +152,36 @@ impl Nodes {
         let integers = ["quantized", "scale", "zero"].map(|what| format!("{x}_{what}"));
         let [quantized, scale, zero_point] = &integers;
         if self.made.insert(quantized.clone()) {
-            let outputs = integers.each_ref().map(String::as_str);
-            self.push_all(named(node, "DynamicQuantizeLinear"), "DynamicQuantizeLinear", &[x], &outputs, &[]);
+            self.push("DynamicQuantizeLinear", &[x], &integers.each_ref().map(String::as_str), &[]);
         }
         let codes = if weight.transposed {
             codes
         } else {
             let turned = format!("{codes}_Transposed");
             if self.made.insert(turned.clone()) {
-                let perm = [Attribute::Ints("perm", &[1, 0])];
-                self.push_all(named(node, "Transpose"), "Transpose", &[&codes], &[&turned], &perm);
+                self.push("Transpose", &[&codes], &[&turned], &[Attribute::Ints("perm", &[1, 0])]);
             }
             turned
         };
-        let sums = self.push(node, "MatMulInteger", &[quantized, &codes, zero_point], &[]);
-        let sums = self.cast(node, &sums);
-        let factors = named(node, "Scales");
-        self.push_all(factors.clone(), "Mul", &[scale, &scales], &[&factors], &[]);
-        self.push_all(node.name().to_owned(), "Mul", &[&sums, &factors], &[y], &[]);
+        let [sums, factors] = ["quant", "scales"].map(|what| made_for(node, what));
+        // What other tools call a node that they quantized.
+        let name = sums.clone();
+        self.push_named(name, "MatMulInteger", &[quantized, &codes, zero_point], &[&sums], &[]);
+        let sums = self.cast(&sums);
+        self.push("Mul", &[scale, &scales], &[&factors], &[]);
+        self.push_named(node.name().to_owned(), "Mul", &[&sums, &factors], &[y], &[]);
     }
 
     /// Rows of a table.
     fn rows(&mut self, node: &NodeProto, weight: &Int8Weight, last_axis: &str) {
         let ([_, ids], [y]) = (node.input.as_slice(), node.output.as_slice()) else { return };
+        let [codes, scales, column] = ["codes", "scales", "column"].map(|what| made_for(node, what));
         let axis = [Attribute::Int("axis", 0)];
-        let codes = self.push(node, "Codes", &[&codes_of(&weight.name), ids], &axis);
-        let scales = self.push(node, "Scales", &[&scales_of(&weight.name), ids], &axis);
-        let scales = self.push(node, "Unsqueeze", &[&scales, last_axis], &[]);
-        let numbers = self.cast(node, &codes);
-        self.push_all(node.name().to_owned(), "Mul", &[&numbers, &scales], &[y], &[]);
+        self.push("Gather", &[&codes_of(&weight.name), ids], &[&codes], &axis);
+        self.push("Gather", &[&scales_of(&weight.name), ids], &[&scales], &axis);
+        self.push("Unsqueeze", &[&scales, last_axis], &[&column], &[]);
+        let numbers = self.cast(&codes);
+        self.push_named(node.name().to_owned(), "Mul", &[&numbers, &column], &[y], &[]);
     }
 
     /// A node whose weights are numbers again.
@@ -208,40 +209,32 @@ impl Nodes {
         if !self.made.insert(numbers.clone()) {
             return numbers;
         }
-        let codes = self.cast_named(format!("{numbers}/Cast"), &codes_of(&weight.name));
+        let codes = self.cast(&codes_of(&weight.name));
         let mut scales = scales_of(&weight.name);
         if !weight.transposed {
             let axes = if rank == 2 { last } else { two };
-            let column = format!("{numbers}/Unsqueeze");
-            self.push_all(column.clone(), "Unsqueeze", &[&scales, axes], &[&column], &[]);
+            let column = format!("{scales}_column");
+            self.push("Unsqueeze", &[&scales, axes], &[&column], &[]);
             scales = column;
         }
-        self.push_all(format!("{numbers}/Mul"), "Mul", &[&codes, &scales], &[&numbers], &[]);
+        self.push("Mul", &[&codes, &scales], &[&numbers], &[]);
         numbers
     }
 
     /// Integers as f32.
-    fn cast(&mut self, of: &NodeProto, integers: &str) -> String {
-        self.cast_named(named(of, "Cast"), integers)
-    }
-
-    fn cast_named(&mut self, name: String, integers: &str) -> String {
-        let numbers = name.clone();
+    fn cast(&mut self, integers: &str) -> String {
+        let numbers = format!("{integers}_cast");
         let to = Attribute::Int("to", i64::from(i32::from(data_type(Dtype::F32))));
-        self.push_all(name, "Cast", &[integers], &[&numbers], &[to]);
+        self.push("Cast", &[integers], &[&numbers], &[to]);
         numbers
     }
 
-    /// Adds a node of the module of another one, and returns what it makes. Codes and scales of rows are taken by `Gather`.
-    fn push(&mut self, of: &NodeProto, what: &str, input: &[&str], attributes: &[Attribute<'_>]) -> String {
-        let name = named(of, what);
-        let output = name.clone();
-        let operation = if matches!(what, "Codes" | "Scales") { "Gather" } else { what };
-        self.push_all(name, operation, input, &[&output], attributes);
-        output
+    /// Adds a node without a name.
+    fn push(&mut self, operation: &str, input: &[&str], output: &[&str], attributes: &[Attribute<'_>]) {
+        self.push_named(String::new(), operation, input, output, attributes);
     }
 
-    fn push_all(
+    fn push_named(
         &mut self,
         name: String,
         operation: &str,
@@ -252,7 +245,7 @@ impl Nodes {
         self.nodes.push(NodeProto {
             input: input.iter().map(|&name| name.to_owned()).collect(),
             output: output.iter().map(|&name| name.to_owned()).collect(),
-            name: Some(name),
+            name: Some(name).filter(|name| !name.is_empty()),
             op_type: Some(operation.to_owned()),
             attribute: attributes.iter().map(attribute).collect(),
             ..NodeProto::default()
@@ -260,7 +253,21 @@ impl Nodes {
     }
 }
 
-/// The name of a node in the module of another one: of `/…/dense/Gemm_1` the `Cast` is `/…/dense/Gemm_1_Cast`.
-fn named(of: &NodeProto, what: &str) -> String {
-    format!("{}_{what}", of.name())
+/// Calls what is between nodes by numbers. In a small model names are a tenth of the file, the most of them those of values, which
+/// repeat the names of the nodes that make them. `outputs` are those of the graph.
+pub(super) fn numbered(mut nodes: Vec<NodeProto>, outputs: &HashSet<String>) -> Vec<NodeProto> {
+    let made = nodes.iter().flat_map(|node| &node.output).filter(|name| !outputs.contains(*name));
+    let numbers: HashMap<String, String> =
+        made.enumerate().map(|(number, name)| (name.clone(), number.to_string())).collect();
+    for name in nodes.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
+        if let Some(number) = numbers.get(name) {
+            name.clone_from(number);
+        }
+    }
+    nodes
+}
+
+/// A value in the place of a node: of `/…/dense/Gemm_1` what is `quant` is `/…/dense/Gemm_1_quant`.
+fn made_for(node: &NodeProto, what: &str) -> String {
+    format!("{}_{what}", node.name())
 }

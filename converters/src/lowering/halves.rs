@@ -4,15 +4,14 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use deberta_reference::DebertaConfig;
-use half::{bf16, f16};
 
 use super::Stored;
 use super::pass::little_endian;
 use crate::error::Result;
 use crate::format::TensorFile as _;
-use crate::format::onnx::OnnxFile;
 use crate::format::onnx::proto::tensor_proto::{DataLocation, DataType};
 use crate::format::onnx::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use crate::format::onnx::{Half, OnnxFile};
 use crate::tensor::Dtype;
 use crate::values::Values;
 
@@ -28,11 +27,12 @@ pub(super) fn widen(
         file.tensors().iter().enumerate().map(|(index, info)| (info.name.as_str(), index)).collect();
     for tensor in &mut graph.initializer {
         let place = places.get(tensor.name()).and_then(|&index| Some((index, file.tensors().get(index)?)));
-        let Some((index, info)) = place.filter(|(_, info)| is_half(info.dtype)) else { continue };
+        let Some((index, info)) = place else { continue };
+        let Some(half) = half_of(info.dtype) else { continue };
         stored.insert(info.name.clone(), Stored::halves(info.dtype, &info.name));
         let (shape, dtype) = (info.shape.clone(), info.dtype);
         let numbers = Values { bytes: file.read(index)?, dtype, shape, transposed: false }.to_f32()?;
-        replace(tensor, restored(numbers, dtype, exact));
+        replace(tensor, restored(numbers, half, exact));
     }
     rest(graph, exact);
     Ok(())
@@ -66,7 +66,10 @@ fn in_a_node(tensor: &mut TensorProto, exact: &[f32]) {
     if !is_half_type(tensor.data_type()) {
         return;
     }
-    let dtype = if tensor.data_type() == i32::from(DataType::Float16) { Dtype::F16 } else { Dtype::BF16 };
+    let (dtype, half) = match tensor.data_type() == i32::from(DataType::Float16) {
+        true => (Dtype::F16, Half::F16),
+        false => (Dtype::BF16, Half::Bf16),
+    };
     let bytes = match &tensor.raw_data {
         Some(bytes) if !bytes.is_empty() => bytes.to_vec(),
         // Halves are their bits there.
@@ -74,7 +77,7 @@ fn in_a_node(tensor: &mut TensorProto, exact: &[f32]) {
     };
     let shape = vec![bytes.len() / 2];
     if let Ok(numbers) = (Values { bytes: bytes.into(), dtype, shape, transposed: false }).to_f32() {
-        replace(tensor, restored(numbers, dtype, exact));
+        replace(tensor, restored(numbers, half, exact));
     }
 }
 
@@ -88,13 +91,9 @@ pub(super) fn exact_numbers(config: &DebertaConfig) -> Vec<f32> {
 }
 
 /// A single number as it was before it was rounded, if it is one of those that are exact, rounded.
-fn restored(numbers: Vec<f32>, dtype: Dtype, exact: &[f32]) -> Vec<f32> {
-    let rounded = |number: f32| match dtype {
-        Dtype::F16 => f16::from_f32(number).to_f32(),
-        _ => bf16::from_f32(number).to_f32(),
-    };
+fn restored(numbers: Vec<f32>, half: Half, exact: &[f32]) -> Vec<f32> {
     let &[number] = numbers.as_slice() else { return numbers };
-    vec![exact.iter().copied().find(|&exact| rounded(exact) == number).unwrap_or(number)]
+    vec![exact.iter().copied().find(|&exact| half.rounded(exact) == number).unwrap_or(number)]
 }
 
 fn replace(tensor: &mut TensorProto, numbers: Vec<f32>) {
@@ -114,8 +113,12 @@ fn declared(value: &mut ValueInfoProto) {
     }
 }
 
-fn is_half(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F16 | Dtype::BF16)
+fn half_of(dtype: Dtype) -> Option<Half> {
+    match dtype {
+        Dtype::F16 => Some(Half::F16),
+        Dtype::BF16 => Some(Half::Bf16),
+        _ => None,
+    }
 }
 
 fn is_half_type(of: i32) -> bool {

@@ -222,6 +222,11 @@ fn verify_weights(file: &WeightFile<'_>, heads: &[Head], report: &mut FileReport
         let start = report.runs.len();
         for path in &golden.traces {
             let name = name_of(path);
+            if let Some(why) = candidate.is_of_another_class(path) {
+                let message = format!("{name}: not judged with the weights: {why}");
+                report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
+                continue;
+            }
             file.progress.step(&format!("{}: {name}", report.file));
             report.runs.push(candidate.run(path, name, &mut report.findings));
         }

@@ -20,6 +20,17 @@ use crate::trace::file::TraceFile;
 use crate::trace::points::missing;
 
 impl Candidate<'_> {
+    /// Why the file need not have what the class of a trace computes with: it is the graph of another class, and holds no more
+    /// than that takes. A graph of masked language modelling has no positions, which the enhanced mask decoder adds.
+    pub(super) fn is_of_another_class(&self, path: &Path) -> Option<String> {
+        self.file.graph_backend()?;
+        let own = self.file.parameters(None).ok()?.checkpoint().head;
+        let trace = TraceFile::open(path).and_then(|file| file.inputs()).ok()?;
+        let class = Stated::of(&trace, self.golden, path).ok()?.class.filter(|class| class.head != own)?;
+        let lacking = self.file.parameters(Some(class)).err()?;
+        Some(format!("the trace is of {class}, and the file is the graph of another class ({lacking})"))
+    }
+
     /// Runs the model on the inputs of the trace at `path` and compares. What is wrong with the weights goes to the findings
     /// of the file.
     pub(super) fn run(&self, path: &Path, name: String, of_file: &mut Vec<Finding>) -> RunReport {

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import runtime
 import transformers
 from converter import Report
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -152,7 +153,7 @@ class Trial:
 
     def metric(self, name, graph):
         metric, task, data = TASKS[name]
-        command = [self.verify, "task", task, "--model", graph.parent, "--backend", "onnxruntime", "--data", data]
+        command = [self.verify, "task", task, "--model", graph.parent, "--backend", "onnxruntime", "--ort-library", runtime.library(), "--data", data]
         done = subprocess.run(map(str, command), capture_output=True, text=True)
         found = re.search(rf"^ +{metric} +([0-9.]+)", done.stdout, re.MULTILINE)
         if not found:

@@ -342,6 +342,8 @@ TOOLS = {
     "onnxsim": rewrites.onnxsim and alone(rewrites.simplified),
     "int8-slim": rewrites.onnxslim and after(alone(rewrites.slim), dynamic(weight_type=INT8, extra_options=PRODUCTS)),
     "int8-fused": after(fused(2), dynamic(weight_type=INT8)),
+    "qdq-saved": after(static(quant_format=QuantFormat.QDQ), alone(rewrites.runtime("ORT_ENABLE_ALL"))),
+    "qoperator-saved": after(static(quant_format=QuantFormat.QOperator), alone(rewrites.runtime("ORT_ENABLE_ALL"))),
     "qdq-optimized": after(alone(rewrites.runtime("ORT_ENABLE_BASIC")), static(quant_format=QuantFormat.QDQ)),
 }
 """By the names that this script gives them; nothing for a tool that is not installed."""

@@ -6,16 +6,7 @@
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/../../.." && pwd)
 if [[ -z ${ORT_DYLIB_PATH:-} ]]; then
-    ORT_DYLIB_PATH=$("${DEBERTA_INTEROP_PT:-python3}" - <<'PY'
-import pathlib, sys
-try:
-    import onnxruntime
-except ImportError:
-    sys.exit()
-folder = pathlib.Path(onnxruntime.__file__).parent / "capi"
-print(next((str(path) for pattern in ("libonnxruntime.so*", "libonnxruntime*.dylib") for path in sorted(folder.glob(pattern))), ""))
-PY
-    )
+    ORT_DYLIB_PATH=$("${DEBERTA_INTEROP_PT:-python3}" "$repository/tests/interop/onnx/runtime.py")
 fi
 if [[ -z $ORT_DYLIB_PATH ]]; then
     echo "skipped: deberta-verify --backend onnxruntime: neither ORT_DYLIB_PATH nor ${DEBERTA_INTEROP_PT:-python3} has ONNX Runtime"

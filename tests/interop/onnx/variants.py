@@ -57,7 +57,7 @@ def of_weight(model, layer, ends):
                     break
                 place = {"weight": 0, "scale": 1, "zero": 2}[ends if producer.op_type == "DequantizeLinear" else "weight"]
                 name = producer.input[place] if place < len(producer.input) else None
-            if name in tensors:
+            if name in tensors and (ends == "weight" or node.op_type not in ("MatMul", "Gemm") or name != node.input[1]):
                 return tensors[name]
             if node.op_type == "MatMulInteger" and ends == "scale":
                 return scale_behind(model, node, tensors)

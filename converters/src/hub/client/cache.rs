@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::confinement::require_inside;
 use crate::error::{Error, Result};
@@ -70,17 +71,8 @@ impl Repository {
             // What it leads to is not the cache's to write.
             fs::remove_file(&path).map_err(|error| Error::io(&path, "replace", error))?;
         }
-        // Another process may write the same meanwhile: one of the two wins.
-        const TIMES: u32 = 20;
-        let mut written = replace(&path, commit.as_bytes());
-        for _ in 0..TIMES {
-            if written.is_ok() || is_there() {
-                return Ok(());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            written = replace(&path, commit.as_bytes());
-        }
-        written
+        let write = || if is_there() { Ok(()) } else { replace(&path, commit.as_bytes()) };
+        beside_others(write, |_| true)
     }
 
     /// The folder of a commit.
@@ -135,18 +127,9 @@ impl Repository {
             system::point_to(&self.blob(etag), &from_there, &temporary)
                 .and_then(|()| fs::rename(&temporary, &path))
         };
-        // Another process may make the same link.
-        const TIMES: usize = 100;
         let met_another =
             |error: &io::Error| matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound);
-        let mut linked = link();
-        for _ in 0..TIMES {
-            match &linked {
-                Err(error) if met_another(error) => linked = link(),
-                _ => break,
-            }
-        }
-        linked.map_err(|error| {
+        beside_others(link, met_another).map_err(|error| {
             let _ = fs::remove_file(&temporary);
             Error::io(&path, "link", error)
         })
@@ -185,6 +168,23 @@ impl Repository {
     fn reference(&self, revision: &Revision) -> PathBuf {
         self.folder.join("refs").join(revision.as_str())
     }
+}
+
+/// Does what another process may do at the same time: tries again, for a fifth of a second, while the error is one that comes of
+/// that.
+fn beside_others<T, E>(
+    attempt: impl Fn() -> std::result::Result<T, E>,
+    met: impl Fn(&E) -> bool,
+) -> std::result::Result<T, E> {
+    const TIMES: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..TIMES {
+        match attempt() {
+            Err(error) if met(&error) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    attempt()
 }
 
 /// Creates the folder that a file is to be in.

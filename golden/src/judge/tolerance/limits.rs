@@ -23,12 +23,14 @@ pub struct Limits {
 }
 
 /// Where nothing is said.
-const DYNAMIC: f64 = 25.0;
+const DYNAMIC: f64 = 20.0;
 const STATIC: f64 = 15.0;
 /// What the tanh approximation of a gelu leaves; and with the noise of 60 and of 50 dB that a half makes.
 const APPROXIMATED: f64 = 55.0;
 const APPROXIMATED_IN_F16: f64 = 53.8;
 const APPROXIMATED_IN_BF16: f64 = 48.8;
+/// What other rows of the table for some distances leave.
+const MOVED: f64 = 25.0;
 
 impl Limits {
     /// The least decibels that rounding activations leaves in a graph of this kind, the approximation of a gelu, or
@@ -38,7 +40,8 @@ impl Limits {
             return self.static_db.unwrap_or(STATIC);
         }
         match kind.half() {
-            _ if kind.rounds_activations() || moved_distances => self.dynamic_db.unwrap_or(DYNAMIC),
+            _ if kind.rounds_activations() => self.dynamic_db.unwrap_or(DYNAMIC),
+            _ if moved_distances => MOVED,
             None => APPROXIMATED,
             Some(Half::F16) => APPROXIMATED_IN_F16,
             Some(Half::Bf16) => APPROXIMATED_IN_BF16,
@@ -99,11 +102,11 @@ mod tests {
         let (dynamic, qdq) =
             (kind(Numbers::Dynamic { unsigned: false }), kind(Numbers::Qdq { unsigned: false }));
         let usual = Limits::default();
-        assert_eq!((usual.activations(dynamic, false), usual.activations(qdq, false)), (25.0, 15.0));
+        assert_eq!((usual.activations(dynamic, false), usual.activations(qdq, false)), (20.0, 15.0));
         let f16 = kind(Numbers::Halves(Half::F16));
         assert_eq!((usual.activations(f16, true), usual.activations(f16, false)), (25.0, 53.8));
         let said = Limits { static_db: Some(30.0), cost_db: Some(40.0), flips: Some(0.01), ..usual };
-        assert_eq!((said.activations(dynamic, false), said.activations(qdq, false)), (25.0, 30.0));
+        assert_eq!((said.activations(dynamic, false), said.activations(qdq, false)), (20.0, 30.0));
         let cost = Cost { sqnr_db: 41.0, cosine: 1.0, flips: 2, rows: 100, margin: 0.1 };
         assert_eq!(
             (usual.refuses(&cost), said.refuses(&cost)),

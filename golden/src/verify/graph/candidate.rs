@@ -33,8 +33,8 @@ pub(super) struct GraphCandidate<'v> {
     pub(super) judged: Option<Judged>,
     /// The weights of the model, once they were asked for.
     pub(super) model: OnceCell<Option<Rc<Parameters>>>,
-    /// Once it was asked for.
-    pub(super) moves_distances: OnceCell<bool>,
+    /// Once they were asked for.
+    pub(super) moved_distances: OnceCell<Vec<isize>>,
 }
 
 /// By what a graph is judged.
@@ -112,7 +112,7 @@ impl<'v> GraphCandidate<'v> {
             meanings: Meanings::default(),
             judged: None,
             model: OnceCell::new(),
-            moves_distances: OnceCell::new(),
+            moved_distances: OnceCell::new(),
         }
     }
 
@@ -134,23 +134,24 @@ impl<'v> GraphCandidate<'v> {
 
     /// The distances that get another row of the table than in f32, because the graph sorts them into buckets in a half: by
     /// arithmetic in that half, or by its rounded constant alone, as runtimes do that compute in f32.
-    pub(super) fn moved_distances(&self) -> Vec<isize> {
-        let kind = self.graph.kind();
-        let (Some(config), Some(half)) = (&self.config, kind.half().filter(|_| kind.has_half_buckets)) else {
-            return Vec::new();
-        };
-        let distances = config.distances();
-        let constant_alone = distances.moved(|number| half.rounded(number), |number| number);
-        let mut moved = distances.moved(|number| half.rounded(number), |number| half.rounded(number));
-        moved.extend(constant_alone);
-        moved.sort_unstable_by_key(|distance| (distance.unsigned_abs(), *distance));
-        moved.dedup();
-        moved
+    pub(super) fn moved_distances(&self) -> &[isize] {
+        self.moved_distances.get_or_init(|| {
+            let kind = self.graph.kind();
+            let half = kind.half().filter(|_| kind.has_half_buckets);
+            let (Some(config), Some(half)) = (&self.config, half) else { return Vec::new() };
+            let distances = config.distances();
+            let constant_alone = distances.moved(|number| half.rounded(number), |number| number);
+            let mut moved = distances.moved(|number| half.rounded(number), |number| half.rounded(number));
+            moved.extend(constant_alone);
+            moved.sort_unstable_by_key(|distance| (distance.unsigned_abs(), *distance));
+            moved.dedup();
+            moved
+        })
     }
 
     /// Whether it makes a difference beyond all tolerances that the graph sorts distances in a half.
     pub(super) fn moves_distances(&self) -> bool {
-        *self.moves_distances.get_or_init(|| !self.moved_distances().is_empty())
+        !self.moved_distances().is_empty()
     }
 
     /// The precision whose tolerances hold.

@@ -4,6 +4,7 @@
 //! ```text
 //! weights      every tensor against the model's
 //! variants     the same graph in standard operators: with the model's weights, and with its own
+//!   tables       products of weights that a tool computed
 //! activations  the graph as it is against the same one without rounded activations
 //! cost         the graph as it is against the goldens
 //! losses       the nodes that lose most
@@ -24,12 +25,14 @@ use crate::report::{
     Answer, FileReport, Finding, FindingKind, LOWERED, QuantizationReport, Rules, RunReport,
 };
 use activations::{Rounding, Set};
+use tables::Tables;
 use variants::Variant;
 
 mod activations;
 mod cost;
 mod losses;
 mod noise;
+mod tables;
 mod variants;
 mod weights;
 
@@ -65,11 +68,12 @@ impl GraphCandidate<'_> {
         let answers = compared.and_then(|(graph, mut fidelity)| {
             weights::limit(&mut fidelity, limits.steps());
             let mut weights = weights::answer(&fidelity, checkpoint, kind);
-            let own = self.judged_by(&graph, &fidelity);
-            let (of_graph, runs) = self.computes(&graph, &parameters, &fidelity, own, report)?;
+            let tables = Tables::of(&graph, &parameters, &fidelity)?;
+            let own = self.judged_by(&graph, &tables);
+            let (of_graph, runs) = self.computes(&graph, &parameters, &tables, own, report)?;
             report.runs.extend(runs);
             let sets = self.sets(&parameters)?;
-            self.judge_roundings(&graph, &parameters, &fidelity, &sets, &mut weights)?;
+            self.judge_roundings(&graph, &parameters, &fidelity, &tables, &sets, &mut weights)?;
             let rounding = if kind.rounds_activations() || self.departs_by_design() {
                 self.rounds(&graph, &parameters, kind, &limits, &sets)?
             } else {
@@ -126,13 +130,13 @@ impl GraphCandidate<'_> {
     }
 
     /// The least decibels that the lowered graph must reach, where tolerances of f32 do not hold for it; and the precision.
-    fn judged_by(&self, graph: &Dequantized, fidelity: &Fidelity) -> Judged {
+    fn judged_by(&self, graph: &Dequantized, tables: &Tables) -> Judged {
         let half = self.graph.kind().half();
         // What is stored in a half is as near as what is computed in one.
         let is_half =
             |name: &String| graph.stored(name).is_some_and(|stored| matches!(stored.codes, Codes::Halves(_)));
         match half {
-            _ if !fidelity.unknown.iter().all(is_half) => {
+            _ if !tables.unknown.iter().all(is_half) => {
                 Judged { precision: Precision::Quantized, least: WITH_UNKNOWN }
             }
             Some(Half::F16) => Judged { precision: Precision::Quantized, least: IN_F16 },
@@ -146,11 +150,11 @@ impl GraphCandidate<'_> {
         &self,
         graph: &Dequantized,
         parameters: &std::rc::Rc<Parameters>,
-        fidelity: &Fidelity,
+        tables: &Tables,
         judged: Judged,
         report: &mut FileReport,
     ) -> Result<(Answer, Vec<RunReport>)> {
-        let variant = Variant::with_weights_of(graph, parameters.checkpoint())?;
+        let variant = Variant::with_weights_of(graph, parameters.checkpoint(), tables)?;
         let mut candidate = self.lowered(variant.open()?, parameters, judged)?;
         let (_, recognised) = candidate.recognise();
         if !recognised {
@@ -180,13 +184,19 @@ impl GraphCandidate<'_> {
         if limit.is_some_and(|limit| least < limit) {
             outcome = Outcome::Divergence;
         }
-        let unknown = match fidelity.unknown.as_slice() {
+        let mut unknown = match tables.unknown.as_slice() {
             [] => String::new(),
             [first, ..] => format!(
                 "; {} rounded tensors are no parameters and stay rounded, as \"{first}\"",
-                fidelity.unknown.len()
+                tables.unknown.len()
             ),
         };
+        if !tables.exact.is_empty() {
+            let count = tables.exact.len();
+            unknown.push_str(&format!(
+                "; {count} tensors are products of rounded weights, and are the model's here"
+            ));
+        }
         let said = match (outcome, limit) {
             (Outcome::Pass, None) => format!("it computes the model, within the tolerances of f32{unknown}"),
             (Outcome::Pass, Some(limit)) => format!("it computes the model, within {limit} dB{unknown}"),

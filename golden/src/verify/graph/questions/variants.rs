@@ -18,6 +18,7 @@ use deberta_converters::mapped::Mapped;
 use deberta_converters::matching::Bound;
 use deberta_converters::output::temporary::{self, OWNER, Temporary};
 
+use super::tables::Tables;
 use crate::backend::{self, BackendName};
 use crate::verify::graph::candidate::{GraphCandidate, Judged, Weights};
 
@@ -30,20 +31,26 @@ pub(super) struct Variant {
 const PREFIX: &str = "deberta-graph-";
 
 impl Variant {
-    /// With the weights of the model in the place of the rounded ones.
-    pub(super) fn with_weights_of(graph: &Dequantized, model: &Checkpoint) -> Result<Variant> {
-        Variant::with(graph, model, |held, bound| Dequantized::in_layout_of(held, model, bound).map(Some))
+    /// With the weights of the model in the place of the rounded ones, and its tables.
+    pub(super) fn with_weights_of(
+        graph: &Dequantized,
+        model: &Checkpoint,
+        tables: &Tables,
+    ) -> Result<Variant> {
+        let numbers = |held: &Bound, bound: &Bound| Dequantized::in_layout_of(held, model, bound).map(Some);
+        Variant::with(graph, model, tables, numbers)
     }
 
     /// With the weights of the model rounded to the nearest, where the graph stores them in blocks of integers.
     pub(super) fn with_nearest_of(graph: &Dequantized, model: &Checkpoint) -> Result<Variant> {
-        Variant::with(graph, model, |held, bound| graph.nearest(held, model, bound))
+        Variant::with(graph, model, &Tables::default(), |held, bound| graph.nearest(held, model, bound))
     }
 
     /// With these numbers in the place of rounded weights, where there are any.
     fn with(
         graph: &Dequantized,
         model: &Checkpoint,
+        tables: &Tables,
         numbers: impl Fn(&Bound, &Bound) -> Result<Option<Vec<f32>>>,
     ) -> Result<Variant> {
         let mut lowered = graph.lowered.model.clone();
@@ -59,6 +66,11 @@ impl Variant {
             }
             if let Some(numbers) = numbers(&held, bound)? {
                 put(tensor, &numbers);
+            }
+        }
+        for tensor in tensors {
+            if let Some(numbers) = tables.exact.get(tensor.name()) {
+                put(tensor, numbers);
             }
         }
         Variant::of(lowered, graph)
@@ -138,7 +150,7 @@ impl<'v> GraphCandidate<'v> {
             meanings: self.meanings.clone(),
             judged: Some(judged),
             model: OnceCell::new(),
-            moves_distances: OnceCell::new(),
+            moved_distances: OnceCell::new(),
         })
     }
 }

@@ -10,6 +10,7 @@ use deberta_converters::loading::Parameters;
 
 use super::activations::Set;
 use super::noise::Noise;
+use super::tables::Tables;
 use super::variants::Variant;
 use crate::judge::tolerance::Precision;
 use crate::judge::verdict::Outcome;
@@ -49,6 +50,7 @@ impl GraphCandidate<'_> {
         graph: &Dequantized,
         parameters: &Rc<Parameters>,
         fidelity: &Fidelity,
+        tables: &Tables,
         sets: &[Set],
         answer: &mut Answer,
     ) -> Result<()> {
@@ -58,7 +60,7 @@ impl GraphCandidate<'_> {
             return Ok(());
         };
         let model = parameters.checkpoint();
-        let exact = self.outputs(Variant::with_weights_of(graph, model)?, parameters, set)?;
+        let exact = self.outputs(Variant::with_weights_of(graph, model, tables)?, parameters, set)?;
         let noise = |variant: Variant| -> Result<f64> {
             let mut noise = Noise::default();
             for ((want, got), inputs) in
