@@ -30,7 +30,7 @@ const FEW: f64 = 8.0;
 /// What is known of a tensor in blocks of which not every number is the nearest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rounding {
-    /// Every number is the nearest one, but for those beyond the first or last code in use. The noise, as below.
+    /// Every number is the nearest one, but for those beyond the first or last code that their block has. The noise, as below.
     Clipped(f64),
     /// Otherwise than to the nearest, with so much noise.
     Other(f64),
@@ -40,7 +40,7 @@ pub(super) enum Rounding {
     Noisy,
 }
 
-/// What the numbers of a block have in common with those of the model, those beyond the codes left out.
+/// What the numbers of a block have in common with those of the model, those beyond the codes of their block left out.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     count: f64,
@@ -56,7 +56,9 @@ struct Sums {
     furthest: f64,
 }
 
-/// The codes that a tensor has, of those that it is stored with: 3 bits are stored in 4, and what is symmetric has no -8.
+/// The codes that a tensor or a block of it has, of those that it is stored with: 3 bits are stored in 4, and what was cut off
+/// before it was rounded need not have the first or the last code.
+#[derive(Clone, Copy)]
 struct CodesInUse {
     least: i64,
     most: i64,
@@ -69,11 +71,11 @@ impl Rounding {
         if !matches!(stored.codes, Codes::Integers(..)) || !stored.is_in_blocks() || want.len() != got.len() {
             return None;
         }
-        let codes = CodesInUse::of(stored, got);
+        let codes = CodesInUse::of_blocks(stored, got);
         let mut blocks = vec![Sums::default(); stored.scales()];
         let (mut whole, mut is_nearest) = (Sums::default(), true);
         for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
-            if codes.are_exceeded(stored, index, want, got) {
+            if codes.get(stored.group_at(index))?.are_exceeded(stored, index, want, got) {
                 continue;
             }
             let step = f64::from(stored.scale_at(index)).abs();
@@ -137,11 +139,27 @@ fn wrong(stored: &Stored, whole: &Sums, blocks: &[Sums]) -> Option<String> {
 }
 
 impl CodesInUse {
+    const NONE: CodesInUse = CodesInUse { least: i64::MAX, most: i64::MIN };
+
+    /// Those of a tensor.
     fn of(stored: &Stored, got: &[f32]) -> CodesInUse {
-        let codes = got.iter().enumerate().map(|(index, &got)| stored.code(index, got));
-        let ends = (i64::MAX, i64::MIN);
-        let (least, most) = codes.fold(ends, |(least, most), code| (least.min(code), most.max(code)));
-        CodesInUse { least, most }
+        let of_blocks = CodesInUse::of_blocks(stored, got);
+        of_blocks.into_iter().fold(CodesInUse::NONE, |all, of| all.with(of.least).with(of.most))
+    }
+
+    /// Those of each of its blocks.
+    fn of_blocks(stored: &Stored, got: &[f32]) -> Vec<CodesInUse> {
+        let mut blocks = vec![CodesInUse::NONE; stored.scales()];
+        for (index, &got) in got.iter().enumerate() {
+            if let Some(block) = blocks.get_mut(stored.group_at(index)) {
+                *block = block.with(stored.code(index, got));
+            }
+        }
+        blocks
+    }
+
+    fn with(self, code: i64) -> CodesInUse {
+        CodesInUse { least: self.least.min(code), most: self.most.max(code) }
     }
 
     /// As many as fit into the bits that they need.
@@ -331,6 +349,23 @@ mod tests {
         let last = |(index, &got): (usize, &f32)| if index == 0 { 7.0 * stored.scale_at(0) } else { got };
         let got: Vec<f32> = got.iter().enumerate().map(last).collect();
         assert_eq!(Rounding::of(&stored, &want, &got, 0.52), Some(Rounding::Noisy));
+    }
+
+    #[test]
+    fn what_is_cut_off_before_the_last_code_has_no_wrong_scale() {
+        let want = numbers(64 * BLOCK);
+        // A block of which all beyond a third of the largest number is cut off, at 7 on either side; the others are rounded to
+        // the other side here and there.
+        let mut narrow = scales(&want);
+        narrow[3] /= 3.0;
+        let code = |index: usize, step: f32| {
+            let number = want[index] / step;
+            let other = number.floor() + number.ceil() - number.round();
+            let code = if index.is_multiple_of(3) { other } else { number.round() };
+            if index / BLOCK == 3 { code.clamp(-7.0, 7.0) } else { code }
+        };
+        let rounded = of(&want, narrow, code);
+        assert!(matches!(rounded, Rounding::Other(_)), "{rounded:?}");
     }
 
     #[test]

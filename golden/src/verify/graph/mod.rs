@@ -14,6 +14,7 @@
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
+use deberta_converters::format::onnx::GraphKind;
 use deberta_converters::matching::ProblemKind;
 
 use super::candidate::WeightFile;
@@ -85,8 +86,7 @@ pub(super) fn judged_by_numbers(file: &WeightFile<'_>, opened: &Result<Checkpoin
     let why = match opened {
         Ok(checkpoint) => {
             // Factors that tools take out of rounded weights stand where a parameter is looked for.
-            let kinds = checkpoint.files.iter().map(|file| file.graph_kind());
-            let is_rounded = kinds.flatten().any(|kind| kind.is_quantized());
+            let is_rounded = checkpoint.graph_kind().is_some_and(GraphKind::is_quantized);
             let unrecovered = |what: &ProblemKind| match what {
                 ProblemKind::Missing
                 | ProblemKind::Unexpected
