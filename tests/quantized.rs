@@ -402,6 +402,8 @@ fn channels_that_a_tool_divided_by_factors_are_the_models() {
         factors.raw_data = numbers.iter().rev().flat_map(|factor| factor.to_le_bytes()).collect();
     });
     fails(&wrong, &["1 of", LAYER]);
+    let alone = with_before(|graph| drop(divide_columns(graph)), |_| {});
+    fails(&alone, &[LAYER, "its columns are the model's times factors of 0."]);
 }
 
 #[test]
