@@ -46,7 +46,7 @@ fn passes(name: &str, more: &[&str], said: &str, change: impl FnOnce(&mut GraphP
     assert!(run.stdout.contains(said), "{}", run.stdout);
 }
 
-fn rename(graph: &mut GraphProto, name: &str, other: &str) {
+pub(crate) fn rename(graph: &mut GraphProto, name: &str, other: &str) {
     let values = graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
     values.filter(|value| *value == name).for_each(|value| other.clone_into(value));
     let declared = graph.input.iter_mut().chain(&mut graph.output);
@@ -82,7 +82,7 @@ pub(crate) fn numbers(name: &str, dims: &[i64], data_type: i32, bytes: Vec<u8>) 
     }
 }
 
-fn add_softmax(graph: &mut GraphProto, of: &str, name: &str) {
+pub(crate) fn add_softmax(graph: &mut GraphProto, of: &str, name: &str) {
     rename(graph, of, "scores");
     let softmax = NodeProto { attribute: vec![integer("axis", -1)], ..node("Softmax", &["scores"], name) };
     graph.node.push(softmax);

@@ -7,7 +7,7 @@ use deberta_tests::{Run, fixture, run};
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
 use protobuf::Message as _;
 
-use crate::onnx_graphs::{arg, foreign, golden, integer, node, numbers, verify};
+use crate::onnx_graphs::{add_softmax, arg, foreign, golden, integer, node, numbers, rename, verify};
 use crate::{CONVERT, VERIFY};
 
 const GOLDEN: &str = "sequence-classification";
@@ -129,7 +129,13 @@ fn fold_tables(graph: &mut GraphProto) -> Vec<String> {
 
 /// What a fault makes of the verification of a quantized graph.
 fn with(fault: impl FnOnce(&mut GraphProto)) -> Run {
+    with_before(|_| {}, fault)
+}
+
+/// The same of a graph that was changed before it was quantized.
+fn with_before(change: impl FnOnce(&mut GraphProto), fault: impl FnOnce(&mut GraphProto)) -> Run {
     let (_kept, model) = foreign(GOLDEN, &[], |graph| {
+        change(graph);
         quantize(graph);
         fault(graph);
     });
@@ -362,6 +368,74 @@ fn a_bias_that_is_there_rounded_and_as_it_is_is_judged_twice() {
     };
     passes(&twice(1.0), &["it computes the model, within the tolerances of f32"]);
     fails(&twice(1.5), &["output.dense.bias (int32", "scale"]);
+}
+
+/// Divides every column of a weight by a factor of its own, and returns the factors.
+fn divide_columns(graph: &mut GraphProto) -> Vec<f32> {
+    let weights = initializer(graph, LAYER);
+    let width = weights.dims[1] as usize;
+    let factors: Vec<f32> = (0..width).map(|at| 0.25 + at as f32 / 7.0).collect();
+    let divided = floats(weights).into_iter().enumerate().map(|(at, of)| of / factors[at % width]);
+    weights.raw_data = divided.flat_map(f32::to_le_bytes).collect();
+    factors
+}
+
+#[test]
+fn channels_that_a_tool_divided_by_factors_are_the_models() {
+    let smoothed = |fault: fn(&mut GraphProto)| {
+        with_before(
+            |graph| {
+                let factors = divide_columns(graph);
+                let bytes = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+                graph.initializer.push(numbers("factors", &[factors.len() as i64], 1, bytes));
+                let at =
+                    graph.node.iter().position(|node| node.input.iter().any(|name| name.ends_with(LAYER)));
+                let product = &mut graph.node[at.unwrap()];
+                let taken = std::mem::replace(&mut product.input[0], "smooth".to_owned());
+                graph.node.insert(at.unwrap(), node("Mul", &[&taken, "factors"], "smooth"));
+            },
+            fault,
+        )
+    };
+    passes(
+        &smoothed(|_| {}),
+        &["tensors are those of", "it computes the model, within the tolerances of f32"],
+    );
+    let wrong = smoothed(|graph| {
+        let factors = initializer(graph, "factors");
+        let numbers = floats(factors);
+        factors.raw_data = numbers.iter().rev().flat_map(|factor| factor.to_le_bytes()).collect();
+    });
+    fails(&wrong, &["1 of", LAYER]);
+    let alone = with_before(|graph| drop(divide_columns(graph)), |_| {});
+    fails(&alone, &[LAYER, "its columns are the model's times factors of 0."]);
+}
+
+#[test]
+fn outputs_of_rounded_graphs_are_known_by_what_they_compute() {
+    let dynamic = |taken: &str| {
+        let mut quantize = node("DynamicQuantizeLinear", &[taken], "q");
+        quantize.output.extend(["s".to_owned(), "z".to_owned()]);
+        vec![quantize, node("DequantizeLinear", &["q", "s", "z"], "rounded")]
+    };
+    let renamed = with(|graph| {
+        round_activations(graph, dynamic);
+        rename(graph, "logits", "output");
+    });
+    passes(&renamed, &["its output \"output\" is outputs.logits", "rounding them"]);
+    let softmax = |fault: fn(&mut GraphProto)| {
+        with(|graph| {
+            round_activations(graph, dynamic);
+            add_softmax(graph, "logits", "probs");
+            fault(graph);
+        })
+    };
+    passes(&softmax(|_| {}), &["its output \"probs\" is the softmax of outputs.logits", "rounding them"]);
+    let scale = softmax(|graph| {
+        let tensor = initializer(graph, &format!("{LAYER}_scale"));
+        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
+    });
+    fails(&scale, &[LAYER, "the scale", "is 1.50"]);
 }
 
 #[test]

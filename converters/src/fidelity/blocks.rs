@@ -11,6 +11,10 @@ use crate::lowering::{Codes, Stored};
 const MOST_NOISE: f64 = 12.0;
 /// A tensor of a file has no more than this many times the noise that is usual there.
 const MOST_OF_USUAL: f64 = 4.0;
+/// What is rounded twice is at most so many steps off, and makes as little noise as what is rounded once.
+const TWICE: f64 = 1.1;
+/// Fewer codes than these are not looked for among more: with so few, other weights make hardly more noise than rounding does.
+const FEWEST_CODES: f64 = 8.0;
 
 /// How far factors of a whole tensor, and of a block, are from 1 that no rounding explains.
 const FACTOR: f64 = 0.1;
@@ -26,7 +30,7 @@ const FEW: f64 = 8.0;
 /// What is known of a tensor in blocks of which not every number is the nearest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rounding {
-    /// Every number is the nearest one, but for those beyond the first or last code. The noise, as below.
+    /// Every number is the nearest one, but for those beyond the first or last code that their block has. The noise, as below.
     Clipped(f64),
     /// Otherwise than to the nearest, with so much noise.
     Other(f64),
@@ -36,7 +40,7 @@ pub(super) enum Rounding {
     Noisy,
 }
 
-/// What the numbers of a block have in common with those of the model, those beyond the codes left out.
+/// What the numbers of a block have in common with those of the model, those beyond the codes of their block left out.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     count: f64,
@@ -48,6 +52,16 @@ struct Sums {
     /// Of the model's numbers, in steps; and of their products with how far they are off.
     want_steps: f64,
     want_off: f64,
+    /// How far the one is off that is furthest.
+    furthest: f64,
+}
+
+/// The codes that a tensor or a block of it has, of those that it is stored with: 3 bits are stored in 4, and what was cut off
+/// before it was rounded need not have the first or the last code.
+#[derive(Clone, Copy)]
+struct CodesInUse {
+    least: i64,
+    most: i64,
 }
 
 impl Rounding {
@@ -57,10 +71,11 @@ impl Rounding {
         if !matches!(stored.codes, Codes::Integers(..)) || !stored.is_in_blocks() || want.len() != got.len() {
             return None;
         }
+        let codes = CodesInUse::of_blocks(stored, got);
         let mut blocks = vec![Sums::default(); stored.scales()];
         let (mut whole, mut is_nearest) = (Sums::default(), true);
         for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
-            if stored.is_clipped(index, want, got) {
+            if codes.get(stored.group_at(index))?.are_exceeded(stored, index, want, got) {
                 continue;
             }
             let step = f64::from(stored.scale_at(index)).abs();
@@ -70,13 +85,22 @@ impl Rounding {
             whole.add(of);
             blocks.get_mut(stored.group_at(index))?.add(of);
         }
-        let noise = energy(want, got) / energy(want, &nearest(stored, want)).max(f64::MIN_POSITIVE);
+        let nearest = nearest(stored, want, got);
+        let noise = energy(want, got) / energy(want, &nearest).max(f64::MIN_POSITIVE);
         Some(match wrong(stored, &whole, &blocks) {
             Some(said) => Rounding::Wrong(said),
             None if !noise.is_finite() || noise > MOST_NOISE => Rounding::Noisy,
             None if is_nearest => Rounding::Clipped(noise),
             None => Rounding::Other(noise),
         })
+    }
+}
+
+impl Rounding {
+    /// Whether it is one to the nearest, done twice: what tools leave that round what was rounded before. No number is more than
+    /// `furthest` steps off.
+    pub(super) fn is_done_twice(&self, furthest: f64) -> bool {
+        matches!(self, Rounding::Other(noise) if *noise <= TWICE && furthest <= TWICE)
     }
 }
 
@@ -114,6 +138,43 @@ fn wrong(stored: &Stored, whole: &Sums, blocks: &[Sums]) -> Option<String> {
     Some(format!("the zero point is {:.0} too {sign}{blocks}", most.abs()))
 }
 
+impl CodesInUse {
+    const NONE: CodesInUse = CodesInUse { least: i64::MAX, most: i64::MIN };
+
+    /// Those of a tensor.
+    fn of(stored: &Stored, got: &[f32]) -> CodesInUse {
+        let of_blocks = CodesInUse::of_blocks(stored, got);
+        of_blocks.into_iter().fold(CodesInUse::NONE, |all, of| all.with(of.least).with(of.most))
+    }
+
+    /// Those of each of its blocks.
+    fn of_blocks(stored: &Stored, got: &[f32]) -> Vec<CodesInUse> {
+        let mut blocks = vec![CodesInUse::NONE; stored.scales()];
+        for (index, &got) in got.iter().enumerate() {
+            if let Some(block) = blocks.get_mut(stored.group_at(index)) {
+                *block = block.with(stored.code(index, got));
+            }
+        }
+        blocks
+    }
+
+    fn with(self, code: i64) -> CodesInUse {
+        CodesInUse { least: self.least.min(code), most: self.most.max(code) }
+    }
+
+    /// As many as fit into the bits that they need.
+    fn count(&self) -> f64 {
+        let used = self.most.saturating_sub(self.least).max(0) as f64 + 1.0;
+        used.log2().ceil().exp2().max(FEWEST_CODES)
+    }
+
+    /// Whether the number of element `index` that `want` should be is beyond them, and became the first or the last.
+    fn are_exceeded(&self, stored: &Stored, index: usize, want: f32, got: f32) -> bool {
+        let (code, beyond) = (stored.code(index, got), (want - got) / stored.scale_at(index));
+        (code <= self.least && beyond < 0.0) || (code >= self.most && beyond > 0.0)
+    }
+}
+
 impl Sums {
     fn of(want: f64, got: f64, step: f64) -> Sums {
         let (off, steps) = ((got - want) / step, want / step);
@@ -125,6 +186,7 @@ impl Sums {
             off_off: off * off,
             want_steps: steps * steps,
             want_off: steps * off,
+            furthest: off.abs(),
         }
     }
 
@@ -136,6 +198,13 @@ impl Sums {
         self.off_off += other.off_off;
         self.want_steps += other.want_steps;
         self.want_off += other.want_off;
+        self.furthest = self.furthest.max(other.furthest);
+    }
+
+    /// Whether there are numbers enough to tell, and one of them is not rounded up or down: a block of small numbers that all
+    /// became 0 has no factor.
+    fn tells(&self) -> bool {
+        self.count >= FEW && self.furthest > 1.0
     }
 
     /// By how much the numbers are larger than the model's.
@@ -153,7 +222,7 @@ impl Sums {
         let slope = self.want_off / self.want_steps.max(f64::MIN_POSITIVE);
         let rest = (self.off_off - slope * self.want_off).max(0.0) / self.count.max(1.0);
         let error = (rest / self.want_steps.max(f64::MIN_POSITIVE)).sqrt();
-        self.count >= FEW && (self.factor() - 1.0).abs() > FACTOR_OF_A_BLOCK && slope.abs() > ERRORS * error
+        self.tells() && (self.factor() - 1.0).abs() > FACTOR_OF_A_BLOCK && slope.abs() > ERRORS * error
     }
 
     /// Whether another zero point does.
@@ -161,18 +230,23 @@ impl Sums {
         let shift = self.shift();
         let rest = (self.off_off - shift * self.off).max(0.0) / self.count.max(1.0);
         let error = (rest / self.count.max(1.0)).sqrt();
-        self.count >= FEW && shift.abs() > SHIFT_OF_A_BLOCK && shift.abs() > ERRORS * error
+        self.tells() && shift.abs() > SHIFT_OF_A_BLOCK && shift.abs() > ERRORS * error
     }
 }
 
-/// The numbers of the model rounded to the nearest, with as many codes in the same blocks, from the least number to the largest.
-pub(super) fn nearest(stored: &Stored, want: &[f32]) -> Vec<f32> {
+/// The numbers of the model rounded to the nearest, with as many codes in the same blocks as `got` has, from the least number to
+/// the largest.
+pub(super) fn nearest(stored: &Stored, want: &[f32], got: &[f32]) -> Vec<f32> {
     let Codes::Integers(first, last) = stored.codes else { return want.to_vec() };
-    let codes = f64::from(last) - f64::from(first);
+    let all = f64::from(last) - f64::from(first) + 1.0;
+    let codes = CodesInUse::of(stored, got).count().min(all) - 1.0;
     let mut ends = vec![(0.0_f64, 0.0_f64); stored.scales()];
+    // Of a channel that has a factor, what it was divided by this is rounded.
+    let divided = |index: usize, want: f32| f64::from(want) / f64::from(stored.factor_at(index));
     for (index, &want) in want.iter().enumerate() {
         if let Some((least, most)) = ends.get_mut(stored.group_at(index)) {
-            (*least, *most) = (least.min(f64::from(want)), most.max(f64::from(want)));
+            let want = divided(index, want);
+            (*least, *most) = (least.min(want), most.max(want));
         }
     }
     let rounded = |(index, &want): (usize, &f32)| {
@@ -182,8 +256,8 @@ pub(super) fn nearest(stored: &Stored, want: &[f32]) -> Vec<f32> {
             return want;
         }
         let zero = (-least / step).round();
-        let code = ((f64::from(want) / step).round() + zero).clamp(0.0, codes);
-        ((code - zero) * step) as f32
+        let code = ((divided(index, want) / step).round() + zero).clamp(0.0, codes);
+        ((code - zero) * step * f64::from(stored.factor_at(index))) as f32
     };
     want.iter().enumerate().map(rounded).collect()
 }
@@ -250,6 +324,73 @@ mod tests {
         };
         let rounded = of(&want, scales(&want), other);
         assert!(matches!(rounded, Rounding::Other(noise) if noise > 1.5), "{rounded:?}");
+    }
+
+    #[test]
+    fn fewer_codes_than_bits_are_judged_by_those() {
+        let want = numbers(64 * BLOCK);
+        // Codes from -4 to 3, of which every other one is rounded to the other side.
+        let wide: Vec<f32> = scales(&want).iter().map(|scale| scale * 7.5 / 3.5).collect();
+        let stored = stored(wide);
+        let rounded = |(index, want): (usize, &f32)| {
+            let number = want / stored.scale_at(index);
+            let other = number.floor() + number.ceil() - number.round();
+            let code = if index.is_multiple_of(2) { other } else { number.round() };
+            code.clamp(-4.0, 3.0) * stored.scale_at(index)
+        };
+        let got: Vec<f32> = want.iter().enumerate().map(rounded).collect();
+        // One in two that is three times as far off makes four times the noise.
+        let of_eight = Rounding::of(&stored, &want, &got, 0.52);
+        assert!(
+            matches!(of_eight, Some(Rounding::Other(noise)) if (3.0..6.0).contains(&noise)),
+            "{of_eight:?}"
+        );
+        // The same with one code that only 4 bits have.
+        let last = |(index, &got): (usize, &f32)| if index == 0 { 7.0 * stored.scale_at(0) } else { got };
+        let got: Vec<f32> = got.iter().enumerate().map(last).collect();
+        assert_eq!(Rounding::of(&stored, &want, &got, 0.52), Some(Rounding::Noisy));
+    }
+
+    #[test]
+    fn what_is_cut_off_before_the_last_code_has_no_wrong_scale() {
+        let want = numbers(64 * BLOCK);
+        // A block of which all beyond a third of the largest number is cut off, at 7 on either side; the others are rounded to
+        // the other side here and there.
+        let mut narrow = scales(&want);
+        narrow[3] /= 3.0;
+        let code = |index: usize, step: f32| {
+            let number = want[index] / step;
+            let other = number.floor() + number.ceil() - number.round();
+            let code = if index.is_multiple_of(3) { other } else { number.round() };
+            if index / BLOCK == 3 { code.clamp(-7.0, 7.0) } else { code }
+        };
+        let rounded = of(&want, narrow, code);
+        assert!(matches!(rounded, Rounding::Other(_)), "{rounded:?}");
+    }
+
+    #[test]
+    fn a_block_of_numbers_that_became_zero_has_no_wrong_scale() {
+        let want = numbers(64 * BLOCK);
+        let mut wide = scales(&want);
+        wide[3] *= 8.0;
+        let other = |index: usize, step: f32| {
+            let number = want[index] / step;
+            if index.is_multiple_of(5) {
+                number.floor() + number.ceil() - number.round()
+            } else {
+                number.round()
+            }
+        };
+        let rounded =
+            of(&want, wide, |index, step| if index / BLOCK == 3 { 0.0 } else { other(index, step) });
+        assert!(matches!(rounded, Rounding::Other(_)), "{rounded:?}");
+    }
+
+    #[test]
+    fn what_is_rounded_twice_is_as_good_as_once() {
+        assert!(Rounding::Other(1.0).is_done_twice(1.04));
+        assert!(!Rounding::Other(1.2).is_done_twice(1.04) && !Rounding::Other(1.0).is_done_twice(1.5));
+        assert!(!Rounding::Noisy.is_done_twice(0.6));
     }
 
     #[test]

@@ -15,6 +15,11 @@ const SAME: f64 = 0.99;
 const ALIKE: f64 = 0.8;
 /// How far apart a factor and 1 are that is none.
 const FACTOR: f64 = 0.004;
+/// Rows this alike differ by a factor and a rounding to 4 bits; shorter ones tell nothing.
+const RESCALED: f64 = 0.97;
+const FEW: usize = 8;
+/// Factors explain a difference of which they leave less than a share of this.
+const EXPLAINED: f64 = 4.0;
 /// The most rows that an order is looked for of.
 const MOST_ROWS: usize = 4096;
 
@@ -28,7 +33,7 @@ pub(super) fn of(
 ) -> Result<String> {
     let alike = cosine(want, got);
     if let Some(stored) = stored
-        && let Some(said) = of_the_scale(stored, want, got)
+        && let Some(said) = of_the_scale(stored, (want, got))
     {
         return Ok(said);
     }
@@ -41,6 +46,11 @@ pub(super) fn of(
         && let Some(order) = other_order(held, want, got)
     {
         return Ok(order);
+    }
+    if alike < SAME
+        && let Some(factors) = rescaled(held, want, got)
+    {
+        return Ok(factors);
     }
     if alike < SAME
         && let Some(other) = other_tensor(held, model, got)?
@@ -69,7 +79,7 @@ pub(super) fn of(
 }
 
 /// A scale or a zero point that is not the one that the numbers were rounded with.
-fn of_the_scale(stored: &Stored, want: &[f32], got: &[f32]) -> Option<String> {
+pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Option<String> {
     if matches!(stored.codes, Codes::Halves(_)) {
         return None;
     }
@@ -129,30 +139,77 @@ fn largest(numbers: &[f64], usual: f64) -> (usize, f64) {
     (others.count(), most.unwrap_or(usual))
 }
 
-/// Rows or columns of a matrix that are those of the model in another order.
-fn other_order(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
-    let is_matrix = held.param.shape.len() == 2;
-    // A row of the parameter is a column of its transpose.
-    let turned = held.transposed && is_matrix;
-    let rows = *held.param.shape.first()?;
-    let columns = got.len().checked_div(rows)?;
-    moved("rows", rows, columns, turned, want, got)
-        .or_else(|| is_matrix.then(|| moved("columns", columns, rows, !turned, want, got)).flatten())
+/// The rows or the columns of a tensor.
+struct Rows {
+    what: &'static str,
+    count: usize,
+    length: usize,
+    /// Whether they are the columns of what is stored.
+    turned: bool,
 }
 
-/// That `count` rows of `length` numbers are in another order, which are the columns of what is stored if they are `turned`.
-fn moved(what: &str, count: usize, length: usize, turned: bool, want: &[f32], got: &[f32]) -> Option<String> {
-    if !(2..=MOST_ROWS).contains(&count) || length == 0 {
-        return None;
+impl Rows {
+    /// The rows of a parameter, and if it is a matrix its columns.
+    fn of(held: &Bound, numbers: usize) -> Option<Vec<Rows>> {
+        let is_matrix = held.param.shape.len() == 2;
+        // A row of the parameter is a column of its transpose.
+        let turned = held.transposed && is_matrix;
+        let count = *held.param.shape.first()?;
+        let length = numbers.checked_div(count)?;
+        let mut all = vec![Rows { what: "rows", count, length, turned }];
+        if is_matrix {
+            all.push(Rows { what: "columns", count: length, length: count, turned: !turned });
+        }
+        all.retain(|rows| (2..=MOST_ROWS).contains(&rows.count) && rows.length > 0);
+        Some(all)
     }
-    let row = |numbers: &[f32], at: usize| -> Vec<f32> {
-        let index = |place: usize| if turned { place * count + at } else { at * length + place };
-        (0..length).filter_map(|place| numbers.get(index(place)).copied()).collect()
+
+    /// One of them.
+    fn at(&self, numbers: &[f32], at: usize) -> Vec<f32> {
+        let index =
+            |place: usize| if self.turned { place * self.count + at } else { at * self.length + place };
+        (0..self.length).filter_map(|place| numbers.get(index(place)).copied()).collect()
+    }
+}
+
+/// That rows or columns of a matrix are the model's, each times a factor: tools move factors of channels from one weight to another.
+fn rescaled(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
+    let of_rows = |rows: Rows| {
+        let (mut left, mut least, mut most) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
+        for at in 0..rows.count {
+            let (want, got) = (rows.at(want, at), rows.at(got, at));
+            if rows.length < FEW || cosine(&want, &got) < RESCALED {
+                return None;
+            }
+            let (size, product) = (energy(&want), product(&want, &got));
+            let factor = if size > 0.0 { product / size } else { 1.0 };
+            left += (energy(&got) - factor * product).max(0.0);
+            (least, most) = (factor.min(least), factor.max(most));
+        }
+        let off: f64 = want.iter().zip(got).map(|(&want, &got)| f64::from(got - want).powi(2)).sum();
+        (left * EXPLAINED < off).then(|| {
+            format!(
+                "its {} are the model's times factors of {least:.3} to {most:.3}, as tools leave it that move them into another weight \
+                 (AWQ, SmoothQuant): not the model's weights",
+                rows.what
+            )
+        })
     };
-    let wanted: Vec<Vec<f32>> = (0..count).map(|at| row(want, at)).collect();
+    Rows::of(held, got.len())?.into_iter().find_map(of_rows)
+}
+
+/// Rows or columns of a matrix that are those of the model in another order.
+fn other_order(held: &Bound, want: &[f32], got: &[f32]) -> Option<String> {
+    Rows::of(held, got.len())?.into_iter().find_map(|rows| moved(&rows, want, got))
+}
+
+/// That rows are in another order.
+fn moved(rows: &Rows, want: &[f32], got: &[f32]) -> Option<String> {
+    let Rows { what, count, .. } = *rows;
+    let wanted: Vec<Vec<f32>> = (0..count).map(|at| rows.at(want, at)).collect();
     let mut order = Vec::with_capacity(count);
     for at in 0..count {
-        let have = row(got, at);
+        let have = rows.at(got, at);
         let alike = |(_, want): &(usize, &Vec<f32>)| same(want, &have);
         let own = wanted.get(at).is_some_and(|want| same(want, &have));
         let found =
@@ -187,11 +244,18 @@ fn other_tensor(held: &Bound, model: &Checkpoint, got: &[f32]) -> Result<Option<
 }
 
 fn cosine(one: &[f32], other: &[f32]) -> f64 {
-    let (mut product, mut first, mut second) = (0.0_f64, 0.0_f64, 0.0_f64);
-    for (&a, &b) in one.iter().zip(other) {
-        product += f64::from(a) * f64::from(b);
-        first += f64::from(a) * f64::from(a);
-        second += f64::from(b) * f64::from(b);
+    let (first, second) = (energy(one), energy(other));
+    if first == 0.0 && second == 0.0 {
+        1.0
+    } else {
+        product(one, other) / (first * second).sqrt().max(f64::MIN_POSITIVE)
     }
-    if first == 0.0 && second == 0.0 { 1.0 } else { product / (first * second).sqrt().max(f64::MIN_POSITIVE) }
+}
+
+fn product(one: &[f32], other: &[f32]) -> f64 {
+    one.iter().zip(other).map(|(&one, &other)| f64::from(one) * f64::from(other)).sum()
+}
+
+fn energy(numbers: &[f32]) -> f64 {
+    numbers.iter().map(|&number| f64::from(number).powi(2)).sum()
 }

@@ -96,7 +96,10 @@ pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f3
             let distance = if further <= 1e-6 * scale { 0.0 } else { further / scale };
             (if distance.is_nan() { f64::INFINITY } else { distance }, 0.0)
         }
-        Codes::Halves(dtype) => (neighbours(dtype, want, got), 1.0),
+        Codes::Halves(dtype) => {
+            let factor = stored.factor_at(index);
+            (neighbours(dtype, want / factor, got / factor), 1.0)
+        }
     }
 }
 
@@ -122,8 +125,9 @@ fn wrong_scales(stored: &Stored, want: &[f32]) -> usize {
     let mut largest = vec![(0.0_f32, 0.0_f32); stored.scales()];
     for (index, want) in want.iter().enumerate() {
         if let Some((most, scale)) = largest.get_mut(stored.group_at(index)) {
-            *most = most.max(want.abs());
-            *scale = stored.scale_at(index).abs();
+            let factor = stored.factor_at(index);
+            *most = most.max((want / factor).abs());
+            *scale = (stored.scale_at(index) / factor).abs();
         }
     }
     let block = (want.len() / stored.scales().max(1)).max(1);

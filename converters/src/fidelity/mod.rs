@@ -228,8 +228,16 @@ impl Dequantized {
             if let Some(Rounding::Clipped(noise) | Rounding::Other(noise)) = rounding {
                 fidelity.noise = Some(noise);
             }
-            if !matches!(rounding, Some(Rounding::Clipped(_))) {
-                let numbers = (want.as_slice(), got.as_slice());
+            let numbers = (want.as_slice(), got.as_slice());
+            let is_sound = match (&rounding, stored) {
+                (Some(Rounding::Clipped(_)), _) => true,
+                (Some(rounding), Some(stored)) => {
+                    rounding.is_done_twice(distances.furthest)
+                        && cause::of_the_scale(stored, numbers).is_none()
+                }
+                _ => false,
+            };
+            if !is_sound {
                 fidelity.cause = Some(cause::of(held, stored, rounding.as_ref(), model, numbers)?);
             }
         }
@@ -246,7 +254,7 @@ impl Dequantized {
             return Ok(None);
         };
         let want = Dequantized::in_layout_of(held, model, bound)?;
-        Ok(Some(blocks::nearest(stored, &want)))
+        Ok(Some(blocks::nearest(stored, &want, &self.numbers(held)?)))
     }
 
     /// The dequantized numbers, in the layout of the file.

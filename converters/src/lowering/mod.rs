@@ -12,6 +12,7 @@
 //!     rounding     activations, rounded as the graph says, or not
 //!     switches     both, as an input says
 //!   halves       f16 and bf16 in f32
+//!   channels     factors that tools took out of weights
 //! operators
 //!   linear       QuantizeLinear, DequantizeLinear
 //!   casts        Cast and Mul of stored integers
@@ -43,6 +44,7 @@ mod attributes;
 mod blocks;
 mod bnb4;
 mod casts;
+mod channels;
 mod constants;
 mod fused;
 mod gelu;

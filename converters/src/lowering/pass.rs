@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::ranks::ranks;
 use super::reals::Scale;
 use super::switches::{self, Switched};
-use super::{Options, Stored};
+use super::{Activations, Options, Stored};
 use crate::format::TensorFile as _;
 use crate::format::onnx::OnnxFile;
 use crate::format::onnx::proto::tensor_proto::DataType;
@@ -29,8 +29,8 @@ pub(super) struct Lowering<'f> {
     /// Values that are others now.
     renamed: HashMap<String, String>,
     names: HashSet<String>,
-    nodes: Vec<NodeProto>,
-    constants: Vec<TensorProto>,
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) constants: Vec<TensorProto>,
     pub(super) stored: HashMap<String, Stored>,
     /// The numbers that integers stand for, by their names and scales.
     pub(super) reals: HashMap<(String, Scale, Vec<usize>), String>,
@@ -99,6 +99,9 @@ impl<'f> Lowering<'f> {
             if self.lower(&node).is_none() {
                 self.push(node);
             }
+        }
+        if self.options.activations == Activations::Exact {
+            self.gather_factors();
         }
         graph.node = self.nodes;
         graph.initializer.extend(self.constants);

@@ -15,6 +15,8 @@ pub struct Stored {
     zeros: Table<i32>,
     /// The zero points, where they are no integers.
     real_zeros: Option<Table<f32>>,
+    /// What the numbers of channels are multiplied by after they are dequantized, if tools divided them by it before.
+    factors: Option<Table<f32>>,
     /// Whether the scales are of blocks.
     in_blocks: bool,
     /// How far a scale may be from what it was before it was stored, as a share of it.
@@ -138,8 +140,8 @@ impl Stored {
     ) -> Stored {
         let scale = scale.map(str::to_owned);
         let (in_blocks, codes) = (scales.has_blocks(), Codes::Integers(first, last));
-        let real_zeros = None;
-        Stored { codes, name: name.to_owned(), scale, scales, zeros, real_zeros, in_blocks, scale_error: 0.0 }
+        let (name, real_zeros, factors) = (name.to_owned(), None, None);
+        Stored { codes, name, scale, scales, zeros, real_zeros, factors, in_blocks, scale_error: 0.0 }
     }
 
     /// Integers in blocks, one after the other, around the middle.
@@ -164,20 +166,34 @@ impl Stored {
 
     pub(super) fn codes(codes: Codes, name: &str, scale: &str, scales: Table<f32>) -> Stored {
         let (name, scale) = (name.to_owned(), Some(scale.to_owned()));
-        let (zeros, real_zeros) = (Table::one(0), None);
-        Stored { codes, name, scale, scales, zeros, real_zeros, in_blocks: true, scale_error: 0.0 }
+        let (zeros, real_zeros, factors) = (Table::one(0), None, None);
+        Stored { codes, name, scale, scales, zeros, real_zeros, factors, in_blocks: true, scale_error: 0.0 }
     }
 
     pub(super) fn halves(dtype: Dtype, name: &str) -> Stored {
         let (scales, zeros) = (Table::one(1.0), Table::one(0));
         let (codes, name) = (Codes::Halves(dtype), name.to_owned());
-        let (in_blocks, real_zeros) = (false, None);
-        Stored { codes, name, scale: None, scales, zeros, real_zeros, in_blocks, scale_error: 0.0 }
+        let (in_blocks, real_zeros, factors) = (false, None, None);
+        Stored { codes, name, scale: None, scales, zeros, real_zeros, factors, in_blocks, scale_error: 0.0 }
     }
 
     /// The scale of element `index`: of integers the distance of two neighbours.
     pub fn scale_at(&self, index: usize) -> f32 {
-        self.scales.at(index)
+        self.scales.at(index) * self.factor_at(index)
+    }
+
+    /// What element `index` is multiplied by after it is dequantized: 1 where no tool divided it by anything.
+    pub fn factor_at(&self, index: usize) -> f32 {
+        self.factors.as_ref().map_or(1.0, |factors| factors.at(index))
+    }
+
+    /// The same with a factor for each index of an axis of a tensor of `shape`. Nothing if there are not as many.
+    pub(super) fn with_factors(self, factors: Vec<f32>, shape: &[usize], axis: usize) -> Option<Stored> {
+        // The factor, its inverse and two products are rounded.
+        let scale_error = self.scale_error + 4.0 * f64::from(f32::EPSILON);
+        let count = factors.len();
+        let factors = Some(Table::new(factors, &[count], shape, i64::try_from(axis).ok()?, 0)?);
+        Some(Stored { factors, scale_error, ..self })
     }
 
     /// Which of the scales element `index` has.
@@ -217,22 +233,15 @@ impl Stored {
     /// Whether element `index`, whose dequantized number is given, has the first or the last of the codes: what is beyond
     /// became this one.
     pub fn is_at_the_end(&self, index: usize, number: f32) -> bool {
-        self.ends(index, number).is_some_and(|(first, last)| first || last)
+        let Codes::Integers(first, last) = self.codes else { return false };
+        let code = self.code(index, number);
+        code <= i64::from(first) || code >= i64::from(last)
     }
 
-    /// Whether the number of element `index` that `want` should be is beyond the codes, and became the first or the last.
-    pub fn is_clipped(&self, index: usize, want: f32, number: f32) -> bool {
-        let beyond = (want - number) / self.scale_at(index);
-        self.ends(index, number)
-            .is_some_and(|(first, last)| (first && beyond < 0.0) || (last && beyond > 0.0))
-    }
-
-    /// Whether an element has the first of the codes, and the last.
-    fn ends(&self, index: usize, number: f32) -> Option<(bool, bool)> {
-        let Codes::Integers(first, last) = self.codes else { return None };
+    /// The integer that element `index` is stored as, given its dequantized number.
+    pub fn code(&self, index: usize, number: f32) -> i64 {
         let real = self.real_zeros.as_ref().map_or(0.0, |zeros| zeros.at(index));
-        let code = (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index));
-        Some((code <= i64::from(first), code >= i64::from(last)))
+        (number / self.scale_at(index) + real).round() as i64 + i64::from(self.zero_at(index))
     }
 
     /// How many scales there are.
@@ -272,6 +281,7 @@ mod tests {
         let stored = Stored::integers((0, 15), "q", Some("s"), Table::one(0.5), Table::one(0));
         let stored = stored.with_real_zeros(Some(Table::one(7.25)));
         assert_eq!((stored.number(0, 0), stored.number(0, 15)), (-3.625, 3.875));
+        assert_eq!((stored.code(0, -3.625), stored.code(0, 3.875)), (0, 15));
         assert!(
             stored.is_at_the_end(0, -3.625)
                 && stored.is_at_the_end(0, 3.875)

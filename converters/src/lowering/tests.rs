@@ -155,6 +155,28 @@ fn a_convolution_with_the_channels_behind_is_turned() {
 }
 
 #[test]
+fn factors_of_channels_go_back_into_the_weights() {
+    let smoothed = |factors: TensorProto, activations| {
+        let mut nodes = vec![node("Mul", &["x", "f"], &["smooth"])];
+        nodes.extend(dynamic());
+        nodes[1].input[0] = "smooth".to_owned();
+        lowered(nodes, [weights(&[0.5, 2.0]), vec![factors]].concat(), activations)
+    };
+    let exact = smoothed(floats("f", &[2], &[10.0, 0.5]), Activations::Exact);
+    assert_eq!(operators(&exact), ["MatMul"]);
+    assert_eq!(exact.model.graph.as_ref().unwrap().node[0].input[0], "x");
+    assert_eq!(numbers(&exact, "w"), [0.0, 0.0, 0.5, 2.0]);
+    let stored = exact.stored.get("w").unwrap();
+    assert_eq!([0, 1, 2, 3].map(|index| stored.scale_at(index)), [5.0, 20.0, 0.25, 1.0]);
+    // What is rounded is rounded as it is.
+    let rounded = smoothed(floats("f", &[2], &[10.0, 0.5]), Activations::Rounded);
+    assert_eq!((operators(&rounded)[0], numbers(&rounded, "w")[2]), ("Mul", 1.0));
+    // One number for all is no factor of a channel.
+    let scaled = smoothed(floats("f", &[1], &[10.0]), Activations::Exact);
+    assert_eq!((operators(&scaled), numbers(&scaled, "w")[2]), (vec!["Mul", "MatMul"], 1.0));
+}
+
+#[test]
 fn the_scale_that_is_read_counts() {
     // Somebody else's scale is in the place of the activation's.
     let mut nodes = dynamic();

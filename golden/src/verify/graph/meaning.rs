@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::trace::file::Trace;
 use crate::trace::tensor::{Data, Tensor};
 
 /// What an output is of the one that a golden has.
@@ -64,6 +65,14 @@ impl Meaning {
 impl Meanings {
     pub(super) fn of(&self, name: &str) -> Meaning {
         self.0.get(name).copied().unwrap_or(Meaning::Same)
+    }
+
+    /// What a run of the graph is compared as with another run of it.
+    pub(super) fn of_run(&self, mut run: Trace) -> Trace {
+        for tensor in &mut run.tensors {
+            *tensor = self.of(&tensor.name).of_graph(tensor);
+        }
+        run
     }
 }
 

@@ -14,6 +14,7 @@
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
 use deberta_converters::format::Format;
+use deberta_converters::format::onnx::GraphKind;
 use deberta_converters::matching::ProblemKind;
 
 use super::candidate::WeightFile;
@@ -53,7 +54,13 @@ pub(super) fn verify(file: &WeightFile<'_>, backend: BackendName, report: &mut F
                 report.findings.push(Finding::new(FindingKind::NotJudged, Outcome::Undecided, message));
             }
         },
-        Err(error) => report.findings.push(Finding::error(&error)),
+        // Where the weights cannot be read either, it is said already.
+        Err(error) => {
+            let finding = Finding::error(&error);
+            if !report.findings.contains(&finding) {
+                report.findings.push(finding);
+            }
+        }
     }
 }
 
@@ -84,15 +91,16 @@ fn elsewhere(_: &WeightFile<'_>, _: BackendName, _: &Error) -> Option<(Box<dyn G
 pub(super) fn judged_by_numbers(file: &WeightFile<'_>, opened: &Result<Checkpoint>) -> Option<Finding> {
     let why = match opened {
         Ok(checkpoint) => {
-            let unrecovered = |what: &ProblemKind| {
-                matches!(
-                    what,
-                    ProblemKind::Missing
-                        | ProblemKind::Unexpected
-                        | ProblemKind::Dtype(_)
-                        | ProblemKind::Layout(_)
-                        | ProblemKind::Altered(_)
-                )
+            // Factors that tools take out of rounded weights stand where a parameter is looked for.
+            let is_rounded = checkpoint.graph_kind().is_some_and(GraphKind::is_quantized);
+            let unrecovered = |what: &ProblemKind| match what {
+                ProblemKind::Missing
+                | ProblemKind::Unexpected
+                | ProblemKind::Dtype(_)
+                | ProblemKind::Layout(_)
+                | ProblemKind::Altered(_) => true,
+                ProblemKind::DiffersFrom { .. } => is_rounded,
+                _ => false,
             };
             let is_of_a_graph = checkpoint.format == Format::Onnx;
             let why = checkpoint.require_parameters().err().filter(|_| is_of_a_graph)?;

@@ -10,7 +10,7 @@ use super::lengths;
 use super::meaning::Meaning;
 use crate::backend::{Backend as _, Graph, Reference};
 use crate::judge::compare::Comparison;
-use crate::judge::tolerance::Tolerances;
+use crate::judge::tolerance::{Precision, Tolerances};
 use crate::judge::verdict::{Outcome, Verdict};
 use crate::report::{Finding, FindingKind};
 use crate::trace::file::{Recorded, TraceFile};
@@ -164,21 +164,28 @@ impl GraphCandidate<'_> {
         matches
     }
 
-    /// What an output is of the expected one, if it is anything of it.
+    /// What an output is of the expected one, if it is anything of it: what agrees, or else, where integers and other weights
+    /// leave a difference, what is most alike.
     fn meaning(&self, sample: &Sample, want: &Tensor, got: &Tensor) -> Option<Meaning> {
         let padding = Padding::of(&sample.inputs, sample.head);
+        let is_rounded = self.precision() == Precision::Quantized;
         let comparison =
             Comparison { tolerances: &sample.tolerances, precision: self.precision(), padding: &padding };
-        Meaning::ALL.into_iter().find(|meaning| {
+        let mut alike: Option<(Meaning, f64)> = None;
+        for meaning in Meaning::ALL {
             let got = Tensor { name: want.name.clone(), ..meaning.of_graph(got) };
             let point = comparison.tensors(&meaning.of_golden(want), Some(&got));
-            let alike = || point.real.as_ref().is_some_and(|real| real.sqnr_db >= ALIKE_DECIBELS);
             match point.verdict {
-                Verdict::Match | Verdict::Rounded | Verdict::Padding => true,
-                Verdict::Diverges => *meaning == Meaning::Same && self.graph.kind().is_quantized() && alike(),
-                _ => false,
+                Verdict::Match | Verdict::Rounded | Verdict::Padding => return Some(meaning),
+                Verdict::Diverges if is_rounded => {
+                    let decibels = point.real.as_ref().map_or(f64::NEG_INFINITY, |real| real.sqnr_db);
+                    let most = alike.map_or(ALIKE_DECIBELS, |(_, most)| most);
+                    alike = if decibels >= most { Some((meaning, decibels)) } else { alike };
+                }
+                _ => {}
             }
-        })
+        }
+        alike.map(|(meaning, _)| meaning)
     }
 
     /// That nothing was recognised: what was expected, and what was seen.

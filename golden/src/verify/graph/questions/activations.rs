@@ -70,8 +70,8 @@ impl GraphCandidate<'_> {
         for (at, Set { name, inputs }) in sets.iter().enumerate() {
             let (mut noise, mut ran) = (Noise::default(), false);
             for inputs in inputs {
-                let want = exact.graph.run(inputs, &[], Vec::new())?;
-                let got = self.graph.run(inputs, &[], Vec::new())?;
+                let want = self.meanings.of_run(exact.graph.run(inputs, &[], Vec::new())?);
+                let got = self.meanings.of_run(self.graph.run(inputs, &[], Vec::new())?);
                 let padding = Padding::of(inputs, parameters.checkpoint().head);
                 ran |= noise.add(&want, &got, &padding).is_some();
             }

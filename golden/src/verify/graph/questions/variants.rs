@@ -97,7 +97,11 @@ impl Variant {
             let mut tensors = lowered.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
             let tensor = tensors.find(|tensor| tensor.name() == name);
             let (Some(bound), Some(tensor)) = (bound, tensor) else { continue };
-            put(tensor, &Dequantized::in_layout_of(held, model, bound)?);
+            let Some(stored) = graph.stored(&held.stored_name) else { continue };
+            // The nodes that multiply by the factors are still there.
+            let numbers = Dequantized::in_layout_of(held, model, bound)?;
+            let divided = numbers.iter().enumerate().map(|(at, number)| number / stored.factor_at(at));
+            put(tensor, &divided.collect::<Vec<f32>>());
         }
         Ok((Variant::of(lowered, graph)?, switched))
     }

@@ -94,7 +94,8 @@ impl GraphCandidate<'_> {
         let judged = Judged { precision: Precision::Quantized, least: 0.0 };
         let mut candidate = self.lowered(variant.open()?, parameters, judged)?;
         candidate.recognise();
-        set.inputs.iter().map(|inputs| candidate.graph.run(inputs, &[], Vec::new())).collect()
+        let run = |inputs| Ok(self.meanings.of_run(candidate.graph.run(inputs, &[], Vec::new())?));
+        set.inputs.iter().map(run).collect()
     }
 }
 
