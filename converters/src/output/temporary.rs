@@ -50,14 +50,22 @@ impl Temporary {
         suffix: &str,
         create: impl Fn(&Path) -> io::Result<File>,
     ) -> io::Result<(Temporary, File)> {
+        /// How often others may clear it before it is opened. Elsewhere, as in `/proc`, nothing is ever found.
+        const TIMES: u32 = 1000;
         let process = std::process::id();
+        let mut cleared = 0;
         // In containers, processes of the same number share folders.
         for number in 0_u32.. {
             let path = parent.join(format!("{prefix}{process}-{number}{suffix}"));
             let file = match create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 // Somebody took it for a stray before it was opened.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && parent.is_dir() => continue,
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && cleared < TIMES && parent.is_dir() =>
+                {
+                    cleared += 1;
+                    continue;
+                }
                 created => created?,
             };
             // Where there are no locks, nobody takes what is not locked for a stray.
