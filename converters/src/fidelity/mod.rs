@@ -175,7 +175,8 @@ impl Dequantized {
             let index = file.tensors().iter().position(|info| info.name == *name)?;
             let [info, other] = [index, of.place.index].map(|index| file.tensors().get(index));
             let (info, place) = (info?, Place { index, ..of.place });
-            (info.shape == other?.shape).then(|| Bound {
+            // Of a bias: which way round a matrix is, its shape does not tell.
+            (info.shape.len() == 1 && info.shape == other?.shape).then(|| Bound {
                 stored_name: name.clone(),
                 dtype: info.dtype,
                 place,
