@@ -239,16 +239,21 @@ fn a_graph_of_one_length_is_a_divergence() {
     let ids = trace.get("inputs.input_ids").unwrap();
     let shape: Vec<i64> = ids.shape.iter().map(|&length| length as i64).collect();
 
-    let (_kept, declared) = export(&golden("masked-lm"), &[]);
-    edit(&declared, |proto| {
-        for input in &mut proto.graph.mut_or_insert_default().input {
-            let dims =
-                &mut input.type_.mut_or_insert_default().mut_tensor_type().shape.mut_or_insert_default().dim;
-            for (dim, &length) in dims.iter_mut().zip(&shape) {
-                dim.value = Some(Value::DimValue(length));
+    let declared_for = |shape: &[i64]| {
+        let (kept, declared) = export(&golden("masked-lm"), &[]);
+        edit(&declared, |proto| {
+            for input in &mut proto.graph.mut_or_insert_default().input {
+                let input = input.type_.mut_or_insert_default().mut_tensor_type();
+                for (dim, &length) in input.shape.mut_or_insert_default().dim.iter_mut().zip(shape) {
+                    dim.value = Some(Value::DimValue(length));
+                }
             }
-        }
-    });
+        });
+        (kept, declared)
+    };
+    let (_kept, declared) = declared_for(&shape);
+    // Of a length that neither the golden nor any generated input has.
+    let (_kept_three, of_another_length) = declared_for(&[3, 5]);
     let (_kept_too, computed) = export(&golden("masked-lm"), &[]);
     edit(&computed, |proto| {
         let nodes = &mut proto.graph.mut_or_insert_default().node;
@@ -264,7 +269,7 @@ fn a_graph_of_one_length_is_a_divergence() {
             ..AttributeProto::new()
         }];
     });
-    for model in [&declared, &computed] {
+    for model in [&declared, &of_another_length, &computed] {
         let of = |backend: &'static str| vec!["--backend", backend];
         for backend in backends().into_iter().map(of).chain([vec![]]) {
             let run = verify(model, folder.path(), &backend);

@@ -165,11 +165,13 @@ impl Dequantized {
                 (copy.stored_name.clone(), copy.dtype, copy.transposed, copy.place);
             Some(Bound { param: of.param.clone(), stored_name, dtype, transposed, place })
         });
-        let mut rounded: Vec<&String> = self.lowered.stored.keys().collect();
-        rounded.sort();
-        let rounded = rounded.into_iter().filter_map(|name| {
-            // "x.bias 2" is what lowering calls a second "x.bias".
-            let (of, _) = name.rsplit_once(' ').filter(|(_, count)| count.parse::<usize>().is_ok())?;
+        let mut rounded: Vec<(&String, &Stored)> = self.lowered.stored.iter().collect();
+        rounded.sort_by_key(|(name, _)| *name);
+        let rounded = rounded.into_iter().filter_map(|(name, stored)| {
+            let of = stored.plain_name();
+            if of == name {
+                return None;
+            }
             let of = self.checkpoint.bound.iter().find(|bound| bound.stored_name == of)?;
             let file = self.checkpoint.files.get(of.place.file)?;
             let index = file.tensors().iter().position(|info| info.name == *name)?;

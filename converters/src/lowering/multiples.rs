@@ -2,8 +2,8 @@
 
 use super::stored::{Stored, Table};
 
-/// How many numbers must be multiples of one scale, so that it is not by chance.
-const FEWEST: usize = 16;
+/// How many numbers must be multiples of a scale, so that it is not by chance; the largest, which the scale is made of, always is.
+const FEWEST: usize = 15;
 /// How far a multiple of 8 bits may be from an integer by computing it in f32.
 const NEAR: f32 = 1e-3;
 
@@ -12,11 +12,13 @@ impl Stored {
     /// are not.
     pub fn of_multiples(name: &str, numbers: &[f32], shape: &[usize]) -> Option<Stored> {
         let stored = |scales| Stored::integers((-255, 255), name, None, scales, Table::one(0));
-        if let Some(scale) = scale_of(numbers) {
+        let is_enough = |groups: usize| numbers.len() >= FEWEST + groups;
+        if let Some(scale) = scale_of(numbers).filter(|_| is_enough(1)) {
             return Some(stored(Table::one(scale)));
         }
         (0..shape.len()).find_map(|axis| {
-            let (length, behind) = (*shape.get(axis)?, shape.get(axis + 1..)?.iter().product::<usize>());
+            let length = *shape.get(axis).filter(|&&length| is_enough(length))?;
+            let behind = shape.get(axis + 1..)?.iter().product::<usize>();
             let mut groups = vec![Vec::new(); length];
             for (at, &number) in numbers.iter().enumerate() {
                 groups.get_mut(at.checked_div(behind)?.checked_rem(length)?)?.push(number);
@@ -34,7 +36,7 @@ fn scale_of(numbers: &[f32]) -> Option<f32> {
     let ends = |(least, most): (f32, f32), number: &f32| (least.min(*number), most.max(*number));
     let (least, most) = numbers.iter().fold((0.0, 0.0), ends);
     let (largest, span) = (most.max(-least), most - least);
-    if numbers.len() < FEWEST || !span.is_finite() {
+    if !span.is_finite() {
         return None;
     }
     if span == 0.0 {
@@ -64,6 +66,17 @@ mod tests {
         // From 0 to 255 codes above the zero point.
         let above: Vec<f32> = (0..255).map(|at| (codes(at) + 100.0) * 0.01).collect();
         assert!((of(&above, &[255]).unwrap().scale_at(0) / 0.01 - 1.0).abs() < 0.01);
+        // Kernels of three numbers for each of 16 channels.
+        let kernels: Vec<f32> = by_row
+            .iter()
+            .enumerate()
+            .map(|(at, number)| {
+                let row = at / 3;
+                if at % 3 == 1 { 127.0 * scale(row) } else { number / scale(at / 255) * scale(row) }
+            })
+            .take(48)
+            .collect();
+        assert!(of(&kernels, &[16, 1, 3]).is_some() && of(&kernels[..12], &[4, 1, 3]).is_none());
         let mut one_off = by_row;
         one_off[300] += 0.3 * scale(1);
         assert!(of(&one_off, &[4, 5, 51]).is_none() && of(&[1.0, 2.0, 3.0], &[3]).is_none());

@@ -17,6 +17,8 @@ use crate::format::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorPr
 pub(super) struct Lowering<'f> {
     pub(super) file: &'f OnnxFile,
     pub(super) options: Options,
+    /// Whether the model has more `Relu` than the file.
+    pub(super) lacks_relu: bool,
     /// The tensors of the file by their names.
     pub(super) places: HashMap<&'f str, usize>,
     /// The nodes as they were.
@@ -65,8 +67,10 @@ impl<'f> Lowering<'f> {
             names.extend(node.output.iter().cloned());
             pinned.extend(captured(node));
         }
+        let relus = before.iter().filter(|node| node.op_type() == "Relu").count();
         Lowering {
             file,
+            lacks_relu: relus < options.relus,
             options,
             places,
             before,
@@ -154,11 +158,6 @@ impl<'f> Lowering<'f> {
     /// Where the node is that makes a value, among those of the file.
     pub(super) fn producer_at(&self, value: &str) -> Option<usize> {
         self.producers.get(value).copied()
-    }
-
-    /// All nodes as they were.
-    pub(super) fn before(&self) -> &[NodeProto] {
-        &self.before
     }
 
     /// A node as it was.

@@ -259,7 +259,7 @@ impl Lowering<'_> {
 
     /// Adds an initializer of dequantized numbers alone.
     pub(super) fn add_plain(&mut self, shape: &[usize], numbers: Vec<f32>, stored: Stored) -> String {
-        let name = self.add(&plain(&stored.name), shape, numbers);
+        let name = self.add(stored.plain_name(), shape, numbers);
         self.stored.insert(name.clone(), stored);
         name
     }
@@ -270,49 +270,8 @@ fn numbers_of(codes: &[i32], stored: &Stored) -> Vec<f32> {
     codes.iter().enumerate().map(|(index, &code)| stored.number(index, code)).collect()
 }
 
-/// The name that a tensor had before it was quantized.
-fn plain(name: &str) -> String {
-    const ENDS: [&str; 6] = ["_quantized", "_Bnb4", "_DQ", "_Q4", "_Q8", "_Q2"];
-    const TURNED: [&str; 2] = ["_Transposed", "_transposed"];
-    let mut plain = name;
-    while let Some(shorter) = ENDS.iter().chain(&TURNED).find_map(|end| plain.strip_suffix(end)) {
-        plain = shorter;
-    }
-    // `weight_Q4G32`
-    if let Some((before, group)) = plain.rsplit_once('G')
-        && !group.is_empty()
-        && group.bytes().all(|byte| byte.is_ascii_digit())
-        && let Some(shorter) = ENDS.iter().find_map(|end| before.strip_suffix(end))
-    {
-        plain = shorter;
-    }
-    if plain.is_empty() { name.to_owned() } else { plain.to_owned() }
-}
-
 /// The range of a type, as f32.
 pub(super) fn limits(of: DataType) -> Option<(f32, f32)> {
     let (first, last) = range(of)?;
     Some((first as f32, last as f32))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain;
-
-    #[test]
-    fn what_tools_put_behind_names_is_taken_off() {
-        for name in [
-            "a.weight_quantized",
-            "a.weight_Transposed_quantized",
-            "a.weight_Q4",
-            "a.weight_Q4G32",
-            "a.weight_DQ_Q4",
-        ] {
-            assert_eq!(plain(name), "a.weight", "{name}");
-        }
-        assert_eq!(
-            (plain("onnx::MatMul_12"), plain("_quantized")),
-            ("onnx::MatMul_12".into(), "_quantized".into())
-        );
-    }
 }

@@ -52,20 +52,14 @@ impl Lowering<'_> {
         Some(number)
     }
 
-    /// The `Relu` of what a product makes, where its integers start at zero: what is below becomes that, so that tools leave it out.
+    /// The `Relu` in front of integers that start at zero: what is below becomes that, so that tools leave it out.
     fn left_out_relu(&mut self, node: &NodeProto, value: &str, by: &Scale, of: DataType) -> Option<String> {
-        const MAKERS: [&str; 7] =
-            ["Gemm", "MatMul", "Add", "FusedMatMul", "QGemm", "QLinearMatMul", "QLinearAdd"];
-        let has = self.before().iter().filter(|node| node.op_type() == "Relu").count();
-        if has >= self.options.relus {
+        if !self.lacks_relu {
             return None;
         }
-        let maker = if node.op_type() == "QuantizeLinear" { self.producer(value)? } else { node };
         let (first, _) = range(of)?;
         let zero = by.zero.as_ref().map_or(Some(vec![0]), |zero| self.constant(zero)?.integers())?;
-        let starts_at_zero = zero.iter().all(|&zero| zero == first);
-        (starts_at_zero && MAKERS.contains(&maker.op_type()))
-            .then(|| self.emit(node, "Relu", &[value], Vec::new()))
+        zero.iter().all(|&zero| zero == first).then(|| self.emit(node, "Relu", &[value], Vec::new()))
     }
 
     /// What values of [.., `columns`] are once ONNX Runtime has rounded them in front of a product with blocks (MLAS,

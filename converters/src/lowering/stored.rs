@@ -177,6 +177,25 @@ impl Stored {
         Stored { codes, name, scale: None, scales, zeros, real_zeros, factors, in_blocks, scale_error: 0.0 }
     }
 
+    /// The name that the tensor had before it was quantized: what tools put behind it is taken off.
+    pub fn plain_name(&self) -> &str {
+        const ENDS: [&str; 6] = ["_quantized", "_Bnb4", "_DQ", "_Q4", "_Q8", "_Q2"];
+        const TURNED: [&str; 2] = ["_Transposed", "_transposed"];
+        let mut plain = self.name.as_str();
+        while let Some(shorter) = ENDS.iter().chain(&TURNED).find_map(|end| plain.strip_suffix(end)) {
+            plain = shorter;
+        }
+        // `weight_Q4G32`
+        if let Some((before, group)) = plain.rsplit_once('G')
+            && !group.is_empty()
+            && group.bytes().all(|byte| byte.is_ascii_digit())
+            && let Some(shorter) = ENDS.iter().find_map(|end| before.strip_suffix(end))
+        {
+            plain = shorter;
+        }
+        if plain.is_empty() { &self.name } else { plain }
+    }
+
     /// The scale of element `index`: of integers the distance of two neighbours.
     pub fn scale_at(&self, index: usize) -> f32 {
         self.scales.at(index) * self.factor_at(index)
@@ -269,6 +288,23 @@ mod tests {
         let ordered = of_columns().in_order(Some(vec![1, 0]));
         assert_eq!([0, 1, 2, 3].map(|index| ordered.at(index)), [2.0, 4.0, 1.0, 3.0]);
         assert_eq!(Table::one(7.0).at(5), 7.0);
+    }
+
+    #[test]
+    fn what_tools_put_behind_names_is_taken_off() {
+        let plain = |name: &str| {
+            Stored::integers((0, 15), name, None, Table::one(1.0), Table::one(0)).plain_name().to_owned()
+        };
+        for name in [
+            "a.weight_quantized",
+            "a.weight_Transposed_quantized",
+            "a.weight_Q4",
+            "a.weight_Q4G32",
+            "a.weight_DQ_Q4",
+        ] {
+            assert_eq!(plain(name), "a.weight", "{name}");
+        }
+        assert_eq!(["onnx::MatMul_12", "_quantized"].map(plain), ["onnx::MatMul_12", "_quantized"]);
     }
 
     #[test]

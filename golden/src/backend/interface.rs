@@ -150,6 +150,11 @@ pub trait Graph: Backend {
     /// One that it does not have, or not so, by name.
     fn takes(&self, inputs: &Inputs) -> Result<()>;
 
+    /// How long the axes of the tokens are, as far as the file fixes that: nothing for an axis of any length.
+    fn fixed_lengths(&self) -> &[Option<usize>] {
+        &[]
+    }
+
     /// What it computes with.
     fn kind(&self) -> GraphKind {
         GraphKind::default()

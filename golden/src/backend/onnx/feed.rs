@@ -126,6 +126,12 @@ impl Feed {
         renamed.map(|(input, role)| (input.name.as_str(), role.name())).collect()
     }
 
+    /// The declared lengths of the tokens' axes, nothing for free ones.
+    pub(super) fn fixed_lengths(&self) -> &[Option<usize>] {
+        let ids = self.inputs.iter().find(|(_, role)| *role == Role::Ids);
+        ids.and_then(|(input, _)| input.shape.as_deref()).unwrap_or_default()
+    }
+
     /// The values for all inputs: a mask of ones and token types of zero where none are given.
     ///
     /// # Errors

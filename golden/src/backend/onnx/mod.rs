@@ -360,6 +360,10 @@ impl Graph for Onnx {
         self.feed.given(inputs).map(drop)
     }
 
+    fn fixed_lengths(&self) -> &[Option<usize>] {
+        self.feed.fixed_lengths()
+    }
+
     fn kind(&self) -> GraphKind {
         self.kind
     }

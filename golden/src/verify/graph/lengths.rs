@@ -22,6 +22,9 @@ const NAME: &str = "other lengths";
 /// The most scores of a layer that are computed.
 const MOST_SCORES: usize = 1 << 26;
 
+/// The most sequences that a graph is given because it is declared for as many.
+const MOST_ROWS: usize = 1 << 12;
+
 /// Sequences of one length, of which some have padding.
 struct Batch {
     length: usize,
@@ -40,7 +43,7 @@ pub(super) fn run(
     let load = |rows| Reference::load(&weights.parameters, weights.class, rows);
     let mut reference = Some(load(rows));
     let mut attempts = Vec::new();
-    for batch in batches(weights.config(), weights.class) {
+    for batch in batches(&*graph.graph, weights.config(), weights.class) {
         if batch.is_large(weights.config()) {
             let message = format!("the graph was not run on {batch}: more than {MOST_SCORES} scores a layer");
             findings.push(Finding::new(FindingKind::NotJudged, Outcome::Pass, message));
@@ -117,7 +120,7 @@ pub(super) fn padded(graph: &dyn Graph, config: &DebertaConfig, class: Class) ->
     Ok(fitting(graph, Inputs { choices, ..batch.inputs(config)? }))
 }
 
-/// The generated inputs, as a graph takes them, of all lengths and batch sizes that are not too large.
+/// The generated inputs, as a graph takes them, of all lengths and batch sizes that it takes and that are not too large.
 ///
 /// # Errors
 /// A configuration whose sizes are too large for this machine.
@@ -126,12 +129,13 @@ pub(super) fn inputs(
     config: &DebertaConfig,
     class: Class,
 ) -> Result<Vec<Inputs>> {
-    let batches = batches(config, class).into_iter().filter(|batch| !batch.is_large(config));
+    let graph = &*graph.graph;
+    let batches = batches(graph, config, class).into_iter().filter(|batch| !batch.is_large(config));
     let inputs = batches.map(|batch| {
         let choices = (class.head == Head::MultipleChoice).then_some(batch.padding.len());
-        Ok(fitting(&*graph.graph, Inputs { choices, ..batch.inputs(config)? }))
+        Ok(fitting(graph, Inputs { choices, ..batch.inputs(config)? }))
     });
-    inputs.collect()
+    inputs.filter(|inputs| inputs.as_ref().map_or(true, |inputs| graph.takes(inputs).is_ok())).collect()
 }
 
 fn compare(
@@ -162,20 +166,30 @@ fn compare(
 
 /// One token; more tokens than twice the heads, where a wrong axis shows; as many as there are positions, or where distances are
 /// sorted into buckets, one more than the largest distance needs; batches of two and three with padding behind, in front, and on
-/// both sides.
-fn batches(config: &DebertaConfig, class: Class) -> Vec<Batch> {
+/// both sides; where the graph fixes lengths, these, without padding and with it.
+fn batches(graph: &dyn Graph, config: &DebertaConfig, class: Class) -> Vec<Batch> {
     let (heads, positions) = (config.num_attention_heads, config.max_position_embeddings);
     let most = if config.uses_positions(class.head) { positions } else { usize::MAX };
     let longest = if config.position_buckets.is_some() { config.max_relative() + 2 } else { positions };
     let alone = |length: usize| Batch { length, padding: vec![(0, 0)] };
     let (short, long) = ((heads + 2).min(most), (2 * heads + 3).min(most));
-    let batches = vec![
+    let mut batches = vec![
         alone(1),
         alone((2 * heads + 1).min(most)),
         alone(longest.min(most)),
         Batch { length: short, padding: vec![(0, 0), (0, short / 2)] },
         Batch { length: long, padding: vec![(0, 0), (long / 3, 0), (1.min(long / 2), long / 3)] },
     ];
+    let fixed = match graph.fixed_lengths() {
+        [rows, length] | [None | Some(1), rows, length] if rows.is_some() || length.is_some() => {
+            Some((rows.unwrap_or(1), length.unwrap_or(short)))
+        }
+        _ => None,
+    };
+    let fixed = fixed.filter(|&(rows, length)| length <= most && rows <= MOST_ROWS);
+    batches.extend(fixed.into_iter().flat_map(|(rows, length)| {
+        [0, length / 3].map(|behind| Batch { length, padding: vec![(0, behind); rows] })
+    }));
     batches.into_iter().filter(|batch| batch.length > 0).collect()
 }
 

@@ -200,6 +200,9 @@ impl GraphCandidate<'_> {
         let said = match (outcome, limit) {
             (Outcome::Pass, None) => format!("it computes the model, within the tolerances of f32{unknown}"),
             (Outcome::Pass, Some(limit)) => format!("it computes the model, within {limit} dB{unknown}"),
+            (Outcome::Divergence, _) if only_lengths(&runs) => format!(
+                "it computes the model where it runs, and not at every length and batch size: export it with dynamic axes{unknown}"
+            ),
             (Outcome::Divergence, _) => format!(
                 "it computes something else than the model, with the model's own weights: the graph is wrong, not the weights{unknown}"
             ),
@@ -255,6 +258,12 @@ impl GraphCandidate<'_> {
         let mut goldens = self.file.request.goldens.iter();
         goldens.find_map(|golden| golden.tolerances.quantization()).unwrap_or_default()
     }
+}
+
+/// Whether all that is wrong is that the graph does not run on some inputs.
+fn only_lengths(runs: &[RunReport]) -> bool {
+    let mut wrong = runs.iter().filter(|run| run.outcome == Outcome::Divergence).peekable();
+    wrong.peek().is_some() && wrong.all(|run| run.points.is_empty())
 }
 
 /// Makes of points that differ as rounding makes them some that pass, and judges the run anew.
