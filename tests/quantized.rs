@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use deberta_tests::{Run, fixture, run};
-use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use protobuf::Message as _;
 
 use crate::onnx_graphs::{add_softmax, arg, foreign, golden, integer, node, numbers, rename, verify};
@@ -34,14 +34,26 @@ fn take_matrices(graph: &mut GraphProto) -> Vec<TensorProto> {
 /// Stores every matrix of the layers as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
 fn quantize(graph: &mut GraphProto) {
     for tensor in take_matrices(graph) {
-        let values = floats(&tensor);
-        let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
-        let codes = values.iter().map(|value| (value / scale).round() as i8 as u8).collect();
-        let [stored, scales] = ["quantized", "scale"].map(|end| format!("{}_{end}", tensor.name));
-        graph.initializer.push(numbers(&stored, &tensor.dims, 3, codes));
-        graph.initializer.push(numbers(&scales, &[], 1, scale.to_le_bytes().to_vec()));
-        graph.node.insert(0, node("DequantizeLinear", &[&stored, &scales], &tensor.name));
+        store(graph, &tensor);
     }
+}
+
+/// Adds a matrix as integers of 8 bits with one scale, in front of a `DequantizeLinear`.
+fn store(graph: &mut GraphProto, tensor: &TensorProto) {
+    let values = floats(tensor);
+    let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+    let codes = values.iter().map(|value| (value / scale).round() as i8 as u8).collect();
+    let [stored, scales] = ["quantized", "scale"].map(|end| format!("{}_{end}", tensor.name));
+    graph.initializer.push(numbers(&stored, &tensor.dims, 3, codes));
+    graph.initializer.push(numbers(&scales, &[], 1, scale.to_le_bytes().to_vec()));
+    graph.node.insert(0, node("DequantizeLinear", &[&stored, &scales], &tensor.name));
+}
+
+/// The nodes that round a value to 8 bits, with a scale that is computed of it.
+fn dynamic(taken: &str) -> Vec<NodeProto> {
+    let mut quantize = node("DynamicQuantizeLinear", &[taken], "q");
+    quantize.output.extend(["s".to_owned(), "z".to_owned()]);
+    vec![quantize, node("DequantizeLinear", &["q", "s", "z"], "rounded")]
 }
 
 /// How a tool rounds: of the place of a number and the number in steps, a code from -8 to 7.
@@ -371,8 +383,8 @@ fn a_bias_that_is_there_rounded_and_as_it_is_is_judged_twice() {
 }
 
 /// Divides every column of a weight by a factor of its own, and returns the factors.
-fn divide_columns(graph: &mut GraphProto) -> Vec<f32> {
-    let weights = initializer(graph, LAYER);
+fn divide_columns(graph: &mut GraphProto, of: &str) -> Vec<f32> {
+    let weights = initializer(graph, of);
     let width = weights.dims[1] as usize;
     let factors: Vec<f32> = (0..width).map(|at| 0.25 + at as f32 / 7.0).collect();
     let divided = floats(weights).into_iter().enumerate().map(|(at, of)| of / factors[at % width]);
@@ -385,7 +397,7 @@ fn channels_that_a_tool_divided_by_factors_are_the_models() {
     let smoothed = |fault: fn(&mut GraphProto)| {
         with_before(
             |graph| {
-                let factors = divide_columns(graph);
+                let factors = divide_columns(graph, LAYER);
                 let bytes = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
                 graph.initializer.push(numbers("factors", &[factors.len() as i64], 1, bytes));
                 let at =
@@ -407,17 +419,58 @@ fn channels_that_a_tool_divided_by_factors_are_the_models() {
         factors.raw_data = numbers.iter().rev().flat_map(|factor| factor.to_le_bytes()).collect();
     });
     fails(&wrong, &["1 of", LAYER]);
-    let alone = with_before(|graph| drop(divide_columns(graph)), |_| {});
+    let alone = with_before(|graph| drop(divide_columns(graph, LAYER)), |_| {});
     fails(&alone, &[LAYER, "its columns are the model's times factors of 0."]);
 }
 
 #[test]
-fn outputs_of_rounded_graphs_are_known_by_what_they_compute() {
-    let dynamic = |taken: &str| {
-        let mut quantize = node("DynamicQuantizeLinear", &[taken], "q");
-        quantize.output.extend(["s".to_owned(), "z".to_owned()]);
-        vec![quantize, node("DequantizeLinear", &["q", "s", "z"], "rounded")]
+fn factors_that_a_tool_moved_into_a_normalisation_are_taken_out_again() {
+    const NORM: &str = "encoder.layer.1.output.LayerNorm.";
+    const HEAD: &str = "classifier.weight";
+    let folded = |fault: fn(&mut GraphProto)| {
+        let (_kept, model) = foreign("token-classification", &[], |graph| {
+            quantize(graph);
+            let factors = divide_columns(graph, HEAD);
+            let at = graph.initializer.iter().position(|tensor| tensor.name == HEAD).unwrap();
+            let head = graph.initializer.remove(at);
+            store(graph, &head);
+            for of in ["weight", "bias"] {
+                let tensor = initializer(graph, &format!("{NORM}{of}"));
+                let numbers = floats(tensor).into_iter().zip(&factors);
+                tensor.raw_data =
+                    numbers.flat_map(|(number, factor)| (number * factor).to_le_bytes()).collect();
+            }
+            fault(graph);
+        });
+        verify(&model, "token-classification", &[])
     };
+    passes(&folded(|_| {}), &["tensors are those of", "it computes the model, within the tolerances of f32"]);
+    let one_off = folded(|graph| {
+        let tensor = initializer(graph, &format!("{NORM}bias"));
+        let mut numbers = floats(tensor);
+        numbers[3] *= 1.01;
+        tensor.raw_data = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+    });
+    fails(&one_off, &[NORM, HEAD]);
+    let scale = folded(|graph| {
+        let tensor = initializer(graph, &format!("{HEAD}_scale"));
+        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
+    });
+    fails(&scale, &["1 of", HEAD, "the scale", "is 1.50"]);
+    // Something else takes what the normalisation computes.
+    let taken = folded(|graph| {
+        let takes = |node: &NodeProto| node.input.iter().any(|name| *name == HEAD);
+        let at = graph.node.iter().position(takes).unwrap();
+        let norm = graph.node[at].input[0].clone();
+        graph.node.push(node("Identity", &[&norm], "last_hidden_state"));
+        let output = ValueInfoProto { name: "last_hidden_state".to_owned(), ..graph.output[0].clone() };
+        graph.output.push(output);
+    });
+    fails(&taken, &[NORM, HEAD]);
+}
+
+#[test]
+fn outputs_of_rounded_graphs_are_known_by_what_they_compute() {
     let renamed = with(|graph| {
         round_activations(graph, dynamic);
         rename(graph, "logits", "output");
@@ -459,11 +512,6 @@ fn a_graph_that_computes_something_else_is_wrong_and_its_weights_are_not() {
 
 #[test]
 fn rounded_activations_cost_what_they_may() {
-    let dynamic = |taken: &str| {
-        let mut quantize = node("DynamicQuantizeLinear", &[taken], "q");
-        quantize.output.extend(["s".to_owned(), "z".to_owned()]);
-        vec![quantize, node("DequantizeLinear", &["q", "s", "z"], "rounded")]
-    };
     passes(
         &with(|graph| round_activations(graph, dynamic)),
         &["int8 (dynamic)", "rounding them", "at least 20 are due"],

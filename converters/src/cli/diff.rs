@@ -133,7 +133,7 @@ fn is_quantized(checkpoint: &Checkpoint) -> bool {
 /// Compares a quantized graph with the weights that it must have rounded.
 fn rounded(a: &Checkpoint, b: &Checkpoint, graph: &Checkpoint, model: &Checkpoint) -> Result<Report> {
     let mut report = Report::new(a, b, &a.tensor_digests(&())?, &b.tensor_digests(&())?);
-    let opened = Dequantized::open(&graph.source.path, &graph.config, Some(graph.head))?;
+    let opened = Dequantized::open(&graph.source.path, &graph.config, graph.head, model)?;
     let fidelity = opened.compare(model)?;
     report.equal = fidelity.tensors.len() - fidelity.broken().count();
     report.same =

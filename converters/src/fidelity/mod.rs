@@ -3,6 +3,7 @@
 //! ```text
 //! blocks      integers in blocks that are not the nearest
 //! distance    how far a stored number is from the model's, in steps of how it is stored
+//! folded      factors that are in a normalisation and not in the weights behind it
 //! cause       why a tensor is further off than rounding takes it
 //! saturation  products of integers that a processor may add in 16 bits
 //! ```
@@ -27,6 +28,7 @@ use distance::Distances;
 mod blocks;
 mod cause;
 mod distance;
+mod folded;
 mod saturation;
 
 /// How the tensors of a graph are from those of a model.
@@ -80,20 +82,20 @@ pub struct Dequantized {
 }
 
 impl Dequantized {
-    /// Opens the graph at `path` as a model of this configuration and class.
+    /// Opens the graph at `path`, of this configuration and class, to compare it with a model.
     ///
     /// # Errors
-    /// A file that is no ONNX model, or whose tensors are of several models.
-    pub fn open(path: &Path, config: &DebertaConfig, head: Option<Head>) -> Result<Dequantized> {
+    /// A file that is no ONNX model, or whose tensors are of several models; tensors of either side that cannot be read.
+    pub fn open(path: &Path, config: &DebertaConfig, head: Head, model: &Checkpoint) -> Result<Dequantized> {
         let file = onnx::open(Mapped::open(path)?)?;
         let options = Options::of_a_model(Activations::Exact, config);
         let lowered = lower(&file, Mapped::open(path)?, options)?;
         let quantized_mask = rounds_the_mask(&file);
-        let source = Source::of_files(path.to_owned(), vec![path.to_owned()]);
-        let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
-        let files: Vec<Box<dyn TensorFile>> = vec![Box::new(file)];
-        let checkpoint = Checkpoint::from_files(source, Format::Onnx, files, config, head)?;
+        let checkpoint = weights_of(&lowered, path, config, head)?;
         let mut graph = Dequantized { checkpoint, lowered, quantized_mask };
+        if graph.unfold(model)? {
+            graph.checkpoint = weights_of(&graph.lowered, path, config, head)?;
+        }
         if graph.lowered.stored.values().any(|stored| matches!(stored.codes, Codes::Integers(..))) {
             graph.recognise_multiples()?;
         }
@@ -314,6 +316,13 @@ impl TensorFidelity {
             None => format!("{tensor} ({stored_as}): {furthest:.3} of {limit} allowed"),
         }
     }
+}
+
+/// The weights of a graph, matched with the parameters of a class.
+fn weights_of(lowered: &Lowered, path: &Path, config: &DebertaConfig, head: Head) -> Result<Checkpoint> {
+    let source = Source::of_files(path.to_owned(), vec![path.to_owned()]);
+    let file: OnnxFile = onnx::from_model(lowered.model.clone(), path)?;
+    Checkpoint::from_files(source, Format::Onnx, vec![Box::new(file)], config, Some(head))
 }
 
 /// A node with a scale that only the number of a mask makes, by its name.

@@ -15,7 +15,7 @@ fn model() -> Checkpoint {
 fn what_is_in_f32_is_equal_to_the_bit() {
     let model = model();
     let compare = |path: &Path| {
-        let graph = Dequantized::open(path, &model.config, Some(model.head)).unwrap();
+        let graph = Dequantized::open(path, &model.config, model.head, &model).unwrap();
         graph.compare(&model).unwrap()
     };
     let fidelity = compare(&trained().join("model.onnx"));
@@ -27,7 +27,7 @@ fn what_is_in_f32_is_equal_to_the_bit() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
-    let graph = Dequantized::open(&trained().join("model.onnx"), &model.config, Some(model.head)).unwrap();
+    let graph = Dequantized::open(&trained().join("model.onnx"), &model.config, model.head, &model).unwrap();
     let mut changed = graph.lowered.model;
     let tensors = changed.graph.as_mut().map(|graph| &mut graph.initializer).unwrap();
     let tensor = tensors.iter_mut().find(|tensor| tensor.name().ends_with("classifier.weight")).unwrap();

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::Stored;
 use super::attributes::integer;
 use super::pass::{Lowering, little_endian};
-use crate::format::onnx::proto::NodeProto;
+use crate::format::onnx::proto::{NodeProto, TensorProto};
 
 impl Lowering<'_> {
     /// Puts the factors of what dequantized weights are multiplied with into these.
@@ -34,31 +35,14 @@ impl Lowering<'_> {
         producers: &HashMap<String, usize>,
         uses: &HashMap<String, usize>,
     ) -> Option<String> {
-        let node = self.nodes.get(index)?;
-        let is_product = matches!(node.op_type(), "MatMul" | "Gemm") && integer(node, "transA", 0) == 0;
-        let alpha = node.attribute.iter().find(|attribute| attribute.name() == "alpha");
-        if !is_product || !node.domain().is_empty() || alpha.is_some_and(|alpha| alpha.f() != 1.0) {
-            return None;
-        }
-        let is_turned = node.op_type() == "Gemm" && integer(node, "transB", 0) != 0;
-        let (values, weights) = (node.input.first()?, node.input.get(1)?.clone());
-        let multiplied = self.nodes.get(*producers.get(values)?)?;
-        let (values, factors) = self.factors_of_channels(multiplied)?;
+        let (values, weights, is_turned) = product_with(self.nodes.get(index)?)?;
+        let weights = weights.to_owned();
+        let multiplied_by = self.nodes.get(*producers.get(values)?)?;
+        let (values, factors) = self.factors_of_channels(multiplied_by)?;
         let place = self.constants.iter().position(|tensor| *tensor.name() == *weights)?;
-        let tensor = self.constants.get(place)?;
-        let [rows, columns] = <[i64; 2]>::try_from(tensor.dims.as_slice()).ok()?.map(usize::try_from);
-        let (rows, columns) = (rows.ok()?, columns.ok()?);
-        let length = if is_turned { columns } else { rows };
-        if factors.len() != length || uses.get(&weights) != Some(&1) {
-            return None;
-        }
-        let numbers = tensor.raw_data.as_ref()?.as_chunks::<4>().0.iter().map(|&of| f32::from_le_bytes(of));
-        let factor = |at: usize| if is_turned { at % columns } else { at / columns };
-        let scaled = numbers.enumerate().map(|(at, number)| Some(number * factors.get(factor(at))?));
-        let scaled: Vec<f32> = scaled.collect::<Option<_>>()?;
-        let stored = self.stored.remove(&weights)?;
-        self.stored.insert(weights, stored.with_factors(factors, &[rows, columns], usize::from(is_turned))?);
-        self.constants.get_mut(place)?.raw_data = Some(Bytes::from(little_endian(scaled)));
+        let stored = self.stored.get(&weights).filter(|_| uses.get(&weights) == Some(&1))?.clone();
+        let stored = multiplied(self.constants.get_mut(place)?, stored, factors, is_turned)?;
+        self.stored.insert(weights, stored);
         Some(values)
     }
 
@@ -78,4 +62,37 @@ impl Lowering<'_> {
         let found = along_the_last(other).map(|factors| (one.clone(), factors));
         found.or_else(|| along_the_last(one).map(|factors| (other.clone(), factors)))
     }
+}
+
+/// What a product takes, its weights, and whether these are turned: [out, in]. Nothing if the node is something else.
+pub(crate) fn product_with(node: &NodeProto) -> Option<(&str, &str, bool)> {
+    let is_product = matches!(node.op_type(), "MatMul" | "Gemm") && integer(node, "transA", 0) == 0;
+    let alpha = node.attribute.iter().find(|attribute| attribute.name() == "alpha");
+    if !is_product || !node.domain().is_empty() || alpha.is_some_and(|alpha| alpha.f() != 1.0) {
+        return None;
+    }
+    let is_turned = node.op_type() == "Gemm" && integer(node, "transB", 0) != 0;
+    Some((node.input.first()?, node.input.get(1)?, is_turned))
+}
+
+/// Multiplies a matrix by a factor for each row, or for each column if it is turned, and returns how it is stored then. Nothing, and
+/// nothing done, if there are not as many.
+pub(crate) fn multiplied(
+    tensor: &mut TensorProto,
+    stored: Stored,
+    factors: Vec<f32>,
+    is_turned: bool,
+) -> Option<Stored> {
+    let [rows, columns] = <[i64; 2]>::try_from(tensor.dims.as_slice()).ok()?.map(usize::try_from);
+    let (rows, columns) = (rows.ok()?, columns.ok()?);
+    if factors.len() != if is_turned { columns } else { rows } {
+        return None;
+    }
+    let numbers = tensor.raw_data.as_ref()?.as_chunks::<4>().0.iter().map(|&of| f32::from_le_bytes(of));
+    let factor = |at: usize| if is_turned { at % columns } else { at / columns };
+    let scaled = numbers.enumerate().map(|(at, number)| Some(number * factors.get(factor(at))?));
+    let scaled: Vec<f32> = scaled.collect::<Option<_>>()?;
+    let stored = stored.with_factors(factors, &[rows, columns], usize::from(is_turned))?;
+    tensor.raw_data = Some(Bytes::from(little_endian(scaled)));
+    Some(stored)
 }

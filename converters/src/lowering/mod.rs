@@ -62,6 +62,8 @@ mod stored;
 mod switches;
 
 pub use bnb4::codebook;
+pub(crate) use channels::{multiplied, product_with};
+pub(crate) use pass::little_endian;
 pub use stored::{Codes, Stored};
 pub use switches::{SWITCHES, Switched, SwitchedNode};
 

@@ -266,7 +266,7 @@ impl<'f> Lowering<'f> {
 }
 
 /// The bytes of numbers, without a copy where memory is little-endian and the allocator allows it.
-pub(super) fn little_endian(numbers: Vec<f32>) -> Vec<u8> {
+pub(crate) fn little_endian(numbers: Vec<f32>) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 

@@ -63,7 +63,8 @@ impl GraphCandidate<'_> {
         };
         self.file.progress.step(&format!("{}: its weights and the model's", report.file));
         let checkpoint = parameters.checkpoint();
-        let opened = Dequantized::open(&self.file.source.path, &checkpoint.config, Some(checkpoint.head));
+        let opened =
+            Dequantized::open(&self.file.source.path, &checkpoint.config, checkpoint.head, checkpoint);
         let compared = opened.and_then(|graph| graph.compare(checkpoint).map(|fidelity| (graph, fidelity)));
         let answers = compared.and_then(|(graph, mut fidelity)| {
             weights::limit(&mut fidelity, limits.steps());
