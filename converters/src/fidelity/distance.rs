@@ -20,7 +20,7 @@ pub(super) struct Distances {
 const WIDE: f64 = 0.51;
 /// Integers of 4 bits and less.
 const NARROW: f64 = 0.52;
-/// The first and the last integer of those that are in blocks: what is beyond became this one.
+/// The first and the last integer: what is beyond became this one. Scales for as many steps to either side leave one over.
 const AT_THE_END: f64 = 1.02;
 /// The share of codes that need not be the nearest.
 const NOT_NEAREST: f64 = 0.001;
@@ -81,7 +81,7 @@ pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f3
             let lost = f64::from(want.abs()) * (f64::from(f32::EPSILON) + stored.scale_error());
             let off = (off - lost).max(0.0);
             let distance = if off == 0.0 { 0.0 } else { off / step };
-            let ends = stored.is_in_blocks() && stored.is_at_the_end(index, got);
+            let ends = stored.is_at_the_end(index, got);
             let distance = if distance.is_nan() { f64::INFINITY } else { distance };
             (distance, if ends { AT_THE_END } else { limit(Some(stored)) })
         }
@@ -149,8 +149,20 @@ pub(super) fn word(stored: &Stored) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::neighbours;
+    use super::{Distances, neighbours};
+    use crate::lowering::Stored;
     use crate::tensor::Dtype;
+
+    #[test]
+    fn what_is_beyond_the_last_integer_may_be_a_step_off() {
+        // 128 steps to either side, of which the last on one side has no code.
+        let of = |want: [f32; 4], got: [f32; 4]| {
+            let stored = Stored::of_one_scale((-128, 127), "w", 1.0);
+            Distances::of(Some(&stored), &want, &got).beyond
+        };
+        assert_eq!(of([-128.0, 128.0, 127.7, 3.4], [-128.0, 127.0, 127.0, 3.0]), 0);
+        assert_eq!(of([-128.0, 128.1, 126.8, 3.4], [-128.0, 127.0, 126.0, 3.0]), 2);
+    }
 
     #[test]
     fn halves_are_the_nearest_or_cut_off() {

@@ -158,6 +158,12 @@ impl Stored {
         Stored::integers(ends, name, Some(scale), scales, Table::one((ends.1 - ends.0 + 1) / 2))
     }
 
+    /// Integers with one scale, around zero.
+    #[cfg(test)]
+    pub(crate) fn of_one_scale(ends: (i32, i32), name: &str, scale: f32) -> Stored {
+        Stored::integers(ends, name, None, Table::one(scale), Table::one(0))
+    }
+
     /// The same with zero points that are no integers.
     #[must_use]
     pub(super) fn with_real_zeros(self, real_zeros: Option<Table<f32>>) -> Stored {
