@@ -303,6 +303,12 @@ mod tests {
         Rounding::of(&stored, want, &got, 0.52).unwrap()
     }
 
+    /// The nearest integer, but for one number in `every`: the other one of the two that are around it.
+    fn to_another_side(number: f32, index: usize, every: usize) -> f32 {
+        let nearest = number.round();
+        if index.is_multiple_of(every) { number.floor() + number.ceil() - nearest } else { nearest }
+    }
+
     #[test]
     fn roundings_are_told_from_what_is_none() {
         let want = numbers(64 * BLOCK);
@@ -314,14 +320,7 @@ mod tests {
         let clipped = of(&want, narrow, |index, step| at(index, step).round());
         assert!(matches!(clipped, Rounding::Clipped(_)), "{clipped:?}");
         // One number in three is rounded to the other side.
-        let other = |index: usize, step: f32| {
-            let number = at(index, step);
-            if index.is_multiple_of(3) {
-                number.floor() + number.ceil() - number.round()
-            } else {
-                number.round()
-            }
-        };
+        let other = |index: usize, step: f32| to_another_side(at(index, step), index, 3);
         let rounded = of(&want, scales(&want), other);
         assert!(matches!(rounded, Rounding::Other(noise) if noise > 1.5), "{rounded:?}");
     }
@@ -333,10 +332,7 @@ mod tests {
         let wide: Vec<f32> = scales(&want).iter().map(|scale| scale * 7.5 / 3.5).collect();
         let stored = stored(wide);
         let rounded = |(index, want): (usize, &f32)| {
-            let number = want / stored.scale_at(index);
-            let other = number.floor() + number.ceil() - number.round();
-            let code = if index.is_multiple_of(2) { other } else { number.round() };
-            code.clamp(-4.0, 3.0) * stored.scale_at(index)
+            to_another_side(want / stored.scale_at(index), index, 2).clamp(-4.0, 3.0) * stored.scale_at(index)
         };
         let got: Vec<f32> = want.iter().enumerate().map(rounded).collect();
         // One in two that is three times as far off makes four times the noise.
@@ -359,9 +355,7 @@ mod tests {
         let mut narrow = scales(&want);
         narrow[3] /= 3.0;
         let code = |index: usize, step: f32| {
-            let number = want[index] / step;
-            let other = number.floor() + number.ceil() - number.round();
-            let code = if index.is_multiple_of(3) { other } else { number.round() };
+            let code = to_another_side(want[index] / step, index, 3);
             if index / BLOCK == 3 { code.clamp(-7.0, 7.0) } else { code }
         };
         let rounded = of(&want, narrow, code);
@@ -373,14 +367,7 @@ mod tests {
         let want = numbers(64 * BLOCK);
         let mut wide = scales(&want);
         wide[3] *= 8.0;
-        let other = |index: usize, step: f32| {
-            let number = want[index] / step;
-            if index.is_multiple_of(5) {
-                number.floor() + number.ceil() - number.round()
-            } else {
-                number.round()
-            }
-        };
+        let other = |index: usize, step: f32| to_another_side(want[index] / step, index, 5);
         let rounded =
             of(&want, wide, |index, step| if index / BLOCK == 3 { 0.0 } else { other(index, step) });
         assert!(matches!(rounded, Rounding::Other(_)), "{rounded:?}");
@@ -396,14 +383,7 @@ mod tests {
     #[test]
     fn a_scale_or_a_zero_point_is_named_whatever_the_rounding_is() {
         let want = numbers(64 * BLOCK);
-        let other = |index: usize, step: f32| {
-            let number = want[index] / step;
-            if index.is_multiple_of(3) {
-                number.floor() + number.ceil() - number.round()
-            } else {
-                number.round()
-            }
-        };
+        let other = |index: usize, step: f32| to_another_side(want[index] / step, index, 3);
         let said = |rounding: Rounding| match rounding {
             Rounding::Wrong(said) => said,
             rounding => panic!("{rounding:?}"),
