@@ -492,6 +492,13 @@ fn outputs_of_rounded_graphs_are_known_by_what_they_compute() {
 }
 
 #[test]
+fn nodes_may_stand_behind_those_that_take_what_they_make() {
+    passes(&with(|graph| graph.node.reverse()), &["it computes the model, within the tolerances of f32"]);
+    let (_kept, model) = foreign(GOLDEN, &[], |graph| graph.node.reverse());
+    passes(&verify(&model, GOLDEN, &[]), &[]);
+}
+
+#[test]
 fn labels_in_another_order_are_seen() {
     let run = with(|graph| {
         let tensor = initializer(graph, "classifier.weight");

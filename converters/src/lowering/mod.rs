@@ -34,9 +34,9 @@ use prost::Message as _;
 
 use crate::error::{Error, Result};
 use crate::format::TensorFile as _;
-use crate::format::onnx::OnnxFile;
 use crate::format::onnx::proto::tensor_proto::DataType;
 use crate::format::onnx::proto::{ModelProto, NodeProto};
+use crate::format::onnx::{OnnxFile, put_in_order};
 use crate::mapped::Mapped;
 use pass::Lowering;
 
@@ -152,6 +152,8 @@ pub fn lower(file: &OnnxFile, bytes: Mapped, options: Options) -> Result<Lowered
         .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
     let (mut stored, mut switched) = (HashMap::new(), Switched::default());
     if let Some(graph) = &mut model.graph {
+        let tensors: Vec<String> = graph.initializer.iter().map(|tensor| tensor.name().to_owned()).collect();
+        put_in_order(graph, tensors.iter().map(String::as_str))?;
         halves::widen(file, graph, &options.exact_numbers, &mut stored)?;
         switched = Lowering::new(file, options, graph).run(graph, &mut stored);
     }

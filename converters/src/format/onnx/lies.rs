@@ -175,13 +175,16 @@ fn two_tensors_of_one_name() {
 }
 
 #[test]
-fn nodes_in_a_circle_and_out_of_order() {
+fn nodes_in_a_circle_or_of_nothing() {
     let circle = vec![node("Neg", &["b"], &["a"]), node("Abs", &["a"], &["b"])];
     let message = refusal(model(GraphProto { node: circle, ..GraphProto::default() }));
     assert_eq!(
         message,
-        "model.onnx: node \"a Neg\" (Neg) takes \"b\", which nothing before it makes: a cycle, or nodes out of order"
+        "model.onnx: node \"a Neg\" (Neg) takes \"b\", which is made of what it makes itself: a cycle"
     );
+    let behind = vec![node("Neg", &["a"], &["b"]), node("Abs", &["c"], &["a"])];
+    let message = refusal(model(GraphProto { node: behind, ..GraphProto::default() }));
+    assert_eq!(message, "model.onnx: node \"a Abs\" (Abs) takes \"c\", which nothing makes");
     let twice = vec![node("Range", &[], &["a"]), node("Range", &[], &["a"])];
     let message = refusal(model(GraphProto { node: twice, ..GraphProto::default() }));
     assert!(message.contains("makes \"a\", which exists already"), "{message}");

@@ -23,6 +23,7 @@ use tensor::Data;
 mod attribute;
 mod external;
 mod kind;
+mod order;
 pub(crate) mod packed;
 mod plan;
 #[rustfmt::skip]
@@ -36,6 +37,7 @@ mod wire;
 pub(crate) use attribute::{Attribute, attribute};
 pub(crate) use kind::rounds_in_blocks;
 pub use kind::{GraphKind, Half, Numbers, moves};
+pub(crate) use order::put_in_order;
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};
 use proto::attribute_proto::AttributeType;
@@ -144,7 +146,8 @@ fn of_model(
     let mut declared = std::mem::take(&mut graph.initializer);
     let initializers = declared.len();
     declared.extend(graph.node.iter_mut().filter_map(constant));
-    check_order(&graph, declared.iter().take(initializers))?;
+    check_names(&graph, declared.iter().take(initializers))?;
+    put_in_order(&mut graph, declared.iter().take(initializers).map(TensorProto::name))?;
 
     let mut externals = Externals::new(external);
     let (mut tensors, mut data) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
@@ -216,8 +219,8 @@ fn constant(node: &mut NodeProto) -> Option<TensorProto> {
     Some(tensor)
 }
 
-/// Every value must be made once, and before it is used.
-fn check_order<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a TensorProto>) -> Result<()> {
+/// Every value must be made once.
+fn check_names<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a TensorProto>) -> Result<()> {
     let mut known: HashSet<&str> = HashSet::new();
     for tensor in initializers {
         if !known.insert(tensor.name()) {
@@ -231,14 +234,6 @@ fn check_order<'a>(graph: &'a GraphProto, initializers: impl Iterator<Item = &'a
     }
     known.extend(inputs);
     for node in &graph.node {
-        let unknown = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()));
-        if let Some(name) = unknown {
-            return Err(Error::malformed(format!(
-                "node \"{}\" ({}) takes \"{name}\", which nothing before it makes: a cycle, or nodes out of order",
-                node.name(),
-                node.op_type()
-            )));
-        }
         for name in node.output.iter().filter(|name| !name.is_empty()) {
             if !known.insert(name) {
                 return Err(Error::malformed(format!(
