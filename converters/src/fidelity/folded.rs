@@ -5,16 +5,12 @@
 //! f · (x̂ γ + β) · W / f = (x̂ γ + β) · W     γ' = f γ, β' = f β, W' = W / f for every row of W
 //! ```
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
-
 use super::Dequantized;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::format::onnx::proto::tensor_proto::DataLocation;
 use crate::format::onnx::proto::{GraphProto, NodeProto};
-use crate::lowering::{little_endian, multiplied, product_with};
+use crate::format::onnx::put_floats;
+use crate::lowering::{Uses, little_endian, multiplied, product_with, uses_of};
 use crate::tensor::Dtype;
 
 /// How far a number may be from the product that it is, as a share of it: the factor and the product are rounded.
@@ -57,7 +53,7 @@ impl Dequantized {
         let ([_, weight, bias], [output, ..]) = (node.input.as_slice(), node.output.as_slice()) else {
             return Ok(None);
         };
-        let (mut numbers, mut exact) = (Vec::new(), Vec::new());
+        let (mut scaled, mut exact) = (Vec::new(), Vec::new());
         for name in [weight, bias] {
             let held = self.checkpoint.bound.iter().find(|bound| bound.stored_name == *name);
             let held = held.filter(|held| held.dtype == Dtype::F32 && self.stored(name).is_none());
@@ -68,11 +64,15 @@ impl Dequantized {
             });
             let (Some(held), Some(bound)) = (held, of_the_model) else { return Ok(None) };
             let want = Dequantized::in_layout_of(held, model, bound)?;
-            numbers.push((want.clone(), self.numbers(held)?));
+            scaled.push(self.numbers(held)?);
             exact.push((name.clone(), want));
         }
-        let [(weight, scaled), (bias, scaled_bias)] = numbers.as_slice() else { return Ok(None) };
-        let factors: Vec<f32> = scaled.iter().zip(weight).map(|(scaled, number)| scaled / number).collect();
+        let ([(_, weight), (_, bias)], [scaled_weight, scaled_bias]) = (exact.as_slice(), scaled.as_slice())
+        else {
+            return Ok(None);
+        };
+        let factors: Vec<f32> =
+            scaled_weight.iter().zip(weight).map(|(scaled, number)| scaled / number).collect();
         let is_product = |((&number, &factor), &scaled): ((&f32, &f32), &f32)| {
             (number * factor - scaled).abs() <= ROUNDED * scaled.abs()
         };
@@ -97,10 +97,7 @@ impl Dequantized {
         }
         for (name, numbers) in exact {
             let mut tensor = graph.initializer.iter().find(|tensor| *tensor.name() == *name)?.clone();
-            tensor.float_data.clear();
-            tensor.external_data.clear();
-            tensor.data_location = Some(DataLocation::Default.into());
-            tensor.raw_data = Some(Bytes::from(little_endian(numbers)));
+            put_floats(&mut tensor, little_endian(numbers));
             changed.push((tensor, None));
         }
         for (tensor, stored) in changed {
@@ -127,15 +124,4 @@ fn weights_behind(graph: &GraphProto, uses: &Uses, value: &str) -> Option<Vec<(S
         weights.push((name.to_owned(), is_turned));
     }
     Some(weights)
-}
-
-/// The nodes that take each value, once for every time that they do.
-type Uses = HashMap<String, Vec<usize>>;
-
-fn uses_of<'n>(nodes: impl Iterator<Item = &'n NodeProto>) -> Uses {
-    let mut uses = Uses::new();
-    for (index, node) in nodes.enumerate() {
-        node.input.iter().for_each(|name| uses.entry(name.clone()).or_default().push(index));
-    }
-    uses
 }

@@ -147,8 +147,7 @@ impl Dequantized {
         }
         let mut unknown: Vec<String> =
             self.lowered.stored.keys().filter(|name| !known.contains(name)).cloned().collect();
-        unknown
-            .retain(|name| self.lowered.stored.get(name).is_some_and(|stored| self.is_matrix(stored, name)));
+        unknown.retain(|name| self.is_matrix(name));
         unknown.sort();
         fidelity.unknown = unknown;
         fidelity.accept_roundings();
@@ -204,7 +203,7 @@ impl Dequantized {
     }
 
     /// Whether a rounded tensor is one whose numbers matter: a scalar of the computation is not.
-    fn is_matrix(&self, _stored: &Stored, name: &str) -> bool {
+    fn is_matrix(&self, name: &str) -> bool {
         let graph = self.lowered.model.graph.as_ref();
         let mut tensors = graph.into_iter().flat_map(|graph| &graph.initializer);
         let tensor = tensors.find(|tensor| tensor.name() == name);

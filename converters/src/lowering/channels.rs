@@ -3,22 +3,20 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use super::Stored;
 use super::attributes::integer;
 use super::pass::{Lowering, little_endian};
 use crate::format::onnx::proto::{NodeProto, TensorProto};
+use crate::format::onnx::put_floats;
 
 impl Lowering<'_> {
     /// Puts the factors of what dequantized weights are multiplied with into these.
     pub(super) fn gather_factors(&mut self) {
         let mut producers: HashMap<String, usize> = HashMap::new();
-        let mut uses: HashMap<String, usize> = HashMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
             producers.extend(node.output.iter().map(|name| (name.clone(), index)));
-            node.input.iter().for_each(|name| *uses.entry(name.clone()).or_default() += 1);
         }
+        let uses = uses_of(self.nodes.iter());
         for index in 0..self.nodes.len() {
             let values = self.move_into_weights(index, &producers, &uses);
             let node = self.nodes.get_mut(index);
@@ -33,14 +31,15 @@ impl Lowering<'_> {
         &mut self,
         index: usize,
         producers: &HashMap<String, usize>,
-        uses: &HashMap<String, usize>,
+        uses: &Uses,
     ) -> Option<String> {
         let (values, weights, is_turned) = product_with(self.nodes.get(index)?)?;
         let weights = weights.to_owned();
         let multiplied_by = self.nodes.get(*producers.get(values)?)?;
         let (values, factors) = self.factors_of_channels(multiplied_by)?;
         let place = self.constants.iter().position(|tensor| *tensor.name() == *weights)?;
-        let stored = self.stored.get(&weights).filter(|_| uses.get(&weights) == Some(&1))?.clone();
+        let stored =
+            self.stored.get(&weights).filter(|_| uses.get(&weights).is_some_and(|of| of.len() == 1))?.clone();
         let stored = multiplied(self.constants.get_mut(place)?, stored, factors, is_turned)?;
         self.stored.insert(weights, stored);
         Some(values)
@@ -62,6 +61,17 @@ impl Lowering<'_> {
         let found = along_the_last(other).map(|factors| (one.clone(), factors));
         found.or_else(|| along_the_last(one).map(|factors| (other.clone(), factors)))
     }
+}
+
+/// The nodes that take each value, once for every time that they do.
+pub(crate) type Uses = HashMap<String, Vec<usize>>;
+
+pub(crate) fn uses_of<'n>(nodes: impl Iterator<Item = &'n NodeProto>) -> Uses {
+    let mut uses = Uses::new();
+    for (index, node) in nodes.enumerate() {
+        node.input.iter().for_each(|name| uses.entry(name.clone()).or_default().push(index));
+    }
+    uses
 }
 
 /// What a product takes, its weights, and whether these are turned: [out, in]. Nothing if the node is something else.
@@ -93,6 +103,6 @@ pub(crate) fn multiplied(
     let scaled = numbers.enumerate().map(|(at, number)| Some(number * factors.get(factor(at))?));
     let scaled: Vec<f32> = scaled.collect::<Option<_>>()?;
     let stored = stored.with_factors(factors, &[rows, columns], usize::from(is_turned))?;
-    tensor.raw_data = Some(Bytes::from(little_endian(scaled)));
+    put_floats(tensor, little_endian(scaled));
     Some(stored)
 }

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use deberta_reference::DebertaConfig;
 
 use super::Stored;
 use super::pass::little_endian;
 use crate::error::Result;
 use crate::format::TensorFile as _;
-use crate::format::onnx::proto::tensor_proto::{DataLocation, DataType};
+use crate::format::onnx::proto::tensor_proto::DataType;
 use crate::format::onnx::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
-use crate::format::onnx::{Half, OnnxFile};
+use crate::format::onnx::{Half, OnnxFile, put_floats};
 use crate::tensor::Dtype;
 use crate::values::Values;
 
@@ -32,7 +31,7 @@ pub(super) fn widen(
         stored.insert(info.name.clone(), Stored::halves(info.dtype, &info.name));
         let (shape, dtype) = (info.shape.clone(), info.dtype);
         let numbers = Values { bytes: file.read(index)?, dtype, shape, transposed: false }.to_f32()?;
-        replace(tensor, restored(numbers, half, exact));
+        put_floats(tensor, little_endian(restored(numbers, half, exact)));
     }
     rest(graph, exact);
     Ok(())
@@ -77,7 +76,7 @@ fn in_a_node(tensor: &mut TensorProto, exact: &[f32]) {
     };
     let shape = vec![bytes.len() / 2];
     if let Ok(numbers) = (Values { bytes: bytes.into(), dtype, shape, transposed: false }).to_f32() {
-        replace(tensor, restored(numbers, half, exact));
+        put_floats(tensor, little_endian(restored(numbers, half, exact)));
     }
 }
 
@@ -94,14 +93,6 @@ pub(super) fn exact_numbers(config: &DebertaConfig) -> Vec<f32> {
 fn restored(numbers: Vec<f32>, half: Half, exact: &[f32]) -> Vec<f32> {
     let &[number] = numbers.as_slice() else { return numbers };
     vec![exact.iter().copied().find(|&exact| half.rounded(exact) == number).unwrap_or(number)]
-}
-
-fn replace(tensor: &mut TensorProto, numbers: Vec<f32>) {
-    tensor.data_type = Some(DataType::Float.into());
-    tensor.data_location = Some(DataLocation::Default.into());
-    tensor.external_data.clear();
-    tensor.int32_data.clear();
-    tensor.raw_data = Some(Bytes::from(little_endian(numbers)));
 }
 
 fn declared(value: &mut ValueInfoProto) {

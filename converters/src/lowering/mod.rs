@@ -62,7 +62,7 @@ mod stored;
 mod switches;
 
 pub use bnb4::codebook;
-pub(crate) use channels::{multiplied, product_with};
+pub(crate) use channels::{Uses, multiplied, product_with, uses_of};
 pub(crate) use pass::little_endian;
 pub use stored::{Codes, Stored};
 pub use switches::{SWITCHES, Switched, SwitchedNode};
@@ -152,8 +152,7 @@ pub fn lower(file: &OnnxFile, bytes: Mapped, options: Options) -> Result<Lowered
         .map_err(|error| Error::malformed(format!("not an ONNX model: {error}")).caused_by(error))?;
     let (mut stored, mut switched) = (HashMap::new(), Switched::default());
     if let Some(graph) = &mut model.graph {
-        let tensors: Vec<String> = graph.initializer.iter().map(|tensor| tensor.name().to_owned()).collect();
-        put_in_order(graph, tensors.iter().map(String::as_str))?;
+        put_in_order(graph)?;
         halves::widen(file, graph, &options.exact_numbers, &mut stored)?;
         switched = Lowering::new(file, options, graph).run(graph, &mut stored);
     }

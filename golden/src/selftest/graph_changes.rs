@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use deberta_converters::format::onnx::proto::attribute_proto::AttributeType;
 use deberta_converters::format::onnx::proto::tensor_proto::DataType;
 use deberta_converters::format::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use deberta_converters::format::onnx::put_floats;
 use deberta_reference::Head;
 
 use crate::trace::tensor::{Data, Tensor};
@@ -199,8 +199,7 @@ pub(super) fn fold(graph: &mut GraphProto, values: &[Tensor]) {
 pub(super) fn edit(tensor: &mut TensorProto, change: impl FnOnce(&mut Vec<f32>)) -> Option<()> {
     let mut numbers = floats(tensor)?;
     change(&mut numbers);
-    tensor.float_data.clear();
-    tensor.raw_data = Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Bytes>());
+    put_floats(tensor, numbers.iter().flat_map(|number| number.to_le_bytes()).collect());
     Some(())
 }
 

@@ -43,7 +43,7 @@ pub(crate) use plan::{data_type, plan_external, small_tensor};
 use proto::attribute_proto::AttributeType;
 use proto::tensor_proto::DataType;
 use proto::{GraphProto, ModelProto, NodeProto, TensorProto};
-pub use rewrite::encoded;
+pub use rewrite::{encoded, put_floats};
 pub use types::Types;
 
 /// An ONNX file opened for reading.
@@ -143,11 +143,11 @@ fn of_model(
         let name = sparse.values.as_ref().map(TensorProto::name).unwrap_or_default();
         return Err(Error::unsupported("sparse tensors are no parameters of this model").in_tensor(name));
     }
+    put_in_order(&mut graph)?;
     let mut declared = std::mem::take(&mut graph.initializer);
     let initializers = declared.len();
     declared.extend(graph.node.iter_mut().filter_map(constant));
     check_names(&graph, declared.iter().take(initializers))?;
-    put_in_order(&mut graph, declared.iter().take(initializers).map(TensorProto::name))?;
 
     let mut externals = Externals::new(external);
     let (mut tensors, mut data) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));

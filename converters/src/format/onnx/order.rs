@@ -7,13 +7,12 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use super::proto::{GraphProto, NodeProto};
 use crate::error::{Error, Result};
 
-/// Puts the nodes of a graph in order, and leaves them as they are as far as that is possible. `tensors` are the names of its
-/// initializers.
+/// Puts the nodes of a graph in order, and leaves them as they are as far as that is possible.
 ///
 /// # Errors
 /// A value that nothing makes, or that is made twice; a cycle.
-pub(crate) fn put_in_order<'t>(graph: &mut GraphProto, tensors: impl Iterator<Item = &'t str>) -> Result<()> {
-    let order = order_of(graph, tensors)?;
+pub(crate) fn put_in_order(graph: &mut GraphProto) -> Result<()> {
+    let order = order_of(graph)?;
     if !order.is_sorted() {
         let mut nodes: Vec<Option<NodeProto>> =
             std::mem::take(&mut graph.node).into_iter().map(Some).collect();
@@ -23,12 +22,10 @@ pub(crate) fn put_in_order<'t>(graph: &mut GraphProto, tensors: impl Iterator<It
 }
 
 /// The places of the nodes, each behind those that make what it takes, and in front of the ones that were behind it, if it can be.
-fn order_of<'t>(graph: &GraphProto, tensors: impl Iterator<Item = &'t str>) -> Result<Vec<usize>> {
+fn order_of(graph: &GraphProto) -> Result<Vec<usize>> {
     // Before version 4 of the format, initializers are inputs, too.
     let mut given: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
-    for name in tensors {
-        given.insert(name);
-    }
+    given.extend(graph.initializer.iter().map(|tensor| tensor.name()));
     let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
     let mut missing = vec![0_usize; graph.node.len()];
     for ((at, node), missing) in graph.node.iter().enumerate().zip(&mut missing) {
@@ -72,7 +69,7 @@ fn order_of<'t>(graph: &GraphProto, tensors: impl Iterator<Item = &'t str>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::onnx::proto::ValueInfoProto;
+    use crate::format::onnx::proto::{TensorProto, ValueInfoProto};
 
     #[test]
     fn what_is_made_stands_in_front_of_what_takes_it() {
@@ -83,8 +80,9 @@ mod tests {
         };
         let ordered = |node: Vec<NodeProto>| {
             let input = vec![ValueInfoProto { name: Some("x".into()), ..ValueInfoProto::default() }];
-            let mut graph = GraphProto { node, input, ..GraphProto::default() };
-            put_in_order(&mut graph, std::iter::once("w")).unwrap();
+            let initializer = vec![TensorProto { name: Some("w".into()), ..TensorProto::default() }];
+            let mut graph = GraphProto { node, input, initializer, ..GraphProto::default() };
+            put_in_order(&mut graph).unwrap();
             graph.node.iter().flat_map(|node| node.output.clone()).collect::<String>()
         };
         let [a, b, c, d] =

@@ -5,12 +5,22 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::proto::ModelProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
+use super::proto::{ModelProto, TensorProto};
 use super::{OnnxFile, TensorFile as _};
 use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 use crate::values::Values;
+
+/// Puts numbers in f32, little-endian, in the place of what a tensor holds, in the model or in another file.
+pub fn put_floats(tensor: &mut TensorProto, numbers: Vec<u8>) {
+    tensor.data_type = Some(DataType::Float.into());
+    tensor.data_location = Some(DataLocation::Default.into());
+    tensor.external_data.clear();
+    tensor.float_data.clear();
+    tensor.int32_data.clear();
+    tensor.raw_data = Some(Bytes::from(numbers));
+}
 
 /// The bytes of a model.
 pub fn encoded(model: &ModelProto) -> Vec<u8> {
@@ -57,11 +67,7 @@ impl OnnxFile {
                 wide.extend_from_slice(strip);
                 Ok(())
             })?;
-            tensor.data_type = Some(DataType::Float.into());
-            tensor.data_location = Some(DataLocation::Default.into());
-            tensor.external_data.clear();
-            tensor.int32_data.clear();
-            tensor.raw_data = Some(Bytes::from(wide));
+            put_floats(tensor, wide);
         }
         Ok(())
     }

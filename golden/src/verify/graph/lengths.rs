@@ -116,8 +116,7 @@ pub(super) fn padded(graph: &dyn Graph, config: &DebertaConfig, class: Class) ->
     let most = if config.uses_positions(class.head) { config.max_position_embeddings } else { usize::MAX };
     let length = (heads + 2).min(most);
     let batch = Batch { length, padding: vec![(0, 0), (0, length / 2)] };
-    let choices = (class.head == Head::MultipleChoice).then_some(batch.padding.len());
-    Ok(fitting(graph, Inputs { choices, ..batch.inputs(config)? }))
+    batch.given(graph, config, class)
 }
 
 /// The generated inputs, as a graph takes them, of all lengths and batch sizes that it takes and that are not too large.
@@ -131,11 +130,10 @@ pub(super) fn inputs(
 ) -> Result<Vec<Inputs>> {
     let graph = &*graph.graph;
     let batches = batches(graph, config, class).into_iter().filter(|batch| !batch.is_large(config));
-    let inputs = batches.map(|batch| {
-        let choices = (class.head == Head::MultipleChoice).then_some(batch.padding.len());
-        Ok(fitting(graph, Inputs { choices, ..batch.inputs(config)? }))
-    });
-    inputs.filter(|inputs| inputs.as_ref().map_or(true, |inputs| graph.takes(inputs).is_ok())).collect()
+    let mut inputs =
+        batches.map(|batch| batch.given(graph, config, class)).collect::<Result<Vec<Inputs>>>()?;
+    inputs.retain(|inputs| graph.takes(inputs).is_ok());
+    Ok(inputs)
 }
 
 fn compare(
@@ -145,8 +143,7 @@ fn compare(
     batch: &Batch,
     run: &mut RunReport,
 ) -> Result<()> {
-    let choices = (weights.class.head == Head::MultipleChoice).then_some(batch.padding.len());
-    let inputs = fitting(&*graph.graph, Inputs { choices, ..batch.inputs(weights.config())? });
+    let inputs = batch.given(&*graph.graph, weights.config(), weights.class)?;
     let expected = model.run(&inputs, &[], Vec::new())?;
     let computed = graph.graph.run(&inputs, &[], Vec::new())?;
     // What is said of a quantized model holds at every length.
@@ -199,6 +196,12 @@ impl Batch {
         let pairs = self.length.saturating_mul(self.length);
         let scores = pairs.saturating_mul(config.num_attention_heads).saturating_mul(self.padding.len());
         scores > MOST_SCORES
+    }
+
+    /// The inputs of this form, as a graph takes them.
+    fn given(&self, graph: &dyn Graph, config: &DebertaConfig, class: Class) -> Result<Inputs> {
+        let choices = (class.head == Head::MultipleChoice).then_some(self.padding.len());
+        Ok(fitting(graph, Inputs { choices, ..self.inputs(config)? }))
     }
 
     /// Arbitrary but fixed inputs of this form.

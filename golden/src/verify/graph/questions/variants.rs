@@ -9,9 +9,9 @@ use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
 use deberta_converters::fidelity::Dequantized;
 use deberta_converters::format::TensorFile as _;
-use deberta_converters::format::onnx::proto::tensor_proto::{DataLocation, DataType};
+use deberta_converters::format::onnx::proto::tensor_proto::DataLocation;
 use deberta_converters::format::onnx::proto::{GraphProto, ModelProto, TensorProto};
-use deberta_converters::format::onnx::{OnnxFile, encoded, from_model, open};
+use deberta_converters::format::onnx::{OnnxFile, encoded, from_model, open, put_floats};
 use deberta_converters::loading::Parameters;
 use deberta_converters::lowering::{Activations, Lowered, Options, Switched, lower};
 use deberta_converters::mapped::Mapped;
@@ -172,8 +172,5 @@ fn embed(graph: &mut GraphProto, file: &OnnxFile) -> Result<()> {
 }
 
 fn put(tensor: &mut TensorProto, numbers: &[f32]) {
-    tensor.data_type = Some(DataType::Float.into());
-    tensor.float_data.clear();
-    tensor.raw_data =
-        Some(Bytes::from(numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()));
+    put_floats(tensor, numbers.iter().flat_map(|number| number.to_le_bytes()).collect());
 }
