@@ -120,6 +120,25 @@ fn graphs_of_version_3_answer_as_the_weights_do() {
 }
 
 #[test]
+fn the_mask_decoder_is_known_where_its_weights_are_rounded() {
+    let folder = TempDir::new().unwrap();
+    for (head, class) in [("emd", "EnhancedMaskDecoder"), ("mlm", "DebertaForMaskedLM")] {
+        let graph = folder.path().join(head);
+        let graph = graph.to_str().unwrap();
+        let out = format!("{graph}/");
+        succeed(
+            CONVERT,
+            &["st2onnx", &trained("masked-lm"), "-o", &out, "--quantize", "int8", "--head", head],
+        );
+        let data = trained("data/text/known.txt");
+        let options = ["task", "mlm", "--model", graph, "--backend", "onnx", "--data", &data, "--limit", "2"];
+        let run = run(VERIFY, &[&options[..], &["--min", "accuracy=0.9"]].concat());
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.starts_with(&format!("mlm: {class} by onnx")), "{}", run.stdout);
+    }
+}
+
+#[test]
 fn graphs_of_the_detection_answer_as_the_weights_do() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -349,7 +349,7 @@ impl Checkpoint {
     }
 
     /// What the metadata of the files say under `key`.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+    pub fn metadata(&self, key: &str) -> Option<&str> {
         let mut entries = self.files.iter().flat_map(|file| file.metadata());
         entries.find(|(name, _)| name == key).map(|(_, text)| text.as_str())
     }

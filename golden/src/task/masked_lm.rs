@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Kind, Result};
+use deberta_converters::forward::CLASS_KEY;
 use deberta_reference::{Head, Param, PreTrainedTokenizerBase, Role};
 use serde_json::json;
 
@@ -59,9 +60,13 @@ impl Task for MaskedLm {
         let has_positions = has(&|param| param.role == Role::PositionEmbedding);
         // Also beside the detection of replaced tokens, as v3 is published.
         let has_head = has(&|param| param.name.starts_with("lm_predictions."));
+        // The tensors of a quantized graph have other names.
+        let of_graph = checkpoint.metadata(CLASS_KEY).and_then(|name| Class::from_name(name).ok());
         match self.decoder {
             Some(Decoder::Emd) => Class::MASK_DECODER,
-            None if has_head && has_positions => Class::MASK_DECODER,
+            None if of_graph.map_or(has_head && has_positions, |of| of == Class::MASK_DECODER) => {
+                Class::MASK_DECODER
+            }
             _ => Class::of_head(checkpoint.config.family, Head::MaskedLm),
         }
     }
