@@ -147,7 +147,8 @@ fn graphs_of_the_detection_answer_as_the_weights_do() {
     succeed(CONVERT, &["init", "--config", &config, "--head", "rtd", "-o", &model]);
     succeed(CONVERT, &["st2onnx", &model, "-o", &graph]);
     let data = trained("data/rtd/replaced.tsv");
-    let options = ["task", "rtd", "--model", &model, "--tokenizer", &tokenizer, "--data", &data];
+    let options =
+        ["task", "rtd", "--model", &model, "--tokenizer", &tokenizer, "--data", &data, "--limit", "40"];
     let run = run(VERIFY, &[&options[..], &["--against", &graph, "--against-backend", "onnx"]].concat());
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("flips                0 of 741 choices"), "{}", run.stdout);

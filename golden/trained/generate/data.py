@@ -103,7 +103,7 @@ def swag(folder):
     with (folder / "val.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["", *header])
-        for at, example in enumerate(samples.distinct(samples.choices, "swag", 30)):
+        for at, example in enumerate(samples.distinct(samples.choices, "swag", 300)):
             _, first, start, endings, right = example
             table.writerow([at, f"made_{at}", at, f"{first} {start}", first, start, "gold", *endings, right])
     lines = []
@@ -145,7 +145,7 @@ def replaced_tokens(folder):
             replaced[at] = random_.choice(others)
         return " ".join(words), " ".join(replaced)
 
-    table(folder / "replaced.tsv", ["original", "replaced"], samples.distinct(pair, "replaced tokens", 40))
+    table(folder / "replaced.tsv", ["original", "replaced"], samples.distinct(pair, "replaced tokens", 300))
 
 
 main()
