@@ -178,6 +178,25 @@ fn weights_that_are_the_models_rounded_pass() {
     );
 }
 
+/// Rounds with a constant scale that is much too large.
+fn round_coarsely(graph: &mut GraphProto) {
+    graph.initializer.push(numbers("s", &[], 1, 3.0_f32.to_le_bytes().to_vec()));
+    graph.initializer.push(numbers("z", &[], 2, vec![128]));
+    round_activations(graph, |taken| {
+        vec![
+            node("QuantizeLinear", &[taken, "s", "z"], "q"),
+            node("DequantizeLinear", &["q", "s", "z"], "rounded"),
+        ]
+    });
+}
+
+fn add_to_a_bias(graph: &mut GraphProto) {
+    let tensor = initializer(graph, "encoder.layer.0.output.dense.bias");
+    let numbers = floats(tensor).into_iter().enumerate();
+    let changed = numbers.map(|(at, number)| if at == 0 { number + 0.5 } else { number });
+    tensor.raw_data = changed.flat_map(f32::to_le_bytes).collect();
+}
+
 #[test]
 fn a_broken_tensor_is_named_with_its_cause() {
     let scale = with(|graph| {
@@ -203,7 +222,10 @@ fn a_broken_tensor_is_named_with_its_cause() {
         tensor.raw_data.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 251) as u8);
     });
     fails(&others, &[LAYER, "other weights"]);
-    for run in [scale, shifted, exchanged, others] {
+    let bias = with(add_to_a_bias);
+    fails(&bias, &["encoder.layer.0.output.dense.bias (f32", "tensors are not those of"]);
+    assert!(!bias.stdout.contains("disable_bias_correction"), "{}", bias.stdout);
+    for run in [scale, shifted, exchanged, others, bias] {
         assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
     }
 }
@@ -523,20 +545,16 @@ fn rounded_activations_cost_what_they_may() {
         &with(|graph| round_activations(graph, dynamic)),
         &["int8 (dynamic)", "rounding them", "at least 20 are due"],
     );
-    let coarse = with(|graph| {
-        graph.initializer.push(numbers("s", &[], 1, 3.0_f32.to_le_bytes().to_vec()));
-        graph.initializer.push(numbers("z", &[], 2, vec![128]));
-        let pair = |taken: &str| {
-            vec![
-                node("QuantizeLinear", &[taken, "s", "z"], "q"),
-                node("DequantizeLinear", &["q", "s", "z"], "rounded"),
-            ]
-        };
-        round_activations(graph, pair);
-    });
+    let coarse = with(round_coarsely);
     fails(&coarse, &["int8 (static, QDQ)", "costs more than a quantization does", "tensors are those of"]);
     // What is lost where sums saturate was not measured.
     fails(&coarse, &["possibly more is lost elsewhere", "no reduce_range"]);
+    // Tools that measure constant scales may measure biases, too.
+    let corrected = with(|graph| {
+        round_coarsely(graph);
+        add_to_a_bias(graph);
+    });
+    fails(&corrected, &["all of these are biases", "disable_bias_correction", "it computes the model"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl GraphCandidate<'_> {
             let mut weights = weights::answer(&fidelity, checkpoint, kind);
             let tables = Tables::of(&graph, &parameters, &fidelity)?;
             let own = self.judged_by(&graph, &tables);
-            let (of_graph, runs) = self.computes(&graph, &parameters, &tables, own, report)?;
+            let (of_graph, runs) = self.computes(&graph, &parameters, &fidelity, &tables, own, report)?;
             report.runs.extend(runs);
             let sets = self.sets(&parameters)?;
             self.judge_roundings(&graph, &parameters, &fidelity, &tables, &sets, &mut weights)?;
@@ -151,11 +151,12 @@ impl GraphCandidate<'_> {
         &self,
         graph: &Dequantized,
         parameters: &std::rc::Rc<Parameters>,
+        fidelity: &Fidelity,
         tables: &Tables,
         judged: Judged,
         report: &mut FileReport,
     ) -> Result<(Answer, Vec<RunReport>)> {
-        let variant = Variant::with_weights_of(graph, parameters.checkpoint(), tables)?;
+        let variant = Variant::with_weights_of(graph, parameters.checkpoint(), fidelity, tables)?;
         let mut candidate = self.lowered(variant.open()?, parameters, judged)?;
         let (_, recognised) = candidate.recognise();
         if !recognised {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::{Error, Result};
-use deberta_converters::fidelity::Dequantized;
+use deberta_converters::fidelity::{Dequantized, Fidelity};
 use deberta_converters::format::TensorFile as _;
 use deberta_converters::format::onnx::proto::tensor_proto::DataLocation;
 use deberta_converters::format::onnx::proto::{GraphProto, ModelProto, TensorProto};
@@ -31,13 +31,18 @@ pub(super) struct Variant {
 const PREFIX: &str = "deberta-graph-";
 
 impl Variant {
-    /// With the weights of the model in the place of the rounded ones, and its tables.
+    /// With the weights of the model in the place of the rounded ones and of those that are not the model's, and its tables.
     pub(super) fn with_weights_of(
         graph: &Dequantized,
         model: &Checkpoint,
+        fidelity: &Fidelity,
         tables: &Tables,
     ) -> Result<Variant> {
-        let numbers = |held: &Bound, bound: &Bound| Dequantized::in_layout_of(held, model, bound).map(Some);
+        let numbers = |held: &Bound, bound: &Bound| {
+            let differs = graph.stored(&held.stored_name).is_some()
+                || fidelity.broken().any(|tensor| tensor.tensor == held.param.name);
+            differs.then(|| Dequantized::in_layout_of(held, model, bound)).transpose()
+        };
         Variant::with(graph, model, tables, numbers)
     }
 
@@ -46,7 +51,7 @@ impl Variant {
         Variant::with(graph, model, &Tables::default(), |held, bound| graph.nearest(held, model, bound))
     }
 
-    /// With these numbers in the place of rounded weights, where there are any.
+    /// With these numbers in the place of the weights, where there are any.
     fn with(
         graph: &Dequantized,
         model: &Checkpoint,
@@ -61,7 +66,7 @@ impl Variant {
             let bound = model.bound.iter().find(|bound| bound.param.name == held.param.name);
             let tensor = tensors.iter_mut().find(|tensor| tensor.name() == held.stored_name);
             let (Some(bound), Some(tensor)) = (bound, tensor) else { continue };
-            if graph.stored(&held.stored_name).is_none() || bound.param.shape != held.param.shape {
+            if bound.param.shape != held.param.shape {
                 continue;
             }
             if let Some(numbers) = numbers(&held, bound)? {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
-use deberta_converters::fidelity::{Dequantized, Fidelity};
-use deberta_converters::format::onnx::GraphKind;
+use deberta_converters::fidelity::{Dequantized, Fidelity, TensorFidelity};
+use deberta_converters::format::onnx::{GraphKind, Numbers};
 use deberta_converters::loading::Parameters;
 
 use super::activations::Set;
@@ -60,7 +60,8 @@ impl GraphCandidate<'_> {
             return Ok(());
         };
         let model = parameters.checkpoint();
-        let exact = self.outputs(Variant::with_weights_of(graph, model, tables)?, parameters, set)?;
+        let exact =
+            self.outputs(Variant::with_weights_of(graph, model, fidelity, tables)?, parameters, set)?;
         let noise = |variant: Variant| -> Result<f64> {
             let mut noise = Noise::default();
             for ((want, got), inputs) in
@@ -105,7 +106,15 @@ pub(super) fn answer(fidelity: &Fidelity, model: &Checkpoint, kind: GraphKind) -
     let broken = fidelity.broken().count();
     let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
     if broken > 0 {
-        let said = format!("{broken} of {all} tensors are not those of {place}, rounded");
+        let is_static = matches!(kind.numbers, Numbers::Qdq { .. } | Numbers::QOperator { .. });
+        let is_bias = |tensor: &TensorFidelity| tensor.stored_as == "f32" && tensor.tensor.ends_with("bias");
+        let hint = if is_static && fidelity.broken().all(is_bias) {
+            "; all of these are biases: a tool may have corrected them by what rounding costs on average (NNCF leaves them with \
+             disable_bias_correction)"
+        } else {
+            ""
+        };
+        let said = format!("{broken} of {all} tensors are not those of {place}, rounded{hint}");
         return Answer::new(Outcome::Divergence, said);
     }
     if rounded == 0 && kind.is_quantized() && fidelity.unknown.is_empty() && all == 0 {
