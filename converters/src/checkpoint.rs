@@ -183,6 +183,11 @@ impl Checkpoint {
         })
     }
 
+    /// The parameter of that name, if the files hold it.
+    pub fn parameter(&self, name: &str) -> Option<&Bound> {
+        self.bound.iter().find(|bound| bound.param.name == name)
+    }
+
     /// The values of `bound`, with what an adapter adds to them.
     pub fn values(&self, bound: &Bound) -> Result<Values<'_>> {
         let stored = self.stored_values(bound)?;
@@ -365,9 +370,9 @@ impl Checkpoint {
     /// # Errors
     /// A parameter that the files do not hold; matrices that do not fit it.
     pub(crate) fn add_delta(&mut self, name: &str, delta: Delta) -> Result<()> {
-        let bound = self.bound.iter().find(|bound| bound.param.name == name);
-        let bound =
-            bound.ok_or_else(|| Error::new(Kind::Model, "the adapter changes it, and it is missing"))?;
+        let bound = self
+            .parameter(name)
+            .ok_or_else(|| Error::new(Kind::Model, "the adapter changes it, and it is missing"))?;
         delta.check(self, &bound.param.shape)?;
         self.deltas.insert(name.to_owned(), delta);
         Ok(())

@@ -402,7 +402,7 @@ fn int8(input: &Checkpoint, request: &Request, written: &Written<'_>) -> Option<
     let options = request.onnx.forward.int8.as_ref().filter(|_| request.to == Format::Onnx)?;
     let mut rounded = forward::rounded(&input.config, input.head, &request.onnx.forward).unwrap_or_default();
     // What the class does not use need not be there.
-    rounded.kept.retain(|name| input.bound.iter().any(|bound| bound.param.name == *name));
+    rounded.kept.retain(|name| input.parameter(name).is_some());
     let weights = written
         .tensors
         .iter()

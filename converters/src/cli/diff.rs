@@ -154,9 +154,8 @@ fn compare(a: &Checkpoint, b: &Checkpoint) -> Result<Report> {
             Some((other, _)) => report.differing.push(difference(a, bound, b, other)?),
         }
     }
-    let in_a = |name: &str| a.bound.iter().any(|bound| bound.param.name == name);
-    report.only_in_b =
-        b.bound.iter().map(|bound| bound.param.name.clone()).filter(|name| !in_a(name)).collect();
+    let in_b = b.bound.iter().map(|bound| &bound.param.name);
+    report.only_in_b = in_b.filter(|name| a.parameter(name).is_none()).cloned().collect();
     report.same = report.equal > 0
         && report.differing.is_empty()
         && report.only_in_a.is_empty()

@@ -58,9 +58,7 @@ impl Dequantized {
             let held = self.checkpoint.bound.iter().find(|bound| bound.stored_name == *name);
             let held = held.filter(|held| held.dtype == Dtype::F32 && self.stored(name).is_none());
             let of_the_model = held.and_then(|held| {
-                model.bound.iter().find(|bound| {
-                    bound.param.name == held.param.name && bound.param.shape == held.param.shape
-                })
+                model.parameter(&held.param.name).filter(|bound| bound.param.shape == held.param.shape)
             });
             let (Some(held), Some(bound)) = (held, of_the_model) else { return Ok(None) };
             let want = Dequantized::in_layout_of(held, model, bound)?;

@@ -137,7 +137,7 @@ impl Dequantized {
             known.push(held.stored_name.clone());
             fidelity.in_blocks +=
                 usize::from(self.stored(&held.stored_name).is_some_and(Stored::is_in_blocks));
-            match model.bound.iter().find(|bound| bound.param.name == held.param.name) {
+            match model.parameter(&held.param.name) {
                 Some(bound) if bound.param.shape == held.param.shape => {
                     fidelity.tensors.push(self.tensor(&held, model, bound)?);
                 }

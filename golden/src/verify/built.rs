@@ -93,7 +93,7 @@ impl Built<'_> {
             .transpose();
         let Ok(opened) = opened else { return None };
         let checkpoint = opened.as_ref().unwrap_or(self.checkpoint);
-        let there = |name: &str| checkpoint.bound.iter().any(|bound| bound.param.name == name);
+        let there = |name: &str| checkpoint.parameter(name).is_some();
         let of_head = params(&checkpoint.config, head);
         let of_head: Vec<&str> = of_head
             .iter()

@@ -71,7 +71,7 @@ fn parameters_of(node: &SwitchedNode, graph: &Dequantized, model: &Checkpoint) -
         graph.stored(&held.stored_name).is_some_and(|stored| node.tensors.contains(&stored.name))
     });
     let mut names: Vec<String> = held.map(|held| held.param.name).collect();
-    names.retain(|name| model.bound.iter().any(|bound| bound.param.name == *name));
+    names.retain(|name| model.parameter(name).is_some());
     names.dedup();
     names
 }

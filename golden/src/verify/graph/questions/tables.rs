@@ -131,7 +131,7 @@ fn projected(parameters: &Parameters, config: &DebertaConfig, axes: [usize; 3]) 
         let (Some(module), Some(table)) = (name.strip_prefix("activations."), table) else { continue };
         let bias = projections.iter().filter(|projection| projection.biased).find_map(|projection| {
             let bias = format!("{}{}.bias", module.strip_suffix(projection.name)?, projection.parameters);
-            checkpoint.bound.iter().find(|bound| bound.param.name == bias)
+            checkpoint.parameter(&bias)
         });
         if let Some(bias) = bias {
             let bias = Array2::from_shape_vec((axes[1], axes[2]), checkpoint.values(bias)?.to_f32()?);

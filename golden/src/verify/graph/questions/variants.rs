@@ -63,7 +63,7 @@ impl Variant {
             return Err(Error::malformed("an ONNX model without a graph"));
         };
         for held in graph.held() {
-            let bound = model.bound.iter().find(|bound| bound.param.name == held.param.name);
+            let bound = model.parameter(&held.param.name);
             let tensor = tensors.iter_mut().find(|tensor| tensor.name() == held.stored_name);
             let (Some(bound), Some(tensor)) = (bound, tensor) else { continue };
             if bound.param.shape != held.param.shape {
@@ -97,8 +97,8 @@ impl Variant {
             let is_of =
                 |held: &&Bound| graph.stored(&held.stored_name).is_some_and(|stored| stored.name == *of);
             let Some(held) = held.iter().find(is_of) else { continue };
-            let bound = model.bound.iter().find(|bound| bound.param.name == held.param.name);
-            let bound = bound.filter(|bound| bound.param.shape == held.param.shape);
+            let bound =
+                model.parameter(&held.param.name).filter(|bound| bound.param.shape == held.param.shape);
             let mut tensors = lowered.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
             let tensor = tensors.find(|tensor| tensor.name() == name);
             let (Some(bound), Some(tensor)) = (bound, tensor) else { continue };
