@@ -656,4 +656,12 @@ fn diff_compares_a_quantized_graph_with_its_weights() {
     fails(&diff(&model), &[LAYER, "is 2.00", "not the same weights"]);
     let inspected = run(CONVERT, &["inspect", arg(&model)]);
     passes(&inspected, &["graph       int8 (weights)"]);
+    // What is not known is not equal.
+    let nodes = &mut proto.graph.mut_or_insert_default().node;
+    let node = nodes.iter_mut().find(|node| node.output[0].ends_with(LAYER)).unwrap();
+    (node.op_type, node.domain) = ("DequantizeBFP".to_owned(), "com.microsoft".to_owned());
+    fs::write(&model, proto.write_to_bytes().unwrap()).unwrap();
+    let unknown = diff(&model);
+    let said = "(DequantizeBFP) takes its weights in a way that is not known here: they cannot be compared";
+    assert!(unknown.code == 1 && unknown.stderr.contains(said), "{}{}", unknown.stdout, unknown.stderr);
 }

@@ -6,6 +6,7 @@
 //! folded      factors that are in a normalisation and not in the weights behind it
 //! cause       why a tensor is further off than rounding takes it
 //! saturation  products of integers that a processor may add in 16 bits
+//! unread      integers that are in no way that is known
 //! ```
 
 use std::path::Path;
@@ -30,6 +31,7 @@ mod cause;
 mod distance;
 mod folded;
 mod saturation;
+mod unread;
 
 /// How the tensors of a graph are from those of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,11 +87,13 @@ impl Dequantized {
     /// Opens the graph at `path`, of this configuration and class, to compare it with a model.
     ///
     /// # Errors
-    /// A file that is no ONNX model, or whose tensors are of several models; tensors of either side that cannot be read.
+    /// A file that is no ONNX model, or whose tensors are of several models; tensors of either side that cannot be read; integers
+    /// that a node takes otherwise than it is known here.
     pub fn open(path: &Path, config: &DebertaConfig, head: Head, model: &Checkpoint) -> Result<Dequantized> {
         let file = onnx::open(Mapped::open(path)?)?;
         let options = Options::of_a_model(Activations::Exact, config);
         let lowered = lower(&file, Mapped::open(path)?, options)?;
+        unread::refuse(&lowered).map_err(|error| error.in_file(path))?;
         let quantized_mask = rounds_the_mask(&file);
         let checkpoint = weights_of(&lowered, path, config, head)?;
         let mut graph = Dequantized { checkpoint, lowered, quantized_mask };

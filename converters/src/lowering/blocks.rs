@@ -1,7 +1,7 @@
 //! Weights in blocks of integers with few bits, each with a scale of its own: `MatMulNBits`, `GatherBlockQuantized`.
 
 use super::Stored;
-use super::attributes::{int, integer};
+use super::attributes::{flag, int, integer};
 use super::pass::Lowering;
 use super::reals::Scale;
 use super::stored::Table;
@@ -14,6 +14,10 @@ impl Lowering<'_> {
     /// needs. A zero point is the middle, or packed as the numbers are, or not rounded at all. An input may say which block
     /// a row has its scale from (`g_idx`). Activations are rounded where ONNX Runtime does.
     pub(super) fn mat_mul_n_bits(&mut self, node: &NodeProto) -> Option<()> {
+        // In the order that CUDA's kernels take.
+        if flag(node, "weight_prepacked") {
+            return None;
+        }
         let given = |at: usize| node.input.get(at).filter(|name| !name.is_empty());
         let size = |name: &str| usize::try_from(integer(node, name, 0)).ok().filter(|&size| size > 0);
         let (rows, columns, block) = (size("K")?, size("N")?, size("block_size")?);

@@ -253,8 +253,12 @@ fn rows_have_the_scales_of_the_blocks_that_are_said() {
     assert_eq!(numbers(&exact, "w"), [-5.0, 1500.0, 1.5, 500.0, 15.0, 3500.0]);
     let stored = exact.stored.get("w").unwrap();
     assert_eq!([0, 2, 4].map(|index| stored.group_at(index)), [1, 0, 1]);
-    // ONNX Runtime takes 8 in the place of packed zero points, and computes no other bits.
-    for other in [blocks(&["packed", "g"], &[]), blocks(&["", "g"], &[("bits", 8)])] {
+    // ONNX Runtime takes 8 in the place of packed zero points, and computes no other bits. What is packed for CUDA is in another order.
+    for other in [
+        blocks(&["packed", "g"], &[]),
+        blocks(&["", "g"], &[("bits", 8)]),
+        blocks(&[], &[("weight_prepacked", 1)]),
+    ] {
         assert_eq!(operators(&lowered(vec![other], of_blocks(), Activations::Exact)), ["MatMulNBits"]);
     }
     // A block that is not there.
