@@ -15,6 +15,34 @@ const GOLDEN: &str = "sequence-classification";
 const TRAINED: &str = "../trained/nli";
 const LAYER: &str = "encoder.layer.0.output.dense.weight";
 
+/// The number that a byte is in f8 (E4M3).
+fn f8(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let size = if exponent == 0 {
+        mantissa / 8.0 * 2.0_f32.powi(-6)
+    } else {
+        (1.0 + mantissa / 8.0) * 2.0_f32.powi(exponent - 7)
+    };
+    if byte < 128 { size } else { -size }
+}
+
+/// Stores every matrix of the layers as numbers of f8 with one scale, which cuts the largest off.
+fn quantize_to_f8(graph: &mut GraphProto) {
+    for tensor in take_matrices(graph) {
+        let values = floats(&tensor);
+        let scale = values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 500.0;
+        let off = |byte: u8, value: f32| (f8(byte) - value / scale).abs();
+        let bytes = || (0..=255_u8).filter(|byte| byte & 0x7f != 0x7f);
+        let code = |&value: &f32| {
+            bytes().min_by(|&one, &other| off(one, value).total_cmp(&off(other, value))).unwrap()
+        };
+        let [stored, scales] = ["quantized", "scale"].map(|end| format!("{}_{end}", tensor.name));
+        graph.initializer.push(numbers(&stored, &tensor.dims, 17, values.iter().map(code).collect()));
+        graph.initializer.push(numbers(&scales, &[], 1, scale.to_le_bytes().to_vec()));
+        graph.node.insert(0, node("DequantizeLinear", &[&stored, &scales], &tensor.name));
+    }
+}
+
 /// The floats of an initializer.
 fn floats(tensor: &TensorProto) -> Vec<f32> {
     tensor.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
@@ -278,6 +306,40 @@ fn weights_that_are_rounded_otherwise_than_to_the_nearest_are_judged_by_what_the
         },
     );
     fails(&biases, &["13 of 40 tensors"]);
+}
+
+#[test]
+fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
+    let judged = |fault: fn(&mut GraphProto)| {
+        let (_kept, model) = foreign(GOLDEN, &[], |graph| {
+            quantize_to_f8(graph);
+            fault(graph);
+        });
+        verify(&model, GOLDEN, &[])
+    };
+    passes(&judged(|_| {}), &["f8 (weights)", "tensors are those of", "it computes the model"]);
+    let scale = judged(|graph| {
+        let tensor = initializer(graph, &format!("{LAYER}_scale"));
+        tensor.raw_data = (floats(tensor)[0] * 1.25).to_le_bytes().to_vec();
+    });
+    fails(&scale, &[LAYER, "(f8e4m3", "the scale", "is 1.24", "it computes the model"]);
+    let others = judged(|graph| {
+        let tensor = initializer(graph, &format!("{LAYER}_quantized"));
+        tensor.raw_data.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 120) as u8);
+    });
+    fails(&others, &[LAYER, "other weights"]);
+    // 3 bits of mantissa are worth 30 dB.
+    let rounded = judged(|graph| {
+        graph.initializer.push(numbers("s", &[], 1, 0.02_f32.to_le_bytes().to_vec()));
+        graph.initializer.push(numbers("z", &[], 17, vec![0]));
+        round_activations(graph, |taken| {
+            vec![
+                node("QuantizeLinear", &[taken, "s", "z"], "q"),
+                node("DequantizeLinear", &["q", "s", "z"], "rounded"),
+            ]
+        });
+    });
+    passes(&rounded, &["f8 (static, QDQ)", "rounding them", "at least 15 are due"]);
 }
 
 #[test]

@@ -84,9 +84,16 @@ pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Op
         return None;
     }
     let groups = stored.scales().max(1);
+    let is_float = matches!(stored.codes, Codes::Float8(_));
+    // What is beyond the largest of these became it, however far.
+    let is_cut_off = |index: usize, got: f32| is_float && stored.is_at_the_end(index, got);
     let mut sums = vec![(0.0_f64, 0.0_f64, 0.0_f64, 0_usize); groups];
     for (index, (&want, &got)) in want.iter().zip(got).enumerate() {
-        let (want, got, step) = (f64::from(want), f64::from(got), f64::from(stored.scale_at(index)).abs());
+        if is_cut_off(index, got) {
+            continue;
+        }
+        let step = f64::from(stored.step_at(index, got));
+        let (want, got) = (f64::from(want), f64::from(got));
         let (product, square, shift, count) = sums.get_mut(stored.group_at(index))?;
         *product += want * got;
         *square += want * want;
@@ -99,17 +106,20 @@ pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Op
         sums.iter().map(|&(_, _, shift, count)| (shift / count.max(1) as f64).round()).collect();
     let explained = |of: &dyn Fn(usize, f64, f64) -> f64| {
         want.iter().zip(got).enumerate().all(|(index, (&want, &got))| {
-            let (want, got, step) =
-                (f64::from(want), f64::from(got), f64::from(stored.scale_at(index)).abs());
-            // Of codes a step is as wide as the widest gap between two of them.
-            let allowed = if matches!(stored.codes, Codes::Integers(..)) { 0.65 } else { 0.2 };
+            if is_cut_off(index, got) {
+                return true;
+            }
+            let step = f64::from(stored.step_at(index, got));
+            let (want, got) = (f64::from(want), f64::from(got));
+            // Of a codebook a step is as wide as the widest gap between two of its numbers.
+            let allowed = if matches!(stored.codes, Codes::Nf4 | Codes::Fp4) { 0.2 } else { 0.65 };
             (got - of(stored.group_at(index), want, step)).abs() <= allowed * step + 1e-3 * want.abs()
         })
     };
     let place = stored.scale.as_deref().map_or(String::new(), |scale| format!(" (\"{scale}\")"));
     let shifted =
         |group: usize, want: f64, step: f64| want + shifts.get(group).copied().unwrap_or(0.0) * step;
-    if shifts.iter().any(|&shift| shift != 0.0) && explained(&shifted) {
+    if !is_float && shifts.iter().any(|&shift| shift != 0.0) && explained(&shifted) {
         let (count, most) = largest(&shifts, 0.0);
         let sign = if most > 0.0 { "small" } else { "large" };
         return Some(format!("the zero point is {:.0} too {sign}{}", most.abs(), of_groups(count, groups)));

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use crate::format::onnx::Float8;
 use crate::lowering::{Codes, Stored, codebook};
 use crate::tensor::Dtype;
 
@@ -60,7 +61,7 @@ fn limit(stored: Option<&Stored>) -> f64 {
     match stored.map(|stored| stored.codes) {
         None => 0.0,
         Some(Codes::Integers(first, last)) if i64::from(last) - i64::from(first) < 16 => NARROW,
-        Some(Codes::Integers(..)) => WIDE,
+        Some(Codes::Integers(..) | Codes::Float8(_)) => WIDE,
         Some(Codes::Nf4 | Codes::Fp4) => 0.0,
         Some(Codes::Halves(_)) => 1.0,
     }
@@ -74,14 +75,19 @@ pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f3
         return (if differs { 1.0 } else { 0.0 }, 0.0);
     };
     match stored.codes {
-        Codes::Integers(..) => {
-            let step = f64::from(stored.scale_at(index)).abs();
+        Codes::Integers(..) | Codes::Float8(_) => {
+            let step = f64::from(stored.step_at(index, got));
             let off = (f64::from(got) - f64::from(want)).abs();
             // What f32, and a scale in a half, lose of a large number.
             let lost = f64::from(want.abs()) * (f64::from(f32::EPSILON) + stored.scale_error());
-            let off = (off - lost).max(0.0);
-            let distance = if off == 0.0 { 0.0 } else { off / step };
+            let mut off = (off - lost).max(0.0);
             let ends = stored.is_at_the_end(index, got);
+            // Tools choose scales of these by how the numbers are spread, and let the largest be cut off.
+            let is_cut_off = ends && want.abs() > got.abs() && want.signum() == got.signum();
+            if matches!(stored.codes, Codes::Float8(_)) && is_cut_off {
+                off = 0.0;
+            }
+            let distance = if off == 0.0 { 0.0 } else { off / step };
             let distance = if distance.is_nan() { f64::INFINITY } else { distance };
             (distance, if ends { AT_THE_END } else { limit(Some(stored)) })
         }
@@ -140,6 +146,8 @@ pub(super) fn word(stored: &Stored) -> String {
         Codes::Nf4 => "NF4".to_owned(),
         Codes::Fp4 => "FP4".to_owned(),
         Codes::Halves(dtype) => dtype.to_string(),
+        Codes::Float8(Float8::E4m3) => "f8e4m3".to_owned(),
+        Codes::Float8(Float8::E5m2) => "f8e5m2".to_owned(),
         Codes::Integers(first, last) => {
             let bits = (i64::from(last) - i64::from(first) + 1).ilog2();
             format!("{}int{bits}", if first < 0 { "" } else { "u" })

@@ -8,8 +8,16 @@ use crate::format::onnx::proto::{NodeProto, TensorProto};
 use crate::lowering::Lowered;
 
 /// Types that only rounded weights have.
-const FEW_BITS: [DataType; 6] =
-    [DataType::Uint8, DataType::Int8, DataType::Uint4, DataType::Int4, DataType::Uint2, DataType::Int2];
+const FEW_BITS: [DataType; 8] = [
+    DataType::Uint8,
+    DataType::Int8,
+    DataType::Uint4,
+    DataType::Int4,
+    DataType::Uint2,
+    DataType::Int2,
+    DataType::Float8e4m3fn,
+    DataType::Float8e5m2,
+];
 
 /// Refuses matrices of few bits that are left where all should be numbers.
 pub(super) fn refuse(lowered: &Lowered) -> Result<()> {

@@ -52,7 +52,7 @@ pub fn codebook(codes: Codes) -> &'static [f32] {
     match codes {
         Codes::Nf4 => &NF4,
         Codes::Fp4 => &FP4,
-        Codes::Integers(..) | Codes::Halves(_) => &[],
+        Codes::Integers(..) | Codes::Float8(_) | Codes::Halves(_) => &[],
     }
 }
 

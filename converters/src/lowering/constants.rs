@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::format::TensorFile as _;
+use crate::format::onnx::Float8;
 use crate::format::onnx::proto::NodeProto;
 use crate::format::onnx::proto::tensor_proto::DataType;
 use crate::tensor::Dtype;
@@ -69,6 +70,9 @@ fn in_a_node<'f>(node: &NodeProto) -> Option<Constant<'f>> {
 impl Constant<'_> {
     /// The numbers, if they are floating-point ones.
     pub(super) fn floats(&self) -> Option<Vec<f32>> {
+        if let Some(of) = Float8::of(self.declared) {
+            return Some(self.bytes.iter().map(|&byte| of.number(byte)).collect());
+        }
         if !self.dtype.is_float() {
             return None;
         }
@@ -79,6 +83,9 @@ impl Constant<'_> {
     /// The numbers, if they are integers of at most 32 bits, or few of 64.
     pub(super) fn integers(&self) -> Option<Vec<i32>> {
         let bytes = &*self.bytes;
+        if Float8::of(self.declared).is_some() {
+            return None;
+        }
         Some(match self.dtype {
             Dtype::U8 => bytes.iter().map(|&byte| i32::from(byte)).collect(),
             Dtype::I8 => bytes.iter().map(|&byte| i32::from(byte as i8)).collect(),

@@ -67,6 +67,8 @@ impl<'f> Lowering<'f> {
             names.extend(node.output.iter().cloned());
             pinned.extend(captured(node));
         }
+        // Names of a branch are none of the graph either.
+        names.extend(pinned.iter().cloned());
         let relus = before.iter().filter(|node| node.op_type() == "Relu").count();
         Lowering {
             file,

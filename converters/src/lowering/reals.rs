@@ -4,6 +4,7 @@ use super::Stored;
 use super::constants::range;
 use super::pass::Lowering;
 use super::stored::Table;
+use crate::format::onnx::Float8;
 use crate::format::onnx::proto::NodeProto;
 use crate::format::onnx::proto::tensor_proto::DataType;
 
@@ -210,7 +211,7 @@ impl Lowering<'_> {
     /// The shape and the numbers of a tensor of the file, and how it is stored.
     pub(super) fn dequantize(&self, value: &str, by: &Scale) -> Option<(Vec<usize>, Vec<f32>, Stored)> {
         let constant = self.constant(value)?;
-        let (codes, shape) = (constant.integers()?, constant.shape.clone());
+        let shape = constant.shape.clone();
         let scales = match &by.scale {
             Some(scale) => {
                 let scales = self.constant(scale)?;
@@ -218,6 +219,16 @@ impl Lowering<'_> {
             }
             None => Table::one(1.0),
         };
+        let error =
+            by.scale.as_ref().and_then(|scale| self.constant(scale)).map_or(0.0, |scale| scale.rounding());
+        if let Some(of) = Float8::of(constant.declared) {
+            self.require_no_zero(by)?;
+            let stored = Stored::float8(of, value, by.scale.as_deref(), scales).with_scale_error(error);
+            let codes = constant.floats()?.into_iter().enumerate();
+            let numbers = codes.map(|(index, code)| code * stored.scale_at(index)).collect();
+            return Some((shape, numbers, stored));
+        }
+        let codes = constant.integers()?;
         let zeros = match &by.zero {
             Some(zero) => {
                 let zeros = self.constant(zero)?;
@@ -225,8 +236,6 @@ impl Lowering<'_> {
             }
             None => Table::one(0),
         };
-        let error =
-            by.scale.as_ref().and_then(|scale| self.constant(scale)).map_or(0.0, |scale| scale.rounding());
         let stored = Stored::integers(constant.range()?, value, by.scale.as_deref(), scales, zeros)
             .with_scale_error(error);
         let numbers = numbers_of(&codes, &stored);
@@ -240,6 +249,12 @@ impl Lowering<'_> {
         let scales = Table::new(scales, &[count], &constant.shape, -1, 0)?;
         let stored = Stored::integers(constant.range()?, value, None, scales, Table::one(0));
         Some(self.add_dequantized(&constant.shape, &constant.integers()?, stored))
+    }
+
+    /// Nothing if floating-point numbers have a zero point that is not zero.
+    pub(super) fn require_no_zero(&self, by: &Scale) -> Option<()> {
+        let zero = by.zero.as_ref().map_or(Some(Vec::new()), |zero| self.constant(zero)?.floats())?;
+        zero.iter().all(|&zero| zero == 0.0).then_some(())
     }
 
     /// Adds the initializer that integers stand for, under the name that the tensor had before it was quantized.

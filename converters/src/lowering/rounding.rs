@@ -5,6 +5,7 @@ use super::attributes::int;
 use super::constants::range;
 use super::pass::Lowering;
 use super::reals::{Scale, limits};
+use crate::format::onnx::Float8;
 use crate::format::onnx::proto::NodeProto;
 use crate::format::onnx::proto::tensor_proto::DataType;
 
@@ -27,11 +28,29 @@ impl Lowering<'_> {
         if let Some(known) = self.reals.get(&key) {
             return Some(known.clone());
         }
-        let (first, last) = limits(of)?;
         let scale = by.scale.as_ref()?;
         if self.constant(scale).is_some_and(|scale| scale.shape.iter().product::<usize>() != 1) {
             return None;
         }
+        let number = match Float8::of(of) {
+            Some(of) => self.rounded_to_floats(node, value, by, of)?,
+            None => self.rounded_to_integers(node, value, by, of)?,
+        };
+        let number = self.switched(node, value, number);
+        self.reals.insert(key, number.clone());
+        Some(number)
+    }
+
+    /// clip(round(x / s) + z) - z, times s.
+    fn rounded_to_integers(
+        &mut self,
+        node: &NodeProto,
+        value: &str,
+        by: &Scale,
+        of: DataType,
+    ) -> Option<String> {
+        let (first, last) = limits(of)?;
+        let scale = by.scale.as_ref()?;
         let mut number = self.emit(node, "Div", &[value, scale], Vec::new());
         number = self.emit(node, "Round", &[&number], Vec::new());
         let zero = match &by.zero {
@@ -46,10 +65,34 @@ impl Lowering<'_> {
         if let Some(zero) = &zero {
             number = self.emit(node, "Sub", &[&number, zero], Vec::new());
         }
-        number = self.emit(node, "Mul", &[&number, scale], Vec::new());
-        number = self.switched(node, value, number);
-        self.reals.insert(key, number.clone());
-        Some(number)
+        Some(self.emit(node, "Mul", &[&number, scale], Vec::new()))
+    }
+
+    /// x / s as a floating-point number of 8 bits, times s. With m bits of mantissa, of q = clip(x / s)
+    ///
+    /// ```text
+    /// t - (t - q)   t = (2²³⁻ᵐ + 1) q                 as many bits as a number has (Dekker, 1971)
+    /// (q + c) - c   c = 1.5 · 2²³ · the least number  where it has fewer, because it is smaller than all that are normal
+    /// ```
+    fn rounded_to_floats(&mut self, node: &NodeProto, value: &str, by: &Scale, of: Float8) -> Option<String> {
+        self.require_no_zero(by)?;
+        let scale = by.scale.as_ref()?;
+        let exponent = of.least_exponent();
+        let [first, last] = [-of.largest(), of.largest()].map(|number| self.scalar(number));
+        let factor = self.scalar(((23 - of.mantissa()) as f32).exp2() + 1.0);
+        let magnitude = self.scalar(1.5 * ((23 + exponent - of.mantissa()) as f32).exp2());
+        let normal = self.scalar((exponent as f32).exp2());
+        let scaled = self.emit(node, "Div", &[value, scale], Vec::new());
+        let scaled = self.emit(node, "Clip", &[&scaled, &first, &last], Vec::new());
+        let large = self.emit(node, "Mul", &[&scaled, &factor], Vec::new());
+        let rest = self.emit(node, "Sub", &[&large, &scaled], Vec::new());
+        let large = self.emit(node, "Sub", &[&large, &rest], Vec::new());
+        let small = self.emit(node, "Add", &[&scaled, &magnitude], Vec::new());
+        let small = self.emit(node, "Sub", &[&small, &magnitude], Vec::new());
+        let size = self.emit(node, "Abs", &[&scaled], Vec::new());
+        let is_small = self.emit(node, "Less", &[&size, &normal], Vec::new());
+        let number = self.emit(node, "Where", &[&is_small, &small, &large], Vec::new());
+        Some(self.emit(node, "Mul", &[&number, scale], Vec::new()))
     }
 
     /// The `Relu` in front of integers that start at zero: what is below becomes that, so that tools leave it out.

@@ -81,6 +81,42 @@ fn dynamic() -> Vec<NodeProto> {
     ]
 }
 
+#[test]
+fn floating_point_numbers_of_8_bits_have_scales_and_no_zero_points() {
+    let nodes = || {
+        vec![
+            node("QuantizeLinear", &["x", "s", "zero"], &["q"]),
+            node("DequantizeLinear", &["q", "s", "zero"], &["d"]),
+            node("DequantizeLinear", &["w_quantized", "ws", "wz"], &["dw"]),
+            node("MatMul", &["d", "dw"], &["y"]),
+        ]
+    };
+    let of = |zero: u8| {
+        vec![
+            floats("s", &[], &[0.5]),
+            tensor("zero", DataType::Float8e4m3fn, &[], vec![0]),
+            // 1, -1.125, 448, the least.
+            tensor("w_quantized", DataType::Float8e4m3fn, &[2, 2], vec![0x38, 0xb9, 0x7e, 1]),
+            floats("ws", &[], &[2.0]),
+            tensor("wz", DataType::Float8e4m3fn, &[], vec![zero]),
+        ]
+    };
+    let exact = lowered(nodes(), of(0), Activations::Exact);
+    assert_eq!(operators(&exact), ["MatMul"]);
+    assert_eq!(numbers(&exact, "w"), [2.0, -2.25, 896.0, 0.00390625]);
+    let stored = exact.stored.get("w").unwrap();
+    assert_eq!(
+        [2.0, -2.25, 896.0, 0.0].map(|number| stored.step_at(0, number)),
+        [0.25, 0.25, 64.0, 0.00390625]
+    );
+    assert!(stored.is_at_the_end(2, 896.0) && !stored.is_at_the_end(2, 832.0));
+    let rounded = lowered(nodes(), of(0), Activations::Rounded);
+    let rounding =
+        ["Div", "Clip", "Mul", "Sub", "Sub", "Add", "Sub", "Abs", "Less", "Where", "Mul", "MatMul"];
+    assert_eq!(operators(&rounded), rounding);
+    assert_eq!(operators(&lowered(nodes(), of(1), Activations::Exact)), ["DequantizeLinear", "MatMul"]);
+}
+
 fn weights(scales: &[f32]) -> Vec<TensorProto> {
     vec![
         tensor("w_quantized", DataType::Int8, &[2, 2], vec![1, 2, 3, 4]),

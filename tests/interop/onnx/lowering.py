@@ -1,9 +1,9 @@
 """What every tool makes of a graph against the same in standard operators on f32, both by ONNX Runtime without optimization; and
-products with blocks (`MatMulNBits`) with every combination of its attributes and of the inputs that may be left out.
+products with blocks (`MatMulNBits`) with every combination of its attributes and of the inputs that may be left out; numbers of f8.
 
     python lowering.py LOWER [TOOL…]
 
-LOWER is the example `lower` of deberta-converters; a TOOL is one of quantizers.py, or `blocks`. Activations are rounded in both, so
+LOWER is the example `lower` of deberta-converters; a TOOL is one of quantizers.py, `blocks`, or `floats`. Activations are rounded in both, so
 that nothing is between them but the order of sums.
 """
 
@@ -111,6 +111,26 @@ def products(report, lower, graph, lowered):
     report.check(f"{ran} products with blocks, at least {least.get(False):.1f} dB in f32 and {least.get(True):.1f} in f16", "" if ran else "none ran")
 
 
+def floats(report, lower, graph, lowered):
+    """Numbers rounded to floating-point ones of 8 bits: every size, among them what is less than normal and more than the largest."""
+    for of in (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2):
+        label = TensorProto.DataType.Name(of)
+        zero = helper.make_tensor("z", of, [], b"\0", raw=True)
+        scale = numpy_helper.from_array(np.float32(0.37), "s")
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "round"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], "numbers"),
+        ]
+        value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 64])
+        made = helper.make_graph(nodes, "floats", [value("x")], [value("y")], [zero, scale])
+        onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), str(graph))
+        values = (RANDOM.normal(size=(2048, 64)) * np.exp2(RANDOM.uniform(-20, 18, (2048, 64)))).astype(np.float32)
+        subprocess.run([lower, graph, lowered, "rounded"], check=True, capture_output=True)
+        want, got = (computed(of, {"x": values}) for of in (graph, lowered))
+        off = int((want != got).sum())
+        report.check(f"{label}: {off} of {want.size} numbers differ", off or None)
+
+
 def main():
     warnings.simplefilter("ignore")
     onnxruntime.set_default_logger_severity(4)
@@ -121,6 +141,8 @@ def main():
         base, graph, lowered = (Path(folder) / name for name in ("base.onnx", "graph.onnx", "lowered.onnx"))
         if not wanted or "blocks" in wanted:
             products(report, lower, graph, lowered)
+        if not wanted or "floats" in wanted:
+            floats(report, lower, graph, lowered)
         by_pytorch(dynamo=False)(model, folder, base)
         given = batches(base, golden / "texts.safetensors")
         for tool, make in quantizers.TOOLS.items():

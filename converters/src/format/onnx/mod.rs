@@ -22,6 +22,7 @@ use tensor::Data;
 
 mod attribute;
 mod external;
+mod float8;
 mod kind;
 mod order;
 pub(crate) mod packed;
@@ -35,6 +36,7 @@ mod types;
 mod wire;
 
 pub(crate) use attribute::{Attribute, attribute};
+pub use float8::Float8;
 pub(crate) use kind::rounds_in_blocks;
 pub use kind::{GraphKind, Half, Numbers, moves};
 pub(crate) use order::put_in_order;

@@ -140,7 +140,8 @@ fn dtype(tensor: &TensorProto) -> Result<Dtype> {
         Ok(DataType::Int32) => Dtype::I32,
         Ok(DataType::Int16) => Dtype::I16,
         Ok(DataType::Int8) => Dtype::I8,
-        Ok(DataType::Uint8) => Dtype::U8,
+        // As bits: what they stand for has a scale.
+        Ok(DataType::Uint8 | DataType::Float8e4m3fn | DataType::Float8e5m2) => Dtype::U8,
         Ok(DataType::Bool) => Dtype::Bool,
         Ok(other) => {
             let why = format!("dtype {} is not one that checkpoints have", other.as_str_name());

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, NodeProto};
-use super::{OnnxFile, TensorFile as _, Types};
+use super::{Float8, OnnxFile, TensorFile as _, Types};
 
 /// What a graph computes with, and whether a tool has put operators of its own into it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub enum Numbers {
     QOperator {
         /// Whether the weights have no sign.
         unsigned: bool,
+    },
+    /// Floating-point numbers of 8 bits, with constant scales.
+    Float8 {
+        /// Whether activations are rounded to them, too.
+        rounds: bool,
     },
     /// f32, with weights that are stored as integers with a scale for a tensor or a channel.
     IntegerWeights,
@@ -114,20 +119,24 @@ impl GraphKind {
         )
     }
 
-    /// Whether activations are rounded to integers.
+    /// Whether activations are rounded to integers, or to floating-point numbers of 8 bits.
     pub fn rounds_activations(self) -> bool {
         matches!(
             self.numbers,
             Numbers::Dynamic { .. }
                 | Numbers::Qdq { .. }
                 | Numbers::QOperator { .. }
+                | Numbers::Float8 { rounds: true }
                 | Numbers::Blocks { rounds: true, .. }
         )
     }
 
     /// Whether the scales of rounded activations are constants.
     pub fn has_constant_scales(self) -> bool {
-        matches!(self.numbers, Numbers::Qdq { .. } | Numbers::QOperator { .. })
+        matches!(
+            self.numbers,
+            Numbers::Qdq { .. } | Numbers::QOperator { .. } | Numbers::Float8 { rounds: true }
+        )
     }
 
     /// The half that at least a part of it is computed in.
@@ -174,6 +183,9 @@ impl Numbers {
             let has_real_zeros = |node: &NodeProto| node.input.get(3).is_some_and(is_real);
             let rounds = graph.node.iter().any(|node| rounds_in_blocks(node) && !has_real_zeros(node));
             return Numbers::Blocks { bits, half: computed.map(|(half, _)| *half), rounds };
+        }
+        if file.declared().iter().any(|&of| Float8::of(of).is_some()) {
+            return Numbers::Float8 { rounds: graph.node.iter().any(rounds) };
         }
         if has(&DYNAMIC) {
             return Numbers::Dynamic { unsigned: unsigned() };
@@ -345,6 +357,8 @@ impl fmt::Display for Numbers {
             Numbers::Dynamic { unsigned } => write!(f, "{} (dynamic)", int8(unsigned)),
             Numbers::Qdq { unsigned } => write!(f, "{} (static, QDQ)", int8(unsigned)),
             Numbers::QOperator { unsigned } => write!(f, "{} (static, QOperator)", int8(unsigned)),
+            Numbers::Float8 { rounds: true } => f.write_str("f8 (static, QDQ)"),
+            Numbers::Float8 { rounds: false } => f.write_str("f8 (weights)"),
             Numbers::IntegerWeights => f.write_str("int8 (weights)"),
             Numbers::Blocks { bits, half, rounds } => {
                 write!(f, "{bits}-bit (blocks)")?;

@@ -56,6 +56,17 @@ fn kind(weights: DataType, nodes: Vec<NodeProto>) -> String {
 }
 
 #[test]
+fn floating_point_numbers_of_8_bits_are_a_kind() {
+    let dequantize = || node("", "DequantizeLinear", &["w", "f"], "d");
+    let product = || node("", "MatMul", &["x", "d"], "y");
+    for of in [DataType::Float8e4m3fn, DataType::Float8e5m2] {
+        assert_eq!(kind(of, vec![dequantize(), product()]), "f8 (weights)");
+        let rounds = node("", "QuantizeLinear", &["x", "f", "w"], "q");
+        assert_eq!(kind(of, vec![rounds, dequantize(), product()]), "f8 (static, QDQ)");
+    }
+}
+
+#[test]
 fn operators_tell_the_kind() {
     let product = |domain, operator, input: &[&str]| vec![node(domain, operator, input, "y")];
     for (weights, nodes, expected) in [

@@ -80,7 +80,7 @@ fn has_few_bits(stored: &Stored) -> bool {
     match stored.codes {
         Codes::Integers(first, last) => last.saturating_sub(first) < 255,
         Codes::Nf4 | Codes::Fp4 => true,
-        Codes::Halves(_) => false,
+        Codes::Float8(_) | Codes::Halves(_) => false,
     }
 }
 

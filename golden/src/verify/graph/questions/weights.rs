@@ -5,7 +5,7 @@ use std::rc::Rc;
 use deberta_converters::checkpoint::Checkpoint;
 use deberta_converters::error::Result;
 use deberta_converters::fidelity::{Dequantized, Fidelity, TensorFidelity};
-use deberta_converters::format::onnx::{GraphKind, Numbers};
+use deberta_converters::format::onnx::GraphKind;
 use deberta_converters::loading::Parameters;
 
 use super::activations::Set;
@@ -106,9 +106,8 @@ pub(super) fn answer(fidelity: &Fidelity, model: &Checkpoint, kind: GraphKind) -
     let broken = fidelity.broken().count();
     let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
     if broken > 0 {
-        let is_static = matches!(kind.numbers, Numbers::Qdq { .. } | Numbers::QOperator { .. });
         let is_bias = |tensor: &TensorFidelity| tensor.stored_as == "f32" && tensor.tensor.ends_with("bias");
-        let hint = if is_static && fidelity.broken().all(is_bias) {
+        let hint = if kind.has_constant_scales() && fidelity.broken().all(is_bias) {
             "; all of these are biases: a tool may have corrected them by what rounding costs on average (NNCF leaves them with \
              disable_bias_correction)"
         } else {
