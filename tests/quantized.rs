@@ -328,6 +328,14 @@ fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
         tensor.raw_data.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 120) as u8);
     });
     fails(&others, &[LAYER, "other weights"]);
+    let small = judged(|graph| {
+        let scale = floats(initializer(graph, &format!("{LAYER}_scale")))[0];
+        let tensor = initializer(graph, &format!("{LAYER}_quantized"));
+        // All are ±448, of which no number is as large.
+        tensor.raw_data.iter_mut().for_each(|code| *code = 0x7e | (*code & 0x80));
+        initializer(graph, &format!("{LAYER}_scale")).raw_data = (scale / 1e6).to_le_bytes().to_vec();
+    });
+    fails(&small, &[LAYER, "the scale is too small: 816 of its 816 numbers are cut off"]);
     // 3 bits of mantissa are worth 30 dB.
     let rounded = judged(|graph| {
         graph.initializer.push(numbers("s", &[], 1, 0.02_f32.to_le_bytes().to_vec()));

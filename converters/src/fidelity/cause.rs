@@ -7,7 +7,7 @@ use crate::matching::Bound;
 
 use super::Dequantized;
 use super::blocks::Rounding;
-use super::distance::distance;
+use super::distance::{cut_off, distance};
 
 /// Numbers this alike are the same, rounded.
 const SAME: f64 = 0.99;
@@ -65,6 +65,10 @@ pub(super) fn of(
     };
     let others: Vec<(usize, f32, f32)> = want.iter().zip(got).enumerate().filter_map(beyond).collect();
     let Some(&(first, want_there, got_there)) = others.first() else {
+        let cut_off = stored.map_or(0, |stored| cut_off(stored, want, got));
+        if cut_off > 0 {
+            return Ok(format!("the scale is too small: {cut_off} of its {} numbers are cut off", got.len()));
+        }
         return Ok("its blocks have other scales than their largest numbers".to_owned());
     };
     let (count, all) = (others.len(), got.len());

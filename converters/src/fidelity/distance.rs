@@ -25,6 +25,8 @@ const NARROW: f64 = 0.52;
 const AT_THE_END: f64 = 1.02;
 /// The share of codes that need not be the nearest.
 const NOT_NEAREST: f64 = 0.001;
+/// The share of floating-point numbers of 8 bits that may be cut off.
+const CUT_OFF: f64 = 0.01;
 /// The number under which, and the one over which tools replace those of f16.
 const TINY: f32 = 1.2e-7;
 const LARGE: f32 = 1e4;
@@ -46,6 +48,10 @@ impl Distances {
         }
         if is_codes && let Some(stored) = stored {
             distances.beyond += wrong_scales(stored, want);
+        }
+        if let Some(stored) = stored {
+            let cut_off = cut_off(stored, want, got);
+            distances.beyond += if cut_off as f64 > CUT_OFF * got.len() as f64 { cut_off } else { 0 };
         }
         distances
     }
@@ -80,13 +86,8 @@ pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f3
             let off = (f64::from(got) - f64::from(want)).abs();
             // What f32, and a scale in a half, lose of a large number.
             let lost = f64::from(want.abs()) * (f64::from(f32::EPSILON) + stored.scale_error());
-            let mut off = (off - lost).max(0.0);
+            let off = if is_cut_off(stored, index, want, got) { 0.0 } else { (off - lost).max(0.0) };
             let ends = stored.is_at_the_end(index, got);
-            // Tools choose scales of these by how the numbers are spread, and let the largest be cut off.
-            let is_cut_off = ends && want.abs() > got.abs() && want.signum() == got.signum();
-            if matches!(stored.codes, Codes::Float8(_)) && is_cut_off {
-                off = 0.0;
-            }
             let distance = if off == 0.0 { 0.0 } else { off / step };
             let distance = if distance.is_nan() { f64::INFINITY } else { distance };
             (distance, if ends { AT_THE_END } else { limit(Some(stored)) })
@@ -123,6 +124,19 @@ fn neighbours(dtype: Dtype, want: f32, got: f32) -> f64 {
     };
     let place = |bits: u16| if bits & 0x8000 == 0 { i32::from(bits) } else { -i32::from(bits & 0x7fff) };
     f64::from((place(bits(want)) - place(bits(got))).abs())
+}
+
+/// Whether a floating-point number of 8 bits is the largest where the model's is beyond it: tools choose scales by how the numbers
+/// are spread.
+fn is_cut_off(stored: &Stored, index: usize, want: f32, got: f32) -> bool {
+    let is_less = want.abs() > got.abs() && want.signum() == got.signum();
+    matches!(stored.codes, Codes::Float8(_)) && is_less && stored.is_at_the_end(index, got)
+}
+
+/// How many numbers are cut off.
+pub(super) fn cut_off(stored: &Stored, want: &[f32], got: &[f32]) -> usize {
+    let pairs = want.iter().zip(got).enumerate();
+    pairs.filter(|&(index, (&want, &got))| is_cut_off(stored, index, want, got)).count()
 }
 
 /// How many blocks of codes have a scale that is not their largest number.
