@@ -31,6 +31,10 @@ pub(crate) fn foreign(name: &str, more: &[&str], change: impl FnOnce(&mut GraphP
     let mut proto = ModelProto::parse_from_bytes(&fs::read(&model).unwrap()).unwrap();
     proto.metadata_props.retain(|entry| entry.key == "config.json");
     change(proto.graph.mut_or_insert_default());
+    if proto.graph.node.iter().any(|node| node.op_type == "DequantizeLinear") {
+        // The first version with everything that it takes.
+        proto.opset_import[0].version = 21;
+    }
     fs::write(&model, proto.write_to_bytes().unwrap()).unwrap();
     (folder, model)
 }

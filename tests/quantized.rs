@@ -250,10 +250,20 @@ fn a_broken_tensor_is_named_with_its_cause() {
         tensor.raw_data.iter_mut().enumerate().for_each(|(at, code)| *code = (at * 37 % 251) as u8);
     });
     fails(&others, &[LAYER, "other weights"]);
+    // Half a step is more than any of the numbers.
+    let lost = with(|graph| {
+        initializer(graph, &format!("{LAYER}_scale")).raw_data = 100_f32.to_le_bytes().to_vec();
+        initializer(graph, &format!("{LAYER}_quantized")).raw_data.fill(0);
+    });
+    fails(&lost, &[LAYER, "the scale is far too large: 816 of its 816 numbers are lost in a few steps"]);
+    let none = with(|graph| {
+        initializer(graph, &format!("{LAYER}_scale")).raw_data = f32::NAN.to_le_bytes().to_vec();
+    });
+    fails(&none, &[LAYER, "number 0 is NaN"]);
     let bias = with(add_to_a_bias);
     fails(&bias, &["encoder.layer.0.output.dense.bias (f32", "tensors are not those of"]);
     assert!(!bias.stdout.contains("disable_bias_correction"), "{}", bias.stdout);
-    for run in [scale, shifted, exchanged, others, bias] {
+    for run in [scale, shifted, exchanged, others, lost, bias] {
         assert!(!run.stdout.contains("the graph is wrong"), "{}", run.stdout);
     }
 }
@@ -329,13 +339,18 @@ fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
     });
     fails(&others, &[LAYER, "other weights"]);
     let small = judged(|graph| {
-        let scale = floats(initializer(graph, &format!("{LAYER}_scale")))[0];
-        let tensor = initializer(graph, &format!("{LAYER}_quantized"));
-        // All are ±448, of which no number is as large.
-        tensor.raw_data.iter_mut().for_each(|code| *code = 0x7e | (*code & 0x80));
-        initializer(graph, &format!("{LAYER}_scale")).raw_data = (scale / 1e6).to_le_bytes().to_vec();
+        let scale = initializer(graph, &format!("{LAYER}_scale"));
+        scale.raw_data = (floats(scale)[0] / 2.0).to_le_bytes().to_vec();
+        for code in &mut initializer(graph, &format!("{LAYER}_quantized")).raw_data {
+            let twice = (f8(*code) * 2.0).clamp(-448.0, 448.0);
+            *code = (0..=255).find(|&byte| f8(byte) == twice).unwrap();
+        }
     });
-    fails(&small, &[LAYER, "the scale is too small: 816 of its 816 numbers are cut off"]);
+    fails(&small, &[LAYER, "the scale is too small", "of its 816 numbers are cut off"]);
+    let none = judged(|graph| initializer(graph, &format!("{LAYER}_quantized")).raw_data[20] = 0x7f);
+    fails(&none, &[LAYER, "number 20 is NaN: its code, or its scale, is no number"]);
+    let zero = judged(|graph| initializer(graph, &format!("{LAYER}_scale")).raw_data.fill(0));
+    fails(&zero, &[LAYER, "816 of its 816 numbers are not the model's"]);
     // 3 bits of mantissa are worth 30 dB.
     let rounded = judged(|graph| {
         graph.initializer.push(numbers("s", &[], 1, 0.02_f32.to_le_bytes().to_vec()));

@@ -294,7 +294,7 @@ impl Report {
         lines.extend(names("rounded tensors that are no parameters", &fidelity.unknown));
         lines.extend(names("parameters that the graph does not compute with", &fidelity.missing));
         let (rounded, all) = (fidelity.rounded().count(), fidelity.tensors.len());
-        let steps = fidelity.rounded().filter(|tensor| tensor.stored_as.contains("int"));
+        let steps = fidelity.rounded().filter(|tensor| tensor.has_steps());
         let furthest = steps.map(|tensor| tensor.furthest).fold(0.0, f64::max);
         lines.push(match self.same {
             true => format!(

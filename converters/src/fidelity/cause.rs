@@ -7,14 +7,15 @@ use crate::matching::Bound;
 
 use super::Dequantized;
 use super::blocks::Rounding;
-use super::distance::{cut_off, distance};
+use super::distance::{distance, too_coarse, too_many_cut_off};
 
 /// Numbers this alike are the same, rounded.
 const SAME: f64 = 0.99;
 /// Numbers this alike differ by a scale, a zero point or a rounding.
 const ALIKE: f64 = 0.8;
-/// How far apart a factor and 1 are that is none.
+/// How far apart a factor and 1 are that is none, and of floating-point numbers of 8 bits, which lose more of each.
 const FACTOR: f64 = 0.004;
+const FACTOR_OF_FLOATS: f64 = 0.03;
 /// Rows this alike differ by a factor and a rounding to 4 bits; shorter ones tell nothing.
 const RESCALED: f64 = 0.97;
 const FEW: usize = 8;
@@ -31,6 +32,21 @@ pub(super) fn of(
     model: &Checkpoint,
     (want, got): (&[f32], &[f32]),
 ) -> Result<String> {
+    if let Some(at) = got.iter().position(|number| !number.is_finite()) {
+        return Ok(format!(
+            "number {at} is {}: its code, or its scale, is no number",
+            got.get(at).unwrap_or(&f32::NAN)
+        ));
+    }
+    if let Some(coarse) = stored.map(|stored| too_coarse(stored, want)).filter(|&count| count > 0) {
+        return Ok(format!(
+            "the scale is far too large: {coarse} of its {} numbers are lost in a few steps",
+            got.len()
+        ));
+    }
+    if let Some(count) = stored.map(|stored| too_many_cut_off(stored, want, got)).filter(|&count| count > 0) {
+        return Ok(format!("the scale is too small: {count} of its {} numbers are cut off", got.len()));
+    }
     let alike = cosine(want, got);
     if let Some(stored) = stored
         && let Some(said) = of_the_scale(stored, (want, got))
@@ -65,10 +81,6 @@ pub(super) fn of(
     };
     let others: Vec<(usize, f32, f32)> = want.iter().zip(got).enumerate().filter_map(beyond).collect();
     let Some(&(first, want_there, got_there)) = others.first() else {
-        let cut_off = stored.map_or(0, |stored| cut_off(stored, want, got));
-        if cut_off > 0 {
-            return Ok(format!("the scale is too small: {cut_off} of its {} numbers are cut off", got.len()));
-        }
         return Ok("its blocks have other scales than their largest numbers".to_owned());
     };
     let (count, all) = (others.len(), got.len());
@@ -116,7 +128,11 @@ pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Op
             let step = f64::from(stored.step_at(index, got));
             let (want, got) = (f64::from(want), f64::from(got));
             // Of a codebook a step is as wide as the widest gap between two of its numbers.
-            let allowed = if matches!(stored.codes, Codes::Nf4 | Codes::Fp4) { 0.2 } else { 0.65 };
+            let allowed = match stored.codes {
+                Codes::Nf4 | Codes::Fp4 => 0.2,
+                Codes::Float8(_) => 0.9,
+                _ => 0.65,
+            };
             (got - of(stored.group_at(index), want, step)).abs() <= allowed * step + 1e-3 * want.abs()
         })
     };
@@ -128,12 +144,13 @@ pub(super) fn of_the_scale(stored: &Stored, (want, got): (&[f32], &[f32])) -> Op
         let sign = if most > 0.0 { "small" } else { "large" };
         return Some(format!("the zero point is {:.0} too {sign}{}", most.abs(), of_groups(count, groups)));
     }
+    let least = if is_float { FACTOR_OF_FLOATS } else { FACTOR };
     let scaled = |group: usize, want: f64, _: f64| want * factors.get(group).copied().unwrap_or(1.0);
-    let differs = factors.iter().any(|factor| (factor - 1.0).abs() > FACTOR);
+    let differs = factors.iter().any(|factor| (factor - 1.0).abs() > least);
     let spread = factors.iter().all(|&factor| factor.is_finite() && factor > 0.0);
     if differs && spread && explained(&scaled) {
         let (_, most) = largest(&factors, 1.0);
-        let count = factors.iter().filter(|&factor| (factor - 1.0).abs() > FACTOR).count();
+        let count = factors.iter().filter(|&factor| (factor - 1.0).abs() > least).count();
         return Some(format!(
             "the scale{place} is {most:.4} times the one that the numbers were rounded with{}",
             of_groups(count, groups)

@@ -25,8 +25,11 @@ const NARROW: f64 = 0.52;
 const AT_THE_END: f64 = 1.02;
 /// The share of codes that need not be the nearest.
 const NOT_NEAREST: f64 = 0.001;
-/// The share of floating-point numbers of 8 bits that may be cut off.
+/// The share of floating-point numbers of 8 bits that may be cut off, and how much larger than what is left they may be.
 const CUT_OFF: f64 = 0.01;
+const MUCH_LARGER: f32 = 2.0;
+/// Rows of smaller numbers may have any scale.
+const NOTHING: f32 = 1e-6;
 /// The number under which, and the one over which tools replace those of f16.
 const TINY: f32 = 1.2e-7;
 const LARGE: f32 = 1e4;
@@ -50,8 +53,8 @@ impl Distances {
             distances.beyond += wrong_scales(stored, want);
         }
         if let Some(stored) = stored {
-            let cut_off = cut_off(stored, want, got);
-            distances.beyond += if cut_off as f64 > CUT_OFF * got.len() as f64 { cut_off } else { 0 };
+            distances.beyond += too_many_cut_off(stored, want, got);
+            distances.beyond += too_coarse(stored, want);
         }
         distances
     }
@@ -86,9 +89,9 @@ pub(super) fn distance(stored: Option<&Stored>, index: usize, want: f32, got: f3
             let off = (f64::from(got) - f64::from(want)).abs();
             // What f32, and a scale in a half, lose of a large number.
             let lost = f64::from(want.abs()) * (f64::from(f32::EPSILON) + stored.scale_error());
-            let off = if is_cut_off(stored, index, want, got) { 0.0 } else { (off - lost).max(0.0) };
+            let off = if is_cut_off(stored, index, want, got) { 0.0 } else { off - lost };
             let ends = stored.is_at_the_end(index, got);
-            let distance = if off == 0.0 { 0.0 } else { off / step };
+            let distance = if off <= 0.0 { 0.0 } else { off / step };
             let distance = if distance.is_nan() { f64::INFINITY } else { distance };
             (distance, if ends { AT_THE_END } else { limit(Some(stored)) })
         }
@@ -129,14 +132,42 @@ fn neighbours(dtype: Dtype, want: f32, got: f32) -> f64 {
 /// Whether a floating-point number of 8 bits is the largest where the model's is beyond it: tools choose scales by how the numbers
 /// are spread.
 fn is_cut_off(stored: &Stored, index: usize, want: f32, got: f32) -> bool {
-    let is_less = want.abs() > got.abs() && want.signum() == got.signum();
-    matches!(stored.codes, Codes::Float8(_)) && is_less && stored.is_at_the_end(index, got)
+    let (size, largest) = (want.abs(), got.abs());
+    let is_beyond = size - largest > stored.step_at(index, got) / 2.0 && size < MUCH_LARGER * largest;
+    let is_at_the_end = matches!(stored.codes, Codes::Float8(_)) && stored.is_at_the_end(index, got);
+    is_at_the_end && is_beyond && want.signum() == got.signum()
 }
 
-/// How many numbers are cut off.
-pub(super) fn cut_off(stored: &Stored, want: &[f32], got: &[f32]) -> usize {
+/// How many numbers are cut off, if they are more than may be.
+pub(super) fn too_many_cut_off(stored: &Stored, want: &[f32], got: &[f32]) -> usize {
     let pairs = want.iter().zip(got).enumerate();
-    pairs.filter(|&(index, (&want, &got))| is_cut_off(stored, index, want, got)).count()
+    let count = pairs.filter(|&(index, (&want, &got))| is_cut_off(stored, index, want, got)).count();
+    if count as f64 > CUT_OFF * got.len() as f64 { count } else { 0 }
+}
+
+/// How many numbers have a scale that is far too large: half a step of it, or a number below all that are normal, is as much as they
+/// are. Tools choose scales that take the largest number to the last code, or beyond.
+pub(super) fn too_coarse(stored: &Stored, want: &[f32]) -> usize {
+    let least = match stored.codes {
+        Codes::Integers(first, last) if last.saturating_sub(first) < 256 => {
+            (last - first + 1) as f32 / if stored.is_in_blocks() { 16.0 } else { 8.0 }
+        }
+        Codes::Float8(of) => ((of.least_exponent() + 2) as f32).exp2(),
+        _ => return 0,
+    };
+    let mut groups = vec![(0.0_f32, 0_usize); stored.scales()];
+    let mut steps = vec![0.0_f32; stored.scales()];
+    for (index, want) in want.iter().enumerate() {
+        let group = stored.group_at(index);
+        if let (Some((largest, count)), Some(most)) = (groups.get_mut(group), steps.get_mut(group)) {
+            *largest = largest.max(want.abs());
+            *most = most.max((want / stored.scale_at(index)).abs());
+            *count += 1;
+        }
+    }
+    let coarse =
+        groups.into_iter().zip(steps).filter(|((largest, _), most)| *largest > NOTHING && *most < least);
+    coarse.map(|((_, count), _)| count).sum()
 }
 
 /// How many blocks of codes have a scale that is not their largest number.

@@ -311,6 +311,11 @@ impl Fidelity {
 }
 
 impl TensorFidelity {
+    /// Whether it is known how many steps a number is off.
+    pub fn has_steps(&self) -> bool {
+        self.stored_as.contains("int") || self.stored_as.starts_with("f8")
+    }
+
     /// One line: what is wrong, or how far the numbers are.
     pub fn said(&self) -> String {
         let TensorFidelity { tensor, stored_name, stored_as, furthest, limit, .. } = self;

@@ -56,7 +56,7 @@ impl Lowering<'_> {
             "QuantizeLinear" => {
                 let own =
                     Scale { axis: super::attributes::integer(&node, "axis", 1), ..Scale::at(&node, 1, 2)? };
-                let (first, of) = (node.input.first()?, self.type_of_zero(&own));
+                let (first, of) = (node.input.first()?, self.type_made(&node, &own)?);
                 let before = self.round_for(self.neighbours(value));
                 let rounded = self.rounded(&node, first, &own, of);
                 self.round_for(before);
@@ -118,6 +118,14 @@ impl Lowering<'_> {
                 self.own_scale(node.input.first()?)
             }
             _ => None,
+        }
+    }
+
+    /// The type that `QuantizeLinear` makes: what it says, or that of its zero point.
+    fn type_made(&self, node: &NodeProto, own: &Scale) -> Option<DataType> {
+        match super::attributes::integer(node, "output_dtype", 0) {
+            0 => Some(self.type_of_zero(own)),
+            of => DataType::try_from(i32::try_from(of).ok()?).ok(),
         }
     }
 

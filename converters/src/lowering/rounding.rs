@@ -1,7 +1,7 @@
 //! Activations: left as they are, or rounded as a graph says.
 
 use super::Activations;
-use super::attributes::int;
+use super::attributes::{int, integer};
 use super::constants::range;
 use super::pass::Lowering;
 use super::reals::{Scale, limits};
@@ -74,6 +74,8 @@ impl Lowering<'_> {
     /// t - (t - q)   t = (2²³⁻ᵐ + 1) q                 as many bits as a number has (Dekker, 1971)
     /// (q + c) - c   c = 1.5 · 2²³ · the least number  where it has fewer, because it is smaller than all that are normal
     /// ```
+    ///
+    /// What is beyond the largest number is none at all where the node says so (`saturate` 0).
     fn rounded_to_floats(&mut self, node: &NodeProto, value: &str, by: &Scale, of: Float8) -> Option<String> {
         self.require_no_zero(by)?;
         let scale = by.scale.as_ref()?;
@@ -82,8 +84,8 @@ impl Lowering<'_> {
         let factor = self.scalar(((23 - of.mantissa()) as f32).exp2() + 1.0);
         let magnitude = self.scalar(1.5 * ((23 + exponent - of.mantissa()) as f32).exp2());
         let normal = self.scalar((exponent as f32).exp2());
-        let scaled = self.emit(node, "Div", &[value, scale], Vec::new());
-        let scaled = self.emit(node, "Clip", &[&scaled, &first, &last], Vec::new());
+        let exact = self.emit(node, "Div", &[value, scale], Vec::new());
+        let scaled = self.emit(node, "Clip", &[&exact, &first, &last], Vec::new());
         let large = self.emit(node, "Mul", &[&scaled, &factor], Vec::new());
         let rest = self.emit(node, "Sub", &[&large, &scaled], Vec::new());
         let large = self.emit(node, "Sub", &[&large, &rest], Vec::new());
@@ -91,7 +93,14 @@ impl Lowering<'_> {
         let small = self.emit(node, "Sub", &[&small, &magnitude], Vec::new());
         let size = self.emit(node, "Abs", &[&scaled], Vec::new());
         let is_small = self.emit(node, "Less", &[&size, &normal], Vec::new());
-        let number = self.emit(node, "Where", &[&is_small, &small, &large], Vec::new());
+        let mut number = self.emit(node, "Where", &[&is_small, &small, &large], Vec::new());
+        if integer(node, "saturate", 1) == 0 {
+            let beyond = self.scalar(of.largest() + of.step_at(of.largest()) / 2.0);
+            let none = self.scalar(f32::NAN);
+            let size = self.emit(node, "Abs", &[&exact], Vec::new());
+            let is_beyond = self.emit(node, "Greater", &[&size, &beyond], Vec::new());
+            number = self.emit(node, "Where", &[&is_beyond, &none, &number], Vec::new());
+        }
         Some(self.emit(node, "Mul", &[&number, scale], Vec::new()))
     }
 

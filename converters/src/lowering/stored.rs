@@ -283,7 +283,9 @@ impl Stored {
                 code <= i64::from(first) || code >= i64::from(last)
             }
             // But for what computing it loses; the next one is 7 % less.
-            Codes::Float8(of) => number.abs() >= 0.99 * of.largest() * self.scale_at(index).abs(),
+            Codes::Float8(of) => {
+                number != 0.0 && number.abs() >= 0.99 * of.largest() * self.scale_at(index).abs()
+            }
             _ => false,
         }
     }

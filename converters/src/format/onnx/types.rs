@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
-use super::{OnnxFile, TensorFile as _};
+use super::{Float8, OnnxFile, TensorFile as _};
 
 /// The element types of values, by their names.
 pub struct Types(HashMap<String, DataType>);
@@ -38,6 +38,7 @@ impl Types {
         for node in &graph.node {
             check_attributes(node, file.opset())?;
             types.agree(node)?;
+            types.check_version(node, file.opset())?;
             let made = types.made(node);
             for (at, output) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 let (inferred, said) = (made.of(at), declared.get(output.as_str()).copied());
@@ -66,6 +67,7 @@ impl Types {
         let places: Vec<usize> = match node.op_type() {
             _ if !is_known(node) => return Ok(()),
             "Where" => vec![1, 2],
+            "DequantizeLinear" => vec![0, 2],
             "ScatterElements" | "ScatterND" | "Scatter" => vec![0, 2],
             "Gemm" | "Clip" | "Conv" | "Range" => vec![0, 1, 2],
             operation if ALIKE.contains(&operation) || COMPARING.contains(&operation) => {
@@ -96,10 +98,26 @@ impl Types {
         }
     }
 
+    /// Checks that the version of a node has the type that it takes.
+    fn check_version(&self, node: &NodeProto, version: i64) -> Result<(), String> {
+        const WITH_FLOATS: i64 = 19;
+        let rounds = is_known(node) && matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
+        let floats = (0..3).filter_map(|at| self.input(node, at)).find(|&of| Float8::of(of).is_some());
+        match floats.filter(|_| rounds && version < WITH_FLOATS) {
+            Some(of) => Err(format!(
+                "{} takes {}, as it does from version {WITH_FLOATS} of the operators on, and the file says {version}",
+                named(node),
+                word(of)
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// What a node makes.
     fn made(&self, node: &NodeProto) -> Made {
         let first = || self.input(node, 0);
         let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name() == name);
+        let said = || attribute("output_dtype").and_then(|of| numbered(i32::try_from(of.i()).ok()?));
         match node.op_type() {
             _ if !is_known(node) => Made::Unknown,
             "Cast" => Made::all(attribute("to").and_then(|to| numbered(i32::try_from(to.i()).ok()?))),
@@ -115,12 +133,8 @@ impl Types {
             "DynamicQuantizeLinear" => {
                 Made::Each([Some(DataType::Uint8), Some(DataType::Float), Some(DataType::Uint8)])
             }
-            "QuantizeLinear" => Made::all(
-                self.input(node, 2).or(Some(DataType::Uint8)).filter(|_| attribute("output_dtype").is_none()),
-            ),
-            "DequantizeLinear" => {
-                Made::all(self.input(node, 1).filter(|_| attribute("output_dtype").is_none()))
-            }
+            "QuantizeLinear" => Made::all(said().or_else(|| self.input(node, 2)).or(Some(DataType::Uint8))),
+            "DequantizeLinear" => Made::all(said().or_else(|| self.input(node, 1))),
             "MatMulInteger" | "ConvInteger" => Made::all(Some(DataType::Int32)),
             "QLinearMatMul" => Made::all(self.input(node, 7)),
             "Dropout" | "TopK" | "LayerNormalization" => Made::Each([first(), None, None]),
@@ -156,16 +170,28 @@ const GONE: [(&str, &str, i64); 17] = [
     ("TopK", "k", 10),
 ];
 
+/// Attributes that an operator has from a version of the operators on.
+const NEW: [(&str, &str, i64); 5] = [
+    ("QuantizeLinear", "saturate", 19),
+    ("QuantizeLinear", "block_size", 21),
+    ("DequantizeLinear", "block_size", 21),
+    ("QuantizeLinear", "output_dtype", 21),
+    ("DequantizeLinear", "output_dtype", 23),
+];
+
 /// Checks that a node of ONNX's own operators has no attribute that its version does not have.
 fn check_attributes(node: &NodeProto, version: i64) -> Result<(), String> {
     let has = |name: &str| node.attribute.iter().any(|attribute| attribute.name() == name);
-    let is_gone = |(operator, attribute, since): &&(&str, &str, i64)| {
-        matches!(node.domain(), "" | "ai.onnx")
-            && node.op_type() == *operator
-            && version >= *since
-            && has(attribute)
+    let is_there = |(operator, attribute, _): &&(&str, &str, i64)| {
+        matches!(node.domain(), "" | "ai.onnx") && node.op_type() == *operator && has(attribute)
     };
-    match GONE.iter().find(is_gone) {
+    if let Some((_, attribute, since)) = NEW.iter().filter(is_there).find(|(.., since)| version < *since) {
+        return Err(format!(
+            "{} has the attribute \"{attribute}\", which there is from version {since} of the operators on, and the file says {version}",
+            named(node)
+        ));
+    }
+    match GONE.iter().filter(is_there).find(|(.., since)| version >= *since) {
         Some((_, attribute, since)) => Err(format!(
             "{} has the attribute \"{attribute}\", which is an input from version {since} of the operators on, and the file says {version}",
             named(node)

@@ -199,6 +199,14 @@ impl Numbers {
         if has(&["DequantizeLinear", "GatherBlockQuantized"]) {
             return Numbers::IntegerWeights;
         }
+        // Made numbers by `Cast` and `Mul`.
+        let few_bits =
+            |of: DataType| INTEGERS.contains(&of) || matches!(of, DataType::Int4 | DataType::Uint4);
+        let tensors = file.tensors().iter().zip(file.declared());
+        let is_matrix = |shape: &[usize]| shape.iter().filter(|&&length| length > 1).count() > 1;
+        if tensors.into_iter().any(|(info, &of)| few_bits(of) && is_matrix(&info.shape)) {
+            return Numbers::IntegerWeights;
+        }
         let multiplies = |of: DataType| {
             let products =
                 graph.node.iter().filter(|node| matches!(node.op_type(), "MatMul" | "Gemm" | "FusedMatMul"));

@@ -1,5 +1,5 @@
 use super::super::proto::attribute_proto::AttributeType;
-use super::super::proto::{AttributeProto, ModelProto, TensorProto};
+use super::super::proto::{AttributeProto, ModelProto, OperatorSetIdProto, TensorProto};
 use super::*;
 use crate::format::onnx::open;
 use crate::mapped::Mapped;
@@ -49,7 +49,8 @@ fn kind(weights: DataType, nodes: Vec<NodeProto>) -> String {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");
-    let model = ModelProto { ir_version: Some(8), graph: Some(graph), ..Default::default() };
+    let opset_import = vec![OperatorSetIdProto { domain: None, version: Some(21) }];
+    let model = ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..Default::default() };
     std::fs::write(&path, model.encode_to_vec()).unwrap();
     let file = open(Mapped::open(&path).unwrap()).unwrap();
     GraphKind::of(&file, &Types::infer(&file).unwrap()).to_string()

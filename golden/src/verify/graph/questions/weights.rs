@@ -122,7 +122,7 @@ pub(super) fn answer(fidelity: &Fidelity, model: &Checkpoint, kind: GraphKind) -
             "no tensor of the graph was recognised as a parameter of the model",
         );
     }
-    let steps = fidelity.rounded().filter(|tensor| tensor.stored_as.contains("int"));
+    let steps = fidelity.rounded().filter(|tensor| tensor.has_steps());
     let furthest = steps.map(|tensor| tensor.furthest).fold(0.0, f64::max);
     let unknown = match fidelity.unknown.len() {
         0 => String::new(),
