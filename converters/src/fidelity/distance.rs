@@ -27,7 +27,7 @@ const AT_THE_END: f64 = 1.02;
 const NOT_NEAREST: f64 = 0.001;
 /// The share of floating-point numbers of 8 bits that may be cut off, and how much larger than what is left they may be.
 const CUT_OFF: f64 = 0.01;
-const MUCH_LARGER: f32 = 2.0;
+const MUCH_LARGER: f32 = 4.0;
 /// Rows of smaller numbers may have any scale.
 const NOTHING: f32 = 1e-6;
 /// The number under which, and the one over which tools replace those of f16.
