@@ -133,9 +133,11 @@ fn neighbours(dtype: Dtype, want: f32, got: f32) -> f64 {
 /// are spread.
 fn is_cut_off(stored: &Stored, index: usize, want: f32, got: f32) -> bool {
     let (size, largest) = (want.abs(), got.abs());
-    let is_beyond = size - largest > stored.step_at(index, got) / 2.0 && size < MUCH_LARGER * largest;
-    let is_at_the_end = matches!(stored.codes, Codes::Float8(_)) && stored.is_at_the_end(index, got);
-    is_at_the_end && is_beyond && want.signum() == got.signum()
+    matches!(stored.codes, Codes::Float8(_))
+        && stored.is_at_the_end(index, got)
+        && size - largest > stored.step_at(index, got) / 2.0
+        && size < MUCH_LARGER * largest
+        && want.signum() == got.signum()
 }
 
 /// How many numbers are cut off, if they are more than may be.
@@ -155,19 +157,17 @@ pub(super) fn too_coarse(stored: &Stored, want: &[f32]) -> usize {
         Codes::Float8(of) => ((of.least_exponent() + 2) as f32).exp2(),
         _ => return 0,
     };
-    let mut groups = vec![(0.0_f32, 0_usize); stored.scales()];
-    let mut steps = vec![0.0_f32; stored.scales()];
+    // The largest number, the same in steps, and how many share the scale.
+    let mut groups = vec![(0.0_f32, 0.0_f32, 0_usize); stored.scales()];
     for (index, want) in want.iter().enumerate() {
-        let group = stored.group_at(index);
-        if let (Some((largest, count)), Some(most)) = (groups.get_mut(group), steps.get_mut(group)) {
+        if let Some((largest, steps, count)) = groups.get_mut(stored.group_at(index)) {
             *largest = largest.max(want.abs());
-            *most = most.max((want / stored.scale_at(index)).abs());
+            *steps = steps.max((want / stored.scale_at(index)).abs());
             *count += 1;
         }
     }
-    let coarse =
-        groups.into_iter().zip(steps).filter(|((largest, _), most)| *largest > NOTHING && *most < least);
-    coarse.map(|((_, count), _)| count).sum()
+    let is_coarse = |(largest, steps, _): &(f32, f32, usize)| *largest > NOTHING && *steps < least;
+    groups.into_iter().filter(is_coarse).map(|(_, _, count)| count).sum()
 }
 
 /// How many blocks of codes have a scale that is not their largest number.

@@ -204,7 +204,8 @@ impl Numbers {
             |of: DataType| INTEGERS.contains(&of) || matches!(of, DataType::Int4 | DataType::Uint4);
         let tensors = file.tensors().iter().zip(file.declared());
         let is_matrix = |shape: &[usize]| shape.iter().filter(|&&length| length > 1).count() > 1;
-        if tensors.into_iter().any(|(info, &of)| few_bits(of) && is_matrix(&info.shape)) {
+        if computed.is_none() && tensors.into_iter().any(|(info, &of)| few_bits(of) && is_matrix(&info.shape))
+        {
             return Numbers::IntegerWeights;
         }
         let multiplies = |of: DataType| {
