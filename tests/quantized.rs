@@ -208,14 +208,25 @@ fn weights_that_are_the_models_rounded_pass() {
 
 /// Rounds with a constant scale that is much too large.
 fn round_coarsely(graph: &mut GraphProto) {
-    graph.initializer.push(numbers("s", &[], 1, 3.0_f32.to_le_bytes().to_vec()));
-    graph.initializer.push(numbers("z", &[], 2, vec![128]));
+    round_statically(graph, 3.0, (2, 128));
+}
+
+/// Rounds with a constant scale, and a zero point of a type.
+fn round_statically(graph: &mut GraphProto, scale: f32, (of, zero): (i32, u8)) {
+    graph.initializer.push(numbers("s", &[], 1, scale.to_le_bytes().to_vec()));
+    graph.initializer.push(numbers("z", &[], of, vec![zero]));
     round_activations(graph, |taken| {
         vec![
             node("QuantizeLinear", &[taken, "s", "z"], "q"),
             node("DequantizeLinear", &["q", "s", "z"], "rounded"),
         ]
     });
+}
+
+/// Multiplies the scale of a weight, and not its codes.
+fn rescale(graph: &mut GraphProto, of: &str, factor: f32) {
+    let tensor = initializer(graph, &format!("{of}_scale"));
+    tensor.raw_data = (floats(tensor)[0] * factor).to_le_bytes().to_vec();
 }
 
 fn add_to_a_bias(graph: &mut GraphProto) {
@@ -227,10 +238,7 @@ fn add_to_a_bias(graph: &mut GraphProto) {
 
 #[test]
 fn a_broken_tensor_is_named_with_its_cause() {
-    let scale = with(|graph| {
-        let tensor = initializer(graph, &format!("{LAYER}_scale"));
-        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
-    });
+    let scale = with(|graph| rescale(graph, LAYER, 1.5));
     fails(&scale, &[LAYER, "the scale", "is 1.50"]);
     let shifted = with(|graph| {
         graph.initializer.push(numbers("zero", &[], 3, vec![5]));
@@ -328,10 +336,7 @@ fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
         verify(&model, GOLDEN, &[])
     };
     passes(&judged(|_| {}), &["f8 (weights)", "tensors are those of", "it computes the model"]);
-    let scale = judged(|graph| {
-        let tensor = initializer(graph, &format!("{LAYER}_scale"));
-        tensor.raw_data = (floats(tensor)[0] * 1.25).to_le_bytes().to_vec();
-    });
+    let scale = judged(|graph| rescale(graph, LAYER, 1.25));
     fails(&scale, &[LAYER, "(f8e4m3", "the scale", "is 1.24", "it computes the model"]);
     let others = judged(|graph| {
         let tensor = initializer(graph, &format!("{LAYER}_quantized"));
@@ -339,8 +344,7 @@ fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
     });
     fails(&others, &[LAYER, "other weights"]);
     let small = judged(|graph| {
-        let scale = initializer(graph, &format!("{LAYER}_scale"));
-        scale.raw_data = (floats(scale)[0] / 2.0).to_le_bytes().to_vec();
+        rescale(graph, LAYER, 0.5);
         for code in &mut initializer(graph, &format!("{LAYER}_quantized")).raw_data {
             let twice = (f8(*code) * 2.0).clamp(-448.0, 448.0);
             *code = (0..=255).find(|&byte| f8(byte) == twice).unwrap();
@@ -352,16 +356,7 @@ fn floating_point_numbers_of_8_bits_are_judged_as_integers_are() {
     let zero = judged(|graph| initializer(graph, &format!("{LAYER}_scale")).raw_data.fill(0));
     fails(&zero, &[LAYER, "816 of its 816 numbers are not the model's"]);
     // 3 bits of mantissa are worth 30 dB.
-    let rounded = judged(|graph| {
-        graph.initializer.push(numbers("s", &[], 1, 0.02_f32.to_le_bytes().to_vec()));
-        graph.initializer.push(numbers("z", &[], 17, vec![0]));
-        round_activations(graph, |taken| {
-            vec![
-                node("QuantizeLinear", &[taken, "s", "z"], "q"),
-                node("DequantizeLinear", &["q", "s", "z"], "rounded"),
-            ]
-        });
-    });
+    let rounded = judged(|graph| round_statically(graph, 0.02, (17, 0)));
     passes(&rounded, &["f8 (static, QDQ)", "rounding them", "at least 15 are due"]);
 }
 
@@ -559,10 +554,7 @@ fn factors_that_a_tool_moved_into_a_normalisation_are_taken_out_again() {
         tensor.raw_data = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
     });
     fails(&one_off, &[NORM, HEAD]);
-    let scale = folded(|graph| {
-        let tensor = initializer(graph, &format!("{HEAD}_scale"));
-        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
-    });
+    let scale = folded(|graph| rescale(graph, HEAD, 1.5));
     fails(&scale, &["1 of", HEAD, "the scale", "is 1.50"]);
     // Something else takes what the normalisation computes.
     let taken = folded(|graph| {
@@ -591,10 +583,7 @@ fn outputs_of_rounded_graphs_are_known_by_what_they_compute() {
         })
     };
     passes(&softmax(|_| {}), &["its output \"probs\" is the softmax of outputs.logits", "rounding them"]);
-    let scale = softmax(|graph| {
-        let tensor = initializer(graph, &format!("{LAYER}_scale"));
-        tensor.raw_data = (floats(tensor)[0] * 1.5).to_le_bytes().to_vec();
-    });
+    let scale = softmax(|graph| rescale(graph, LAYER, 1.5));
     fails(&scale, &[LAYER, "the scale", "is 1.50"]);
 }
 
@@ -735,8 +724,7 @@ fn diff_compares_a_quantized_graph_with_its_weights() {
     let diff = |model: &Path| run(CONVERT, &["diff", arg(&weights), arg(model)]);
     passes(&diff(&model), &["the same weights, rounded"]);
     let mut proto = ModelProto::parse_from_bytes(&fs::read(&model).unwrap()).unwrap();
-    let tensor = initializer(proto.graph.mut_or_insert_default(), &format!("{LAYER}_scale"));
-    tensor.raw_data = (floats(tensor)[0] * 2.0).to_le_bytes().to_vec();
+    rescale(proto.graph.mut_or_insert_default(), LAYER, 2.0);
     fs::write(&model, proto.write_to_bytes().unwrap()).unwrap();
     fails(&diff(&model), &[LAYER, "is 2.00", "not the same weights"]);
     let inspected = run(CONVERT, &["inspect", arg(&model)]);

@@ -161,9 +161,12 @@ pub(super) fn too_coarse(stored: &Stored, want: &[f32]) -> usize {
     let mut groups = vec![(0.0_f32, 0.0_f32, 0_usize); stored.scales()];
     for (index, want) in want.iter().enumerate() {
         if let Some((largest, steps, count)) = groups.get_mut(stored.group_at(index)) {
-            *largest = largest.max(want.abs());
-            *steps = steps.max((want / stored.scale_at(index)).abs());
             *count += 1;
+            // One number settles it.
+            if *steps < least {
+                *largest = largest.max(want.abs());
+                *steps = steps.max((want / stored.scale_at(index)).abs());
+            }
         }
     }
     let is_coarse = |(largest, steps, _): &(f32, f32, usize)| *largest > NOTHING && *steps < least;

@@ -211,7 +211,7 @@ impl Dequantized {
         let graph = self.lowered.model.graph.as_ref();
         let mut tensors = graph.into_iter().flat_map(|graph| &graph.initializer);
         let tensor = tensors.find(|tensor| tensor.name() == name);
-        tensor.is_some_and(|tensor| tensor.dims.iter().filter(|&&length| length > 1).count() > 1)
+        tensor.is_some_and(|tensor| onnx::is_matrix(&tensor.dims))
     }
 
     fn tensor(&self, held: &Bound, model: &Checkpoint, bound: &Bound) -> Result<TensorFidelity> {

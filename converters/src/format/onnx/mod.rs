@@ -37,8 +37,8 @@ mod wire;
 
 pub(crate) use attribute::{Attribute, attribute};
 pub use float8::Float8;
-pub(crate) use kind::rounds_in_blocks;
 pub use kind::{GraphKind, Half, Numbers, moves};
+pub(crate) use kind::{has_few_bits, is_matrix, rounds_in_blocks};
 pub(crate) use order::put_in_order;
 pub use plan::{LARGEST_MESSAGE, OnnxPlan, plan};
 pub(crate) use plan::{data_type, plan_external, small_tensor};

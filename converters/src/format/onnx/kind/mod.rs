@@ -121,14 +121,8 @@ impl GraphKind {
 
     /// Whether activations are rounded to integers, or to floating-point numbers of 8 bits.
     pub fn rounds_activations(self) -> bool {
-        matches!(
-            self.numbers,
-            Numbers::Dynamic { .. }
-                | Numbers::Qdq { .. }
-                | Numbers::QOperator { .. }
-                | Numbers::Float8 { rounds: true }
-                | Numbers::Blocks { rounds: true, .. }
-        )
+        self.has_constant_scales()
+            || matches!(self.numbers, Numbers::Dynamic { .. } | Numbers::Blocks { rounds: true, .. })
     }
 
     /// Whether the scales of rounded activations are constants.
@@ -200,12 +194,8 @@ impl Numbers {
             return Numbers::IntegerWeights;
         }
         // Made numbers by `Cast` and `Mul`.
-        let few_bits =
-            |of: DataType| INTEGERS.contains(&of) || matches!(of, DataType::Int4 | DataType::Uint4);
-        let tensors = file.tensors().iter().zip(file.declared());
-        let is_matrix = |shape: &[usize]| shape.iter().filter(|&&length| length > 1).count() > 1;
-        if computed.is_none() && tensors.into_iter().any(|(info, &of)| few_bits(of) && is_matrix(&info.shape))
-        {
+        let mut tensors = file.tensors().iter().zip(file.declared());
+        if computed.is_none() && tensors.any(|(info, &of)| has_few_bits(of) && is_matrix(&info.shape)) {
             return Numbers::IntegerWeights;
         }
         let multiplies = |of: DataType| {
@@ -244,6 +234,17 @@ fn sorts_in_a_half(graph: &GraphProto, types: &Types) -> bool {
         }
         false
     })
+}
+
+/// Whether only rounded weights are of a type, if they are a matrix.
+pub(crate) fn has_few_bits(of: DataType) -> bool {
+    use DataType::{Int2, Int4, Uint2, Uint4};
+    INTEGERS.contains(&of) || matches!(of, Int2 | Uint2 | Int4 | Uint4) || Float8::of(of).is_some()
+}
+
+/// Whether a tensor has two axes and more that are longer than 1.
+pub(crate) fn is_matrix<T: PartialOrd + From<u8>>(lengths: &[T]) -> bool {
+    lengths.iter().filter(|&length| *length > T::from(1)).count() > 1
 }
 
 /// The types that zero points of blocks are packed in.
